@@ -1,0 +1,16 @@
+"""Section ``runtime``: where and how a run executes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mindvideo.config.key import key
+
+
+@dataclasses.dataclass
+class Runtime:
+    device: str = key("CPU", "device the graphs run on", choices=["CPU", "GPU", "Ascend"])
+    device_id: int = key(0, "number of the device on this machine; a launcher's own number wins", minimum=0)
+    mode: str = key("graph", "compiled graphs, or step by step for debugging", choices=["graph", "pynative"])
+    seed: int = key(42, "seed of weights, data order and augmentation", minimum=0)
+    log_level: str = key("info", "least level of the lines that are shown", choices=["debug", "info", "warning"])

@@ -1,0 +1,10 @@
+"""The one exception that stands for a mistake of the caller."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input: the message is one clear line (or a list of them) saying what was given, what is allowed, what to do.
+
+    The command-line tools print the message without a traceback and exit with code 2.
+    """
