@@ -14,7 +14,9 @@ sys.path.insert(0, str(TESTS.parent))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--golden", default=str(TESTS / "golden"), help="folder with golden data, laid out as tests/golden")
+    parser.addoption(
+        "--golden", default=str(TESTS / "golden"), help="folder with golden data, laid out as tests/golden"
+    )
 
 
 @pytest.fixture(scope="session")

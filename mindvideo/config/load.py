@@ -40,7 +40,9 @@ def find_config(name: str | Path) -> Path:
         return known[stem]
     if (config_folder() / path).is_file():
         return (config_folder() / path).resolve()
-    raise UserError(f"no configuration '{name}': not a file, nor a name in {config_folder()} ({nearest_name(stem, known)})")
+    raise UserError(
+        f"no configuration '{name}': not a file, nor a name in {config_folder()} ({nearest_name(stem, known)})"
+    )
 
 
 def load_config(
@@ -90,7 +92,9 @@ def _construct_unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) 
     for key_node, _ in node.value:
         name = loader.construct_object(key_node, deep=True)
         if name in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{name}' stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key '{name}' stands twice", key_node.start_mark
+            )
         seen.add(name)
     return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))
 

@@ -1,0 +1,63 @@
+"""What a run says: one line per event, a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+ROOT = "mindvideo"
+Item = TypeVar("Item")
+_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+
+
+class _TerminalHandler(logging.StreamHandler):
+    """Writes through tqdm, so that a line does not tear a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def set_up_logging(level: str = "info", log_file: Path | None = None) -> None:
+    """Show mindvideo's lines on standard error and, when given, append them to ``log_file``."""
+    logger = logging.getLogger(ROOT)
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    handlers: list[logging.Handler] = [_TerminalHandler()]
+    if log_file is not None:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
+        logger.addHandler(handler)
+
+
+def progress(
+    items: Iterable[Item], *, total: int | None, label: str, unit: str = "it", every_seconds: float = 10.0
+) -> Iterator[Item]:
+    """Iterate with a progress bar on a terminal, or with one plain line every few seconds elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False)
+        return
+    logger = logging.getLogger(f"{ROOT}.progress")
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= every_seconds:
+            last = now
+            rate = done / (now - start)
+            left = f", {(total - done) / rate:.0f} s left" if total else ""
+            logger.info(
+                "%s: %d%s %s, %.3g %s/s%s", label, done, f"/{total}" if total else "", unit, rate, unit, left
+            )
