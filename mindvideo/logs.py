@@ -58,6 +58,4 @@ def progress(
             last = now
             rate = done / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if total else ""
-            logger.info(
-                "%s: %d%s %s, %.3g %s/s%s", label, done, f"/{total}" if total else "", unit, rate, unit, left
-            )
+            logger.info("%s: %d%s %s, %.3g %s/s%s", label, done, f"/{total}" if total else "", unit, rate, unit, left)

@@ -97,9 +97,7 @@ def complete_and_check(given: dict[str, Any], families: Iterable[str]) -> tuple[
         resolved[name] = value
     families = sorted(families)
     if isinstance(resolved["family"], str) and resolved["family"] not in families:
-        problems.append(
-            f"family: unknown '{resolved['family']}' ({nearest_name(resolved['family'], families)})"
-        )
+        problems.append(f"family: unknown '{resolved['family']}' ({nearest_name(resolved['family'], families)})")
 
     for section in given:
         if section not in sections and section not in TOP_LEVEL_KEYS:

@@ -53,7 +53,7 @@ def config_readme() -> str:
     """The text of ``config/README.md``."""
     parts = [_INTRODUCTION]
     family = None
-    for name, path in sorted(known_configs().items(), key=lambda item: (item[1].parent.name, item[0])):
+    for path in sorted(known_configs().values(), key=lambda path: (path.parent.name, path.stem)):
         if path.parent.name != family:
             family = path.parent.name
             parts.append(f"\n## {family}\n")

@@ -92,9 +92,7 @@ def _construct_unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) 
     for key_node, _ in node.value:
         name = loader.construct_object(key_node, deep=True)
         if name in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key '{name}' stands twice", key_node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"key '{name}' stands twice", key_node.start_mark)
         seen.add(name)
     return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))
 

@@ -51,11 +51,7 @@ def section_classes() -> dict[str, type]:
     for module_info in sorted(pkgutil.iter_modules(sections.__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{sections.__name__}.{module_info.name}")
         for value in vars(module).values():
-            if (
-                isinstance(value, type)
-                and dataclasses.is_dataclass(value)
-                and value.__module__ == module.__name__
-            ):
+            if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.__name__:
                 found[module_info.name] = value
     return found
 

@@ -97,9 +97,7 @@ class ClipBatch:
         expect_array(owner, "exists", self.exists, shape=(B, N), dtype=np.bool_)
         expect_array(owner, "clip_ids", self.clip_ids, shape=(B, 2), dtype=np.integer)
         if B and ((self.sizes < 1).any() or (self.sizes > (H, W)).any()):
-            raise ValueError(
-                f"{owner}.sizes: expected between (1, 1) and ({H}, {W}), got {self.sizes.tolist()}"
-            )
+            raise ValueError(f"{owner}.sizes: expected between (1, 1) and ({H}, {W}), got {self.sizes.tolist()}")
 
     def columns(self) -> tuple[np.ndarray, ...]:
         """The arrays in the order of ``CLIP_BATCH_COLUMNS``."""

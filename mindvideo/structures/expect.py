@@ -16,9 +16,7 @@ def expect_array(
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{owner}.{name}: expected a numpy array, got {type(value).__name__}")
     if not any(np.issubdtype(value.dtype, allowed) for allowed in dtypes):
-        names = " or ".join(
-            np.dtype(d).name if d not in (np.integer, np.floating) else d.__name__ for d in dtypes
-        )
+        names = " or ".join(np.dtype(d).name if d not in (np.integer, np.floating) else d.__name__ for d in dtypes)
         raise TypeError(f"{owner}.{name}: expected dtype {names}, got {value.dtype}")
     fits = value.ndim == len(shape) and all(
         isinstance(axis, str) or length == axis for axis, length in zip(shape, value.shape)

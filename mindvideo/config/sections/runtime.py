@@ -13,6 +13,4 @@ class Runtime:
     device_id: int = key(0, "number of the device on this machine; a launcher's own number wins", minimum=0)
     mode: str = key("graph", "compiled graphs, or step by step for debugging", choices=["graph", "pynative"])
     seed: int = key(42, "seed of weights, data order and augmentation", minimum=0)
-    log_level: str = key(
-        "info", "least level of the lines that are shown", choices=["debug", "info", "warning"]
-    )
+    log_level: str = key("info", "least level of the lines that are shown", choices=["debug", "info", "warning"])
