@@ -1,0 +1,93 @@
+"""Dropout whose mask is a pure function of (seed, layer, iteration, element): the same in every run and resume.
+
+The framework's own dropout keeps a generator inside the kernel that no checkpoint can hold, and draws anew when
+a recomputed layer runs a second time. Here the mask is a counter hashed in a few integer operations, so a
+resumed run continues with the masks it would have drawn, and a recomputed layer sees the mask of its first pass.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+
+# Odd multipliers with well spread bits (a Weyl constant and the two of a known two-round integer hash).
+_ROW_STRIDE = 0x1E3779B1
+_COLUMN_STRIDE = 0x3504F333
+_MIX = 0x2C1B3C6D
+_REMIX = 0x297A2D39
+
+
+class _CounterMask(nn.Cell):
+    """Keep-mask of a given [rows, columns], True with probability 1 - rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"a dropout rate lies in [0, 1), got {rate}")
+        self.rate = rate
+        self.scale = 1.0 / (1.0 - rate)
+        # The hash is uniform over the 32-bit signed integers: keep what falls below this one.
+        self.threshold = Tensor(int((1.0 - rate) * 2**32) - 2**31 if rate else 2**31 - 1, ms.int32)
+        self.shift = Tensor(15, ms.int32)
+        self.salt = 0
+        self.iteration = Tensor(0, ms.int32)
+
+    def follow(self, iteration: Parameter, *, seed: int) -> None:
+        """Draw a new mask at every value of ``iteration`` (int32 []); ``seed`` sets this layer apart."""
+        del self.iteration
+        self.iteration = iteration
+        self.salt = seed & 0x7FFFFFFF
+
+    def keep(self, rows: int, columns: int, draw: int):
+        """Bool [rows, columns]."""
+        stream = self.mix(self.iteration * _ROW_STRIDE + (self.salt + draw * _COLUMN_STRIDE % 2**31))
+        row = self.mix(ops.arange(rows).astype(ms.int32) * _ROW_STRIDE + stream)
+        column = self.mix(ops.arange(columns).astype(ms.int32) * _COLUMN_STRIDE - stream)
+        bits = ops.bitwise_xor(row.reshape(rows, 1), column.reshape(1, columns))
+        return self.mix(bits) < self.threshold
+
+    def mix(self, bits):
+        bits = bits * _MIX
+        bits = ops.bitwise_xor(bits, ops.bitwise_right_shift(bits, self.shift))
+        return bits * _REMIX
+
+
+class Dropout(_CounterMask):
+    """Zeroes elements with probability ``rate``, scales the rest by 1/(1-rate); the identity in evaluation.
+
+    A layer called several times in one step (once per frame, say) passes a different ``draw`` each time.
+    Before a trainer has called :func:`seed_dropout`, every call draws the same mask.
+    """
+
+    def construct(self, x, draw=0):
+        """x of any shape, float -> the same shape and type."""
+        if not self.training or self.rate == 0.0:
+            return x
+        columns = x.shape[-1]
+        keep = self.keep(x.size // columns, columns, draw)
+        return x * (keep.reshape(x.shape).astype(x.dtype) * self.scale)
+
+
+class DropPath(_CounterMask):
+    """Stochastic depth: drops whole samples (axis 0) of a residual branch with probability ``rate``."""
+
+    def construct(self, x, draw=0):
+        """x [B, ...], float -> the same shape and type."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = self.keep(x.shape[0], 1, draw).reshape((x.shape[0],) + (1,) * (x.ndim - 1))
+        return x * (keep.astype(x.dtype) * self.scale)
+
+
+def seed_dropout(network: nn.Cell, iteration: Parameter, *, seed: int) -> int:
+    """Let every dropout layer of ``network`` follow ``iteration``; returns how many there are.
+
+    A layer's stream depends on its name: two layers never share masks and an added layer moves no other. To be
+    called before the network is first compiled.
+    """
+    layers = [(name, cell) for name, cell in network.cells_and_names() if isinstance(cell, _CounterMask)]
+    for name, cell in layers:
+        cell.follow(iteration, seed=zlib.crc32(f"{seed}/{name}".encode()))
+    return len(layers)
