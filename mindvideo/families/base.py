@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mindspore import nn
-    from ml_collections import ConfigDict
-
     from mindvideo.convert.rules import Rule
     from mindvideo.engine.optimizer import ParameterGroup
     from mindvideo.inference.tracker import VideoTracker
+    from ml_collections import ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Family:
 
     ``build_network(cfg)``: the network as users run it, with fresh weights.
     ``build_training(cfg, network, reduce_count)``: a Cell from the columns of a ClipBatch (without the ids) to
-    (total loss, every loss term), with ``term_names``. ``reduce_count`` is a Cell that averages a count over the processes
-    of a distributed run.
+    (total loss, every loss term), with ``term_names``. ``reduce_count`` is a Cell that averages a count over the
+    processes of a distributed run.
     ``build_tracker(cfg, network)``: frames in, instances out.
     ``weight_rules(cfg)``: names of the published checkpoint -> names of the network's parameters.
     ``parameter_groups(cfg)``: learning rates and weight decays by name pattern; the first pattern that fits counts.

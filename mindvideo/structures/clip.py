@@ -13,7 +13,7 @@ from mindvideo.structures.expect import expect_array
 class Frame:
     """One picture of a video.
 
-    ``image`` uint8 [H, W, 3] in RGB; ``index`` its place in the video; ``source`` the file (or file and time) it is from.
+    ``image`` uint8 [H, W, 3] in RGB; ``index`` its place in the video; ``source`` the file it is from.
     """
 
     image: np.ndarray

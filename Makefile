@@ -1,0 +1,49 @@
+# Everything a newcomer needs: `make demo` and `make test` each work on a fresh machine and install what they use.
+# PYTHON chooses the interpreter (3.10 to 3.12).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint ops clean
+
+help:
+	@echo "make demo   environment, synthetic data, training, evaluation, inference, a report to open"
+	@echo "make test   environment, native operators, every test"
+	@echo "make lint   ruff, ruff format, codespell"
+	@echo "make ops    build the native operators (CPU, and CUDA where nvcc is found)"
+	@echo "make clean  remove what these commands made (but runs/)"
+
+# The stamps carry a time: installing again happens only when a requirements file changed.
+$(VENV)/.runtime: requirements.txt tools/check_python.py
+	@$(PYTHON) tools/check_python.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing requirements.txt (MindSpore is about 800 MB: this takes a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+	@echo "installing requirements-dev.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Rebuilds only what changed, and says so when there is no compiler: the package then uses its pure-MindSpore twins.
+ops: $(VENV)/.runtime
+	@$(BIN)/python custom_ops/build.py
+
+demo: ops
+	@$(BIN)/python tools/segmentation/demo.py --output demo
+
+test: $(VENV)/.development ops
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(VENV)/.development
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
+
+clean:
+	rm -rf $(VENV) demo custom_ops/build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,217 @@
+"""The house rules of docs/map.md, checked on the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGE = PROJECT / "mindvideo"
+
+# room -> rooms of mindvideo it may import from. Rooms are the folders and files right below mindvideo/.
+FOUNDATIONS = {"errors", "environment", "files", "logs"}
+MAY_IMPORT = {
+    "structures": set(),
+    "config": {"errors", "files", "command_line"},
+    "ops": FOUNDATIONS,
+    "models": {"ops"},
+    "losses": {"ops"},
+    "matching": {"ops"},
+    "data": FOUNDATIONS | {"structures"},
+    "evaluation": FOUNDATIONS | {"structures"},
+    "convert": FOUNDATIONS,
+    "engine": FOUNDATIONS | {"structures", "data", "convert", "ops", "run_folder", "models"},
+    "inference": FOUNDATIONS | {"structures", "data", "run_folder"},
+    "analysis": FOUNDATIONS | {"structures", "data", "inference"},
+    "report": FOUNDATIONS | {"structures", "data", "evaluation", "inference", "run_folder"},
+    "families": {"models", "losses", "matching", "inference", "convert", "engine", "ops", "errors", "data"},
+    "build": None,  # sees everything
+    "errors": set(),
+    "environment": set(),
+    "files": {"errors"},
+    "logs": set(),
+    "run_folder": FOUNDATIONS,
+    "command_line": FOUNDATIONS,
+    "__init__": {"environment"},
+}
+# Narrower than the room: models and the engine share layers, never families' networks.
+ENGINE_MAY_USE_MODELS = {"mindvideo.models.layers.pixels", "mindvideo.models.layers.dropout"}
+# Files of `data`, `inference` and `analysis` that hold MindSpore code; the rest is NumPy and starts quickly.
+MINDSPORE_FREE_ROOMS = {"structures", "evaluation", "data", "config", "errors", "files", "logs", "report", "analysis"}
+MINDSPORE_EXCEPTIONS = {"mindvideo/data/loader.py"}
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+LONG_FILES: dict[str, str] = {}  # path -> why it may be longer
+LONG_FUNCTIONS: dict[str, str] = {}  # path:function -> why
+
+
+def source_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def is_type_checking_block(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def imported_modules(path: Path) -> list[str]:
+    """Every module a file imports at run time, wherever in the file; `from a import b` gives a.b when b is a module."""
+    modules: list[str] = []
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while pending:
+        node = pending.pop()
+        if is_type_checking_block(node):
+            continue
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{relative(path)}: relative import; write the whole name"
+            for alias in node.names:
+                candidate = PROJECT / Path(*node.module.split("."), alias.name)
+                is_module = candidate.with_suffix(".py").exists() or (candidate / "__init__.py").exists()
+                modules.append(f"{node.module}.{alias.name}" if is_module else node.module)
+        pending.extend(ast.iter_child_nodes(node))
+    return modules
+
+
+IMPORTS = {path: imported_modules(path) for path in source_files()}
+
+
+def test_arrows_go_one_way():
+    wrong = []
+    for path, modules in IMPORTS.items():
+        room = room_of(path)
+        assert room in MAY_IMPORT, f"{relative(path)}: a new room; say in MAY_IMPORT what it may import"
+        allowed = MAY_IMPORT[room]
+        if allowed is None:
+            continue
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "mindvideo" and len(parts) > 1 and parts[1] != room and parts[1] not in allowed:
+                wrong.append(f"{relative(path)} imports {module}")
+            if room == "engine" and module.startswith("mindvideo.models") and module not in ENGINE_MAY_USE_MODELS:
+                wrong.append(f"{relative(path)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_families_build_and_tools_see_the_config():
+    readers = {relative(path) for path, modules in IMPORTS.items() if any("ml_collections" in m for m in modules)}
+    allowed = {"mindvideo/config/load.py"}
+    outside = {
+        path
+        for path in readers
+        if path not in allowed and not path.startswith(("mindvideo/families/", "mindvideo/build"))
+    }
+    assert not outside
+    takes_config = []
+    for path in source_files():
+        if room_of(path) in {"families", "build", "config"}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                names = {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
+                if names & {"cfg", "config", "args"}:
+                    takes_config.append(f"{relative(path)}:{node.lineno} {node.name}")
+    assert not takes_config, "\n".join(takes_config)
+
+
+def test_one_family_never_imports_another():
+    for path, modules in IMPORTS.items():
+        if room_of(path) != "families" or path.stem in {"__init__", "base"}:
+            continue
+        others = [m for m in modules if m.startswith("mindvideo.families.") and m != "mindvideo.families.base"]
+        assert not others, f"{relative(path)} imports {others}"
+
+
+def test_rooms_without_mindspore():
+    offenders = [
+        relative(path)
+        for path, modules in IMPORTS.items()
+        if room_of(path) in MINDSPORE_FREE_ROOMS
+        and relative(path) not in MINDSPORE_EXCEPTIONS
+        and any(module.split(".")[0] == "mindspore" for module in modules)
+    ]
+    assert not offenders
+
+
+def test_torch_appears_nowhere_in_the_package():
+    offenders = [
+        relative(path)
+        for path, modules in IMPORTS.items()
+        if any(module.split(".")[0] in {"torch", "torchvision"} for module in modules)
+    ]
+    assert not offenders
+
+
+def test_family_names_do_not_appear_in_shared_parts():
+    pattern = re.compile(r"\b(vistr|defvistr|instanceformer|mssts|seqformer|gmpvis)\b", re.IGNORECASE)
+    offenders = []
+    for folder in ("losses", "matching", "models/heads"):
+        for path in (PACKAGE / folder).rglob("*.py"):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+                code = line.split("#", maxsplit=1)[0]
+                if pattern.search(code):
+                    offenders.append(f"{relative(path)}:{number}")
+    assert not offenders, "\n".join(offenders)
+
+
+def test_every_module_is_reachable_from_a_tool_or_a_family():
+    reached: set[str] = set()
+    pending = []
+    for tool in (PROJECT / "tools").rglob("*.py"):
+        pending += imported_modules(tool)
+    pending += ["mindvideo.config.__main__", "mindvideo.build"]
+    pending += [f"mindvideo.config.sections.{path.stem}" for path in (PACKAGE / "config" / "sections").glob("*.py")]
+    by_name = {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path for path in IMPORTS
+    }
+    while pending:
+        name = pending.pop()
+        parents = [".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 2)]
+        for candidate in parents:
+            if candidate in by_name and candidate not in reached:
+                reached.add(candidate)
+                pending += IMPORTS[by_name[candidate]]
+    empty = {name for name, path in by_name.items() if path.name == "__init__.py"}
+    unreached = sorted(set(by_name) - reached - empty)
+    assert not unreached, "not reachable from any tool or family: " + ", ".join(unreached)
+
+
+@pytest.mark.parametrize("path", [PROJECT / "docs" / "map.md", PROJECT / "README.md"], ids=lambda path: path.name)
+def test_every_path_in_the_documents_exists(path):
+    text = path.read_text(encoding="utf-8")
+    mentioned = re.findall(r"`((?:mindvideo|tools|config|datas|custom_ops|docs|benchmarks|tests)/[\w./-]*)`", text)
+    assert mentioned
+    missing = [name for name in mentioned if not (PROJECT / name).exists()]
+    assert not missing, f"{path.name} names what does not exist: {missing}"
+
+
+def test_files_and_functions_stay_short():
+    problems = []
+    for path in [*source_files(), *sorted((PROJECT / "tools").rglob("*.py"))]:
+        text = path.read_text(encoding="utf-8")
+        length = text.count("\n")
+        if length > LONGEST_FILE and relative(path) not in LONG_FILES:
+            problems.append(f"{relative(path)}: {length} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > LONGEST_FUNCTION and f"{relative(path)}:{node.name}" not in LONG_FUNCTIONS:
+                    problems.append(f"{relative(path)}:{node.lineno} {node.name}: {lines} lines")
+    assert not problems, "\n".join(problems)
+
+
+def test_a_family_card_is_short():
+    cards = [path for path in (PACKAGE / "families").glob("*.py") if path.stem not in {"__init__", "base"}]
+    assert cards
+    long_cards = {relative(path): n for path in cards if (n := path.read_text(encoding="utf-8").count("\n")) > 150}
+    assert not long_cards
