@@ -1,0 +1,123 @@
+"""Multi-head attention whose weights are computed a block of queries at a time.
+
+The S x S weights of a clip are what fills memory: eight heads over 36 frames of 300 x 540 need 1.2 GB a layer. Each
+block of queries sees all keys, so the result is exact; the backward pass computes a block's weights again instead of
+keeping them.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Parameter, nn, ops
+from mindspore.common.initializer import XavierUniform, initializer
+
+from mindvideo.models.layers.dropout import Dropout
+
+# Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
+DEFAULT_BLOCK_ELEMENTS = 1 << 24
+MASKED = -1e30  # exp() of it is exactly 0, and a row that is masked everywhere stays finite
+
+
+def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> int:
+    """How many query rows one block takes so that ``lanes * rows * num_columns <= limit`` (at least one row)."""
+    blocks = -(-num_rows // max(1, limit // (lanes * num_columns)))
+    return -(-num_rows // blocks)  # blocks of nearly equal size
+
+
+class _BlockwiseAttention(nn.Cell):
+    """softmax(q k^T + bias) v by blocks of query rows, with a backward pass that recomputes the weights.
+
+    q [B,M,R,D], k and v [B,M,S,D], bias [B,1,1,S] or [1,1,1,1] for none -> [B,M,R,D]
+    """
+
+    def __init__(self, *, dropout: float, block_elements: int):
+        super().__init__()
+        self.block_elements = block_elements
+        self.dropout = Dropout(dropout)  # its masks can be drawn a second time, so the backward pass need not keep them
+        self.times = ops.BatchMatMul()
+        self.times_transposed = ops.BatchMatMul(transpose_b=True)
+        self.transposed_times = ops.BatchMatMul(transpose_a=True)
+        self.softmax = ops.Softmax(-1)
+
+    def weights(self, q, k, bias):
+        """[B,M,R,S]"""
+        logits = self.times_transposed(q, k)
+        if bias.shape[-1] == k.shape[2]:
+            logits = logits + bias
+        return self.softmax(logits)
+
+    def construct(self, q, k, v, bias):
+        rows = q.shape[2]
+        step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
+        blocks = []
+        for start in range(0, rows, step):
+            weights = self.weights(q[:, :, start : start + step], k, bias)
+            blocks.append(self.times(self.dropout(weights, start), v))
+        return ops.concat(blocks, axis=2) if len(blocks) > 1 else blocks[0]
+
+    def bprop(self, q, k, v, bias, out, grad):
+        rows = q.shape[2]
+        step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
+        grad_q = []
+        grad_k = ops.zeros_like(k)
+        grad_v = ops.zeros_like(v)
+        # sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not
+        inner = (out * grad).sum(axis=-1, keepdims=True)
+        for start in range(0, rows, step):
+            q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
+            weights = self.weights(q_block, k, bias)
+            grad_v = grad_v + self.transposed_times(self.dropout(weights, start), grad_block)
+            grad_weights = self.dropout(self.times_transposed(grad_block, v), start)
+            grad_logits = weights * (grad_weights - inner[:, :, start : start + step])
+            grad_q.append(self.times(grad_logits, k))
+            grad_k = grad_k + self.transposed_times(grad_logits, q_block)
+        grad_q = ops.concat(grad_q, axis=2) if len(grad_q) > 1 else grad_q[0]
+        return grad_q, grad_k, grad_v, ops.zeros_like(bias)
+
+
+class MultiHeadAttention(nn.Cell):
+    """Scaled dot-product attention with PyTorch's packed parameters (rows of ``in_proj``: query, key, value).
+
+    query [B,R,C], key and value [B,S,C], key_padding bool [B,S] or None (True = ignore) -> [B,R,C].
+    The query is scaled after its bias; dropout acts on the weights. ``block_elements`` bounds the numbers in a block of
+    weights; a problem that fits into one block keeps its weights for the backward pass, which is faster.
+    """
+
+    def __init__(self, *, width: int, heads: int, dropout: float = 0.0, block_elements: int = DEFAULT_BLOCK_ELEMENTS):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"the width {width} must be a multiple of the {heads} heads")
+        self.width, self.heads, self.depth = width, heads, width // heads
+        self.scale = self.depth**-0.5
+        self.block_elements = block_elements
+        self.in_proj_weight = Parameter(initializer(XavierUniform(), (3 * width, width)), name="in_proj_weight")
+        self.in_proj_bias = Parameter(initializer("zeros", (3 * width,)), name="in_proj_bias")
+        self.out_proj = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.blocks = _BlockwiseAttention(dropout=dropout, block_elements=block_elements)
+        self.linear = ops.MatMul(transpose_b=True)
+
+    def _project(self, x, part: int):
+        """[B,S,C] -> [B,M,S,D] by the ``part``-th third of the packed projection."""
+        batch, length, width = x.shape
+        low, high = part * width, (part + 1) * width
+        y = self.linear(x.reshape(batch * length, width), self.in_proj_weight[low:high])
+        y = y + self.in_proj_bias[low:high]
+        if part == 0:
+            y = y * self.scale
+        return y.reshape(batch, length, self.heads, self.depth).swapaxes(1, 2)
+
+    def construct(self, query, key, value, key_padding=None):
+        batch, rows, width = query.shape
+        q = self._project(query, 0)
+        k = self._project(key, 1)
+        v = self._project(value, 2)
+        bias = ops.zeros((1, 1, 1, 1), ms.float32)
+        if key_padding is not None:
+            bias = (key_padding.astype(ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
+        if batch * self.heads * rows * key.shape[1] <= self.block_elements:
+            weights = self.blocks.dropout(self.blocks.weights(q, k, bias))
+            out = self.blocks.times(weights, v)
+        else:
+            out = self.blocks(q, k, v, bias)
+        out = out.swapaxes(1, 2).reshape(batch, rows, width)  # [B, R, C]
+        return self.out_proj(out)
