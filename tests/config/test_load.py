@@ -1,0 +1,138 @@
+"""Reading configurations: bases, overrides, names from anywhere, and every mistake reported at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_collections
+import pytest
+
+from mindvideo.config import dump_config, find_config, known_configs, load_config
+from mindvideo.config.load import CONFIG_FOLDER_VARIABLE, read_with_bases
+from mindvideo.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[2]
+MINIMAL = "family: vistr\nname: test\n"
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_complete_and_the_result_is_locked(tmp_path):
+    config = load_config(write(tmp_path, "a.yaml", MINIMAL + "runtime: {seed: 7}\n"))
+    assert isinstance(config, ml_collections.ConfigDict)
+    assert config.runtime.seed == 7
+    assert config.runtime.device == "CPU"
+    with pytest.raises(AttributeError):
+        config.runtime.sede = 3
+
+
+def test_later_bases_win_and_the_file_wins_over_its_bases(tmp_path):
+    write(tmp_path, "one.yaml", "runtime: {seed: 1, mode: pynative, device_id: 1}\n")
+    write(tmp_path, "two.yaml", "runtime: {seed: 2, device_id: 2}\n")
+    path = write(tmp_path, "a.yaml", "_base_: [one.yaml, two.yaml]\n" + MINIMAL + "runtime: {device_id: 3}\n")
+    runtime = load_config(path).runtime
+    assert (runtime.seed, runtime.mode, runtime.device_id) == (2, "pynative", 3)
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    path = write(tmp_path, "a.yaml", MINIMAL + "runtime: {seed: 1}\n")
+    config = load_config(path, ["runtime.seed=9", "name=other"])
+    assert (config.runtime.seed, config.name) == (9, "other")
+
+
+def test_three_mistakes_give_three_messages_with_the_nearest_names(tmp_path):
+    path = write(tmp_path, "a.yaml", MINIMAL + "runtime: {seeds: 1, device: CPU2, mode: 3}\n")
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert "3 problems" in message
+    assert "runtime.seeds: unknown key (did you mean 'seed'?)" in message
+    assert "runtime.device: 'CPU2' is not one of CPU, GPU, Ascend (did you mean 'CPU'?)" in message
+    assert "runtime.mode: expected text, got int 3" in message
+
+
+def test_impossible_values_are_named(tmp_path):
+    path = write(tmp_path, "a.yaml", MINIMAL)
+    with pytest.raises(UserError, match=r"runtime\.seed: -1 is below the least allowed value 0"):
+        load_config(path, ["runtime.seed=-1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("family: vistr\nname: [\n", "not valid YAML"),
+        ("- a\n- b\n", "expected sections with keys, got list"),
+        (MINIMAL + "runtime: {seed: 1, seed: 2}\n", "key 'seed' stands twice"),
+        (MINIMAL + "_base_: [missing.yaml]\n", "_base_ names missing.yaml"),
+        (MINIMAL + "_base_: [a.yaml]\n", "goes in a circle"),
+        (MINIMAL + "runtimes: {seed: 1}\n", "runtimes: unknown section (did you mean 'runtime'?)"),
+        (MINIMAL + "runtime: 3\n", "runtime: expected a section with keys, got int"),
+        ("name: x\n", "family: missing"),
+        ("family: vister\nname: x\n", "family: unknown 'vister' (did you mean 'vistr'?)"),
+    ],
+)
+def test_bad_files_get_one_clear_message(tmp_path, text, message):
+    path = write(tmp_path, "a.yaml", text)
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("runtime.seed", "expected section.key=value"),
+        ("runtime..seed=1", "expected section.key=value"),
+        ("runtime.seed=[", "is not a YAML value"),
+        ("runtime.sed=1", "did you mean 'seed'?"),
+    ],
+)
+def test_bad_overrides_get_one_clear_message(tmp_path, override, message):
+    path = write(tmp_path, "a.yaml", MINIMAL)
+    with pytest.raises(UserError) as caught:
+        load_config(path, [override])
+    assert message in str(caught.value)
+
+
+def test_a_bare_name_is_found_from_any_folder(tmp_path, monkeypatch):
+    write(tmp_path, "configs/vistr/mine.yaml", MINIMAL)
+    monkeypatch.setenv(CONFIG_FOLDER_VARIABLE, str(tmp_path / "configs"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for name in ("mine", "mine.yaml", "vistr/mine.yaml", tmp_path / "configs" / "vistr" / "mine.yaml"):
+        assert find_config(name) == tmp_path / "configs" / "vistr" / "mine.yaml"
+    with pytest.raises(UserError, match="did you mean 'mine'"):
+        find_config("mime.yaml")
+
+
+def test_the_dump_of_a_configuration_reads_back_equal(tmp_path):
+    config = load_config(write(tmp_path, "a.yaml", MINIMAL + "runtime: {seed: 5}\n"))
+    again = load_config(write(tmp_path, "b.yaml", dump_config(config)))
+    assert again == config
+
+
+@pytest.mark.parametrize("name", sorted(known_configs()))
+def test_every_shipped_file_loads_and_is_named_uniquely(name):
+    path = known_configs()[name]
+    assert load_config(path).family == path.parent.name
+    assert read_with_bases(path)
+
+
+def test_a_tool_with_three_mistakes_exits_with_2_and_no_traceback(tmp_path):
+    path = write(tmp_path, "a.yaml", MINIMAL + "runtime: {seeds: 1, device: CPU2, mode: 3}\n")
+    for tool in ("train.py", "eval.py", "infer.py"):
+        command = [sys.executable, str(PROJECT / "tools" / "segmentation" / tool), "-c", str(path)]
+        command += ["--input", "."] if tool == "infer.py" else []
+        finished = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+        assert finished.returncode == 2, finished.stderr
+        assert "Traceback" not in finished.stderr
+        assert finished.stderr.count("runtime.") == 3

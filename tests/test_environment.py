@@ -1,0 +1,68 @@
+"""The process environment: the oneDNN cap is set before MindSpore loads, and it is what makes convolutions quick."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mindvideo.environment import ONEDNN_ISA, ONEDNN_ISA_VARIABLE, require_supported_numpy
+
+PROJECT = Path(__file__).resolve().parents[1]
+CONVOLUTION = """
+{preparation}
+import numpy as np, mindspore as ms
+from mindspore import ops
+x = ms.Tensor(np.ones((1, 16, 16, 16), np.float32))
+w = ms.Tensor(np.ones((16, 16, 3, 3), np.float32))
+print(float(ops.conv2d(x, w, padding=1, pad_mode="pad").sum().asnumpy()))
+"""
+
+
+def convolution_log(preparation: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != ONEDNN_ISA_VARIABLE}
+    environment["ONEDNN_VERBOSE"] = "1"
+    finished = subprocess.run(
+        [sys.executable, "-c", CONVOLUTION.format(preparation=preparation)],
+        env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    log = finished.stdout + finished.stderr
+    assert "convolution" in log, f"oneDNN reported no convolution:\n{log[-2000:]}"
+    return log
+
+
+def test_a_convolution_does_not_fall_to_the_reference_loop():
+    assert "ref:any" not in convolution_log("import mindvideo")
+
+
+def processor_has_avx512() -> bool:
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and "avx512f" in flags.read_text()
+
+
+@pytest.mark.skipif(not processor_has_avx512(), reason="the slow path exists on AVX-512 processors only")
+def test_without_the_variable_it_would():
+    """Guards the test above: if this fails MindSpore's oneDNN is mended and the cap can go."""
+    assert "ref:any" in convolution_log(f"import mindvideo, os; del os.environ['{ONEDNN_ISA_VARIABLE}']")
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, ONEDNN_ISA), ("AVX512_CORE", "AVX512_CORE")])
+def test_the_cap_is_set_unless_the_user_chose(given, expected):
+    environment = {name: value for name, value in os.environ.items() if name != ONEDNN_ISA_VARIABLE}
+    if given:
+        environment[ONEDNN_ISA_VARIABLE] = given
+    code = f"import sys, os, mindvideo; print(os.environ['{ONEDNN_ISA_VARIABLE}'], 'mindspore' in sys.modules)"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.split() == [expected, "False"]
+
+
+def test_numpy_2_is_refused_in_one_line():
+    with pytest.raises(ImportError, match=r"needs numpy < 2 .* numpy 2\.1\.0 is installed.*pip install") as caught:
+        require_supported_numpy("2.1.0")
+    assert "\n" not in str(caught.value)
+    require_supported_numpy("1.26.4")
