@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mindspore import nn
     from mindvideo.convert.rules import Rule
-    from mindvideo.engine.optimizer import ParameterGroup
+    from mindvideo.engine.parameter_groups import ParameterGroup
     from mindvideo.inference.tracker import VideoTracker
     from ml_collections import ConfigDict
 
