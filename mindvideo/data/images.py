@@ -1,0 +1,79 @@
+"""One picture of any kind on disk -> RGB uint8."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mindvideo.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+_EXIF_ORIENTATION = 0x0112
+_EXIF_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
+
+
+def is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sorting key that puts frame2 before frame10."""
+    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", text)]
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """The picture as RGB uint8 [H, W, 3], turned upright as its EXIF says.
+
+    Grey, palette, RGBA (the transparency is dropped), CMYK and 16-bit pictures are converted; 16-bit ones keep their
+    upper 8 bits.
+    """
+    path = Path(path)
+    with _opened(path) as picture:
+        try:
+            return _to_rgb(picture, path)
+        except (OSError, SyntaxError, ValueError) as error:  # PIL's own for truncated and damaged files
+            raise UserError(f"{path}: damaged picture ({_one_line(error)})") from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) as :func:`read_image` would give it, from the header alone."""
+    with _opened(Path(path)) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED
+    return (width, height) if turned else (height, width)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        reason = "the file is empty (0 bytes)" if path.stat().st_size == 0 else "not a picture of a known format"
+        raise UserError(f"{path}: {reason}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be opened as a picture ({_one_line(error)})") from error
+
+
+def _to_rgb(picture: Image.Image, path: Path) -> np.ndarray:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise UserError(f"{path}: floating-point pixels; save the picture with 8 or 16 bits a channel")
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        grey = np.asarray(picture)
+        if grey.max(initial=0) > 0xFFFF or grey.min(initial=0) < 0:
+            raise UserError(f"{path}: 32-bit pixels; save the picture with 8 or 16 bits a channel")
+        return np.repeat((grey.astype(np.uint16) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.array(picture.convert("RGB"))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

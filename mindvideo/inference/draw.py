@@ -1,0 +1,142 @@
+"""Instances drawn over their frame: tinted masks, outlines, boxes, and a tag with class, track and score."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as coco_mask
+
+from mindvideo.inference.colors import track_color
+from mindvideo.structures import VideoInstances
+
+TINT = 0.45  # share of the track's colour in the pixels of its mask
+Box = tuple[int, int, int, int]  # x0 y0 x1 y1, the last two exclusive
+
+
+def draw_instances(
+    image: np.ndarray,
+    instances: VideoInstances,
+    class_names: Mapping[int, str] | Sequence[str],
+    *,
+    confidence: float = 0.0,
+    masks: bool = True,
+    boxes: bool = True,
+    tags: bool = True,
+) -> np.ndarray:
+    """A copy of ``image`` (uint8 RGB [H, W, 3]) with the instances of one frame (``num_frames`` 1) drawn over it.
+
+    ``class_names`` by category id: a mapping, or a list with the name of id 1 first. Tracks that score below
+    ``confidence`` are left out. Strong tracks are drawn over weak ones.
+    """
+    H, W = image.shape[:2]
+    if instances.num_frames != 1 or tuple(instances.size) != (H, W):
+        raise ValueError(
+            f"draw_instances: expected one frame of {(H, W)}, got {instances.num_frames} of {tuple(instances.size)}"
+        )
+    canvas = image.copy()
+    thickness = max(1, round(min(H, W) / 300))
+    rows = [row for row in np.argsort(instances.scores, kind="stable") if instances.scores[row] >= confidence]
+    drawn: list[tuple[int, Box]] = []
+    for row in rows:
+        segmentation = instances.segmentations[row][0]
+        box = _box_of(instances, int(row))
+        if box is None:
+            continue
+        color = track_color(int(instances.track_ids[row]))
+        if masks and segmentation is not None:
+            _tint_mask(canvas, segmentation, color, thickness)
+        drawn.append((int(row), box))
+    if boxes:
+        for row, (x0, y0, x1, y1) in drawn:
+            color = track_color(int(instances.track_ids[row]))
+            cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), color, thickness, cv2.LINE_8)
+    if tags:
+        _draw_tags(canvas, instances, class_names, drawn)
+    return canvas
+
+
+def name_of_class(class_names: Mapping[int, str] | Sequence[str], label: int) -> str:
+    if isinstance(class_names, Mapping):
+        return class_names.get(label, f"class {label}")
+    return class_names[label - 1] if 1 <= label <= len(class_names) else f"class {label}"
+
+
+def _box_of(instances: VideoInstances, row: int) -> Box | None:
+    """The track's box clipped to the frame: its own, or the one around its mask; None when there is nothing to show."""
+    H, W = instances.size
+    segmentation = instances.segmentations[row][0]
+    if segmentation is not None:
+        x, y, width, height = (round(value) for value in coco_mask.toBbox(segmentation))
+        if not width or not height:
+            return None
+        mask_box = (x, y, x + width, y + height)
+        if instances.boxes is None:
+            return mask_box
+    elif instances.boxes is None:
+        return None
+    x0, y0, x1, y1 = (round(float(value)) for value in instances.boxes[row, 0])
+    box = (max(x0, 0), max(y0, 0), min(x1, W), min(y1, H))
+    return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+def _tint_mask(canvas: np.ndarray, segmentation: Mapping, color: tuple[int, int, int], thickness: int) -> None:
+    """Colour the mask's pixels and outline it, touching only its bounding box."""
+    x, y, width, height = (round(value) for value in coco_mask.toBbox(segmentation))
+    mask = coco_mask.decode(segmentation)[y : y + height, x : x + width]
+    mask = np.ascontiguousarray(mask)  # [h, w] uint8, 0 or 1
+    area = canvas[y : y + height, x : x + width]
+    tinted = cv2.addWeighted(area, 1.0 - TINT, np.full_like(area, color), TINT, 0.0)
+    cv2.copyTo(tinted, mask, area)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
+    cv2.drawContours(canvas, outlines, -1, color, thickness, cv2.LINE_AA)
+
+
+def _draw_tags(
+    canvas: np.ndarray,
+    instances: VideoInstances,
+    class_names: Mapping[int, str] | Sequence[str],
+    drawn: Sequence[tuple[int, Box]],
+) -> None:
+    """A filled tag above each box, moved where it would leave the frame or cover another tag."""
+    H, W = canvas.shape[:2]
+    font_size = max(10, round(min(H, W) / 28))
+    placed: list[Box] = []
+    for row, box in reversed(drawn):  # the strongest choose their place first
+        track = int(instances.track_ids[row])
+        name = name_of_class(class_names, int(instances.labels[row]))
+        score = f"{round(100 * float(instances.scores[row]))}%"
+        tag = _tag_picture(f"{name} {track}  {score}", font_size, track_color(track))
+        height, width = min(tag.shape[0], H), min(tag.shape[1], W)
+        x, y = _place_of_tag(box, (height, width), (H, W), placed)
+        canvas[y : y + height, x : x + width] = tag[:height, :width]
+        placed.append((x, y, x + width, y + height))
+
+
+def _place_of_tag(box: Box, tag_size: tuple[int, int], size: tuple[int, int], placed: Sequence[Box]) -> tuple[int, int]:
+    """Top left corner (x, y): above the box, else inside its top, else below it, else the first free line there."""
+    (height, width), (H, W) = tag_size, size
+    x = min(max(box[0], 0), W - width)
+    preferred = [box[1] - height, box[1], box[3], *range(box[1] + height, box[3], height)]
+    heights = [y for y in preferred if 0 <= y <= H - height] or [min(max(box[1], 0), H - height)]
+    for y in heights:
+        if not any(x < right and left < x + width and y < low and top < y + height for left, top, right, low in placed):
+            return x, y
+    return x, heights[0]
+
+
+@functools.lru_cache(maxsize=512)
+def _tag_picture(text: str, font_size: int, color: tuple[int, int, int]) -> np.ndarray:
+    """The tag as RGB uint8 [h, w, 3]: black or white text, whichever reads better, on the track's colour."""
+    font = ImageFont.load_default(font_size)
+    left, _, right, _ = font.getbbox(text)
+    ascent, descent = font.getmetrics()
+    margin = max(2, font_size // 5)
+    picture = Image.new("RGB", (int(right - left) + 2 * margin, ascent + descent + margin), color)
+    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    ink = (0, 0, 0) if luminance > 128 else (255, 255, 255)
+    ImageDraw.Draw(picture).text((margin - left, margin // 2), text, fill=ink, font=font)
+    return np.array(picture)
