@@ -1,0 +1,73 @@
+"""The optimal one-to-one assignment of queries to instances, solved inside the graph."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, ops
+from mindspore import dtype as mstype
+from mindspore.ops import constexpr
+
+from mindvideo.errors import UserError
+from mindvideo.ops.assignment_ref import assignment_ref
+from mindvideo.ops.backend import has_native_library, in_graph, native_op
+
+
+def assignment(cost: Tensor, valid: Tensor) -> Tensor:
+    """Give every valid instance its own query so that the sum of costs is least (the Hungarian assignment).
+
+    cost [B, Q, N]: cost of pairing query and instance. valid bool [B, N]: False for padding, whose costs are ignored.
+    Returns int32 [B, N]: the query of each instance; -1 for padding and for instances left over when N > Q.
+
+    Costs that are not finite, in valid columns: a UserError when run step by step. A compiled graph cannot stop half
+    way: there NaN and infinities count as a cost larger than any finite assignment, so that such a pair is taken only
+    when nothing else is left. No gradient flows.
+    """
+    check_arguments(cost.shape, valid.shape)
+    B, Q, N = cost.shape
+    cost = ops.stop_gradient(cost).astype(mstype.float32)
+    valid = valid.astype(mstype.bool_)
+    if not in_graph():
+        check_finite(cost, valid)
+    if B * N == 0 or Q == 0:
+        return ops.full((B, N), -1, dtype=mstype.int32)
+    if has_native_library():
+        result = _assignment_op()(cost, valid)
+    else:
+        result = assignment_ref(cost, valid)
+    return ops.stop_gradient(result)
+
+
+@constexpr
+def check_arguments(cost, valid) -> bool:
+    """Compare shapes with each other; the message names what was expected and what came."""
+    if len(cost) != 3 or tuple(valid) != (cost[0], cost[2]):
+        raise UserError(f"assignment: expected cost [B, Q, N] and valid [B, N]; got {tuple(cost)} and {tuple(valid)}")
+    return True
+
+
+def check_finite(cost: Tensor, valid: Tensor) -> None:
+    """Refuse NaN and infinities among the costs that count; for code that is not being compiled."""
+    wrong = ~(cost.isfinite().asnumpy()) & valid.asnumpy()[:, None, :]
+    if wrong.any():
+        problem, query, instance = (int(axis[0]) for axis in wrong.nonzero())
+        number = float(cost.asnumpy()[problem, query, instance])
+        raise UserError(
+            f"assignment: cost[{problem}, {query}, {instance}] is {number}; {int(wrong.sum())} of the costs are not "
+            "finite. The network's outputs have probably diverged: lower the learning rate or look at the inputs"
+        )
+
+
+def _output_shape(cost, valid):
+    return valid
+
+
+def _output_type(cost, valid):
+    return mstype.int32
+
+
+def _bprop(cost, valid, output, gradient):
+    return ops.zeros_like(cost), ops.zeros_like(valid)
+
+
+@constexpr
+def _assignment_op():
+    return native_op("Assignment", out_shape=_output_shape, out_dtype=_output_type, bprop=_bprop)

@@ -1,0 +1,99 @@
+"""Which implementation of the native operators this process uses, decided once and said in one log line.
+
+Order: Ascend primitive, CUDA library, CPU library, MindSpore's own operators ("reference"). The libraries are built by
+``python custom_ops/build.py``; without them everything works through the reference. The environment variable
+``MINDVIDEO_OPS=reference`` forces the reference, ``MINDVIDEO_OPS=native`` makes a missing library an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import platform
+import sys
+from pathlib import Path
+
+import mindspore
+from mindspore import ops
+from mindspore.ops import constexpr
+
+from mindvideo.errors import UserError
+
+CHOICE_VARIABLE = "MINDVIDEO_OPS"
+FOLDER_VARIABLE = "MINDVIDEO_OPS_FOLDER"
+CHOICES = ("auto", "native", "reference")
+BUILD_COMMAND = "python custom_ops/build.py"
+_LIBRARY_NAMES = {"CPU": "libmindvideo_cpu.so", "GPU": "libmindvideo_cuda.so"}
+_BACKEND_NAMES = {"CPU": "cpu", "GPU": "cuda"}
+
+_log = logging.getLogger("mindvideo.ops")
+
+
+def platform_folder() -> str:
+    """Name of the folder of this platform's libraries, such as ``linux-x86_64``."""
+    return f"{sys.platform}-{platform.machine().lower()}"
+
+
+def library_folder() -> Path:
+    """Where the built libraries are looked for."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    return Path(__file__).resolve().parents[2] / "custom_ops" / "build" / platform_folder()
+
+
+@functools.cache
+def backend() -> str:
+    """``"ascend"``, ``"cuda"``, ``"cpu"`` or ``"reference"``: chosen at the first call, then fixed."""
+    device = mindspore.get_context("device_target")
+    choice = os.environ.get(CHOICE_VARIABLE, "auto")
+    if choice not in CHOICES:
+        raise UserError(f"{CHOICE_VARIABLE}={choice!r} is not known; use one of {', '.join(CHOICES)}")
+    library = library_folder() / _LIBRARY_NAMES.get(device, "none")
+    if choice == "reference":
+        name, reason = "reference", f"{CHOICE_VARIABLE}=reference"
+    elif device == "Ascend":
+        name, reason = "ascend", "MindSpore's Ascend primitives where they exist"
+    elif library.is_file():
+        name, reason = _BACKEND_NAMES[device], str(library)
+    elif choice == "native":
+        raise UserError(f"{CHOICE_VARIABLE}=native, but {library} does not exist; run: {BUILD_COMMAND}")
+    else:
+        name, reason = "reference", f"slow: {library} does not exist; for speed run: {BUILD_COMMAND}"
+    _log.info("native operators on %s: %s (%s)", device, name, reason)
+    return name
+
+
+@constexpr
+def backend_is(name: str) -> bool:
+    """Whether the backend is `name`; a constant inside compiled graphs."""
+    return backend() == name
+
+
+@constexpr
+def has_native_library() -> bool:
+    """Whether operators may call the compiled library; a constant inside compiled graphs."""
+    return backend() in ("cpu", "cuda")
+
+
+def native_op(function: str, *, out_shape, out_dtype, bprop=None) -> ops.Custom:
+    """The compiled `function` as a MindSpore operator; call it through a cached function of no arguments."""
+    device = mindspore.get_context("device_target")
+    path = library_folder() / _LIBRARY_NAMES[device]
+    return ops.Custom(f"{path}:{function}", out_shape, out_dtype, func_type="aot", bprop=bprop)
+
+
+@constexpr(check=False)
+def _is_compiling(function) -> bool:
+    return function is None
+
+
+def in_graph() -> bool:
+    """True while MindSpore compiles the caller into a graph, False when it runs step by step."""
+
+    def probe() -> int:
+        return 0
+
+    # The compiler hands a function to a constexpr as None: a functional closure has no Python value there.
+    return _is_compiling(probe)
