@@ -1,0 +1,117 @@
+"""Masks from a small network of its own for every query: its weights are predicted, its input is shared."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+from mindspore.common.initializer import HeUniform
+
+from mindvideo.ops.masks import resize_nearest
+
+HIDDEN = 8  # channels of the two hidden layers of each query's network
+STRIDE = 8  # of the shared features; the masks come at half of it
+
+
+def parameter_count(feature_channels: int) -> int:
+    """Numbers of one query's network: three 1 x 1 layers over two coordinates and the shared features, with biases."""
+    return (feature_channels + 2) * HIDDEN + HIDDEN * HIDDEN + HIDDEN + HIDDEN + HIDDEN + 1
+
+
+def convolution(channels_in: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        channels_in,
+        channels_out,
+        kernel_size=3,
+        pad_mode="pad",
+        padding=1,
+        has_bias=True,
+        weight_init=HeUniform(negative_slope=1),
+        bias_init="zeros",
+    )
+
+
+class MaskFeatures(nn.Cell):
+    """Encoder maps of the strides 8, 16, 32 (two or three of them), [F, C, H, W] each -> [F, C / 32, H8, W8].
+
+    Coarse to fine: the coarsest map alone, then each finer map plus what came up from below.
+    """
+
+    def __init__(self, *, channels: int, feature_channels: int) -> None:
+        super().__init__()
+        self.lay3 = convolution(channels, channels)
+        self.lay4 = convolution(channels, channels)
+        self.dcn = convolution(channels, channels)
+        self.lay1 = convolution(channels, channels // 4)
+        self.lay2 = convolution(channels // 4, feature_channels)
+
+    def construct(self, fine: ms.Tensor, middle: ms.Tensor, coarse: ms.Tensor) -> ms.Tensor:
+        features = ops.relu(self.lay3(coarse))
+        features = ops.relu(self.lay4(middle + resize_nearest(features, *middle.shape[-2:])))
+        features = ops.relu(self.dcn(fine + resize_nearest(features, *fine.shape[-2:])))
+        return ops.relu(self.lay2(ops.relu(self.lay1(features))))
+
+
+@ops.constexpr
+def cell_centres(height: int, width: int) -> ms.Tensor:
+    """Pixel position (x, y) of each cell of a map of stride 8: float32 [2, H8 * W8]."""
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    positions = np.stack([columns.reshape(-1), rows.reshape(-1)]) * STRIDE + STRIDE // 2
+    return ms.Tensor(positions.astype(np.float32))
+
+
+class DynamicMasks(nn.Cell):
+    """Runs every query's network over the features of its frame.
+
+    ``construct(features [F, c, H8, W8], parameters [F, N, P], references [F, N, 2])`` gives logits
+    [F, N, 2 * H8, 2 * W8]. ``references`` is the query's reference point in pixels; the network sees the offset from
+    each cell to it, unscaled, so that it can tell its own instance from one that looks the same elsewhere.
+    """
+
+    def __init__(self, *, feature_channels: int) -> None:
+        super().__init__()
+        self.feature_channels = feature_channels
+        inputs = feature_channels + 2
+        sizes = (inputs * HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN, HIDDEN, 1)
+        self.ends = tuple(int(end) for end in np.cumsum(sizes))
+
+    def construct(self, features: ms.Tensor, parameters: ms.Tensor, references: ms.Tensor) -> ms.Tensor:
+        F, c, H, W = features.shape
+        N = parameters.shape[1]
+        w1, w2, w3, b1, b2, b3 = self.split(parameters)
+        w1 = w1.reshape(F, N, HIDDEN, c + 2)
+        # W1 (reference - cell; feature) = W1 reference + W1 (-cell; feature): the sum over cells is one matrix product.
+        cells = ops.cat((-cell_centres(H, W).expand_dims(0).broadcast_to((F, 2, H * W)), features.reshape(F, c, H * W)), 1)
+        x = ops.matmul(w1.reshape(F, N * HIDDEN, c + 2), cells).reshape(F, N, HIDDEN, H * W)
+        own = (w1[..., :2] * references.expand_dims(2)).sum(-1) + b1  # [F, N, 8]
+        x = ops.relu(x + own.expand_dims(-1))
+        x = ops.relu(ops.matmul(w2.reshape(F, N, HIDDEN, HIDDEN), x) + b2.expand_dims(-1))
+        x = ops.matmul(w3.reshape(F, N, 1, HIDDEN), x) + b3.expand_dims(-1)  # [F, N, 1, H * W]
+        return double_aligned(x.reshape(F, N, H, W))
+
+    def split(self, parameters: ms.Tensor) -> tuple[ms.Tensor, ...]:
+        """The six pieces of a parameter vector: three weights (each output row by row), then three biases."""
+        a, b, c, d, e, _ = self.ends
+        return (
+            parameters[..., :a],
+            parameters[..., a:b],
+            parameters[..., b:c],
+            parameters[..., c:d],
+            parameters[..., d:e],
+            parameters[..., e:],
+        )
+
+
+def double_aligned(logits: ms.Tensor) -> ms.Tensor:
+    """Twice the size with old values kept at odd places and means between them: [F, N, H, W] -> [F, N, 2 H, 2 W]."""
+    return double_axis(double_axis(logits, 2), 3)
+
+
+def double_axis(x: ms.Tensor, axis: int) -> ms.Tensor:
+    """out[2 i + 1] = in[i]; out[2 i] = (in[i - 1] + in[i]) / 2; out[0] = in[0]."""
+    F, N, H, W = x.shape
+    if axis == 2:
+        before = ops.cat((x[:, :, :1], x[:, :, :-1]), 2)
+        return ops.stack(((before + x) * 0.5, x), 3).reshape(F, N, 2 * H, W)
+    before = ops.cat((x[..., :1], x[..., :-1]), 3)
+    return ops.stack(((before + x) * 0.5, x), 4).reshape(F, N, H, 2 * W)

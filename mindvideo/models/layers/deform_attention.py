@@ -1,0 +1,95 @@
+"""Multi-scale deformable attention: each query reads a few sampled points of several feature maps."""
+
+from __future__ import annotations
+
+import math
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+from mindspore.common.initializer import XavierUniform, initializer
+
+from mindvideo.ops.ms_deform_attn import ms_deform_attn
+
+
+@ops.constexpr
+def level_sizes(spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
+    """((H, W), ...) -> float32 [L, 2] with (W, H), the order of the sampling coordinates."""
+    return ms.Tensor(np.asarray([(width, height) for height, width in spatial_shapes], np.float32))
+
+
+def directions_of_heads(num_heads: int, num_levels: int, num_points: int) -> np.ndarray:
+    """Offsets at the start of training: head m looks along angle 2 pi m / M, point p at p + 1 cells. [M * L * P * 2]."""
+    angles = np.arange(num_heads, dtype=np.float32) * (2.0 * math.pi / num_heads)
+    directions = np.stack([np.cos(angles), np.sin(angles)], -1)
+    directions = directions / np.abs(directions).max(-1, keepdims=True)  # [M, 2]
+    steps = np.arange(1, num_points + 1, dtype=np.float32).reshape(1, 1, num_points, 1)
+    offsets = directions.reshape(num_heads, 1, 1, 2) * steps
+    return np.broadcast_to(offsets, (num_heads, num_levels, num_points, 2)).astype(np.float32).reshape(-1)
+
+
+def xavier_dense(channels_in: int, channels_out: int) -> nn.Dense:
+    return nn.Dense(channels_in, channels_out, weight_init=XavierUniform(), bias_init="zeros")
+
+
+class DeformableAttention(nn.Cell):
+    """M heads, L levels, P points a head and level.
+
+    ``construct(query [N, Lq, C], reference_points [N, Lq, L, 2 or 4], source [N, S, C], spatial_shapes, padding)``
+    gives [N, Lq, C]. ``spatial_shapes`` is a Python tuple of (H, W), one a level, with S = sum of H * W.
+    ``padding`` bool [N, S], True where a token is padding, or None. A query that should know its position has it added
+    already; the source has not. With reference points (x, y) an offset counts in cells of its level; with boxes
+    (cx, cy, w, h) in halves of the box over P.
+
+    A caller that reads one source several times, or wants to know where, calls the three steps itself: ``project``,
+    ``sampling_locations``, ``read``.
+    """
+
+    def __init__(self, *, channels: int, num_levels: int, num_heads: int, num_points: int) -> None:
+        super().__init__()
+        if channels % num_heads:
+            raise ValueError(f"channels must be a multiple of num_heads, got {channels} and {num_heads}")
+        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        samples = num_heads * num_levels * num_points
+        directions = directions_of_heads(num_heads, num_levels, num_points)
+        self.sampling_offsets = nn.Dense(
+            channels, samples * 2, weight_init="zeros", bias_init=initializer(ms.Tensor(directions), directions.shape)
+        )
+        self.attention_weights = nn.Dense(channels, samples, weight_init="zeros", bias_init="zeros")
+        self.value_proj = xavier_dense(channels, channels)
+        self.output_proj = xavier_dense(channels, channels)
+
+    def construct(self, query, reference_points, source, spatial_shapes, padding=None):
+        locations = self.sampling_locations(query, reference_points, spatial_shapes)
+        return self.read(query, locations, self.project(source, padding), spatial_shapes)
+
+    def project(self, source: ms.Tensor, padding: ms.Tensor | None) -> ms.Tensor:
+        """[N, S, C] -> values [N, S, M, D]; padded tokens become 0, after the projection and its bias."""
+        N, S, C = source.shape
+        value = self.value_proj(source)
+        if padding is not None:
+            value = value * ops.cast(ops.logical_not(padding), value.dtype).expand_dims(-1)
+        return value.reshape(N, S, self.num_heads, C // self.num_heads)
+
+    def read(self, query, locations, value, spatial_shapes):
+        """query [N, Lq, C], locations [N, Lq, M, L, P, 2], value [N, S, M, D] -> [N, Lq, C]."""
+        weights = self.sampling_weights(query)
+        return self.output_proj(ms_deform_attn(value, spatial_shapes, None, locations, weights))
+
+    def sampling_locations(self, query, reference_points, spatial_shapes):
+        """Where each query looks, in units of each level: [N, Lq, M, L, P, 2] as (x, y)."""
+        N, Lq, _ = query.shape
+        M, L, P = self.num_heads, self.num_levels, self.num_points
+        offsets = self.sampling_offsets(query).reshape(N, Lq, M, L, P, 2)
+        if reference_points.shape[-1] == 2:
+            offsets = offsets / level_sizes(spatial_shapes).reshape(1, 1, 1, L, 1, 2)
+            return reference_points.reshape(N, Lq, 1, L, 1, 2) + offsets
+        reference = reference_points.reshape(N, Lq, 1, L, 1, 4)
+        return reference[..., :2] + offsets / P * reference[..., 2:] * 0.5
+
+    def sampling_weights(self, query: ms.Tensor) -> ms.Tensor:
+        """Softmax over the L * P samples of a head: [N, Lq, M, L, P]."""
+        N, Lq, _ = query.shape
+        M, L, P = self.num_heads, self.num_levels, self.num_points
+        weights = ops.softmax(self.attention_weights(query).reshape(N, Lq, M, L * P), -1)
+        return weights.reshape(N, Lq, M, L, P)
