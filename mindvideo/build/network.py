@@ -1,0 +1,30 @@
+"""From a configuration to a network with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mindspore import nn
+from ml_collections import ConfigDict
+
+from mindvideo.build.runtime import prepare_device
+from mindvideo.config import load_config
+from mindvideo.engine.weights import load_weights
+from mindvideo.families import FAMILIES
+
+
+def build_network(cfg: ConfigDict, *, weights: str | Path | None = None) -> nn.Cell:
+    """The family's network; with ``weights`` (any format that ``tools/segmentation/convert.py`` reads) loaded strictly."""
+    family = FAMILIES[cfg.family]
+    network = family.build_network(cfg)
+    if weights is not None:
+        load_weights(network, weights, rules=family.weight_rules(cfg))
+    return network
+
+
+def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:
+    """The network of a configuration, by name or path: ``build_model("vistr", weights="vistr_r50.pth")``."""
+    cfg = load_config(name, overrides)
+    prepare_device(cfg)
+    return build_network(cfg, weights=weights)
