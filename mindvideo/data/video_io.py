@@ -91,7 +91,7 @@ class VideoReader(abc.ABC):
     def decode(self) -> Iterator[Frame | BrokenFrame]:
         """The selected frames in order, those that cannot be read included."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most readers hold nothing open)
         """Release the file or device; called more than once without harm."""
 
     def frames(self, on_problem: Callable[[str], None] = fail_on_problem) -> Iterator[Frame]:

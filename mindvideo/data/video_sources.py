@@ -53,7 +53,8 @@ class VideoSource:
 
 
 def find_videos(given: str | Path) -> list[VideoSource]:
-    """The videos of a folder of frames, a folder of such folders or of video files, a file, a glob, ``camera:N``, ``-``.
+    """The videos of a folder of frames, of a folder of such folders or of video files, of a file, a glob, ``camera:N``
+    or ``-``.
 
     Names are unique, so that results do not overwrite each other.
     """
