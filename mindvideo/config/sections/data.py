@@ -1,0 +1,57 @@
+"""Section ``data``: which data sets, which clips of them, and what is done to a clip before it reaches the model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mindvideo.config.key import key
+
+
+@dataclasses.dataclass
+class Data:
+    root: str = key("", "folder that holds the data sets; empty: MINDVIDEO_DATA_ROOT, else the catalogue's data_root")
+    catalogue: str = key("", "file that lists the data sets; empty: datas/data.json")
+    train: list[str] = key(
+        ["synthetic_easy/train"], "training sets: names of the catalogue (SET/SPLIT), or ANNOTATIONS.json@FRAMES"
+    )
+    valid: str = key("synthetic_easy/valid", "labelled set that is evaluated: as in train")
+    num_frames: int = key(5, "frames of a training clip", minimum=1)
+    clip_rule: str = key(
+        "consecutive",
+        "which frames make a clip: consecutive ones; the num_frames up to the key frame going round the video; or "
+        "the key frame with one reference frame shortly before, one shortly after and others from further away",
+        choices=("consecutive", "circular_window", "reference_frames"),
+    )
+    samples_per: str = key(
+        "frame", "an epoch holds one clip for every frame, or one for every video", choices=("frame", "video")
+    )
+    augmentation: str = key(
+        "none",
+        "none; toy (flip, time reversal, channel order, brightness); resize_crop (flip, resize, colour, resize, crop, "
+        "resize to short_sides); resize_or_crop (flip, colour, then resize, or resize, crop and resize)",
+        choices=("none", "toy", "resize_crop", "resize_or_crop"),
+    )
+    short_sides: list[int] = key([], "final lengths of the shorter side, one is drawn; empty keeps the size", minimum=1)
+    max_long_side: int = key(0, "greatest length of the longer side after the final resize; 0 sets no limit", minimum=0)
+    first_short_sides: list[int] = key(
+        list(range(480, 769, 32)), "resize_crop: lengths of the shorter side of the first resize", minimum=1
+    )
+    first_max_long_side: int = key(800, "resize_crop: limit of the longer side in the first resize", minimum=0)
+    crop_short_sides: list[int] = key([400, 500, 600], "lengths of the shorter side before the crop", minimum=1)
+    crop_range: list[int] = key([384, 600], "least and greatest height and width of the crop", minimum=1)
+    photometric: bool = key(True, "colour distortion of video frames, drawn anew for every frame")
+    photometric_wrap: bool = key(False, "colours that leave 0..255 wrap around as in the published code, not clipped")
+    pseudo_clips: bool = key(True, "image sets: make clips by moving the image; false: one-frame clips of the image")
+    drop_absent: bool = key(True, "drop instances that have no pixel in the clip; needed by the reference families")
+    box_minimum: float = key(0.0, "boxes of absent frames get this value in all four numbers", minimum=0.0, maximum=1.0)
+    max_instances: int = key(10, "instances a clip is padded to; of more, the largest are kept", minimum=1)
+    buckets: list[list[int]] = key(
+        [], "padded [height, width] of batches, each compiles one graph; empty: rounded up to 32 for every batch"
+    )
+    category_map: str = key(
+        "corrected", "ids of image sets: the published map, or the corrected one", choices=("published", "corrected")
+    )
+    batch_size: int = key(1, "clips of a step on each device", minimum=1)
+    workers: int = key(2, "processes that prepare batches; 0 prepares them in the training process", minimum=0)
+    cache_megabytes: int = key(0, "memory of each worker for decoded frames of small sets", minimum=0)
+    strict: bool = key(False, "stop at a broken frame instead of taking another clip and counting it")

@@ -1,0 +1,34 @@
+"""What becomes of instances that a crop or the clip's choice of frames left without pixels. Draws nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mindvideo.data.clip_sample import ClipSample
+from mindvideo.data.transforms.base import SameSize
+
+
+class DropVanished(SameSize):
+    """Drop the instances whose box has no extent in any frame; zero the boxes without extent of the others."""
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> None:
+        return None
+
+    def apply(self, clip: ClipSample, parameters: None = None) -> ClipSample:
+        extent = clip.boxes[..., 2:] > clip.boxes[..., :2]
+        alive = extent.all(axis=-1)  # [N, T]
+        clip.boxes = clip.boxes * alive[..., None].astype(np.float32)
+        return clip.keep_instances(alive.any(axis=1))
+
+
+class DropMaskless(SameSize):
+    """Drop the instances without a pixel in the clip, and zero the boxes of the frames where the mask is empty."""
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> None:
+        return None
+
+    def apply(self, clip: ClipSample, parameters: None = None) -> ClipSample:
+        seen = clip.masks.any(axis=(2, 3))  # [N, T]
+        clip.boxes = clip.boxes * seen[..., None].astype(np.float32)
+        clip.present = clip.present & seen
+        return clip.keep_instances(seen.any(axis=1))

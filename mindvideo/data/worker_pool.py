@@ -1,0 +1,182 @@
+"""Processes that make batches. A batch travels through anonymous shared memory, not through a pipe.
+
+The workers are fresh interpreters that import the NumPy side of the package alone: no MindSpore, no copy of the
+training process and its threads, no need for a guarded main module. Shared memory comes from ``memfd_create``, which
+the size of /dev/shm (64 MB in many containers) does not bound.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Pipe
+from pathlib import Path
+
+import numpy as np
+
+from mindvideo.data.training_clips import BatchMaker
+from mindvideo.errors import UserError
+
+AHEAD = 2  # batches that each worker may hold finished or in the making
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+class WorkerError(Exception):
+    """A worker failed for a reason that is not the caller's mistake; the message holds its traceback."""
+
+
+def open_shared_memory() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("mindvideo-batch")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+class _Worker:
+    """One process, its pipe, and its places in shared memory."""
+
+    def __init__(self, number: int, maker: BatchMaker) -> None:
+        self.connection, remote = Pipe()
+        self.memory = [open_shared_memory() for _ in range(AHEAD)]
+        inherited = [remote.fileno(), *self.memory]
+        environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+        environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", "mindvideo.data.worker", *map(str, inherited)]
+        self.process = subprocess.Popen(command, pass_fds=inherited, env=environment)
+        remote.close()
+        self.number = number
+        self.next_place = 0
+        self._send(maker)
+
+    def order(self, epoch: int, indices: np.ndarray) -> int:
+        """Ask for a batch; returns the place where it will be found."""
+        place = self.next_place
+        self.next_place = (place + 1) % AHEAD
+        self._send((place, epoch, indices))
+        return place
+
+    def _send(self, message: object) -> None:
+        try:
+            self.connection.send(message)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._death() from error
+
+    def collect(self, place: int) -> tuple[tuple[np.ndarray, ...], list[str]]:
+        try:
+            kind, content, broken = self.connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise self._death() from error
+        if kind == "mistake":
+            raise UserError(content)
+        if kind == "failure":
+            raise WorkerError(f"data worker {self.number} failed:\n{content}")
+        return copy_columns(self.memory[place], content), broken
+
+    def _death(self) -> WorkerError:
+        code = self.process.wait()
+        hint = " (killed: out of memory?)" if code == -9 else ""
+        return WorkerError(f"data worker {self.number} ended with exit code {code}{hint}")
+
+    def close(self) -> None:
+        self.connection.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for descriptor in self.memory:
+            os.close(descriptor)
+        self.memory = []
+
+
+Layout = list[tuple[tuple[int, ...], str]]  # shape and dtype of each column, stored one after the other
+
+
+def aligned(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def store_columns(descriptor: int, columns: Iterable[np.ndarray]) -> Layout:
+    """Write arrays one after the other into shared memory, which grows as needed."""
+    columns = list(columns)
+    total = sum(aligned(column.nbytes) for column in columns)
+    if os.fstat(descriptor).st_size < total:
+        os.ftruncate(descriptor, total)
+    offset = 0
+    with mmap.mmap(descriptor, total) as memory:
+        for column in columns:
+            target = np.ndarray(column.shape, column.dtype, buffer=memory, offset=offset)
+            np.copyto(target, column)
+            offset += aligned(column.nbytes)
+            del target  # an array that still looks at the memory would keep it from being unmapped
+    return [(column.shape, column.dtype.str) for column in columns]
+
+
+def copy_columns(descriptor: int, layout: Layout) -> tuple[np.ndarray, ...]:
+    total = sum(aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize) for shape, dtype in layout)
+    copies, offset = [], 0
+    with mmap.mmap(descriptor, total, prot=mmap.PROT_READ) as memory:
+        for shape, dtype in layout:
+            stored = np.ndarray(shape, np.dtype(dtype), buffer=memory, offset=offset)
+            copies.append(stored.copy())
+            offset += aligned(stored.nbytes)
+            del stored
+    return tuple(copies)
+
+
+Task = tuple[int, np.ndarray]  # epoch, sample numbers
+Made = tuple[tuple[np.ndarray, ...], list[str]]  # columns of a ClipBatch, lines about broken frames
+
+
+class WorkerPool:
+    """Makes batches in ``num_workers`` processes (0: in this one) and hands them out in the order of the tasks."""
+
+    def __init__(self, *, maker: BatchMaker, num_workers: int) -> None:
+        self.maker = maker
+        self.num_workers = num_workers
+        self._workers: list[_Worker] = []
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Made]:
+        """Batches in order. Abandoning the iterator before its end is allowed; the next run starts clean."""
+        if self.num_workers == 0:
+            for epoch, indices in tasks:
+                batch, broken = self.maker.make(epoch, indices)
+                yield batch.columns(), broken
+            return
+        self._start()
+        pending: deque[tuple[_Worker, int]] = deque()
+        finished = False
+        try:
+            for position, (epoch, indices) in enumerate(tasks):
+                if len(pending) == AHEAD * self.num_workers:
+                    worker, place = pending.popleft()
+                    made = worker.collect(place)
+                    yield made
+                worker = self._workers[position % self.num_workers]
+                pending.append((worker, worker.order(epoch, indices)))
+            while pending:
+                worker, place = pending.popleft()
+                made = worker.collect(place)
+                yield made
+            finished = True
+        finally:
+            if not finished:
+                self.close()
+
+    def _start(self) -> None:
+        if not self._workers:
+            self._workers = [_Worker(number, self.maker) for number in range(self.num_workers)]
+
+    def close(self) -> None:
+        """End the worker processes; they start again when they are needed."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.close()
+
+    def __del__(self) -> None:
+        self.close()
