@@ -1,0 +1,29 @@
+"""Section ``inference``: running a trained model on videos, and what is written about it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mindvideo.config.key import key
+
+
+@dataclasses.dataclass
+class Inference:
+    short_side: int | None = key(
+        None, "frames are scaled to this short side for the network; null keeps their size", minimum=16
+    )
+    long_side: int | None = key(None, "limit of the long side after that; null sets none", minimum=16)
+    window_overlap: float = key(
+        1 / 3, "share of a window that the next one sees again, in videos longer than a clip", minimum=0.0, maximum=0.9
+    )
+    link_similarity: float = key(
+        0.25, "least overlap of masks (half of it counts when categories disagree) to continue a track", minimum=0.0
+    )
+    confidence: float = key(0.3, "least score of a track to be drawn; results.json keeps all", minimum=0.0, maximum=1.0)
+    class_names: list[str] = key([], "names of categories 1, 2, ... to write on the video; empty shows numbers")
+    write: list[str] = key(["video"], "what is written beside results.json", choices=["video", "masks", "coco"])
+    draw: list[str] = key(
+        ["masks", "boxes", "tags"], "what is drawn over the frames", choices=["masks", "boxes", "tags"]
+    )
+    frames_per_second: float = key(10.0, "rate of the written video where the input has none", minimum=0.1, maximum=240)
+    read_ahead: int = key(8, "frames that wait between reading, inference and writing; bounds the memory", minimum=1)

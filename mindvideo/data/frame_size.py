@@ -1,0 +1,45 @@
+"""The size rule of the originals: a short side of s, unless the long side would exceed its limit."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+
+def short_side_size(size: tuple[int, int], *, short_side: int, long_side: int | None = None) -> tuple[int, int]:
+    """(H, W) -> (h, w) with the given short side, or a smaller one when the long side would pass ``long_side``.
+
+    Truncated and rounded as DETR does, so that published weights see the sizes they were trained with.
+    """
+    short, long = min(size), max(size)
+    if long_side is not None and long / short * short_side > long_side:
+        short_side = round(long_side * short / long)
+    if short == short_side:
+        return size
+    H, W = size
+    scaled = int(short_side * long / short)
+    return (short_side, scaled) if H <= W else (scaled, short_side)
+
+
+def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [h, w, 3], Pillow's bilinear filter (antialiased), as the originals resize."""
+    if frame.shape[:2] == tuple(size):
+        return frame
+    H, W = size
+    return np.asarray(Image.fromarray(frame).resize((W, H), Image.Resampling.BILINEAR))
+
+
+class ShortSideResize:
+    """Frames of any size to the size a network is to see them in; ``short_side`` None leaves them as they are."""
+
+    def __init__(self, *, short_side: int | None, long_side: int | None = None) -> None:
+        self._short_side = short_side
+        self._long_side = long_side
+
+    def size_for(self, size: tuple[int, int]) -> tuple[int, int]:
+        if self._short_side is None:
+            return size
+        return short_side_size(size, short_side=self._short_side, long_side=self._long_side)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        return resize_frame(frame, self.size_for(frame.shape[:2]))
