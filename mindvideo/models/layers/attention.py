@@ -10,6 +10,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import XavierUniform, initializer
+from mindspore.ops import constexpr
 
 from mindvideo.models.layers.dropout import Dropout
 
@@ -18,6 +19,7 @@ DEFAULT_BLOCK_ELEMENTS = 1 << 24
 MASKED = -1e30  # exp() of it is exactly 0, and a row that is masked everywhere stays finite
 
 
+@constexpr
 def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> int:
     """How many query rows one block takes so that ``lanes * rows * num_columns <= limit`` (at least one row)."""
     blocks = -(-num_rows // max(1, limit // (lanes * num_columns)))
@@ -46,6 +48,12 @@ class _BlockwiseAttention(nn.Cell):
             logits = logits + bias
         return self.softmax(logits)
 
+    def dropout_mask(self, weights, draw):
+        """The factors by which ``self.dropout(weights, draw)`` multiplies."""
+        columns = weights.shape[-1]
+        keep = self.dropout.keep(weights.size // columns, columns, draw)
+        return keep.reshape(weights.shape).astype(weights.dtype) * self.dropout.scale
+
     def construct(self, q, k, v, bias):
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
@@ -66,8 +74,13 @@ class _BlockwiseAttention(nn.Cell):
         for start in range(0, rows, step):
             q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
             weights = self.weights(q_block, k, bias)
-            grad_v = grad_v + self.transposed_times(self.dropout(weights, start), grad_block)
-            grad_weights = self.dropout(self.times_transposed(grad_block, v), start)
+            used = weights
+            grad_weights = self.times_transposed(grad_block, v)
+            if self.training and self.dropout.rate > 0.0:
+                mask = self.dropout_mask(weights, start)
+                used = weights * mask
+                grad_weights = grad_weights * mask
+            grad_v = grad_v + self.transposed_times(used, grad_block)
             grad_logits = weights * (grad_weights - inner[:, :, start : start + step])
             grad_q.append(self.times(grad_logits, k))
             grad_k = grad_k + self.transposed_times(grad_logits, q_block)

@@ -1,0 +1,104 @@
+"""The card of VisTR: from the configuration to network, training graph, tracker, weight rules and groups."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from mindvideo.errors import UserError
+from mindvideo.families.backbone import backbone_of
+from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
+from mindvideo.models.heads.class_box import ClassBoxHead
+from mindvideo.models.layers.position_encoding import SinePositions3d
+from mindvideo.models.layers.slot_anchors import anchor_boxes, anchor_codes
+from mindvideo.models.transformers.detr import align_queries_with_keys, build_decoder, build_encoder
+from mindvideo.models.vistr import MaskBranch, SlotQueries, TokenProjection, VisTR
+
+
+def build_network(cfg: ConfigDict) -> VisTR:
+    vistr = cfg.vistr
+    check(cfg)
+    num_fine = len(vistr.levels) - vistr.token_levels
+    levels = vistr.levels if vistr.masks else vistr.levels[num_fine:]
+    num_fine = num_fine if vistr.masks else 0
+    backbone = backbone_of(cfg, out_levels=tuple(levels))
+    layer_options = {
+        "width": vistr.width,
+        "heads": vistr.heads,
+        "ffn_width": vistr.ffn_width,
+        "dropout": vistr.dropout,
+        "pre_norm": vistr.pre_norm,
+    }
+    anchors = tuple(vistr.slot_anchors)
+    start = anchor_codes(*anchors, num_frames=vistr.num_frames, width=vistr.width) if anchors else None
+    decoder = build_decoder(num_layers=vistr.decoder_layers, **layer_options)
+    if anchors:
+        align_queries_with_keys(decoder)
+    return VisTR(
+        backbone=backbone,
+        token_projection=TokenProjection(in_channels=backbone.channels[num_fine:], width=vistr.width),
+        positions=SinePositions3d(features=vistr.width // 3),
+        encoder=build_encoder(num_layers=vistr.encoder_layers, **layer_options),
+        decoder=decoder,
+        queries=SlotQueries(
+            num_frames=vistr.num_frames,
+            num_slots=vistr.num_slots,
+            width=vistr.width,
+            content_from_queries=vistr.content_from_queries,
+            start=start,
+        ),
+        head=ClassBoxHead(
+            width=vistr.width,
+            num_logits=vistr.num_classes + 1,
+            box_anchors=anchor_boxes(*anchors) if anchors else None,
+        ),
+        mask_branch=build_mask_branch(cfg, backbone.channels[:num_fine]) if vistr.masks else None,
+        num_fine_levels=num_fine,
+        positions_in_tokens=vistr.positions_in_tokens,
+    )
+
+
+def build_mask_branch(cfg: ConfigDict, fine_channels: tuple[int, ...]) -> MaskBranch:
+    """``fine_channels``: channels of the backbone's maps that are finer than the tokens, fine to coarse."""
+    vistr = cfg.vistr
+    widths = list(vistr.mask_widths) or [vistr.width // 2 ** (i + 1) for i in range(len(fine_channels))]
+    channels = vistr.mask_channels or vistr.width // 16
+    return MaskBranch(
+        attention_map=AttentionMap(width=vistr.width, heads=vistr.heads),
+        frame_head=FrameMaskHead(
+            width=vistr.width,
+            heads=vistr.heads,
+            widths=widths,
+            fine_channels=fine_channels[::-1],
+            out_channels=channels,
+        ),
+        sequence_head=SequenceMaskHead(in_channels=channels, width=channels // 2),
+        maps_per_portion=vistr.maps_per_portion,
+    )
+
+
+def check(cfg: ConfigDict) -> None:
+    """What no single key can say."""
+    vistr = cfg.vistr
+    if vistr.width % 6 or vistr.width % vistr.heads:
+        raise UserError(
+            f"vistr.width is {vistr.width}; it must be a multiple of 6 (sines and cosines of three axes) and of "
+            f"vistr.heads, {vistr.heads}"
+        )
+    if vistr.slot_anchors:
+        rows_and_columns = tuple(vistr.slot_anchors)
+        if len(rows_and_columns) != 2 or rows_and_columns[0] * rows_and_columns[1] != vistr.num_slots:
+            raise UserError(
+                f"vistr.slot_anchors is {list(rows_and_columns)}; it must be rows and columns with rows * columns = "
+                f"vistr.num_slots, {vistr.num_slots}"
+            )
+    num_fine = len(vistr.levels) - vistr.token_levels
+    if list(vistr.levels) != sorted(set(vistr.levels)) or num_fine < (1 if vistr.masks else 0):
+        raise UserError(
+            f"vistr.levels is {list(vistr.levels)} and vistr.token_levels {vistr.token_levels}: levels must rise, and "
+            "with masks at least one must be left besides those that become tokens"
+        )
+    if vistr.masks and vistr.mask_widths and len(vistr.mask_widths) != num_fine:
+        raise UserError(
+            f"vistr.mask_widths has {len(vistr.mask_widths)} numbers; it needs one for each of the {num_fine} levels "
+            "that are finer than the tokens, or none at all"
+        )

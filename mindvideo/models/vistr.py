@@ -1,0 +1,171 @@
+"""VisTR: a clip as one sequence of tokens, N slots a frame as one sequence of queries.
+
+Outputs keep the slots and the frames apart: [B, Q, T, ...] with Q slots in each of T frames, the order of the targets
+[B, N, T, ...]. Inside, the decoder's queries lie frame after frame: query = frame * Q + slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, nn, ops
+from mindspore.common.initializer import Normal, initializer
+
+from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
+from mindvideo.ops.masks import resize_nearest, resize_padding
+
+
+class TokenProjection(nn.Cell):
+    """Maps of the backbone, fine to coarse, -> one map of ``width`` channels on the grid of the finest of them.
+
+    The published models project the coarsest map alone; coarser ones besides the finest are upsampled and added.
+    """
+
+    def __init__(self, *, in_channels: Sequence[int], width: int):
+        super().__init__()
+        self.project = nn.CellList([nn.Conv2d(c, width, 1, has_bias=True) for c in in_channels])
+
+    def construct(self, maps):
+        x = self.project[0](maps[0])
+        for index in range(1, len(maps)):
+            coarse = self.project[index](maps[index])
+            x = x + resize_nearest(coarse, x.shape[2], x.shape[3])
+        return x
+
+
+class SlotQueries(nn.Cell):
+    """The learned table of queries, frame after frame: -> positions and start content, both [B, T*Q, C].
+
+    Decoding starts from zeros, or with ``content_from_queries`` from the table itself.
+    """
+
+    def __init__(
+        self, *, num_frames: int, num_slots: int, width: int, content_from_queries: bool, start: np.ndarray | None
+    ):
+        super().__init__()
+        init = Normal(1.0) if start is None else ms.Tensor(start.reshape(num_frames * num_slots, width))
+        self.weight = Parameter(initializer(init, (num_frames * num_slots, width)), name="weight")
+        self.content_from_queries = content_from_queries
+
+    def construct(self, batch):
+        positions = ops.broadcast_to(self.weight.expand_dims(0), (batch, *self.weight.shape))
+        if self.content_from_queries:
+            return positions, positions
+        return positions, ops.zeros(positions.shape, positions.dtype)
+
+
+class MaskBranch(nn.Cell):
+    """From the queries' last state to mask logits at stride 4.
+
+    In evaluation, frames and then slots are taken in portions of at most ``maps_per_portion`` maps, which bounds the
+    memory; every norm is per map or per slot, so the numbers do not depend on it.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention_map: AttentionMap,
+        frame_head: FrameMaskHead,
+        sequence_head: SequenceMaskHead,
+        maps_per_portion: int = 64,
+    ):
+        super().__init__()
+        self.attention_map = attention_map
+        self.frame_head = frame_head
+        self.sequence_head = sequence_head
+        self.maps_per_portion = maps_per_portion
+
+    def construct(self, queries, memory, fine_maps, padding=None):
+        """queries [B,T,Q,C], memory [B*T,C,h,w], fine_maps of [B*T,C',.,.], padding bool [B*T,h,w] -> [B,Q,T,H,W]"""
+        B, T, Q, width = queries.shape
+        maps = self.attention_map(queries.reshape(B * T, Q, width), memory, padding)  # [F, Q, M, h, w]
+        step = B * T if self.training else max(1, self.maps_per_portion // Q)
+        portions = []
+        for start in range(0, B * T, step):
+            fine = [fine_map[start : start + step] for fine_map in fine_maps]
+            portions.append(self.frame_head(memory[start : start + step], maps[start : start + step], fine))
+        x = ops.concat(portions, axis=0) if len(portions) > 1 else portions[0]
+        channels, height, columns = x.shape[1:]
+        x = x.reshape(B, T, Q, channels, height, columns).swapaxes(1, 2).reshape(B * Q * T, channels, height, columns)
+        step = T * (B * Q if self.training else max(1, self.maps_per_portion // T))
+        portions = []
+        for start in range(0, B * Q * T, step):
+            portions.append(self.sequence_head(x[start : start + step], T))
+        x = ops.concat(portions, axis=0) if len(portions) > 1 else portions[0]
+        return x.reshape(B, Q, T, height, columns)
+
+
+class VisTR(nn.Cell):
+    """frames [B,T,3,H,W], padding bool [B,T,H,W] or None -> what every query says.
+
+    class logits [L,B,Q,T,K] and boxes [L,B,Q,T,4] of every decoder layer (the last one counts); with a mask branch
+    also mask logits [B,Q,T,H/4,W/4] of the last layer. ``num_fine_levels`` of the backbone's maps are finer than the
+    tokens and serve the masks alone. ``positions_in_tokens`` adds the position code to the tokens themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Cell,
+        token_projection: TokenProjection,
+        positions: nn.Cell,
+        encoder: nn.Cell,
+        decoder: nn.Cell,
+        queries: SlotQueries,
+        head: nn.Cell,
+        mask_branch: MaskBranch | None = None,
+        num_fine_levels: int = 0,
+        positions_in_tokens: bool = False,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.token_projection = token_projection
+        self.positions = positions
+        self.encoder = encoder
+        self.decoder = decoder
+        self.queries = queries
+        self.head = head
+        self.mask_branch = mask_branch
+        self.num_fine_levels = num_fine_levels
+        self.positions_in_tokens = positions_in_tokens
+
+    def features(self, frames):
+        """[B,T,3,H,W] -> the backbone's maps fine to coarse, each [B*T,C,h,w]"""
+        B, T, C, H, W = frames.shape
+        return self.backbone(frames.reshape(B * T, C, H, W))
+
+    def tokenize(self, maps, batch, padding):
+        """Maps -> tokens [B,S,C], positions [B,S,C], padding bool [B,S] or None; token = (frame, y, x)."""
+        x = self.token_projection(maps[self.num_fine_levels :])
+        frames, C, h, w = x.shape
+        T = frames // batch
+        grid_padding = ops.zeros((batch, T, h, w), ms.bool_) if padding is None else resize_padding(padding, h, w)
+        positions = self.positions(grid_padding).reshape(batch, T * h * w, C)
+        tokens = x.reshape(batch, T, C, h * w).swapaxes(2, 3).reshape(batch, T * h * w, C)
+        if self.positions_in_tokens:
+            tokens = tokens + positions
+        if padding is None:
+            return tokens, positions, None
+        return tokens, positions, grid_padding.reshape(batch, T * h * w)
+
+    def construct(self, frames, padding=None):
+        B, T = frames.shape[:2]
+        maps = self.features(frames)
+        tokens, positions, token_padding = self.tokenize(maps, B, padding)
+        memory = self.encoder(tokens, positions, token_padding)  # [B, S, C]
+        query_positions, content = self.queries(B)
+        hs = self.decoder(content, query_positions, memory, positions, token_padding)  # [L, B, T*Q, C]
+        L, C = hs.shape[0], hs.shape[3]
+        Q = hs.shape[2] // T
+        hs = hs.reshape(L, B, T, Q, C)
+        logits, boxes = self.head(hs)
+        logits, boxes = logits.swapaxes(2, 3), boxes.swapaxes(2, 3)  # [L, B, Q, T, ...]
+        if self.mask_branch is None:
+            return logits, boxes
+        h, w = maps[self.num_fine_levels].shape[2:]
+        memory = memory.reshape(B * T, h * w, C).swapaxes(1, 2).reshape(B * T, C, h, w)
+        map_padding = None if token_padding is None else token_padding.reshape(B * T, h, w)
+        fine_maps = maps[: self.num_fine_levels][::-1]
+        return logits, boxes, self.mask_branch(hs[-1], memory, fine_maps, map_padding)
