@@ -63,8 +63,10 @@ class AdamW(GroupedOptimizer):
     def construct(self, gradients, factor, apply):
         updates = ops.depend(self.updates + apply, gradients)
         ops.assign(self.updates, updates)
-        power1 = ops.pow(self.beta1, updates)
-        power2 = ops.pow(self.beta2, updates)
+        # At least one, so that a first step which is left out corrects by no 0/0.
+        corrected = ops.maximum(updates, self.one)
+        power1 = ops.pow(self.beta1, corrected)
+        power2 = ops.pow(self.beta2, corrected)
         # betas of 1 and a rate of 0 leave moments and parameters as they are, to the bit.
         beta1 = self.one + apply * (self.beta1 - self.one)
         beta2 = self.one + apply * (self.beta2 - self.one)

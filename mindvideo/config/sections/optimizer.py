@@ -12,11 +12,7 @@ class Optimizer:
     kind: str = key("adamw", "update rule", choices=["adamw", "sgd"])
     learning_rate: float = key(1e-4, "learning rate of everything without a rate of its own", minimum=0)
     backbone_learning_rate: float = key(1e-5, "learning rate of the backbone", minimum=0)
-    offset_factor: float = key(
-        1.0,
-        "factor on the learning rate of sampling offsets and reference points (0.1 in deformable recipes)",
-        minimum=0,
-    )
+    offset_factor: float = key(1.0, "factor on the rate of sampling offsets and reference points", minimum=0)
     weight_decay: float = key(1e-4, "weight decay (decoupled for adamw)", minimum=0)
     no_weight_decay: list[str] = key([], "name patterns (regular expressions) of parameters without weight decay")
     beta1: float = key(0.9, "adamw: decay of the mean of the gradients", minimum=0, maximum=1)

@@ -10,9 +10,7 @@ from mindvideo.config.key import key
 @dataclasses.dataclass
 class Schedule:
     epochs: int = key(18, "passes over the training clips", minimum=1)
-    max_steps: int | None = key(
-        None, "stop after this many steps, whatever the epochs say; the schedule spans them", minimum=1
-    )
+    max_steps: int | None = key(None, "stop after this many steps; the schedule spans them", minimum=1)
     kind: str = key("step", "shape of the learning rate", choices=["constant", "step", "multi_step", "cosine"])
     step_epochs: int = key(12, "step: epochs between two drops", minimum=1)
     milestones: list[int] = key([], "multi_step: epochs (from 0) at whose start the rate drops", minimum=0)

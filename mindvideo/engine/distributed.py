@@ -1,0 +1,85 @@
+"""Data parallel training: who this process is, and what is averaged over the processes.
+
+The processes are started by ``msrun`` (docs/training.md). Rank 0 writes; every rank reads its own share of the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import mindspore as ms
+from mindspore import communication, nn, ops
+from mindspore.communication import GlobalComm
+
+from mindvideo.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+    """This process's number and how many there are."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+
+def start_distributed() -> Ranks:
+    """Join the other processes if a launcher started this one; the gradients are then averaged over all of them."""
+    launched = int(os.environ.get("MS_WORKER_NUM", "1"))
+    if launched > 1 and not GlobalComm.INITED:
+        communication.init()
+    return current_ranks()
+
+
+def current_ranks() -> Ranks:
+    if not GlobalComm.INITED:
+        return Ranks()
+    return Ranks(communication.get_rank(), communication.get_group_size())
+
+
+class MeanOverRanks(nn.Cell):
+    """The mean of a float tensor over the processes; the identity when there is one."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+        self.world_size = current_ranks().world_size
+        self.all_reduce = ops.AllReduce() if self.world_size > 1 else None
+
+    def construct(self, value):
+        if self.world_size == 1:
+            return value
+        return self.all_reduce(value) / self.world_size
+
+
+class MeanOfEach(nn.Cell):
+    """The mean over the processes of every tensor in a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+        self.mean = MeanOverRanks()
+
+    def construct(self, values):
+        if self.mean.world_size == 1:
+            return values
+        result = ()
+        for value in values:
+            result += (self.mean(value),)
+        return result
+
+
+def gradient_reducer(parameters) -> nn.Cell:
+    """The Cell that averages gradients over the processes, in the device's own way of grouping transfers."""
+    world_size = current_ranks().world_size
+    if world_size == 1 or ms.get_context("device_target") == "CPU":
+        return MeanOfEach()
+    return nn.DistributedGradReducer(parameters, mean=True, degree=world_size)
+
+
+def require_same_machine_sees(path, ranks: Ranks) -> None:
+    """A resumed run reads its state on every rank: say so where a rank cannot see the file."""
+    if not path.is_file():
+        raise UserError(f"rank {ranks.rank} of {ranks.world_size} cannot read {path}; put --output on a shared folder")
