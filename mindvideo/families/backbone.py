@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from mindspore import nn
 from ml_collections import ConfigDict
 
-from mindvideo.models.backbones.catalogue import build_backbone
+from mindvideo.models.backbones.catalogue import SWINS, build_resnet, build_swin
 
 
 def backbone_of(cfg: ConfigDict, *, out_levels: Sequence[int] = (0, 1, 2, 3)) -> nn.Cell:
-    """The configured backbone: frames [N, 3, H, W] -> maps of ``out_levels``; it knows its ``channels`` and ``strides``."""
+    """The configured backbone; it returns the maps of ``out_levels`` and knows their ``channels`` and ``strides``."""
     backbone = cfg.backbone
-    return build_backbone(
+    if backbone.name in SWINS:
+        drop_path = backbone.drop_path if backbone.drop_path >= 0 else None
+        return build_swin(backbone.name, out_levels=out_levels, drop_path=drop_path)
+    return build_resnet(
         backbone.name,
         out_levels=out_levels,
         norm=backbone.norm,

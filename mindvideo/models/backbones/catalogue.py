@@ -7,27 +7,19 @@ from typing import Any
 
 from mindspore import nn
 
-from mindvideo.errors import UserError
+from mindvideo.models.backbones.group_norm import GroupNormAfterConv
 from mindvideo.models.backbones.resnet import BasicBlock, Bottleneck, NormFactory, ResNet
+from mindvideo.models.backbones.swin import Swin
 from mindvideo.models.layers.batch_norm import BatchNorm
 from mindvideo.models.layers.frozen_norm import FrozenBatchNorm
 
+_RESNET101 = {"block": Bottleneck, "depths": (3, 4, 23, 3)}
 RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"block": BasicBlock, "depths": (2, 2, 2, 2)},
     "resnet50": {"block": Bottleneck, "depths": (3, 4, 6, 3)},
-    "resnet101": {"block": Bottleneck, "depths": (3, 4, 23, 3)},
-    "resnext101_32x8d": {
-        "block": Bottleneck,
-        "depths": (3, 4, 23, 3),
-        "groups": 32,
-        "width_per_group": 8,
-    },
-    "resnext101_64x4d": {
-        "block": Bottleneck,
-        "depths": (3, 4, 23, 3),
-        "groups": 64,
-        "width_per_group": 4,
-    },
+    "resnet101": _RESNET101,
+    "resnext101_32x8d": {**_RESNET101, "groups": 32, "width_per_group": 8},
+    "resnext101_64x4d": {**_RESNET101, "groups": 64, "width_per_group": 4},
     # Residual 3x3 blocks behind a 3x3 stem: small enough to train from scratch on a processor.
     "resnet_small": {
         "block": BasicBlock,
@@ -38,22 +30,36 @@ RESNETS: dict[str, dict[str, Any]] = {
         "stem_pool": False,
     },
 }
-NORMS: dict[str, NormFactory] = {"frozen": FrozenBatchNorm, "batch": BatchNorm}
-BACKBONES = tuple(RESNETS)
+SWINS: dict[str, dict[str, Any]] = {
+    "swin_t_p4w7": {"embed": 96, "depths": (2, 2, 6, 2), "heads": (3, 6, 12, 24), "window": 7, "drop_path": 0.2},
+    "swin_s_p4w7": {"embed": 96, "depths": (2, 2, 18, 2), "heads": (3, 6, 12, 24), "window": 7, "drop_path": 0.2},
+    "swin_b_p4w7": {"embed": 128, "depths": (2, 2, 18, 2), "heads": (4, 8, 16, 32), "window": 7, "drop_path": 0.3},
+    "swin_l_p4w7": {"embed": 192, "depths": (2, 2, 18, 2), "heads": (6, 12, 24, 48), "window": 7, "drop_path": 0.3},
+    "swin_l_p4w12": {"embed": 192, "depths": (2, 2, 18, 2), "heads": (6, 12, 24, 48), "window": 12, "drop_path": 0.3},
+}
+NORMS: dict[str, NormFactory] = {"frozen": FrozenBatchNorm, "batch": BatchNorm, "group": GroupNormAfterConv}
+BACKBONES = (*RESNETS, *SWINS)
 
 
-def build_resnet(name: str, *, norm: str = "frozen", **options: Any) -> ResNet:
+def build_resnet(
+    name: str, *, out_levels: Sequence[int] = (0, 1, 2, 3), norm: str = "frozen", **options: Any
+) -> ResNet:
     """The ResNet called ``name``; ``options`` override its constructor arguments (those left None do not)."""
     given = {key: value for key, value in options.items() if value is not None}
-    if "widths" in given:
-        given.setdefault("stem_width", given["widths"][0] if name == "resnet_small" else 64)
-    return ResNet(**{**RESNETS[name], **given}, norm=NORMS[norm])
+    if name == "resnet_small" and "widths" in given:
+        given.setdefault("stem_width", given["widths"][0])
+    return ResNet(**{**RESNETS[name], **given}, norm=NORMS[norm], out_levels=out_levels)
 
 
-def build_backbone(
-    name: str, *, out_levels: Sequence[int] = (0, 1, 2, 3), norm: str = "frozen", **options: Any
-) -> nn.Cell:
+def build_swin(name: str, *, out_levels: Sequence[int] = (0, 1, 2, 3), drop_path: float | None = None) -> Swin:
+    """The Swin called ``name``; ``drop_path`` replaces its published rate."""
+    options = SWINS[name] if drop_path is None else {**SWINS[name], "drop_path": drop_path}
+    return Swin(**options, out_levels=out_levels)
+
+
+def build_backbone(name: str, *, out_levels: Sequence[int] = (0, 1, 2, 3), **options: Any) -> nn.Cell:
     """The backbone called ``name``, with ``channels`` and ``strides`` of the maps it returns."""
     if name not in BACKBONES:
-        raise UserError(f"backbone {name!r} does not exist; choose one of {', '.join(BACKBONES)}")
-    return build_resnet(name, norm=norm, out_levels=out_levels, **options)
+        raise ValueError(f"no backbone is called {name!r}; there are {', '.join(BACKBONES)}")
+    build = build_resnet if name in RESNETS else build_swin
+    return build(name, out_levels=out_levels, **options)
