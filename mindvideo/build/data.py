@@ -1,0 +1,72 @@
+"""Section ``data``: from names and settings to the training data set and the labelled set that is evaluated."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from mindvideo.data.assemble import ClipSettings, training_clips
+from mindvideo.data.batch import Canvas, Collate
+from mindvideo.data.catalogue import Catalogue, DatasetFiles
+from mindvideo.data.loader import load_loader
+from mindvideo.data.transforms.pipelines import AugmentationSettings
+from mindvideo.engine.distributed import Ranks
+from mindvideo.engine.trainer import TrainingData
+from mindvideo.errors import UserError
+
+
+def build_catalogue(cfg: ConfigDict) -> Catalogue:
+    data = cfg.data
+    return Catalogue(file=data.catalogue, root=data.root)
+
+
+def labelled_set(cfg: ConfigDict) -> DatasetFiles:
+    """The files of the set that evaluation uses; both must exist."""
+    return build_catalogue(cfg).find(cfg.data.valid).require()
+
+
+def clip_settings(cfg: ConfigDict) -> ClipSettings:
+    data = cfg.data
+    augmentation = AugmentationSettings(
+        name=data.augmentation,
+        short_sides=tuple(data.short_sides),
+        max_long_side=data.max_long_side,
+        first_short_sides=tuple(data.first_short_sides),
+        first_max_long_side=data.first_max_long_side,
+        crop_short_sides=tuple(data.crop_short_sides),
+        crop_range=tuple(data.crop_range),
+        photometric=data.photometric,
+        photometric_wrap=data.photometric_wrap,
+    )
+    return ClipSettings(
+        num_frames=data.num_frames,
+        clip_rule=data.clip_rule,
+        samples_per=data.samples_per,
+        augmentation=augmentation,
+        drop_absent=data.drop_absent,
+        cache_megabytes=data.cache_megabytes,
+        strict=data.strict,
+    )
+
+
+def build_training_data(cfg: ConfigDict, ranks: Ranks = Ranks()) -> TrainingData:  # noqa: B008  (frozen)
+    """This rank's share of the training clips, batched, padded and ready for the trainer."""
+    data, runtime = cfg.data, cfg.runtime
+    dataset = load_loader(
+        training_clips(data.train, catalogue=build_catalogue(cfg), settings=clip_settings(cfg)),
+        collate=Collate(
+            canvas=Canvas(buckets=[tuple(bucket) for bucket in data.buckets]),
+            max_instances=data.max_instances,
+            box_minimum=data.box_minimum,
+        ),
+        batch_size=data.batch_size,
+        seed=runtime.seed,
+        num_workers=data.workers,
+        shard=(ranks.rank, ranks.world_size),
+    )
+    source = dataset.batch_source
+    if not len(source):
+        raise UserError(
+            f"data.train ({', '.join(data.train)}) has fewer clips than one batch of {data.batch_size} on each of "
+            f"{ranks.world_size} processes; lower data.batch_size"
+        )
+    return TrainingData(dataset=dataset, batches_per_epoch=len(source), seek=source.seek)

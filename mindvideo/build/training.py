@@ -1,0 +1,145 @@
+"""From a configuration to a run: data, network, losses, optimiser, schedule, trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mindspore import nn
+from ml_collections import ConfigDict
+
+from mindvideo.build.runtime import prepare_device
+from mindvideo.engine.distributed import MeanOverRanks, Ranks, current_ranks, start_distributed
+from mindvideo.engine.ema import WeightAverage
+from mindvideo.engine.optimizer import build_optimizer
+from mindvideo.engine.parameter_groups import AssignedGroup, assign_parameters, group_table
+from mindvideo.engine.precision import apply_precision, loss_scale_for
+from mindvideo.engine.schedule import build_schedule
+from mindvideo.engine.train_step import TrainStep, running_statistics
+from mindvideo.engine.trainer import Trainer, TrainerOptions, TrainingData, recompute_layers
+from mindvideo.engine.weights import load_weights
+from mindvideo.errors import UserError
+from mindvideo.families import FAMILIES
+from mindvideo.models.layers.dropout import seed_dropout
+from mindvideo.run_folder import RunFolder
+
+_log = logging.getLogger("mindvideo.train")
+
+
+def build_trainer(
+    cfg: ConfigDict,
+    *,
+    data: TrainingData,
+    folder: RunFolder,
+    weights: str | Path | None = None,
+    evaluate: Callable[[nn.Cell], dict[str, float]] | None = None,
+) -> Trainer:
+    """The trainer of a configuration. The device has to be prepared (:func:`start_process`)."""
+    family = FAMILIES[cfg.family]
+    network = family.build_network(cfg)
+    if weights is not None:
+        load_weights(network, weights, rules=family.weight_rules(cfg), start_of_training=True)
+    training = family.build_training(cfg, network, MeanOverRanks())
+    step = build_step(cfg, network, training, updates_per_epoch_of(cfg, data), family.parameter_groups(cfg))
+    options, ranks = trainer_options(cfg, data), current_ranks()
+    facts = {"seed": cfg.runtime.seed, "batch_size": cfg.data.batch_size, "config": cfg.name}
+    if ranks.is_first:
+        count = sum(parameter.size for parameter in network.trainable_params())
+        _log.info("%s: %s trainable values; %d processes", cfg.name, f"{count:,}", ranks.world_size)
+    return Trainer(
+        step=step,
+        network=network,
+        data=data,
+        folder=folder,
+        options=options,
+        term_names=tuple(training.term_names),
+        evaluate=evaluate,
+        facts=facts,
+    )
+
+
+def build_step(cfg: ConfigDict, network: nn.Cell, training: nn.Cell, updates_per_epoch: int, groups: Any) -> TrainStep:
+    """The training step of a configuration around a network and its losses."""
+    optimizer, train, runtime = cfg.optimizer, cfg.train, cfg.runtime
+    assigned = assign_parameters(network.trainable_params(), groups, no_decay=list(optimizer.no_weight_decay))
+    announce_groups(assigned)
+    apply_precision(network, train.precision)
+    recompute_layers(network, list(train.recompute))
+    average = None
+    if train.average_decay > 0:
+        followed = [*network.trainable_params(), *running_statistics(network)]
+        average = WeightAverage(followed, decay=train.average_decay)
+    step = TrainStep(
+        training=training,
+        optimizer=build_optimizer(
+            optimizer.kind,
+            assigned,
+            beta1=optimizer.beta1,
+            beta2=optimizer.beta2,
+            eps=optimizer.eps,
+            momentum=optimizer.momentum,
+        ),
+        factors=schedule_of(cfg, updates_per_epoch),
+        clip_norm=optimizer.clip_norm,
+        accumulate=train.accumulate,
+        average=average,
+        loss_scale=loss_scale_for(train.precision, initial=train.loss_scale, patience=train.loss_scale_patience),
+    )
+    # Each process draws masks of its own, as each sees clips of its own.
+    seed_dropout(training, step.iteration, seed=runtime.seed + current_ranks().rank)
+    return step
+
+
+def announce_groups(groups: list[AssignedGroup]) -> None:
+    if current_ranks().is_first:
+        _log.info("parameter groups:\n%s", group_table(groups))
+
+
+def updates_per_epoch_of(cfg: ConfigDict, data: TrainingData) -> int:
+    train = cfg.train
+    if data.batches_per_epoch < train.accumulate:
+        raise UserError(
+            f"train.accumulate is {train.accumulate}, but an epoch has only {data.batches_per_epoch} batches: "
+            "accumulate less, or take smaller batches"
+        )
+    return data.batches_per_epoch // train.accumulate
+
+
+def schedule_of(cfg: ConfigDict, updates_per_epoch: int) -> Any:
+    """float32 [updates] of factors on the learning rates."""
+    schedule, train = cfg.schedule, cfg.train
+    num_updates = schedule.epochs * updates_per_epoch
+    if schedule.max_steps is not None:
+        num_updates = min(num_updates, -(-schedule.max_steps // train.accumulate))
+    return build_schedule(
+        schedule.kind,
+        num_updates=num_updates,
+        updates_per_epoch=updates_per_epoch,
+        step_epochs=schedule.step_epochs,
+        milestones=list(schedule.milestones),
+        gamma=schedule.gamma,
+        final_factor=schedule.final_factor,
+        warmup_updates=schedule.warmup_steps,
+        warmup_factor=schedule.warmup_factor,
+    )
+
+
+def trainer_options(cfg: ConfigDict, data: TrainingData) -> TrainerOptions:
+    schedule, train = cfg.schedule, cfg.train
+    return TrainerOptions(
+        epochs=schedule.epochs,
+        max_steps=schedule.max_steps,
+        log_every=train.log_every,
+        checkpoint_every=train.checkpoint_every,
+        keep_checkpoints=train.keep_checkpoints,
+        evaluate_every=train.evaluate_every * data.batches_per_epoch,
+        best_metric=train.best_metric,
+    )
+
+
+def start_process(cfg: ConfigDict) -> Ranks:
+    """Device, mode, seeds and, where a launcher started several processes, their connection."""
+    prepare_device(cfg)
+    return start_distributed()
