@@ -60,7 +60,9 @@ class FrameSetCriterion(nn.Cell):
         """
         logits, boxes, masks, query_of_instance = predictions
         labels, target_boxes, target_masks, present, exists = targets
-        rows = ops.cast(exists, ms.float32).expand_dims(1).broadcast_to((boxes.shape[1], boxes.shape[2], boxes.shape[3]))
+        rows = (
+            ops.cast(exists, ms.float32).expand_dims(1).broadcast_to((boxes.shape[1], boxes.shape[2], boxes.shape[3]))
+        )
         shown = rows if self.absent_as_positive else rows * ops.cast(present.swapaxes(1, 2), ms.float32)  # [B, T, N]
         scale = 1.0 / (num_instances * boxes.shape[2])
         box_terms = self.box_terms(boxes, target_boxes.transpose(0, 2, 1, 3), shown, scale)

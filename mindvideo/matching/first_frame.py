@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.matching.costs import focal_cost, giou_cost, l2_box_cost
@@ -33,8 +32,4 @@ class FrameMatcher(nn.Cell):
         # PARITY(instanceformer, seqformer): the box distance is Euclidean though the models' papers say L1.
         distance = l2_box_cost(boxes, targets)
         overlap = giou_cost(boxes, targets)
-        return (
-            self.box_weight * distance
-            + self.class_weight * focal_cost(logits, labels)
-            + self.giou_weight * overlap
-        )
+        return self.box_weight * distance + self.class_weight * focal_cost(logits, labels) + self.giou_weight * overlap

@@ -2,8 +2,8 @@
 
 Every frame is encoded alone. The decoder starts from what the queries were at the end of the frame before, so a query
 keeps its instance without any matching. ``state`` below is all that passes from frame to frame: a tuple of tensors of
-fixed size, (content [B, Q, C], reference [B, Q, 2], frames_seen int32 []) and, in a model with memory, the tokens of the
-last frames [B, F - 1, M, X], X = C + K + 4 + C: content, class probabilities, box and position code of the query.
+fixed size, (content [B, Q, C], reference [B, Q, 2], frames_seen int32 []) and, in a model with memory, the tokens of
+the last frames [B, F - 1, M, X], X = C + K + 4 + C: content, class probabilities, box and position code of the query.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class InstanceFormer(nn.Cell):
         num_queries: int,
         num_classes: int,
         reference_propagation: str,
+        inference_propagation: str = "same",
         memory_projection: nn.Dense | None = None,
         memory_frames: int = 0,
         memory_tokens: int = 0,
@@ -53,14 +54,17 @@ class InstanceFormer(nn.Cell):
         temporal_class_heads: nn.CellList | None = None,
     ) -> None:
         super().__init__()
-        if reference_propagation not in REFERENCE_PROPAGATIONS:
-            raise ValueError(f"reference_propagation is one of {REFERENCE_PROPAGATIONS}, got {reference_propagation!r}")
+        if inference_propagation == "same":
+            inference_propagation = reference_propagation
+        for propagation in (reference_propagation, inference_propagation):
+            if propagation not in REFERENCE_PROPAGATIONS:
+                raise ValueError(f"references are carried by one of {REFERENCE_PROPAGATIONS}, got {propagation!r}")
         self.backbone, self.projection, self.position = backbone, projection, position
         self.encoder, self.decoder = encoder, decoder
         self.class_embed, self.controller = class_heads, controller
         self.mask_head, self.dynamic_masks = mask_features, dynamic_masks
         self.channels, self.num_queries, self.num_classes = channels, num_queries, num_classes
-        self.reference_propagation = reference_propagation
+        self.reference_propagation, self.inference_propagation = reference_propagation, inference_propagation
         self.has_memory = memory_projection is not None
         self.memory_frames, self.memory_tokens = memory_frames, memory_tokens
         self.memory_mixes_clips = memory_mixes_clips
@@ -71,6 +75,7 @@ class InstanceFormer(nn.Cell):
                     f"memory needs memory_frames >= 2 and 1 <= memory_tokens <= {num_queries} queries, "
                     f"got {memory_frames} and {memory_tokens}"
                 )
+        self.memory_shape = (memory_frames - 1, memory_tokens, 2 * channels + num_classes + 4)
         if temporal_class_heads is not None:
             self.temporal_class_embed = temporal_class_heads
         self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, channels)), name="level_embed")
@@ -148,8 +153,7 @@ class InstanceFormer(nn.Cell):
         content = content.broadcast_to((B, self.num_queries, self.channels))
         state = (content, ops.zeros((B, self.num_queries, 2), ms.float32), ops.zeros((), ms.int32))
         if self.has_memory:
-            width = 2 * self.channels + self.num_classes + 4
-            state += (ops.zeros((B, self.memory_frames - 1, self.memory_tokens, width), ms.float32),)
+            state += (ops.zeros((B, *self.memory_shape), ms.float32),)
         return state
 
     def query_position(self, B: int) -> ms.Tensor:
@@ -160,13 +164,13 @@ class InstanceFormer(nn.Cell):
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:
         return ops.sigmoid(self.reference_points(query_position))
 
-    def next_reference(self, previous: ms.Tensor, own: ms.Tensor) -> ms.Tensor:
-        """Reference of a frame from the one before; both [B, Q, 2]."""
+    def next_reference(self, previous: ms.Tensor, own: ms.Tensor, propagation: str) -> ms.Tensor:
+        """Reference of a frame from the one before, by a way of ``REFERENCE_PROPAGATIONS``; both [B, Q, 2]."""
         # PARITY(instanceformer): the initial reference is carried on, not the refined box, so it does not follow what
         # the frame shows; the published weights were trained with this.
-        if self.reference_propagation == "multiply":
+        if propagation == "multiply":
             return ops.sigmoid(previous * own)
-        if self.reference_propagation == "add":
+        if propagation == "add":
             return ops.sigmoid(previous + own)
         return own
 
@@ -180,7 +184,8 @@ class InstanceFormer(nn.Cell):
         query_position = self.query_position(B)
         own = self.first_reference(query_position)
         is_first = ops.equal(frames_seen, 0)
-        reference = ops.select(is_first.broadcast_to(own.shape), own, self.next_reference(previous, own))
+        carried = self.next_reference(previous, own, self.inference_propagation)
+        reference = ops.select(is_first.broadcast_to(own.shape), own, carried)
         memory = self.recall(state[3], frames_seen) if self.has_memory else None
         contents, boxes, references, locations = self.decoder(
             content, query_position, reference, values, spatial_shapes, valid_ratios, memory, 0
@@ -205,7 +210,7 @@ class InstanceFormer(nn.Cell):
         return keys, values, ignored.broadcast_to((B, slots * M)), ops.greater(frames_seen, 0)
 
     def keys_and_values(self, stored: ms.Tensor, span: int):
-        """Tokens [B, slots, M, X], oldest first -> keys and values [B, slots * M, C]; ``span``: scale of the time code."""
+        """Tokens [B, slots, M, X], oldest first -> keys and values [B, slots * M, C]; ``span`` scales the time code."""
         B, slots, M, width = stored.shape
         rows = width - self.channels
         tokens = self.mem_token_proj(stored[..., :rows])

@@ -15,8 +15,8 @@ class InstanceFormerTraining(nn.Cell):
 
     ``pixels`` turns bytes into frames; ``matcher`` and ``criterion`` as :class:`FrameMatcher` and
     :class:`FrameSetCriterion`; ``reduce_count`` averages the number of instances over the processes of a run.
-    ``aux_masks_from_last_layer`` reproduces how the published models were trained: from the second frame on, the mask of
-    an earlier decoder layer was that of the query the *last* layer had matched.
+    ``aux_masks_from_last_layer`` reproduces how the published models were trained: from the second frame on, the mask
+    of an earlier decoder layer was that of the query the *last* layer had matched.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class InstanceFormerTraining(nn.Cell):
         for frame in range(T):
             memory = None
             if frame > 0:
-                reference = network.next_reference(reference, own)
+                reference = network.next_reference(reference, own, network.reference_propagation)
                 memory = self.recall(stored, T) if network.has_memory else None
             outputs = network.decoder(
                 content, query_position, reference, values[frame], spatial_shapes, ratios, memory, frame
@@ -105,8 +105,8 @@ class InstanceFormerTraining(nn.Cell):
         Q = logits.shape[1]
         scores = ops.sigmoid(ops.stop_gradient(logits)).max(-1)
         is_matched = is_among(Q, matched)
-        rank = ops.select(is_matched, 2.0 + ops.arange(Q - 1, -1, -1).astype(ms.float32).broadcast_to(scores.shape), scores)
-        return ops.topk(rank, self.network.memory_tokens, dim=-1)[1]
+        in_order = (2.0 + ops.arange(Q - 1, -1, -1).astype(ms.float32)).broadcast_to(scores.shape)
+        return ops.topk(ops.select(is_matched, in_order, scores), self.network.memory_tokens, dim=-1)[1]
 
     def joined(self, samples):
         """Features [B, T * M, C] and identities [B, T * M] of the remembered queries of all frames."""
@@ -134,13 +134,13 @@ class InstanceFormerTraining(nn.Cell):
         return self.class_logits(contents), take(boxes, query), masks, matched
 
     def mask_queries(self, matched, query):
-        """Which query's mask is compared with each instance: [D, B, T, N], the last layer's from the second frame on."""
+        """Whose mask is compared with each instance: [D, B, T, N], the last layer's query from the second frame on."""
         # PARITY(instanceformer): the n-th query of the last layer's matches, in ascending order, takes the place of the
         # n-th of this layer's, whichever instance that one belongs to.
         N = matched.shape[-1]
-        far = ops.full_like(matched, self.network.num_queries)
-        ordered = ops.sort(ops.select(matched < 0, far, matched).astype(ms.float32), axis=-1)[0].astype(ms.int32)
-        place = (matched.expand_dims(-1) > ops.select(matched < 0, far, matched).expand_dims(-2)).astype(ms.int32).sum(-1)
+        far = ops.select(matched < 0, ops.full_like(matched, self.network.num_queries), matched)
+        ordered = ops.sort(far.astype(ms.float32), axis=-1)[0].astype(ms.int32)
+        place = (matched.expand_dims(-1) > far.expand_dims(-2)).astype(ms.int32).sum(-1)
         last = ordered[-1].expand_dims(0).broadcast_to(matched.shape)
         theirs = (ops.one_hot(place, N).astype(ms.int32) * last.expand_dims(-2)).sum(-1)
         theirs = ops.select(matched < 0, ops.zeros_like(matched), theirs).expand_dims(2)

@@ -60,9 +60,7 @@ def test_module_equals_the_published_one(golden, case):
     N, Lq, L, C = facts["N"], facts["Lq"], facts["n_levels"], facts["d_model"]
     spatial_shapes = tuple(tuple(shape) for shape in facts["shapes"])
     S = sum(h * w for h, w in spatial_shapes)
-    attention = DeformableAttention(
-        channels=C, num_levels=L, num_heads=facts["n_heads"], num_points=facts["n_points"]
-    )
+    attention = DeformableAttention(channels=C, num_levels=L, num_heads=facts["n_heads"], num_points=facts["n_points"])
     check_initialisation(attention, expected)
     for name, shape in facts["state_dict"].items():
         parameter = attention.parameters_dict()[name]

@@ -81,7 +81,9 @@ class DynamicMasks(nn.Cell):
         w1, w2, w3, b1, b2, b3 = self.split(parameters)
         w1 = w1.reshape(F, N, HIDDEN, c + 2)
         # W1 (reference - cell; feature) = W1 reference + W1 (-cell; feature): the sum over cells is one matrix product.
-        cells = ops.cat((-cell_centres(H, W).expand_dims(0).broadcast_to((F, 2, H * W)), features.reshape(F, c, H * W)), 1)
+        cells = ops.cat(
+            (-cell_centres(H, W).expand_dims(0).broadcast_to((F, 2, H * W)), features.reshape(F, c, H * W)), 1
+        )
         x = ops.matmul(w1.reshape(F, N * HIDDEN, c + 2), cells).reshape(F, N, HIDDEN, H * W)
         own = (w1[..., :2] * references.expand_dims(2)).sum(-1) + b1  # [F, N, 8]
         x = ops.relu(x + own.expand_dims(-1))

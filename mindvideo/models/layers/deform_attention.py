@@ -19,7 +19,7 @@ def level_sizes(spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
 
 
 def directions_of_heads(num_heads: int, num_levels: int, num_points: int) -> np.ndarray:
-    """Offsets at the start of training: head m looks along angle 2 pi m / M, point p at p + 1 cells. [M * L * P * 2]."""
+    """Offsets at the start of training, [M * L * P * 2]: head m along angle 2 pi m / M, point p at p + 1 cells."""
     angles = np.arange(num_heads, dtype=np.float32) * (2.0 * math.pi / num_heads)
     directions = np.stack([np.cos(angles), np.sin(angles)], -1)
     directions = directions / np.abs(directions).max(-1, keepdims=True)  # [M, 2]
@@ -30,6 +30,11 @@ def directions_of_heads(num_heads: int, num_levels: int, num_points: int) -> np.
 
 def xavier_dense(channels_in: int, channels_out: int) -> nn.Dense:
     return nn.Dense(channels_in, channels_out, weight_init=XavierUniform(), bias_init="zeros")
+
+
+def xavier_dense_with_default_bias(channels_in: int, channels_out: int) -> nn.Dense:
+    """Xavier weights; the bias stays as a linear layer's usually is, uniform within 1 / sqrt(channels_in)."""
+    return nn.Dense(channels_in, channels_out, weight_init="xavier_uniform")
 
 
 class DeformableAttention(nn.Cell):

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindvideo.models.layers.deform_attention import DeformableAttention
+from mindvideo.models.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
 from mindvideo.models.layers.dropout import Dropout
 from mindvideo.models.layers.norm import LayerNorm
 
@@ -78,13 +78,8 @@ class DeformableEncoderLayer(nn.Cell):
         return self.norm2(self.dropout(self.linear2(hidden), 2), tokens)
 
 
-def xavier_dense_with_default_bias(channels_in: int, channels_out: int) -> nn.Dense:
-    """Xavier weights; the bias stays as a linear layer's usually is, uniform within 1 / sqrt(channels_in)."""
-    return nn.Dense(channels_in, channels_out, weight_init="xavier_uniform")
-
-
 class DeformableEncoder(nn.Cell):
-    """Layers in a row. ``construct`` as :class:`DeformableEncoderLayer`, with the valid ratios in place of the points."""
+    """Layers in a row; as :class:`DeformableEncoderLayer`, with the valid ratios in place of the points."""
 
     def __init__(self, *, layers: list[DeformableEncoderLayer]) -> None:
         super().__init__()
@@ -96,3 +91,13 @@ class DeformableEncoder(nn.Cell):
         for layer in self.layers:
             tokens = layer(tokens, position, reference_points, spatial_shapes, padding)
         return tokens
+
+
+def build_deformable_encoder(
+    *, num_layers: int, channels: int, heads: int, num_levels: int, points: int, hidden: int, dropout: float
+) -> DeformableEncoder:
+    layers = []
+    for _ in range(num_layers):
+        attention = DeformableAttention(channels=channels, num_levels=num_levels, num_heads=heads, num_points=points)
+        layers.append(DeformableEncoderLayer(attention=attention, channels=channels, hidden=hidden, dropout=dropout))
+    return DeformableEncoder(layers=layers)

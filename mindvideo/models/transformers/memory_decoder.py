@@ -8,11 +8,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.models.heads.query_heads import box_heads
 from mindvideo.models.layers.attention import MultiHeadAttention
-from mindvideo.models.layers.deform_attention import DeformableAttention
+from mindvideo.models.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
 from mindvideo.models.layers.dropout import Dropout
 from mindvideo.models.layers.norm import LayerNorm
-from mindvideo.models.transformers.deformable_encoder import xavier_dense_with_default_bias
 
 DROPOUTS_PER_CALL = 5  # places in one layer that draw a mask; a layer runs once a frame
 
@@ -59,7 +59,8 @@ class MemoryDecoderLayer(nn.Cell):
     def construct(self, content, query_position, reference, value, spatial_shapes, memory, draw):
         """content, query_position [B, Q, C]; reference [B, Q, L, 2 or 4]; value [B, S, M, D].
 
-        ``memory`` is None or (keys [B, R, C], values [B, R, C], ignored bool [B, R] or None, any_valid bool [] or None).
+        ``memory`` is None or (keys [B, R, C], values [B, R, C], ignored bool [B, R], any_valid bool []); of the last
+        two None: all tokens count.
         Gives the content [B, Q, C] and the places that were read [B, Q, M, L, P, 2].
         """
         located = content + query_position
@@ -123,6 +124,35 @@ class MemoryDecoder(nn.Cell):
         return contents, boxes, references, locations
 
 
+def build_memory_decoder(
+    *,
+    num_layers: int,
+    channels: int,
+    heads: int,
+    num_levels: int,
+    points: int,
+    hidden: int,
+    dropout: float,
+    locate_by_position: bool,
+    has_memory: bool,
+) -> MemoryDecoder:
+    layers = []
+    for _ in range(num_layers):
+        layer = MemoryDecoderLayer(
+            self_attention=MultiHeadAttention(width=channels, heads=heads, dropout=dropout),
+            cross_attention=DeformableAttention(
+                channels=channels, num_levels=num_levels, num_heads=heads, num_points=points
+            ),
+            memory_attention=MultiHeadAttention(width=channels, heads=heads, dropout=dropout) if has_memory else None,
+            channels=channels,
+            hidden=hidden,
+            dropout=dropout,
+            locate_by_position=locate_by_position,
+        )
+        layers.append(layer)
+    return MemoryDecoder(layers=layers, box_heads=box_heads(channels=channels, num_layers=num_layers))
+
+
 def scale_reference(reference: ms.Tensor, valid_ratios: ms.Tensor) -> ms.Tensor:
     """From the valid area to each padded level: [B, Q, 2 or 4] and [B, L, 2] -> [B, Q, L, 2 or 4]."""
     ratios = valid_ratios
@@ -148,7 +178,9 @@ def slot_codes(*, num_slots: int, span: int, channels: int) -> np.ndarray:
     features = channels // 2
     pairs = np.arange(features // 2, dtype=np.float64)
     frequencies = (10000.0 ** (2 * pairs / features)).astype(np.float32)
-    rows = (np.arange(num_slots, dtype=np.float32) + np.float32(0.5)) / np.float32(span + 1e-6) * np.float32(2 * math.pi)
+    rows = (
+        (np.arange(num_slots, dtype=np.float32) + np.float32(0.5)) / np.float32(span + 1e-6) * np.float32(2 * math.pi)
+    )
     column = np.full(num_slots, np.float32(0.5) / np.float32(1 + 1e-6) * np.float32(2 * math.pi), np.float32)
     angles = np.stack([rows, column], 1)[..., None] / frequencies  # [slots, 2, features / 2]
     return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(num_slots, channels).astype(np.float32)

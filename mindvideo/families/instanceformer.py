@@ -1,0 +1,190 @@
+"""The card of InstanceFormer: from the configuration to network, training graph, tracker, weight rules and groups."""
+
+from __future__ import annotations
+
+from mindspore import nn
+from ml_collections import ConfigDict
+
+from mindvideo.convert.backbone_rules import backbone_rules, imagenet_table
+from mindvideo.convert.rules import Rule, RuleTable, identity
+from mindvideo.data.frame_size import ShortSideResize
+from mindvideo.engine.parameter_groups import ParameterGroup
+from mindvideo.errors import UserError
+from mindvideo.families.backbone import backbone_of
+from mindvideo.families.base import Family
+from mindvideo.inference.online import OnlineTracker
+from mindvideo.losses.frame_set import FrameSetCriterion
+from mindvideo.matching.first_frame import FrameMatcher
+from mindvideo.models.heads.dynamic_mask import DynamicMasks, MaskFeatures, parameter_count
+from mindvideo.models.heads.query_heads import class_heads
+from mindvideo.models.instanceformer import MASK_LEVELS, InstanceFormer
+from mindvideo.models.instanceformer_step import InstanceFormerStep
+from mindvideo.models.instanceformer_training import InstanceFormerTraining
+from mindvideo.models.layers.deform_attention import xavier_dense_with_default_bias
+from mindvideo.models.layers.feature_projection import FeatureProjection
+from mindvideo.models.layers.mlp import MLP
+from mindvideo.models.layers.pixels import NormalizePixels
+from mindvideo.models.layers.position_encoding import SinePositions2d
+from mindvideo.models.transformers.deformable_encoder import build_deformable_encoder
+from mindvideo.models.transformers.memory_decoder import build_memory_decoder
+
+# How wide the shared mask features are, as a fraction of the model: 8 channels for 256.
+MASK_CHANNEL_DIVISOR = 32
+
+
+def build_network(cfg: ConfigDict) -> InstanceFormer:
+    instanceformer = cfg.instanceformer
+    check(cfg)
+    C, K = instanceformer.channels, instanceformer.num_classes
+    levels = len(instanceformer.backbone_levels) + instanceformer.extra_levels
+    backbone = backbone_of(cfg, out_levels=tuple(instanceformer.backbone_levels))
+    mask_channels = C // MASK_CHANNEL_DIVISOR
+    has_memory = instanceformer.memory_tokens > 0
+    transformer = {
+        "channels": C,
+        "heads": instanceformer.heads,
+        "num_levels": levels,
+        "hidden": instanceformer.feedforward,
+        "dropout": instanceformer.dropout,
+    }
+    encoder = build_deformable_encoder(
+        num_layers=instanceformer.encoder_layers, points=instanceformer.encoder_points, **transformer
+    )
+    decoder = build_memory_decoder(
+        num_layers=instanceformer.decoder_layers,
+        points=instanceformer.decoder_points,
+        locate_by_position=instanceformer.locate_by_position,
+        has_memory=has_memory,
+        **transformer,
+    )
+    return InstanceFormer(
+        backbone=backbone,
+        projection=FeatureProjection(
+            channels_of_maps=backbone.channels, channels=C, extra_levels=instanceformer.extra_levels
+        ),
+        position=SinePositions2d(features=C // 2, offset=-0.5),
+        encoder=encoder,
+        decoder=decoder,
+        class_heads=class_heads(channels=C, num_classes=K, num_layers=instanceformer.decoder_layers),
+        controller=MLP(in_width=C, hidden_width=C, out_width=parameter_count(mask_channels), num_layers=3),
+        mask_features=MaskFeatures(channels=C, feature_channels=mask_channels),
+        dynamic_masks=DynamicMasks(feature_channels=mask_channels),
+        channels=C,
+        num_levels=levels,
+        num_queries=instanceformer.num_queries,
+        num_classes=K,
+        reference_propagation=instanceformer.reference_propagation,
+        inference_propagation=instanceformer.inference_propagation,
+        memory_projection=xavier_dense_with_default_bias(C + K + 4, C) if has_memory else None,
+        memory_frames=instanceformer.memory_frames,
+        memory_tokens=instanceformer.memory_tokens,
+        memory_mixes_clips=instanceformer.memory_mixes_clips,
+        temporal_class_heads=temporal_class_heads(instanceformer) if instanceformer.propagate_class else None,
+    )
+
+
+def check(cfg: ConfigDict) -> None:
+    """What no single key can say."""
+    instanceformer = cfg.instanceformer
+    levels = len(instanceformer.backbone_levels) + instanceformer.extra_levels
+    if levels < MASK_LEVELS:
+        raise UserError(
+            f"instanceformer.backbone_levels and extra_levels give {levels} levels; the masks need {MASK_LEVELS}"
+        )
+    if instanceformer.channels % MASK_CHANNEL_DIVISOR or instanceformer.channels % instanceformer.heads:
+        raise UserError(
+            f"instanceformer.channels is {instanceformer.channels}; it must be a multiple of {MASK_CHANNEL_DIVISOR} "
+            f"and of instanceformer.heads, {instanceformer.heads}"
+        )
+    if instanceformer.memory_tokens and instanceformer.memory_frames < 2:
+        raise UserError(
+            f"instanceformer.memory_tokens is {instanceformer.memory_tokens}, so instanceformer.memory_frames must be "
+            f"2 or more (the current frame counts), not {instanceformer.memory_frames}"
+        )
+    if instanceformer.contrastive_weight and not instanceformer.memory_tokens:
+        raise UserError("instanceformer.contrastive_weight needs remembered queries: set instanceformer.memory_tokens")
+
+
+def temporal_class_heads(instanceformer: ConfigDict) -> nn.CellList:
+    K = instanceformer.num_classes
+    return nn.CellList([nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)])
+
+
+def build_training(cfg: ConfigDict, network: InstanceFormer, reduce_count: nn.Cell) -> InstanceFormerTraining:
+    data, instanceformer, matcher, loss = cfg.data, cfg.instanceformer, cfg.matcher, cfg.loss
+    criterion = FrameSetCriterion(
+        num_layers=instanceformer.decoder_layers,
+        class_weight=loss.class_weight,
+        box_weight=loss.box_weight,
+        giou_weight=loss.giou_weight,
+        mask_weight=loss.mask_weight,
+        dice_weight=loss.dice_weight,
+        contrastive_weight=instanceformer.contrastive_weight if data.num_frames > 1 else 0.0,
+        absent_as_positive=instanceformer.absent_as_positive,
+    )
+    return InstanceFormerTraining(
+        network=network,
+        pixels=NormalizePixels(),
+        matcher=FrameMatcher(
+            class_weight=matcher.class_cost, box_weight=matcher.box_cost, giou_weight=matcher.iou_cost
+        ),
+        criterion=criterion,
+        reduce_count=reduce_count,
+        aux_masks_from_last_layer=instanceformer.aux_masks_from_last_layer,
+    )
+
+
+def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
+    instanceformer, inference = cfg.instanceformer, cfg.inference
+    network.set_train(False)
+    return OnlineTracker(
+        step=InstanceFormerStep(network=network, pixels=NormalizePixels()),
+        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        first_frames=instanceformer.first_frames,
+        candidate_pairs=instanceformer.candidate_pairs,
+        frames_per_vote=instanceformer.frames_per_vote,
+    )
+
+
+def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
+    """The published checkpoints of this family, and an ImageNet backbone to start from."""
+    rules = [
+        *backbone_rules("detr.backbone.0.body.", "backbone."),
+        Rule(r"detr\.input_proj\.(\d)\.0\.(.*)", r"projection.levels.\1.convolution.\2"),
+        Rule(r"detr\.input_proj\.(\d)\.1\.(.*)", r"projection.levels.\1.norm.\2"),
+        Rule(r"detr\.transformer\.(level_embed|reference_points\..*|mem_token_proj\..*)", r"\1"),
+        Rule(r"detr\.transformer\.(encoder\.layers|decoder\.layers)\.(.*)", r"\1.\2"),
+        Rule(r"detr\.(class_embed|temporal_class_embed)\.(.*)", r"\1.\2"),
+        Rule(r"detr\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1"),
+        Rule(r"detr\.transformer\.decoder\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1", derived=identity),
+        Rule(r"detr\.query_embed\.weight", r"query_embed"),
+        Rule(r"(controller|mask_head)\.(.*)", r"\1.\2"),
+    ]
+    published = RuleTable(
+        "published",
+        tuple(rules),
+        # What the next training stage adds to the one before: memory for OVIS, class propagation for YouTube-VIS.
+        fresh=(r"mem_token_proj\..*", r".*\.(cross_attn_mem|norm2_mem)\..*", r"temporal_class_embed\..*"),
+        class_heads=(r"class_embed\..*", r"temporal_class_embed\..*", r"mem_token_proj\.weight"),
+    )
+    return [published, imagenet_table("backbone.")]
+
+
+def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
+    optimizer = cfg.optimizer
+    rate, decay = optimizer.learning_rate, optimizer.weight_decay
+    return [
+        ParameterGroup("backbone", r"^(network\.)?backbone\.", optimizer.backbone_learning_rate, decay),
+        ParameterGroup("offsets", r"reference_points|sampling_offsets", rate * optimizer.offset_factor, decay),
+        ParameterGroup("rest", r".*", rate, decay),
+    ]
+
+
+FAMILY = Family(
+    name="instanceformer",
+    build_network=build_network,
+    build_training=build_training,
+    build_tracker=build_tracker,
+    weight_rules=weight_rules,
+    parameter_groups=parameter_groups,
+)
