@@ -1,16 +1,19 @@
 """From a configuration to data, network, training and inference: the one place, beside the cards, that reads it."""
 
 from mindvideo.build.data import build_training_data, labelled_set
-from mindvideo.build.inference import VideoPredictor, build_tracker
 from mindvideo.build.network import build_model, build_network
+from mindvideo.build.predictor import VideoPredictor, build_tracker
 from mindvideo.build.runtime import prepare_device
+from mindvideo.build.training import build_trainer, start_process
 
 __all__ = [
     "VideoPredictor",
     "build_model",
     "build_network",
     "build_tracker",
+    "build_trainer",
     "build_training_data",
     "labelled_set",
     "prepare_device",
+    "start_process",
 ]

@@ -15,7 +15,7 @@ from mindvideo.families import FAMILIES
 
 
 def build_network(cfg: ConfigDict, *, weights: str | Path | None = None) -> nn.Cell:
-    """The family's network; with ``weights`` (any format that ``tools/segmentation/convert.py`` reads) loaded strictly."""
+    """The family's network; ``weights``, in any format that ``convert.py`` reads, are loaded strictly."""
     family = FAMILIES[cfg.family]
     network = family.build_network(cfg)
     if weights is not None:
