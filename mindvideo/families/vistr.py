@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
+from mindvideo.losses.criterion import SequenceCriterion, TermWeights
+from mindvideo.matching.sequence import SequenceMatcher
 from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
 from mindvideo.models.heads.class_box import ClassBoxHead
+from mindvideo.models.layers.pixels import NormalizePixels
 from mindvideo.models.layers.position_encoding import SinePositions3d
 from mindvideo.models.layers.slot_anchors import anchor_boxes, anchor_codes
+from mindvideo.models.slot_training import SlotTraining
 from mindvideo.models.transformers.detr import align_queries_with_keys, build_decoder, build_encoder
 from mindvideo.models.vistr import MaskBranch, SlotQueries, TokenProjection, VisTR
 
@@ -102,3 +107,37 @@ def check(cfg: ConfigDict) -> None:
             f"vistr.mask_widths has {len(vistr.mask_widths)} numbers; it needs one for each of the {num_fine} levels "
             "that are finer than the tokens, or none at all"
         )
+
+
+def build_training(cfg: ConfigDict, network: VisTR, reduce_count: nn.Cell) -> SlotTraining:
+    vistr, matcher, loss = cfg.vistr, cfg.matcher, cfg.loss
+    return SlotTraining(
+        pixels=NormalizePixels(),
+        network=network,
+        matcher=SequenceMatcher(
+            class_cost=matcher.class_cost,
+            box_cost=matcher.box_cost,
+            iou_cost=matcher.iou_cost,
+            frames=matcher.frames,
+            validity=matcher.validity,
+        ),
+        criterion=SequenceCriterion(
+            num_classes=vistr.num_classes,
+            num_layers=vistr.decoder_layers if loss.aux_layers else 1,
+            weights=TermWeights(
+                ce=loss.class_weight,
+                bbox=loss.box_weight,
+                giou=loss.giou_weight,
+                mask=loss.mask_weight,
+                dice=loss.dice_weight,
+            ),
+            no_object_weight=loss.no_object_weight,
+            reduce_count=reduce_count,
+            has_masks=vistr.masks,
+            focal_alpha=loss.focal_alpha,
+            focal_gamma=loss.focal_gamma,
+            mask_stride=loss.mask_stride,
+            empty_frames=loss.empty_frames,
+        ),
+        has_masks=vistr.masks,
+    )
