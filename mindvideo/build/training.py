@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from mindspore import nn
 from ml_collections import ConfigDict
 
@@ -14,13 +14,12 @@ from mindvideo.build.runtime import prepare_device
 from mindvideo.engine.distributed import MeanOverRanks, Ranks, current_ranks, start_distributed
 from mindvideo.engine.ema import WeightAverage
 from mindvideo.engine.optimizer import build_optimizer
-from mindvideo.engine.parameter_groups import AssignedGroup, assign_parameters, group_table
+from mindvideo.engine.parameter_groups import AssignedGroup, ParameterGroup, assign_parameters, group_table
 from mindvideo.engine.precision import apply_precision, loss_scale_for
 from mindvideo.engine.schedule import build_schedule
 from mindvideo.engine.train_step import TrainStep, running_statistics
 from mindvideo.engine.trainer import Trainer, TrainerOptions, TrainingData, recompute_layers
 from mindvideo.engine.weights import load_weights
-from mindvideo.errors import UserError
 from mindvideo.families import FAMILIES
 from mindvideo.models.layers.dropout import seed_dropout
 from mindvideo.run_folder import RunFolder
@@ -42,7 +41,7 @@ def build_trainer(
     if weights is not None:
         load_weights(network, weights, rules=family.weight_rules(cfg), start_of_training=True)
     training = family.build_training(cfg, network, MeanOverRanks())
-    step = build_step(cfg, network, training, updates_per_epoch_of(cfg, data), family.parameter_groups(cfg))
+    step = build_step(cfg, network, training, data.batches_per_epoch, family.parameter_groups(cfg))
     options, ranks = trainer_options(cfg, data), current_ranks()
     facts = {"seed": cfg.runtime.seed, "batch_size": cfg.data.batch_size, "config": cfg.name}
     if ranks.is_first:
@@ -60,7 +59,9 @@ def build_trainer(
     )
 
 
-def build_step(cfg: ConfigDict, network: nn.Cell, training: nn.Cell, updates_per_epoch: int, groups: Any) -> TrainStep:
+def build_step(
+    cfg: ConfigDict, network: nn.Cell, training: nn.Cell, steps_per_epoch: int, groups: Sequence[ParameterGroup]
+) -> TrainStep:
     """The training step of a configuration around a network and its losses."""
     optimizer, train, runtime = cfg.optimizer, cfg.train, cfg.runtime
     assigned = assign_parameters(network.trainable_params(), groups, no_decay=list(optimizer.no_weight_decay))
@@ -81,7 +82,7 @@ def build_step(cfg: ConfigDict, network: nn.Cell, training: nn.Cell, updates_per
             eps=optimizer.eps,
             momentum=optimizer.momentum,
         ),
-        factors=schedule_of(cfg, updates_per_epoch),
+        factors=schedule_of(cfg, steps_per_epoch),
         clip_norm=optimizer.clip_norm,
         accumulate=train.accumulate,
         average=average,
@@ -97,31 +98,19 @@ def announce_groups(groups: list[AssignedGroup]) -> None:
         _log.info("parameter groups:\n%s", group_table(groups))
 
 
-def updates_per_epoch_of(cfg: ConfigDict, data: TrainingData) -> int:
-    train = cfg.train
-    if data.batches_per_epoch < train.accumulate:
-        raise UserError(
-            f"train.accumulate is {train.accumulate}, but an epoch has only {data.batches_per_epoch} batches: "
-            "accumulate less, or take smaller batches"
-        )
-    return data.batches_per_epoch // train.accumulate
-
-
-def schedule_of(cfg: ConfigDict, updates_per_epoch: int) -> Any:
-    """float32 [updates] of factors on the learning rates."""
-    schedule, train = cfg.schedule, cfg.train
-    num_updates = schedule.epochs * updates_per_epoch
-    if schedule.max_steps is not None:
-        num_updates = min(num_updates, -(-schedule.max_steps // train.accumulate))
+def schedule_of(cfg: ConfigDict, steps_per_epoch: int) -> np.ndarray:
+    """float32 [steps] of factors on the learning rates."""
+    schedule = cfg.schedule
+    num_steps = schedule.epochs * steps_per_epoch
     return build_schedule(
         schedule.kind,
-        num_updates=num_updates,
-        updates_per_epoch=updates_per_epoch,
+        num_steps=num_steps if schedule.max_steps is None else min(num_steps, schedule.max_steps),
+        steps_per_epoch=steps_per_epoch,
         step_epochs=schedule.step_epochs,
         milestones=list(schedule.milestones),
         gamma=schedule.gamma,
         final_factor=schedule.final_factor,
-        warmup_updates=schedule.warmup_steps,
+        warmup_steps=schedule.warmup_steps,
         warmup_factor=schedule.warmup_factor,
     )
 

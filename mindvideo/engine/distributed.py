@@ -12,8 +12,6 @@ import mindspore as ms
 from mindspore import communication, nn, ops
 from mindspore.communication import GlobalComm
 
-from mindvideo.errors import UserError
-
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
@@ -32,6 +30,9 @@ def start_distributed() -> Ranks:
     launched = int(os.environ.get("MS_WORKER_NUM", "1"))
     if launched > 1 and not GlobalComm.INITED:
         communication.init()
+        ms.set_auto_parallel_context(
+            parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=communication.get_group_size()
+        )
     return current_ranks()
 
 
@@ -77,9 +78,3 @@ def gradient_reducer(parameters) -> nn.Cell:
     if world_size == 1 or ms.get_context("device_target") == "CPU":
         return MeanOfEach()
     return nn.DistributedGradReducer(parameters, mean=True, degree=world_size)
-
-
-def require_same_machine_sees(path, ranks: Ranks) -> None:
-    """A resumed run reads its state on every rank: say so where a rank cannot see the file."""
-    if not path.is_file():
-        raise UserError(f"rank {ranks.rank} of {ranks.world_size} cannot read {path}; put --output on a shared folder")

@@ -1,4 +1,4 @@
-"""The learning rate over a run, as one factor per update: computed once in double precision, looked up in the graph."""
+"""The learning rate over a run, as one factor per step: computed once in double precision, looked up in the graph."""
 
 from __future__ import annotations
 
@@ -10,63 +10,63 @@ import numpy as np
 from mindvideo.errors import UserError
 
 
-def constant(num_updates: int) -> np.ndarray:
-    """float64 [num_updates] of ones."""
-    return np.ones(num_updates)
+def constant(num_steps: int) -> np.ndarray:
+    """float64 [num_steps] of ones."""
+    return np.ones(num_steps)
 
 
-def step_decay(num_updates: int, *, updates_per_epoch: int, every_epochs: int, gamma: float = 0.1) -> np.ndarray:
+def step_decay(num_steps: int, *, steps_per_epoch: int, every_epochs: int, gamma: float = 0.1) -> np.ndarray:
     """Times ``gamma`` each time another ``every_epochs`` epochs are complete."""
     if every_epochs < 1:
         raise UserError(f"schedule.step_epochs is {every_epochs}; give the number of epochs between drops, 1 or more")
-    epochs = np.arange(num_updates) // updates_per_epoch
+    epochs = np.arange(num_steps) // steps_per_epoch
     return gamma ** (epochs // every_epochs).astype(np.float64)
 
 
 def multi_step_decay(
-    num_updates: int, *, updates_per_epoch: int, milestones: Sequence[int], gamma: float = 0.1
+    num_steps: int, *, steps_per_epoch: int, milestones: Sequence[int], gamma: float = 0.1
 ) -> np.ndarray:
     """Times ``gamma`` at the start of each epoch in ``milestones`` (epochs count from 0)."""
     if list(milestones) != sorted(set(milestones)):
         raise UserError(f"schedule.milestones must rise, got {list(milestones)}")
-    epochs = np.arange(num_updates) // updates_per_epoch
+    epochs = np.arange(num_steps) // steps_per_epoch
     drops = (epochs[:, None] >= np.asarray(milestones, np.int64)[None, :]).sum(axis=1)
     return gamma ** drops.astype(np.float64)
 
 
-def cosine_decay(num_updates: int, *, final_factor: float = 0.0) -> np.ndarray:
-    """Half a cosine from 1 to ``final_factor``, which the update after the last would have."""
-    progress = np.arange(num_updates) / num_updates
+def cosine_decay(num_steps: int, *, final_factor: float = 0.0) -> np.ndarray:
+    """Half a cosine from 1 to ``final_factor``, which the step after the last would have."""
+    progress = np.arange(num_steps) / num_steps
     return final_factor + (1.0 - final_factor) * 0.5 * (1.0 + np.cos(math.pi * progress))
 
 
-def warmed_up(factors: np.ndarray, *, updates: int, start_factor: float = 0.0) -> np.ndarray:
-    """The same schedule with its first ``updates`` entries scaled linearly from ``start_factor`` towards 1."""
-    ramp = np.minimum(1.0, (np.arange(len(factors)) + 1) / max(updates, 1))
-    return factors * (start_factor + (1.0 - start_factor) * ramp) if updates else factors
+def warmed_up(factors: np.ndarray, *, steps: int, start_factor: float = 0.0) -> np.ndarray:
+    """The same schedule with its first ``steps`` entries scaled linearly from ``start_factor`` towards 1."""
+    ramp = np.minimum(1.0, (np.arange(len(factors)) + 1) / max(steps, 1))
+    return factors * (start_factor + (1.0 - start_factor) * ramp) if steps else factors
 
 
 def build_schedule(
     kind: str,
     *,
-    num_updates: int,
-    updates_per_epoch: int,
+    num_steps: int,
+    steps_per_epoch: int,
     step_epochs: int = 1,
     milestones: Sequence[int] = (),
     gamma: float = 0.1,
     final_factor: float = 0.0,
-    warmup_updates: int = 0,
+    warmup_steps: int = 0,
     warmup_factor: float = 0.0,
 ) -> np.ndarray:
-    """float32 [num_updates]: what every group's learning rate is multiplied by at each update."""
+    """float32 [num_steps]: what every group's learning rate is multiplied by at each step."""
     if kind == "constant":
-        factors = constant(num_updates)
+        factors = constant(num_steps)
     elif kind == "step":
-        factors = step_decay(num_updates, updates_per_epoch=updates_per_epoch, every_epochs=step_epochs, gamma=gamma)
+        factors = step_decay(num_steps, steps_per_epoch=steps_per_epoch, every_epochs=step_epochs, gamma=gamma)
     elif kind == "multi_step":
-        factors = multi_step_decay(num_updates, updates_per_epoch=updates_per_epoch, milestones=milestones, gamma=gamma)
+        factors = multi_step_decay(num_steps, steps_per_epoch=steps_per_epoch, milestones=milestones, gamma=gamma)
     elif kind == "cosine":
-        factors = cosine_decay(num_updates, final_factor=final_factor)
+        factors = cosine_decay(num_steps, final_factor=final_factor)
     else:
         raise UserError(f"schedule.kind is {kind!r}; choose constant, step, multi_step or cosine")
-    return warmed_up(factors, updates=warmup_updates, start_factor=warmup_factor).astype(np.float32)
+    return warmed_up(factors, steps=warmup_steps, start_factor=warmup_factor).astype(np.float32)

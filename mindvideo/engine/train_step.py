@@ -25,8 +25,9 @@ class ScaledLoss(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists, scale):
         total, terms = self.training_network(images, sizes, labels, boxes, masks, present, exists)
-        total = total.astype(ms.float32)
-        return total * scale, total, terms.astype(ms.float32)
+        if total.dtype != ms.float32 or terms.dtype != ms.float32:
+            raise TypeError("losses have to be computed in float32: cast the network's outputs before them")
+        return total * scale, total, terms
 
 
 class SquaredNorms(nn.Cell):
@@ -64,7 +65,8 @@ class TrainStep(nn.Cell):
 
     Returns the summary, float32 [len(SUMMARY) + terms], and the gradient norm of every parameter, float32 [n]. When
     the loss or a gradient is not finite, nothing is updated (parameters, moments, running statistics, average) and
-    ``finite`` is 0. With ``accumulate`` of K the gradients of K steps are averaged into one update.
+    ``finite`` is 0. With ``accumulate`` of K the gradients of K steps are averaged into one update. ``factors`` float32
+    [steps]: what the learning rates are multiplied by at each step of the run.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class TrainStep(nn.Cell):
         self.scaled_loss = ScaledLoss(training)
         self.differentiate = ops.value_and_grad(self.scaled_loss, None, self.weights, has_aux=True)
         self.factors = Tensor(factors, ms.float32)
-        self.last_update = len(factors) - 1
+        self.last_factor = len(factors) - 1
         self.clip_norm = clip_norm
         self.accumulate = accumulate
         self.average = average
@@ -122,8 +124,7 @@ class TrainStep(nn.Cell):
             clip = ops.minimum(self.clip_norm / (norm + CLIP_EPS), Tensor(1.0, ms.float32))
             gradients = self.rescaled(gradients, clip, finite)
 
-        update = ops.minimum(self.iteration // self.accumulate, Tensor(self.last_update, ms.int32))
-        factor = self.factors[update]
+        factor = self.factors[ops.minimum(self.iteration, Tensor(self.last_factor, ms.int32))]
         done = self.optimizer(gradients, factor, apply)
         if self.average is not None:
             done = self.average(ops.depend(apply, done))

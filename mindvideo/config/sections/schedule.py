@@ -16,5 +16,5 @@ class Schedule:
     milestones: list[int] = key([], "multi_step: epochs (from 0) at whose start the rate drops", minimum=0)
     gamma: float = key(0.1, "step, multi_step: factor of a drop", minimum=0, maximum=1)
     final_factor: float = key(0.0, "cosine: factor reached at the end", minimum=0, maximum=1)
-    warmup_steps: int = key(0, "updates over which the rate rises linearly", minimum=0)
+    warmup_steps: int = key(0, "steps over which the rate rises linearly", minimum=0)
     warmup_factor: float = key(0.0, "factor from which it rises", minimum=0, maximum=1)
