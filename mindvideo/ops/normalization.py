@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from mindspore import Tensor, ops
+from mindspore import dtype as mstype
+from mindspore.ops import constexpr
 
+from mindvideo.ops.backend import backend_is, native_op
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual: Tensor | None = None) -> Tensor:
-    """Normalise x (+ residual) over the last axis: x, residual [..., C], weight and bias [C] -> [..., C]."""
+    """Normalise x (+ residual) over the last axis: x, residual [..., C], weight and bias [C] -> [..., C].
+
+    The native kernels read float32 on CPU; MindSpore's own kernels are fast on GPU and Ascend.
+    """
+    native = backend_is("cpu") and x.dtype == mstype.float32 and x.size > 0
+    if native:
+        if residual is None:
+            return _layer_norm_op()(x, weight, bias, _numbers(epsilon))
+        return _residual_layer_norm_op()(x, residual, weight, bias, _numbers(epsilon))
     if residual is not None:
         x = x + residual
     return layer_norm_ref(x, weight, bias, epsilon)
@@ -16,5 +27,75 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual
 
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float, relu: bool = False) -> Tensor:
     """Normalise groups of channels: x [B, C, ...], weight and bias [C] -> [B, C, ...], clipped at 0 if `relu`."""
+    if backend_is("cpu") and x.dtype == mstype.float32 and x.size > 0:
+        return _group_norm_op()(x, weight, bias, _numbers(groups, epsilon, relu))
     output = group_norm_ref(x, groups, weight, bias, epsilon)
     return ops.relu(output) if relu else output
+
+
+@constexpr
+def _numbers(*values) -> Tensor:
+    """Options of a native operator as a float32 tensor: it has no other way to receive them."""
+    return Tensor([float(value) for value in values], mstype.float32)
+
+
+def _like_x(x, *others):
+    return x
+
+
+def _layer_norm_gradients(x, weight, epsilon, gradient):
+    return (x, weight, weight)
+
+
+def _residual_layer_norm_gradients(x, residual, weight, epsilon, gradient):
+    return (x, weight, weight)
+
+
+def _group_norm_gradients(x, weight, bias, options, gradient):
+    return (x, weight, bias)
+
+
+def _layer_norm_bprop(x, weight, bias, epsilon, output, gradient):
+    grad_x, grad_weight, grad_bias = _layer_norm_backward_op()(x, weight, epsilon, gradient)
+    return grad_x, grad_weight, grad_bias, ops.zeros_like(epsilon)
+
+
+def _residual_layer_norm_bprop(x, residual, weight, bias, epsilon, output, gradient):
+    grad_x, grad_weight, grad_bias = _residual_layer_norm_backward_op()(x, residual, weight, epsilon, gradient)
+    return grad_x, grad_x, grad_weight, grad_bias, ops.zeros_like(epsilon)
+
+
+def _group_norm_bprop(x, weight, bias, options, output, gradient):
+    grad_x, grad_weight, grad_bias = _group_norm_backward_op()(x, weight, bias, options, gradient)
+    return grad_x, grad_weight, grad_bias, ops.zeros_like(options)
+
+
+@constexpr
+def _layer_norm_op():
+    return native_op("LayerNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_layer_norm_bprop)
+
+
+@constexpr
+def _residual_layer_norm_op():
+    return native_op("LayerNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_residual_layer_norm_bprop)
+
+
+@constexpr
+def _group_norm_op():
+    return native_op("GroupNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_group_norm_bprop)
+
+
+@constexpr
+def _layer_norm_backward_op():
+    return native_op("LayerNormBackward", out_shape=_layer_norm_gradients, out_dtype=_layer_norm_gradients)
+
+
+@constexpr
+def _residual_layer_norm_backward_op():
+    shapes = _residual_layer_norm_gradients
+    return native_op("LayerNormBackward", out_shape=shapes, out_dtype=shapes)
+
+
+@constexpr
+def _group_norm_backward_op():
+    return native_op("GroupNormBackward", out_shape=_group_norm_gradients, out_dtype=_group_norm_gradients)

@@ -1,0 +1,237 @@
+// The exported CPU operators: they check what they were given, then call the kernels of the best instruction set.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "../aot.h"
+#include "assignment.h"
+#include "kernels.h"
+#include "thread_pool.h"
+
+namespace mindvideo {
+namespace {
+
+const Kernels &choose() {
+#ifdef MINDVIDEO_X86
+  const char *limit = std::getenv("MINDVIDEO_CPU_ISA");
+  const bool plain = limit && std::strcmp(limit, "plain") == 0, avx2 = limit && std::strcmp(limit, "avx2") == 0;
+  __builtin_cpu_init();
+  if (!plain && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+    return kernels_avx512;
+  if (!plain && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_avx2;
+#endif
+  return kernels_plain;
+}
+
+int finish(bool done, const char *op) { return done ? kOk : refuse(kOutOfMemory, op, "no memory for scratch space"); }
+
+// Inputs value, spatial_shapes, level_start_index, locations, weights of a deformable attention call.
+int read_attention(const Call &call, const char *op, AttentionShape &s) {
+  if (!call.is(0, "float32") || !call.is(1, "int32") || !call.is(2, "int32") || !call.all_are(3, call.count - 1, "float32"))
+    return refuse(kWrongType, op, "value, locations and weights must be float32, shapes and starts int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 2 || call.ranks[2] != 1 || call.ranks[3] != 6 || call.ranks[4] != 5)
+    return refuse(kWrongShape, op, "expected [N,S,M,D], [L,2], [L], [N,Lq,M,L,P,2], [N,Lq,M,L,P]");
+  if (!call.fits_int32()) return refuse(kTooLarge, op, "a tensor has more than 2^31 - 1 elements");
+  s = {call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(3, 1), call.axis(3, 3),
+       call.axis(3, 4), call.get<int32_t>(1), call.get<int32_t>(2)};
+  const bool same = call.axis(3, 0) == s.N && call.axis(3, 2) == s.M && call.axis(3, 5) == 2 && call.axis(1, 0) == s.L &&
+                    call.axis(1, 1) == 2 && call.axis(2, 0) == s.L && call.size(4) * 2 == call.size(3);
+  if (!same) return refuse(kWrongShape, op, "value, locations, weights and levels do not fit together");
+  int64_t next = 0;
+  for (int64_t level = 0; level < s.L; ++level) {
+    const int64_t height = s.spatial_shapes[2 * level], width = s.spatial_shapes[2 * level + 1];
+    if (height < 0 || width < 0 || s.level_start_index[level] != next)
+      return refuse(kWrongShape, op, "level_start_index is not the running sum of the levels' sizes");
+    next += height * width;
+  }
+  if (next != s.S) return refuse(kWrongShape, op, "the levels' sizes do not add up to the rows of value");
+  return kOk;
+}
+
+// Inputs x, offset, weight, geometry (stride, padding, dilation) of a deformable convolution call.
+int read_conv(const Call &call, const char *op, ConvShape &s) {
+  if (!call.all_are(0, 2, "float32") || !call.is(3, "int32") || !call.all_are(4, call.count - 1, "float32"))
+    return refuse(kWrongType, op, "tensors must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[2] != 4 || call.size(3) != 3)
+    return refuse(kWrongShape, op, "expected [B,C,H,W], [B,2*kh*kw,Ho,Wo], [O,C,kh,kw], [3]");
+  if (!call.fits_int32()) return refuse(kTooLarge, op, "a tensor has more than 2^31 - 1 elements");
+  const int32_t *geometry = call.get<int32_t>(3);
+  s = {call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(2, 0), call.axis(2, 2),
+       call.axis(2, 3), call.axis(1, 2), call.axis(1, 3), geometry[0], geometry[1], geometry[2]};
+  if (call.axis(1, 0) != s.B || call.axis(1, 1) != 2 * s.kernel_h * s.kernel_w || call.axis(2, 1) != s.C)
+    return refuse(kWrongShape, op, "x, offset and weight do not fit together");
+  return kOk;
+}
+
+struct NormCall {
+  int64_t rows, channels;
+  float epsilon;
+};
+
+// A normalisation call: x first, `vectors` tensors of [C] from index `first_vector` on, epsilon after them.
+int check_norm(const Call &call, const char *op, int first_vector, int vectors, int64_t channels) {
+  if (!call.all_are(0, call.count - 1, "float32")) return refuse(kWrongType, op, "every tensor must be float32");
+  for (int index = first_vector; index < first_vector + vectors; ++index)
+    if (call.size(index) != channels) return refuse(kWrongShape, op, "weight and bias must have one number per channel");
+  return kOk;
+}
+
+int read_group(const Call &call, const char *op, GroupShape &s) {
+  if (call.ranks[0] < 2) return refuse(kWrongShape, op, "expected x [B, C, ...]");
+  const int status = check_norm(call, op, 1, 2, call.axis(0, 1));
+  if (status != kOk) return status;
+  // options: number of groups, epsilon, 1 for a ReLU
+  const float *options = call.get<float>(3);
+  const int64_t groups = static_cast<int64_t>(options[0]), C = call.axis(0, 1), B = call.axis(0, 0);
+  if (call.size(3) != 3 || groups < 1 || C % groups != 0)
+    return refuse(kWrongShape, op, "the channels cannot be split into that many groups");
+  s = {B, C, B * C > 0 ? call.size(0) / (B * C) : 0, groups, options[1], options[2] != 0.f};
+  return kOk;
+}
+
+}  // namespace
+
+const Kernels &kernels() {
+  static const Kernels &chosen = choose();
+  return chosen;
+}
+
+}  // namespace mindvideo
+
+using namespace mindvideo;
+
+#define MINDVIDEO_OP(name)                                                                             \
+  MINDVIDEO_EXPORT int name(int count, void **data, int *ranks, int64_t **shapes, const char **types, \
+                            void *stream, void *extra)
+
+// Stops the operator with the right message unless the call has that many tensors.
+#define MINDVIDEO_CALL(op, expected)                   \
+  (void)stream, (void)extra;                           \
+  const Call call{count, data, ranks, shapes, types};  \
+  if (count != expected) return refuse(kWrongCount, op, "wrong number of tensors")
+
+MINDVIDEO_OP(MsDeformAttnForward) {
+  MINDVIDEO_CALL("MsDeformAttnForward", 6);
+  AttentionShape s;
+  if (const int status = read_attention(call, "MsDeformAttnForward", s)) return status;
+  if (call.size(5) != s.N * s.Lq * s.M * s.D) return refuse(kWrongShape, "MsDeformAttnForward", "wrong output size");
+  return finish(kernels().attention_forward(s, call.get<float>(0), call.get<float>(3), call.get<float>(4),
+                                            call.get<float>(5)),
+                "MsDeformAttnForward");
+}
+
+MINDVIDEO_OP(MsDeformAttnBackward) {
+  MINDVIDEO_CALL("MsDeformAttnBackward", 9);
+  AttentionShape s;
+  if (const int status = read_attention(call, "MsDeformAttnBackward", s)) return status;
+  if (call.size(5) != s.N * s.Lq * s.M * s.D || call.size(6) != call.size(0) || call.size(7) != call.size(3) ||
+      call.size(8) != call.size(4))
+    return refuse(kWrongShape, "MsDeformAttnBackward", "gradients must have the shapes of their tensors");
+  return finish(kernels().attention_backward(s, call.get<float>(0), call.get<float>(3), call.get<float>(4),
+                                             call.get<float>(5), call.get<float>(6), call.get<float>(7),
+                                             call.get<float>(8)),
+                "MsDeformAttnBackward");
+}
+
+MINDVIDEO_OP(DeformConv2dForward) {
+  MINDVIDEO_CALL("DeformConv2dForward", 5);
+  ConvShape s;
+  if (const int status = read_conv(call, "DeformConv2dForward", s)) return status;
+  if (call.size(4) != s.B * s.outputs * s.out_h * s.out_w)
+    return refuse(kWrongShape, "DeformConv2dForward", "wrong output size");
+  return finish(kernels().conv_forward(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                       call.get<float>(4)),
+                "DeformConv2dForward");
+}
+
+MINDVIDEO_OP(DeformConv2dBackward) {
+  MINDVIDEO_CALL("DeformConv2dBackward", 8);
+  ConvShape s;
+  if (const int status = read_conv(call, "DeformConv2dBackward", s)) return status;
+  if (call.size(4) != s.B * s.outputs * s.out_h * s.out_w || call.size(5) != call.size(0) ||
+      call.size(6) != call.size(1) || call.size(7) != call.size(2))
+    return refuse(kWrongShape, "DeformConv2dBackward", "gradients must have the shapes of their tensors");
+  return finish(kernels().conv_backward(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                        call.get<float>(4), call.get<float>(5), call.get<float>(6),
+                                        call.get<float>(7)),
+                "DeformConv2dBackward");
+}
+
+MINDVIDEO_OP(Assignment) {
+  MINDVIDEO_CALL("Assignment", 3);
+  if (!call.is(0, "float32") || !call.is(1, "bool") || !call.is(2, "int32"))
+    return refuse(kWrongType, "Assignment", "cost must be float32, valid bool, the result int32");
+  if (call.ranks[0] != 3 || call.ranks[1] != 2 || call.axis(1, 0) != call.axis(0, 0) ||
+      call.axis(1, 1) != call.axis(0, 2) || call.size(2) != call.size(1))
+    return refuse(kWrongShape, "Assignment", "expected cost [B,Q,N], valid [B,N] and result [B,N]");
+  const int64_t Q = call.axis(0, 1), N = call.axis(0, 2);
+  std::atomic<bool> done{true};
+  auto body = [&](int64_t b, int) {
+    if (!assign(call.get<float>(0) + b * Q * N, call.get<uint8_t>(1) + b * N, Q, N, call.get<int32_t>(2) + b * N))
+      done = false;
+  };
+  parallel_for(call.axis(0, 0), body);
+  return finish(done, "Assignment");
+}
+
+// x, weight, bias, epsilon -> y; with a residual: x, residual, weight, bias, epsilon -> y
+MINDVIDEO_OP(LayerNormForward) {
+  const int extra_inputs = count == 6 ? 1 : 0;
+  MINDVIDEO_CALL("LayerNormForward", 5 + extra_inputs);
+  const int64_t channels = call.axis(0, call.ranks[0] - 1), rows = channels ? call.size(0) / channels : 0;
+  if (const int status = check_norm(call, "LayerNormForward", 1 + extra_inputs, 2, channels)) return status;
+  if (call.size(4 + extra_inputs) != call.size(0) || (extra_inputs && call.size(1) != call.size(0)))
+    return refuse(kWrongShape, "LayerNormForward", "x, residual and result must have one shape");
+  return finish(kernels().layer_norm_forward(rows, channels, *call.get<float>(3 + extra_inputs), call.get<float>(0),
+                                             extra_inputs ? call.get<float>(1) : nullptr,
+                                             call.get<float>(1 + extra_inputs), call.get<float>(2 + extra_inputs),
+                                             call.get<float>(4 + extra_inputs)),
+                "LayerNormForward");
+}
+
+// x, [residual,] weight, epsilon, gradient -> gradients of x (and of the residual), weight, bias
+MINDVIDEO_OP(LayerNormBackward) {
+  const int extra_inputs = count == 8 ? 1 : 0;
+  MINDVIDEO_CALL("LayerNormBackward", 7 + extra_inputs);
+  const int64_t channels = call.axis(0, call.ranks[0] - 1), rows = channels ? call.size(0) / channels : 0;
+  if (const int status = check_norm(call, "LayerNormBackward", 1 + extra_inputs, 1, channels)) return status;
+  const int gradient = 3 + extra_inputs;
+  if (call.size(gradient) != call.size(0) || call.size(gradient + 1) != call.size(0) ||
+      call.size(gradient + 2) != channels || call.size(gradient + 3) != channels)
+    return refuse(kWrongShape, "LayerNormBackward", "gradients must have the shapes of their tensors");
+  return finish(kernels().layer_norm_backward(rows, channels, *call.get<float>(2 + extra_inputs), call.get<float>(0),
+                                              extra_inputs ? call.get<float>(1) : nullptr,
+                                              call.get<float>(1 + extra_inputs), call.get<float>(gradient),
+                                              call.get<float>(gradient + 1), call.get<float>(gradient + 2),
+                                              call.get<float>(gradient + 3)),
+                "LayerNormBackward");
+}
+
+// x, weight, bias, options -> y
+MINDVIDEO_OP(GroupNormForward) {
+  MINDVIDEO_CALL("GroupNormForward", 5);
+  GroupShape s;
+  if (const int status = read_group(call, "GroupNormForward", s)) return status;
+  if (call.size(4) != call.size(0)) return refuse(kWrongShape, "GroupNormForward", "the result must have x's shape");
+  return finish(kernels().group_norm_forward(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                             call.get<float>(4)),
+                "GroupNormForward");
+}
+
+// x, weight, bias, options, gradient -> gradients of x, weight, bias
+MINDVIDEO_OP(GroupNormBackward) {
+  MINDVIDEO_CALL("GroupNormBackward", 8);
+  GroupShape s;
+  if (const int status = read_group(call, "GroupNormBackward", s)) return status;
+  if (call.size(4) != call.size(0) || call.size(5) != call.size(0) || call.size(6) != s.C || call.size(7) != s.C)
+    return refuse(kWrongShape, "GroupNormBackward", "gradients must have the shapes of their tensors");
+  return finish(kernels().group_norm_backward(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                              call.get<float>(4), call.get<float>(5), call.get<float>(6),
+                                              call.get<float>(7)),
+                "GroupNormBackward");
+}
+
+// The instruction set in use, and the number of threads: for logs and benchmarks.
+MINDVIDEO_EXPORT const char *mindvideo_instruction_set() { return kernels().name; }
+MINDVIDEO_EXPORT int mindvideo_threads() { return thread_count(); }

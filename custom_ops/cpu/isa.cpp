@@ -1,0 +1,23 @@
+// All vectorised kernels, compiled once per instruction set with MINDVIDEO_KERNELS = kernels_plain, kernels_avx2, ...
+#include "attention.h"
+#include "deform_conv.h"
+#include "normalization.h"
+
+#define MINDVIDEO_TEXT_OF(name) #name
+#define MINDVIDEO_TEXT(name) MINDVIDEO_TEXT_OF(name)
+
+namespace mindvideo {
+
+const Kernels MINDVIDEO_KERNELS = {
+    MINDVIDEO_TEXT(MINDVIDEO_KERNELS) + sizeof("kernels_") - 1,
+    attention_forward,
+    attention_backward,
+    conv_forward,
+    conv_backward,
+    layer_norm_forward,
+    layer_norm_backward,
+    group_norm_forward,
+    group_norm_backward,
+};
+
+}  // namespace mindvideo

@@ -1,0 +1,56 @@
+// The kernels that exist once per instruction set, and the choice between them at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace mindvideo {
+
+struct AttentionShape {
+  int64_t N, S, M, D, Lq, L, P;
+  const int32_t *spatial_shapes;     // [L, 2] height, width
+  const int32_t *level_start_index;  // [L]
+};
+
+struct ConvShape {
+  int64_t B, C, H, W, outputs, kernel_h, kernel_w, out_h, out_w;
+  int stride, padding, dilation;
+};
+
+struct GroupShape {
+  int64_t B, C, positions, groups;
+  float epsilon;
+  bool relu;
+};
+
+// Every function returns false when scratch memory could not be had. Tensors are laid out as the README says.
+struct Kernels {
+  const char *name;
+  bool (*attention_forward)(const AttentionShape &, const float *value, const float *locations, const float *weights,
+                            float *output);
+  bool (*attention_backward)(const AttentionShape &, const float *value, const float *locations, const float *weights,
+                             const float *gradient, float *grad_value, float *grad_locations, float *grad_weights);
+  bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);
+  bool (*conv_backward)(const ConvShape &, const float *x, const float *offset, const float *weight,
+                        const float *gradient, float *grad_x, float *grad_offset, float *grad_weight);
+  // residual may be null. rows x channels.
+  bool (*layer_norm_forward)(int64_t rows, int64_t channels, float epsilon, const float *x, const float *residual,
+                             const float *weight, const float *bias, float *output);
+  bool (*layer_norm_backward)(int64_t rows, int64_t channels, float epsilon, const float *x, const float *residual,
+                              const float *weight, const float *gradient, float *grad_x, float *grad_weight,
+                              float *grad_bias);
+  bool (*group_norm_forward)(const GroupShape &, const float *x, const float *weight, const float *bias,
+                             float *output);
+  bool (*group_norm_backward)(const GroupShape &, const float *x, const float *weight, const float *bias,
+                              const float *gradient, float *grad_x, float *grad_weight, float *grad_bias);
+};
+
+extern const Kernels kernels_plain;
+#ifdef MINDVIDEO_X86
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+// The best set for this processor; MINDVIDEO_CPU_ISA=plain|avx2|avx512 lowers the choice.
+const Kernels &kernels();
+
+}  // namespace mindvideo

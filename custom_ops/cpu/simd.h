@@ -1,0 +1,124 @@
+// One vector type for the instruction set that this file is compiled for. Included only by sources that build.py compiles
+// once per instruction set; everything here has internal linkage, so that no wider code leaks into another object.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+
+struct Vec {
+  static constexpr int width = 16;
+  __m512 v;
+  static Vec zero() { return {_mm512_setzero_ps()}; }
+  static Vec all(float x) { return {_mm512_set1_ps(x)}; }
+  static Vec load(const float *p) { return {_mm512_loadu_ps(p)}; }
+  static Vec load(const float *p, int n) { return {_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p)}; }
+  void store(float *p) const { _mm512_storeu_ps(p, v); }
+  void store(float *p, int n) const { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
+  Vec operator+(Vec o) const { return {_mm512_add_ps(v, o.v)}; }
+  Vec operator-(Vec o) const { return {_mm512_sub_ps(v, o.v)}; }
+  Vec operator*(Vec o) const { return {_mm512_mul_ps(v, o.v)}; }
+  // this * a + b, rounded once
+  Vec fma(Vec a, Vec b) const { return {_mm512_fmadd_ps(v, a.v, b.v)}; }
+  // this where gate > 0, else 0
+  Vec where_positive(Vec gate) const {
+    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(gate.v, _mm512_setzero_ps(), _CMP_GT_OQ), v)};
+  }
+  float sum() const { return _mm512_reduce_add_ps(v); }
+};
+
+inline __m256 halves(Vec x) {
+  return _mm256_add_ps(_mm512_castps512_ps256(x.v),
+                       _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x.v), 1)));
+}
+
+#elif defined(__AVX2__)
+
+alignas(32) const int32_t kTailMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+struct Vec {
+  static constexpr int width = 8;
+  __m256 v;
+  static __m256i mask(int n) { return _mm256_loadu_si256((const __m256i *)(kTailMask + 8 - n)); }
+  static Vec zero() { return {_mm256_setzero_ps()}; }
+  static Vec all(float x) { return {_mm256_set1_ps(x)}; }
+  static Vec load(const float *p) { return {_mm256_loadu_ps(p)}; }
+  static Vec load(const float *p, int n) { return {_mm256_maskload_ps(p, mask(n))}; }
+  void store(float *p) const { _mm256_storeu_ps(p, v); }
+  void store(float *p, int n) const { _mm256_maskstore_ps(p, mask(n), v); }
+  Vec operator+(Vec o) const { return {_mm256_add_ps(v, o.v)}; }
+  Vec operator-(Vec o) const { return {_mm256_sub_ps(v, o.v)}; }
+  Vec operator*(Vec o) const { return {_mm256_mul_ps(v, o.v)}; }
+  Vec fma(Vec a, Vec b) const { return {_mm256_fmadd_ps(v, a.v, b.v)}; }
+  Vec where_positive(Vec gate) const {
+    return {_mm256_and_ps(v, _mm256_cmp_ps(gate.v, _mm256_setzero_ps(), _CMP_GT_OQ))};
+  }
+  float sum() const {
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+  }
+};
+
+inline __m256 halves(Vec x) { return x.v; }
+
+#else
+
+// Plain code for any machine; four lanes, which compilers turn into whatever vectors exist.
+struct Vec {
+  static constexpr int width = 4;
+  float v[4];
+  static Vec zero() { return {{0, 0, 0, 0}}; }
+  static Vec all(float x) { return {{x, x, x, x}}; }
+  static Vec load(const float *p) { return {{p[0], p[1], p[2], p[3]}}; }
+  static Vec load(const float *p, int n) {
+    Vec r = zero();
+    for (int i = 0; i < n; ++i) r.v[i] = p[i];
+    return r;
+  }
+  void store(float *p) const { store(p, 4); }
+  void store(float *p, int n) const {
+    for (int i = 0; i < n; ++i) p[i] = v[i];
+  }
+  template <typename F>
+  static Vec map(F f) {
+    return {{f(0), f(1), f(2), f(3)}};
+  }
+  Vec operator+(Vec o) const { return map([&](int i) { return v[i] + o.v[i]; }); }
+  Vec operator-(Vec o) const { return map([&](int i) { return v[i] - o.v[i]; }); }
+  Vec operator*(Vec o) const { return map([&](int i) { return v[i] * o.v[i]; }); }
+  Vec fma(Vec a, Vec b) const { return map([&](int i) { return v[i] * a.v[i] + b.v[i]; }); }
+  Vec where_positive(Vec gate) const { return map([&](int i) { return gate.v[i] > 0 ? v[i] : 0.f; }); }
+  float sum() const { return (v[0] + v[2]) + (v[1] + v[3]); }
+};
+
+#endif
+
+// The sums of four vectors at once.
+inline void sum4(Vec a, Vec b, Vec c, Vec d, float out[4]) {
+#if defined(__AVX2__) || defined(__AVX512F__)
+  const __m256 x = _mm256_hadd_ps(_mm256_hadd_ps(halves(a), halves(b)), _mm256_hadd_ps(halves(c), halves(d)));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
+#else
+  out[0] = a.sum(), out[1] = b.sum(), out[2] = c.sum(), out[3] = d.sum();
+#endif
+}
+
+// Calls body(offset, n) over [0, count) in steps of a whole vector, then once for the rest; n < 0 means a whole vector.
+template <typename Body>
+inline __attribute__((always_inline)) void for_vectors(int64_t count, Body body) {
+  int64_t i = 0;
+  for (; i + Vec::width <= count; i += Vec::width) body(i, -1);
+  if (i < count) body(i, static_cast<int>(count - i));
+}
+
+inline Vec load(const float *p, int n) { return n < 0 ? Vec::load(p) : Vec::load(p, n); }
+inline void store(Vec x, float *p, int n) { n < 0 ? x.store(p) : x.store(p, n); }
+
+}  // namespace
