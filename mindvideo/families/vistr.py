@@ -5,8 +5,15 @@ from __future__ import annotations
 from mindspore import nn
 from ml_collections import ConfigDict
 
+from mindvideo.convert.rules import RuleTable
+from mindvideo.convert.vistr_rules import vistr_tables
+from mindvideo.data.frame_size import ShortSideResize
+from mindvideo.engine.parameter_groups import ParameterGroup
 from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
+from mindvideo.families.base import Family
+from mindvideo.inference.post_process import SlotRunner
+from mindvideo.inference.windows import WindowTracker
 from mindvideo.losses.criterion import SequenceCriterion, TermWeights
 from mindvideo.matching.sequence import SequenceMatcher
 from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
@@ -141,3 +148,38 @@ def build_training(cfg: ConfigDict, network: VisTR, reduce_count: nn.Cell) -> Sl
         ),
         has_masks=vistr.masks,
     )
+
+
+def build_tracker(cfg: ConfigDict, network: VisTR) -> WindowTracker:
+    vistr, inference = cfg.vistr, cfg.inference
+    if not vistr.masks:
+        raise UserError("vistr.masks is false: a box model has no masks to give; set vistr.masks=true")
+    return WindowTracker(
+        runner=SlotRunner(network=network, pixels=NormalizePixels()),
+        num_frames=vistr.num_frames,
+        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        overlap=inference.window_overlap,
+        least_similarity=inference.link_similarity,
+    )
+
+
+def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
+    return vistr_tables(has_masks=cfg.vistr.masks)
+
+
+def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
+    optimizer = cfg.optimizer
+    return [
+        ParameterGroup("backbone", r"backbone\.", optimizer.backbone_learning_rate, optimizer.weight_decay),
+        ParameterGroup("rest", r".*", optimizer.learning_rate, optimizer.weight_decay),
+    ]
+
+
+FAMILY = Family(
+    name="vistr",
+    build_network=build_network,
+    build_training=build_training,
+    build_tracker=build_tracker,
+    weight_rules=weight_rules,
+    parameter_groups=parameter_groups,
+)
