@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "mindvideo"
 
 # room -> rooms of mindvideo it may import from. Rooms are the folders and files right below mindvideo/.
-FOUNDATIONS = {"errors", "environment", "files", "logs"}
+FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library"}
 MAY_IMPORT = {
     "structures": set(),
     "config": {"errors", "files", "command_line"},
@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "losses": {"ops"},
     "matching": {"ops"},
     "data": FOUNDATIONS | {"structures"},
-    "evaluation": FOUNDATIONS | {"structures"},
+    "evaluation": FOUNDATIONS | {"structures", "data"},
     "convert": FOUNDATIONS,
     "engine": FOUNDATIONS | {"structures", "data", "convert", "ops", "run_folder", "models"},
     "inference": FOUNDATIONS | {"structures", "data", "run_folder"},

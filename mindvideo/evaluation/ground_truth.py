@@ -1,0 +1,134 @@
+"""Labelled videos as the evaluation needs them: masks stay compressed, areas and crowds are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mindvideo.errors import UserError
+from mindvideo.evaluation.run_lengths import Tube, tube_of
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledTrack:
+    """One annotated instance. ``mean_area``: over its non-empty frames, from the file's ``areas``; None without them.
+
+    ``occlusion``: per frame one of the names of OVIS or None; None when the file has none.
+    """
+
+    id: int
+    category_id: int
+    is_crowd: bool
+    tube: Tube
+    mean_area: float | None
+    occlusion: tuple[str | None, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledVideo:
+    id: int | str
+    height: int
+    width: int
+    length: int
+    file_names: tuple[str, ...]
+    tracks: tuple[LabelledTrack, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder of its frames, or its id."""
+        folder = PurePosixPath(self.file_names[0]).parent.name if self.file_names else ""
+        return folder or str(self.id)
+
+
+@dataclasses.dataclass(frozen=True)
+class GroundTruth:
+    """``videos`` in the order of their ids, as the official evaluation visits them; ``categories``: id -> name."""
+
+    videos: tuple[LabelledVideo, ...]
+    categories: dict[int, str]
+
+    @property
+    def has_occlusion(self) -> bool:
+        return any(track.occlusion is not None for video in self.videos for track in video.tracks)
+
+
+def read_ground_truth(path: str | Path) -> GroundTruth:
+    """A YouTube-VIS annotation file, plain or ``.gz``."""
+    path = Path(path)
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = json.loads(raw)
+    except FileNotFoundError as error:
+        raise UserError(f"no annotation file {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict) or "videos" not in content:
+        raise UserError(f"{path}: no 'videos' list, so not a YouTube-VIS annotation file")
+    return parse_ground_truth(content, source=str(path))
+
+
+def parse_ground_truth(content: dict[str, Any], *, source: str = "annotations") -> GroundTruth:
+    """The content of an annotation file; refused at its first fault with video, annotation and frame."""
+    if not content.get("annotations"):
+        raise UserError(
+            f"{source}: its videos have no annotations (labels of test and validation sets are often withheld), "
+            "so nothing can be evaluated with it"
+        )
+    tracks: dict[int | str, list[LabelledTrack]] = {entry["id"]: [] for entry in content["videos"]}
+    videos = {entry["id"]: entry for entry in content["videos"]}
+    if len(videos) != len(content["videos"]):
+        raise UserError(f"{source}: video ids occur more than once")
+    categories = {entry["id"]: entry["name"] for entry in content.get("categories") or ()}
+    for entry in content["annotations"]:
+        video = videos.get(entry.get("video_id"))
+        if video is None:
+            raise UserError(f"{source}: annotation {entry.get('id')} is of video {entry.get('video_id')}, not listed")
+        if entry.get("category_id") not in categories:
+            raise UserError(
+                f"{source}: annotation {entry.get('id')} has category {entry.get('category_id')}, which is not listed"
+            )
+        try:
+            tracks[video["id"]].append(_parse_track(entry, video))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{source}: video {video['id']}, annotation {entry.get('id')}: {error}") from error
+    return GroundTruth(
+        videos=tuple(
+            _parse_video(videos[key], tracks[key]) for key in sorted(videos, key=lambda key: (str(type(key)), key))
+        ),
+        categories=categories,
+    )
+
+
+def _length_of(video: dict[str, Any]) -> int:
+    return int(video["length"]) if "length" in video else len(video["file_names"])
+
+
+def _parse_video(entry: dict[str, Any], tracks: Sequence[LabelledTrack]) -> LabelledVideo:
+    return LabelledVideo(
+        id=entry["id"],
+        height=int(entry["height"]),
+        width=int(entry["width"]),
+        length=_length_of(entry),
+        file_names=tuple(entry.get("file_names") or ()),
+        tracks=tuple(tracks),
+    )
+
+
+def _parse_track(entry: dict[str, Any], video: dict[str, Any]) -> LabelledTrack:
+    segmentations, length = entry["segmentations"], _length_of(video)
+    if len(segmentations) != length:
+        raise ValueError(f"{len(segmentations)} masks for a video of {length} frames")
+    areas = [area for area in entry.get("areas") or () if area]
+    occlusion = entry.get("occlusion")
+    return LabelledTrack(
+        id=entry["id"],
+        category_id=entry["category_id"],
+        is_crowd=bool(entry.get("iscrowd", 0)),
+        tube=tube_of(segmentations, int(video["height"]), int(video["width"])),
+        mean_area=(sum(areas) / len(areas) if areas else 0.0) if "areas" in entry else None,
+        occlusion=tuple(occlusion) if isinstance(occlusion, list) else None,
+    )

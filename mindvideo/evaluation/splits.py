@@ -1,0 +1,60 @@
+"""Which truths and which videos are scored apart: occlusion levels of OVIS, short and long videos of YouTube-VIS 2022."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mindvideo.errors import UserError
+from mindvideo.evaluation.ground_truth import GroundTruth
+
+OCCLUSION_LEVELS = ("slight", "moderate", "heavy")
+# Score of one frame by the name that OVIS gives it. The score of a track is the mean over the frames that have a name;
+# up to 0.25 is slight, up to 0.5 moderate, above heavy: the grouping of the OVIS paper.
+OCCLUSION_SCORES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
+_SLIGHT_UP_TO, _MODERATE_UP_TO = 0.25, 0.5
+
+
+def occlusion_level(names: Sequence[str | None] | None) -> str | None:
+    """``slight``, ``moderate`` or ``heavy``; None without labels of occlusion. Frames without the object have no name."""
+    scores = []
+    for frame, name in enumerate(names or ()):
+        if name is None:
+            continue
+        if name not in OCCLUSION_SCORES:
+            raise UserError(f"occlusion '{name}' in frame {frame}: expected one of {', '.join(OCCLUSION_SCORES)}")
+        scores.append(OCCLUSION_SCORES[name])
+    if not scores:
+        return None
+    mean = sum(scores) / len(scores)
+    return "slight" if mean <= _SLIGHT_UP_TO else "moderate" if mean <= _MODERATE_UP_TO else "heavy"
+
+
+def long_videos(ground_truth: GroundTruth, rule: str) -> set[int | str]:
+    """Ids of the videos that ``rule`` calls long; the others are short.
+
+    ``rule`` is a number (videos of at least so many frames) or a file that lists the long videos, one id or folder name
+    a line, or that is an annotation file of them. The annotation files of YouTube-VIS 2022 do not mark the long ones,
+    and as they are sampled more thinly their number of frames does not tell them apart for sure: prefer a list.
+    """
+    if rule.isdigit():
+        return {video.id for video in ground_truth.videos if video.length >= int(rule)}
+    path = Path(rule)
+    if not path.is_file():
+        raise UserError(f"long videos '{rule}': expected a number of frames, or a file that lists the long videos")
+    names = _listed(path)
+    found = {video.id for video in ground_truth.videos if {str(video.id), video.name} & names}
+    if not found:
+        raise UserError(f"{path}: none of the {len(names)} videos it lists is in the annotation file")
+    return found
+
+
+def _listed(path: Path) -> set[str]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".json":
+        return {line.strip() for line in text.splitlines() if line.strip()}
+    content = json.loads(text)
+    if isinstance(content, dict):  # ids of another file need not be the same: take the folders
+        return {Path(video["file_names"][0]).parent.name for video in content["videos"]}
+    return {str(entry) for entry in content}
