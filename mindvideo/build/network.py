@@ -8,18 +8,28 @@ from pathlib import Path
 from mindspore import nn
 from ml_collections import ConfigDict
 
+from mindvideo.build.checkpoints import configs_that_fit
 from mindvideo.build.runtime import prepare_device
 from mindvideo.config import load_config
 from mindvideo.engine.weights import load_weights
 from mindvideo.families import FAMILIES
 
 
-def build_network(cfg: ConfigDict, *, weights: str | Path | None = None) -> nn.Cell:
-    """The family's network; ``weights``, in any format that ``convert.py`` reads, are loaded strictly."""
+def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_of_training: bool = False) -> nn.Cell:
+    """The family's network; ``weights``, in any format that ``convert.py`` reads, are loaded strictly.
+
+    At the ``start_of_training`` they may lack what their kind of file never holds, and be for another class list.
+    """
     family = FAMILIES[cfg.family]
     network = family.build_network(cfg)
     if weights is not None:
-        load_weights(network, weights, rules=family.weight_rules(cfg))
+        load_weights(
+            network,
+            weights,
+            rules=family.weight_rules(cfg),
+            start_of_training=start_of_training,
+            suggest=configs_that_fit,
+        )
     return network
 
 

@@ -4,9 +4,9 @@ Every entry of the file is matched by exactly one rule, or the conversion fails;
 filled, or declared to stay fresh. Nothing is guessed. The same table read backwards writes a file with the published
 names again.
 
-A family's card answers ``weight_rules(cfg)`` with a list of :class:`RuleTable`, the published checkpoint's first, made of
-``backbone_rules`` and the like (``mindvideo/convert/backbone_rules.py``) and of its own rules. Bare rules in that list
-together make the table of the published checkpoint.
+A family's card answers ``weight_rules(cfg)`` with a list of :class:`RuleTable`, the published checkpoint's first, made
+of ``backbone_rules`` and the like (``mindvideo/convert/backbone_rules.py``) and of its own rules. Bare rules in that
+list together make the table of the published checkpoint.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class RuleTable:
     """One kind of source for one family of networks.
 
     ``name``: what ``--source`` calls it; ``describes``: the file it is for, for messages.
+    ``dropped``: patterns of entries that such a file holds and that are not taken over, whatever the rules say.
     ``fresh``: patterns of parameters that such a file does not hold and that keep their initial values.
     ``class_heads``: patterns of parameters whose shape follows the class list.
     """
@@ -100,6 +101,10 @@ class RuleTable:
     describes: str = "the family's published checkpoint"
     fresh: tuple[str, ...] = ()
     class_heads: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def is_dropped(self, source: str) -> bool:
+        return any(re.fullmatch(pattern, source) for pattern in self.dropped)
 
     def is_fresh(self, parameter: str) -> bool:
         return any(re.fullmatch(pattern, parameter) for pattern in self.fresh)
@@ -147,7 +152,9 @@ def plan_loading(table: RuleTable, sources: Iterable[str], parameters: Iterable[
     filled: dict[str, str] = {}
     for source in sources:
         rules = [rule for rule in table.rules if rule.matcher.fullmatch(source)]
-        if not rules:
+        if table.is_dropped(source):
+            plan.dropped.append(source)
+        elif not rules:
             plan.unknown.append(source)
         elif len(rules) > 1:
             plan.ambiguous.append(f"{source}: matched by {' and '.join(repr(rule.pattern) for rule in rules)}")
@@ -198,7 +205,7 @@ def best_plan(
     if not chosen:
         raise ValueError(f"no source is called {name!r}; there are {', '.join(table.name for table in tables)}")
     plans = [plan_loading(table, sources, parameters) for table in chosen]
-    return min(plans, key=lambda plan: (not plan.is_complete, plan.problems))
+    return min(plans, key=lambda plan: (not plan.is_complete, not plan.links, plan.problems if plan.links else 0))
 
 
 def as_tables(rules: Sequence[Rule | RuleTable]) -> list[RuleTable]:

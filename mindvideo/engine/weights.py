@@ -64,7 +64,7 @@ def load_weights(
     fresh = (*fit.plan.fresh, *heads)
     if fresh and not start_of_training:
         raise UserError(
-            f"weights {file.path}: fit, but only as a start for training ({fit.plan.table.describes}): it does not hold "
+            f"weights {file.path}: enough to start a training from ({fit.plan.table.describes}), but they lack "
             f"{', '.join(fresh[:3])}{f' and {len(fresh) - 3} more' if len(fresh) > 3 else ''}"
         )
     for name, tensor in fit.tensors.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
-from mindspore.common.initializer import TruncatedNormal, initializer
+from mindspore.common.initializer import Normal, initializer
 
 # Added to the logits of two cells that the cyclic shift has brought into one window from opposite borders.
 # PARITY(swin): a large finite number rather than minus infinity.
@@ -20,7 +20,7 @@ class WindowAttention(nn.Cell):
         self.heads = heads
         self.head_width = channels // heads
         self.scale = self.head_width**-0.5
-        init = TruncatedNormal(0.02)
+        init = Normal(0.02)
         self.relative_position_bias_table = Parameter(
             initializer(init, ((2 * window - 1) ** 2, heads)), name="relative_position_bias_table"
         )
