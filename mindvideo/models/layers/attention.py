@@ -29,7 +29,7 @@ def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> in
 class _BlockwiseAttention(nn.Cell):
     """softmax(q k^T + bias) v by blocks of query rows, with a backward pass that recomputes the weights.
 
-    q [B,M,R,D], k and v [B,M,S,D], bias [B,1,1,S] or [1,1,1,1] for none -> [B,M,R,D]
+    q [B,M,R,D], k and v [B,M,S,D], bias [B or 1,1,R or 1,S] or [1,1,1,1] for none -> [B,M,R,D]
     """
 
     def __init__(self, *, dropout: float, block_elements: int):
@@ -48,6 +48,10 @@ class _BlockwiseAttention(nn.Cell):
             logits = logits + bias
         return self.softmax(logits)
 
+    def bias_rows(self, bias, start, step):
+        """The rows of the bias that belong to a block of queries."""
+        return bias[:, :, start : start + step] if bias.shape[2] > 1 else bias
+
     def dropout_mask(self, weights, draw):
         """The factors by which ``self.dropout(weights, draw)`` multiplies."""
         columns = weights.shape[-1]
@@ -59,7 +63,7 @@ class _BlockwiseAttention(nn.Cell):
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         blocks = []
         for start in range(0, rows, step):
-            weights = self.weights(q[:, :, start : start + step], k, bias)
+            weights = self.weights(q[:, :, start : start + step], k, self.bias_rows(bias, start, step))
             blocks.append(self.times(self.dropout(weights, start), v))
         return ops.concat(blocks, axis=2) if len(blocks) > 1 else blocks[0]
 
@@ -73,7 +77,7 @@ class _BlockwiseAttention(nn.Cell):
         inner = (out * grad).sum(axis=-1, keepdims=True)
         for start in range(0, rows, step):
             q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
-            weights = self.weights(q_block, k, bias)
+            weights = self.weights(q_block, k, self.bias_rows(bias, start, step))
             used = weights
             grad_weights = self.times_transposed(grad_block, v)
             if self.training and self.dropout.rate > 0.0:
@@ -91,7 +95,8 @@ class _BlockwiseAttention(nn.Cell):
 class MultiHeadAttention(nn.Cell):
     """Scaled dot-product attention with PyTorch's packed parameters (rows of ``in_proj``: query, key, value).
 
-    query [B,R,C], key and value [B,S,C], key_padding bool [B,S] or None (True = ignore) -> [B,R,C].
+    query [B,R,C], key and value [B,S,C], key_padding bool [B,S] or None (True = ignore), bias float [B or 1,1,R or 1,S]
+    that is added to the logits (given instead of key_padding; it gets no gradient) -> [B,R,C].
     The query is scaled after its bias; dropout acts on the weights. ``block_elements`` bounds the numbers in a block of
     weights; a problem that fits into one block keeps its weights for the backward pass, which is faster.
     """
@@ -119,12 +124,13 @@ class MultiHeadAttention(nn.Cell):
             y = y * self.scale
         return y.reshape(batch, length, self.heads, self.depth).swapaxes(1, 2)
 
-    def construct(self, query, key, value, key_padding=None):
+    def construct(self, query, key, value, key_padding=None, bias=None):
         batch, rows, width = query.shape
         q = self._project(query, 0)
         k = self._project(key, 1)
         v = self._project(value, 2)
-        bias = ops.zeros((1, 1, 1, 1), ms.float32)
+        if bias is None:
+            bias = ops.zeros((1, 1, 1, 1), ms.float32)
         if key_padding is not None:
             bias = (key_padding.astype(ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
         if batch * self.heads * rows * key.shape[1] <= self.block_elements:

@@ -76,9 +76,9 @@ class DeformableAttention(nn.Cell):
             value = value * ops.cast(ops.logical_not(padding), value.dtype).expand_dims(-1)
         return value.reshape(N, S, self.num_heads, C // self.num_heads)
 
-    def read(self, query, locations, value, spatial_shapes):
-        """query [N, Lq, C], locations [N, Lq, M, L, P, 2], value [N, S, M, D] -> [N, Lq, C]."""
-        weights = self.sampling_weights(query)
+    def read(self, query, locations, value, spatial_shapes, bias=None):
+        """query [N, Lq, C], locations [N, Lq, M, L, P, 2], value [N, S, M, D] -> [N, Lq, C]; bias as below."""
+        weights = self.sampling_weights(query, bias)
         return self.output_proj(ms_deform_attn(value, spatial_shapes, None, locations, weights))
 
     def sampling_locations(self, query, reference_points, spatial_shapes):
@@ -92,9 +92,11 @@ class DeformableAttention(nn.Cell):
         reference = reference_points.reshape(N, Lq, 1, L, 1, 4)
         return reference[..., :2] + offsets / P * reference[..., 2:] * 0.5
 
-    def sampling_weights(self, query: ms.Tensor) -> ms.Tensor:
-        """Softmax over the L * P samples of a head: [N, Lq, M, L, P]."""
+    def sampling_weights(self, query: ms.Tensor, bias: ms.Tensor | None = None) -> ms.Tensor:
+        """Softmax over the L * P samples of a head: [N, Lq, M, L, P]; ``bias`` (it broadcasts) adds to the logits."""
         N, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points
-        weights = ops.softmax(self.attention_weights(query).reshape(N, Lq, M, L * P), -1)
-        return weights.reshape(N, Lq, M, L, P)
+        logits = self.attention_weights(query)
+        if bias is not None:
+            logits = logits.reshape(N, Lq, M, L, P) + bias
+        return ops.softmax(logits.reshape(N, Lq, M, L * P), -1).reshape(N, Lq, M, L, P)
