@@ -47,7 +47,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """(H, W) as :func:`read_image` would give it, from the header alone."""
     with _opened(Path(path)) as picture:
         width, height = picture.size
-        turned = picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED
+        # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
+        has_exif = picture.format != "PNG" or "exif" in picture.info
+        turned = has_exif and picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED
     return (width, height) if turned else (height, width)
 
 

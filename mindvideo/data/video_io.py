@@ -24,6 +24,9 @@ from mindvideo.structures import Frame
 
 DEFAULT_FRAMES_PER_SECOND = 10.0
 _JPEG_START = b"\xff\xd8"
+# Colour matrices and ranges as FFmpeg numbers them; a file that names no matrix is read as BT.601, as FFmpeg does.
+_BT709, _BT601, _KNOWN_MATRICES = 1, 5, (1, 4, 7, 9)
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,10 +248,7 @@ class VideoFile(VideoReader):
             if isinstance(picture, str):
                 yield BrokenFrame(index=index, source=source, reason=picture)
                 continue
-            image = picture.to_ndarray(format="rgb24")
-            if picture.rotation:  # as phones write it: quarter turns, counter-clockwise
-                image = np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
-            yield Frame(image=image, index=index, source=source)
+            yield Frame(image=_upright_rgb(picture), index=index, source=source)
 
     def _pictures(self) -> Iterator[av.VideoFrame | str]:
         """Decoded pictures, or the reason in the place of one that cannot be decoded."""
@@ -264,6 +264,21 @@ class VideoFile(VideoReader):
                 return
             for picture in pictures:
                 yield "damaged data" if picture.is_corrupt else picture
+
+
+def _upright_rgb(picture: av.VideoFrame) -> np.ndarray:
+    """uint8 [H, W, 3] with the colours the file means, turned as phones ask for (quarter turns, counter-clockwise)."""
+    matrix = int(picture.colorspace) if int(picture.colorspace) in _KNOWN_MATRICES else _BT601
+    full_range = picture.color_range == _FULL_RANGE or picture.format.name.startswith("yuvj")
+    image = picture.to_ndarray(
+        format="rgb24",
+        src_colorspace=matrix,
+        # Without meaning for RGB, but PyAV ignores the other three where source and target are alike.
+        dst_colorspace=_BT601 if matrix == _BT709 else _BT709,
+        src_color_range=_FULL_RANGE if full_range else _LIMITED_RANGE,
+        dst_color_range=_FULL_RANGE,
+    )
+    return np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90))) if picture.rotation else image
 
 
 class RawStream(VideoReader):

@@ -35,6 +35,11 @@ class VideoSource:
     file: Path | None = None
     camera: int | None = None
 
+    @property
+    def is_endless(self) -> bool:
+        """Ends when the user says so: being stopped is no interruption."""
+        return not self.pictures and self.file is None
+
     def open(
         self,
         *,
