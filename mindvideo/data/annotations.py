@@ -76,9 +76,7 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     sizes = {entry["id"]: (entry["height"], entry["width"], len(entry["file_names"])) for entry in content["videos"]}
     for entry in content.get("annotations") or ():
         if entry["video_id"] not in sizes:
-            raise UserError(
-                f"{path}: annotation {entry['id']} belongs to video {entry['video_id']}, which is not listed"
-            )
+            raise UserError(f"{path}: annotation {entry['id']} is of video {entry['video_id']}, which is not listed")
         try:
             tracks[entry["video_id"]].append(_read_track(entry, *sizes[entry["video_id"]]))
         except (KeyError, TypeError, ValueError) as error:

@@ -70,8 +70,8 @@ class Collate:
         for b, clip in enumerate(clips):
             clip = self._largest(clip)
             n, (h, w) = clip.num_instances, clip.size
-            images[b, :, :h, :w] = clip.frames
-            masks[b, :n, :, :h, :w] = clip.masks
+            images[b, :, :h, :w] = clip.frames.pixels()
+            masks[b, :n, :, :h, :w] = clip.masks.pixels()
             labels[b, :n] = clip.labels
             boxes[b, :n] = normalised_boxes(clip, self.box_minimum)
             present[b, :n] = clip.present
@@ -90,5 +90,5 @@ class Collate:
     def _largest(self, clip: ClipSample) -> ClipSample:
         if clip.num_instances <= self.max_instances:
             return clip
-        areas = clip.masks.sum(axis=(1, 2, 3), dtype=np.int64)
+        areas = clip.masks.pixels().sum(axis=(1, 2, 3), dtype=np.int64)
         return clip.keep_instances(np.sort(np.argsort(-areas, kind="stable")[: self.max_instances]))

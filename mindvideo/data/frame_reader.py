@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+
+from mindvideo.data.clip_frames import ClipFrames
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _DECODE_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -62,20 +65,24 @@ class FrameReader:
                 self._cache[file_name] = frame
         return frame
 
-    def read_clip(self, file_names: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
-        """uint8 [T, H, W, 3]; a frame that stands twice is decoded once. ``size`` (H, W) is that of the annotation."""
-        frames = np.empty((len(file_names), *size, 3), np.uint8)
-        first_position: dict[str, int] = {}
-        for position, name in enumerate(file_names):
-            if name in first_position:
-                frames[position] = frames[first_position[name]]
-                continue
-            frame = self.read(name)
-            if frame.shape[:2] != tuple(size):
-                found = f"{frame.shape[0]} x {frame.shape[1]}"
-                raise BrokenFrameError(
-                    f"{self.folder}/{name}: frame of {found} (height x width), annotated as {size[0]} x {size[1]}"
-                )
-            frames[position] = frame
-            first_position[name] = position
-        return frames
+    def clip(self, file_names: Sequence[str], size: tuple[int, int]) -> ClipFrames:
+        """Frames that are read when their pixels are needed. ``size`` (H, W) is that of the annotation."""
+        return ClipFrames([_Loader(self, name, size) for name in file_names], size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loader:
+    """Reads one frame and holds it to its annotated size."""
+
+    reader: FrameReader
+    file_name: str
+    size: tuple[int, int]
+
+    def __call__(self) -> np.ndarray:
+        frame = self.reader.read(self.file_name)
+        if frame.shape[:2] != self.size:
+            raise BrokenFrameError(
+                f"{self.reader.folder}/{self.file_name}: frame of {frame.shape[0]} x {frame.shape[1]} (height x "
+                f"width), annotated as {self.size[0]} x {self.size[1]}"
+            )
+        return frame

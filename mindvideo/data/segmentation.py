@@ -44,18 +44,6 @@ def _require_full_run(counts: Sequence[int], size: Any) -> None:
         raise ValueError(f"RLE runs cover {sum(counts)} pixels, its size {list(size)} has {size[0] * size[1]}")
 
 
-def decode_masks(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
-    """uint8 [K, H, W] of 0 and 1 from K runs; None gives an empty mask. All runs are decoded in one call."""
-    masks = np.zeros((len(rles), height, width), np.uint8)
-    filled = [index for index, rle in enumerate(rles) if rle is not None]
-    if filled:
-        columns_first = coco_mask.decode([rles[index] for index in filled])  # [H, W, K]
-        if columns_first.shape[:2] != (height, width):
-            raise ValueError(f"mask size {columns_first.shape[:2]} differs from the frame size {(height, width)}")
-        masks[filled] = columns_first.transpose(2, 0, 1)
-    return masks
-
-
 def encode_mask(mask: np.ndarray) -> Rle:
     """Compressed RLE (counts as text, ready for JSON) of a bool or 0/1 mask [H, W]."""
     rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))

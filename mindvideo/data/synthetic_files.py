@@ -59,7 +59,8 @@ def video_annotations(video: SyntheticVideo, *, video_id: int, first_id: int) ->
     """The annotation entries of one video."""
     entries = []
     for n, label in enumerate(video.labels):
-        boxes = [mask_box(mask) for mask in video.masks[n]]
+        masks = video.masks[n]
+        boxes = [mask_box(mask) for mask in masks]
         entries.append(
             {
                 "id": first_id + n,
@@ -67,10 +68,8 @@ def video_annotations(video: SyntheticVideo, *, video_id: int, first_id: int) ->
                 "category_id": label,
                 "iscrowd": 0,
                 "bboxes": boxes,
-                "areas": [int(mask.sum()) or None for mask in video.masks[n]],
-                "segmentations": [
-                    None if box is None else encode_mask(mask) for box, mask in zip(boxes, video.masks[n])
-                ],
+                "areas": [int(mask.sum()) or None for mask in masks],
+                "segmentations": [None if box is None else encode_mask(mask) for box, mask in zip(boxes, masks)],
             }
         )
     return entries

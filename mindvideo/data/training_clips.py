@@ -63,16 +63,16 @@ class TrainingClips:
         """(clip, lines about frames that could not be read)."""
         broken: list[str] = []
         for _ in range(MOST_ATTEMPTS):
-            try:
-                clip = self.source.clip(index, rng)
-            except BrokenFrameError as error:
-                if self.strict:
-                    raise UserError(f"{error} (data.strict is on)") from error
-                broken.append(str(error))
-            else:
-                parameters = self.transform.draw(rng, clip.size, clip.num_frames)
-                clip = self.transform.apply(clip, parameters)
-                if self._is_usable(clip):
+            clip = self.source.clip(index, rng)
+            clip = self.transform.apply(clip, self.transform.draw(rng, clip.size, clip.num_frames))
+            if self._is_usable(clip):
+                try:
+                    clip.frames.pixels()
+                except BrokenFrameError as error:
+                    if self.strict:
+                        raise UserError(f"{error} (data.strict is on)") from error
+                    broken.append(str(error))
+                else:
                     return clip, broken
             index = int(rng.integers(len(self.source)))
         reasons = f"; unreadable frames, the last: {broken[-1]}" if broken else "; no instance survives the transforms"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mindvideo.data.annotations import Track, Video, VideoAnnotations, read_video_annotations
+from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.data.clip_rules import ClipRule
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.frame_reader import FrameReader
-from mindvideo.data.segmentation import decode_masks
 from mindvideo.errors import UserError
 
 SAMPLES_PER = ("frame", "video")
@@ -61,17 +61,14 @@ class VideoDataset:
 
     def read_clip(self, video: Video, key_frame: int, frame_indices: list[int]) -> ClipSample:
         size = (video.height, video.width)
-        frames = self.reader.read_clip([video.file_names[index] for index in frame_indices], size=size)
         tracks = [track for track in video.tracks if not track.is_crowd]
         boxes, present = clip_boxes(tracks, frame_indices, size)
-        masks = decode_masks(
-            [track.masks[t] if track.boxes[t] else None for track in tracks for t in frame_indices], *size
-        )
+        runs = [[track.masks[t] if track.boxes[t] else None for t in frame_indices] for track in tracks]
         return ClipSample(
-            frames=frames,
+            frames=self.reader.clip([video.file_names[index] for index in frame_indices], size),
             labels=np.array([track.category_id for track in tracks], np.int32),
             boxes=boxes,
-            masks=masks.reshape(len(tracks), len(frame_indices), *size),
+            masks=ClipMasks(runs, len(frame_indices), size),
             present=present,
             video_id=video.id,
             frame_indices=np.array(frame_indices, np.int64),

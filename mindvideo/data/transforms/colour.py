@@ -15,7 +15,7 @@ class ChannelPermutation(SameSize):
         return rng.permutation(3).tolist()
 
     def apply(self, clip: ClipSample, parameters: list[int]) -> ClipSample:
-        clip.frames = clip.frames[..., parameters]
+        clip.frames.change_pixels([lambda frame: frame[..., parameters]] * clip.num_frames)
         return clip
 
 
@@ -30,5 +30,5 @@ class Brightness(SameSize):
 
     def apply(self, clip: ClipSample, parameters: float) -> ClipSample:
         table = np.clip(np.rint(np.arange(256) * parameters), 0, 255).astype(np.uint8)
-        clip.frames = table[clip.frames]
+        clip.frames.change_pixels([lambda frame: table[frame]] * clip.num_frames)
         return clip

@@ -21,8 +21,8 @@ class HorizontalFlip(SameSize):
         if not parameters:
             return clip
         width = clip.size[1]
-        clip.frames = clip.frames[:, :, ::-1]
-        clip.masks = clip.masks[..., ::-1]
+        clip.frames.mirror()
+        clip.masks.mirror()
         # PARITY(vistr, instanceformer): boxes of absent frames are mirrored too, so (0, 0, 0, 0) becomes (w, 0, w, 0).
         left = width - clip.boxes[..., 2]
         right = width - clip.boxes[..., 0]
@@ -42,9 +42,9 @@ class TimeReversal(SameSize):
     def apply(self, clip: ClipSample, parameters: bool) -> ClipSample:
         if not parameters:
             return clip
-        clip.frames = clip.frames[::-1]
+        clip.frames.reverse()
+        clip.masks.reverse()
         clip.boxes = clip.boxes[:, ::-1]
-        clip.masks = clip.masks[:, ::-1]
         clip.present = clip.present[:, ::-1]
         clip.frame_indices = clip.frame_indices[::-1]
         return clip

@@ -8,6 +8,16 @@ from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
 
 
+def boxes_with_extent(clip: ClipSample) -> np.ndarray:
+    """bool [N, T]: the box is wider and higher than nothing."""
+    return (clip.boxes[..., 2:] > clip.boxes[..., :2]).all(axis=-1)
+
+
+def zero_empty_boxes(clip: ClipSample) -> ClipSample:
+    clip.boxes = clip.boxes * boxes_with_extent(clip)[..., None].astype(np.float32)
+    return clip
+
+
 class DropVanished(SameSize):
     """Drop the instances whose box has no extent in any frame; zero the boxes without extent of the others."""
 
@@ -15,10 +25,7 @@ class DropVanished(SameSize):
         return None
 
     def apply(self, clip: ClipSample, parameters: None = None) -> ClipSample:
-        extent = clip.boxes[..., 2:] > clip.boxes[..., :2]
-        alive = extent.all(axis=-1)  # [N, T]
-        clip.boxes = clip.boxes * alive[..., None].astype(np.float32)
-        return clip.keep_instances(alive.any(axis=1))
+        return zero_empty_boxes(clip).keep_instances(boxes_with_extent(clip).any(axis=1))
 
 
 class DropMaskless(SameSize):
@@ -28,7 +35,7 @@ class DropMaskless(SameSize):
         return None
 
     def apply(self, clip: ClipSample, parameters: None = None) -> ClipSample:
-        seen = clip.masks.any(axis=(2, 3))  # [N, T]
+        seen = clip.masks.pixels().any(axis=(2, 3))  # [N, T]
         clip.boxes = clip.boxes * seen[..., None].astype(np.float32)
         clip.present = clip.present & seen
         return clip.keep_instances(seen.any(axis=1))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
-from mindvideo.data.transforms.base import Compose, Transform
+from mindvideo.data.transforms.base import Compose, OneOf, Transform
 from mindvideo.data.transforms.colour import Brightness, ChannelPermutation
 from mindvideo.data.transforms.flip import HorizontalFlip, TimeReversal
-from mindvideo.data.transforms.instances import DropMaskless
+from mindvideo.data.transforms.instances import DropMaskless, DropVanished
+from mindvideo.data.transforms.photometric import PhotometricDistortion
+from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,12 +28,60 @@ class AugmentationSettings:
     photometric_wrap: bool = False
 
 
+def _photometric(settings: AugmentationSettings) -> list[Transform]:
+    return [PhotometricDistortion(wrap=settings.photometric_wrap)] if settings.photometric else []
+
+
+def _final_resize(settings: AugmentationSettings) -> list[Transform]:
+    if not settings.short_sides:
+        return []
+    return [ResizeShortSide(short_sides=settings.short_sides, max_long_side=settings.max_long_side)]
+
+
+def _crop(settings: AugmentationSettings, *, zero_vanished: bool = False) -> list[Transform]:
+    least, greatest = settings.crop_range
+    return [
+        ResizeShortSide(short_sides=settings.crop_short_sides),
+        RandomCrop(least=least, greatest=greatest, zero_vanished=zero_vanished),
+    ]
+
+
 def toy(settings: AugmentationSettings) -> list[Transform]:
     """For the made-up sets, whose classes are shapes: nothing that changes a shape but the mirror."""
-    return [HorizontalFlip(), TimeReversal(), ChannelPermutation(), Brightness(reach=0.2)]
+    return [HorizontalFlip(), TimeReversal(), ChannelPermutation(), Brightness(reach=0.2), *_final_resize(settings)]
+
+
+def resize_crop(settings: AugmentationSettings) -> list[Transform]:
+    """Flip, resize, colours, resize, crop, resize: every clip ends at one of few sizes."""
+    first = ResizeShortSide(short_sides=settings.first_short_sides, max_long_side=settings.first_max_long_side)
+    return [HorizontalFlip(), first, *_photometric(settings), *_crop(settings), *_final_resize(settings)]
+
+
+def resize_or_crop(settings: AugmentationSettings) -> list[Transform]:
+    """Flip, colours, then for half of the clips a resize, for the others resize, crop and resize.
+
+    Instances that a crop left without extent are dropped.
+    """
+    resized = [*_final_resize(settings), DropVanished()]
+    cropped = [*_crop(settings, zero_vanished=True), *_final_resize(settings), DropVanished()]
+    either = OneOf(choices=[Compose(transforms=resized), Compose(transforms=cropped)])
+    return [HorizontalFlip(), *_photometric(settings), either]
+
+
+def none(settings: AugmentationSettings) -> list[Transform]:
+    """The frames as they are, or resized where ``short_sides`` asks for it."""
+    return _final_resize(settings)
+
+
+AUGMENTATIONS: dict[str, Callable[[AugmentationSettings], list[Transform]]] = {
+    "none": none,
+    "toy": toy,
+    "resize_crop": resize_crop,
+    "resize_or_crop": resize_or_crop,
+}
 
 
 def build_augmentation(settings: AugmentationSettings, *, drop_absent: bool) -> Compose:
     """The named pipeline; ``drop_absent`` ends it with dropping the instances that have no pixel left."""
-    transforms = {"none": lambda _: [], "toy": toy}[settings.name](settings)
-    return Compose(transforms=[*transforms, *([DropMaskless()] if drop_absent else [])])
+    ending = [DropMaskless()] if drop_absent else []
+    return Compose(transforms=[*AUGMENTATIONS[settings.name](settings), *ending])

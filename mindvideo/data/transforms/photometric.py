@@ -1,0 +1,103 @@
+"""Colour distortion, drawn anew for every frame of a clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+
+import cv2
+import numpy as np
+
+from mindvideo.data.clip_sample import ClipSample
+from mindvideo.data.transforms.base import SameSize
+
+BRIGHTNESS_REACH = 32.0
+FACTOR_RANGE = (0.5, 1.5)
+HUE_REACH = 18.0
+CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameColours:
+    """What is done to one frame; None leaves that step out. ``contrast_first``: before hue and saturation or after."""
+
+    brightness: float | None = None
+    contrast_first: bool = True
+    contrast: float | None = None
+    saturation: float | None = None
+    hue: float | None = None
+    channels: int | None = None  # position in CHANNEL_ORDERS
+
+
+class PhotometricDistortion(SameSize):
+    """Brightness, contrast, saturation, hue and channel order, each for half of the frames. Draws once per frame.
+
+    Parameters: [T] of FrameColours. ``wrap``: values beyond 0..255 wrap around as in the published training, instead
+    of being clipped.
+    """
+
+    def __init__(self, *, wrap: bool = False) -> None:
+        self.wrap = wrap
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> list[FrameColours]:
+        return [self._draw_frame(rng) for _ in range(num_frames)]
+
+    def _draw_frame(self, rng: np.random.Generator) -> FrameColours:
+        wanted = rng.random(6) < 0.5
+        brightness = rng.uniform(-BRIGHTNESS_REACH, BRIGHTNESS_REACH)
+        contrast, saturation = rng.uniform(*FACTOR_RANGE, size=2)
+        hue = rng.uniform(-HUE_REACH, HUE_REACH)
+        order = int(rng.integers(len(CHANNEL_ORDERS)))
+        return FrameColours(
+            brightness=float(brightness) if wanted[0] else None,
+            contrast_first=bool(wanted[1]),
+            contrast=float(contrast) if wanted[2] else None,
+            saturation=float(saturation) if wanted[3] else None,
+            hue=float(hue) if wanted[4] else None,
+            channels=order if wanted[5] else None,
+        )
+
+    def apply(self, clip: ClipSample, parameters: Sequence[FrameColours]) -> ClipSample:
+        clip.frames.change_pixels([partial(distort, colours=colours, wrap=self.wrap) for colours in parameters])
+        return clip
+
+
+def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarray:
+    """uint8 [H, W, 3] RGB -> the same."""
+    values = frame.astype(np.float32)
+    if colours.brightness is not None:
+        values += np.float32(colours.brightness)
+    if colours.contrast is not None and colours.contrast_first:
+        values *= np.float32(colours.contrast)
+    values = shift_hue(values, saturation=colours.saturation, hue=colours.hue)
+    if colours.contrast is not None and not colours.contrast_first:
+        values *= np.float32(colours.contrast)
+    if colours.channels is not None:
+        values = values[..., CHANNEL_ORDERS[colours.channels]]
+    if wrap:
+        # PARITY(vistr, instanceformer): the published code casts without clipping, so 256 becomes 0 (on x86).
+        return values.astype(np.int32).astype(np.uint8)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def shift_hue(values: np.ndarray, *, saturation: float | None, hue: float | None) -> np.ndarray:
+    """Scale saturation and turn hue (degrees) of f32 [H, W, 3] in 0..255.
+
+    The round trip through HSV is made even with nothing to change: it rounds, and the cast to uint8 sees that.
+    """
+    # PARITY(vistr, instanceformer): RGB is handed over as BGR.
+    colours = to_hue(values)
+    if saturation is not None:
+        colours[..., 1] *= np.float32(saturation)
+    if hue is not None:
+        turned = colours[..., 0]
+        turned += np.float32(hue)
+        turned[turned > 360.0] -= 360.0
+        turned[turned < 0.0] += 360.0
+    return cv2.cvtColor(colours, cv2.COLOR_HSV2BGR)
+
+
+def to_hue(values: np.ndarray) -> np.ndarray:
+    """f32 [H, W, 3] -> hue in degrees, saturation, value."""
+    return cv2.cvtColor(values, cv2.COLOR_BGR2HSV)
