@@ -71,9 +71,9 @@ int64_t intersection(const std::vector<int64_t>& a, const std::vector<int64_t>& 
 // the end of the last; an empty text is an absent mask. wanted: [detections][truths], pairs to intersect.
 // areas: [detections + truths][frames]. intersections: [frames][detections][truths], zeroed by the caller.
 // Returns -1, or the index of the first mask that is not a whole mask of `pixels` pixels.
-extern "C" int64_t mindvideo_tube_overlap(const char* text, const int64_t* offsets, int64_t detections, int64_t truths,
-                                          int64_t frames, int64_t pixels, const uint8_t* wanted, int64_t* areas,
-                                          int64_t* intersections) {
+extern "C" __attribute__((visibility("default"))) int64_t mindvideo_tube_overlap(
+    const char* text, const int64_t* offsets, int64_t detections, int64_t truths, int64_t frames, int64_t pixels,
+    const uint8_t* wanted, int64_t* areas, int64_t* intersections) {
     const int64_t tracks = detections + truths;
     std::vector<Intervals> masks(tracks);
     std::vector<int64_t> runs;

@@ -1,7 +1,7 @@
 """AP of single frames: what the masks and classes would score if identities through time did not matter.
 
-Every frame is an image of its own; a detection has the score of its track. Tube AP far below frame AP means that objects
-are found but not kept apart through time.
+Every frame is an image of its own; a detection has the score of its track. Tube AP far below frame AP means that
+objects are found but not kept apart through time.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ def match_detections(
 ) -> np.ndarray:
     """Truth of each detection, int [B, t, D] (t thresholds), UNMATCHED where it has none.
 
-    ``iou`` [B or 1, D, G], detections in falling order of score; ``truth_ignored`` bool [B, G]: truths that do not count
-    in case b; ``truth_crowd`` bool [G]: may be matched again and again (an ignored truth); ``present`` bool [B, D]:
-    detections that take part. A truth that counts is preferred to an ignored one; of equal IoU the last truth wins.
+    ``iou`` [B or 1, D, G], detections in falling order of score; ``truth_ignored`` bool [B, G]: truths that do not
+    count in case b; ``truth_crowd`` bool [G]: may be matched again and again (an ignored truth); ``present`` bool
+    [B, D]: detections that take part. A truth that counts is preferred to an ignored one; of equal IoU the last truth
+    wins.
     """
     B, G = truth_ignored.shape
     D = iou.shape[1]

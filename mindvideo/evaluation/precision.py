@@ -40,7 +40,7 @@ def precision_recall(parts: Iterable[Matches], *, limit: int | None = None) -> t
 
 
 def interpolated(right: np.ndarray, wrong: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision at the recall points and final recall; ``right`` and ``wrong`` bool [R, t, D] in the order of scores."""
+    """Precision at the recall points, final recall; ``right`` and ``wrong`` bool [R, t, D] in the order of scores."""
     R, t, D = right.shape
     precision = np.full((R, t, len(RECALL_POINTS)), NOTHING)
     recall = np.full((R, t), NOTHING)

@@ -8,7 +8,7 @@ import math
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -48,21 +48,16 @@ class ResultsInMemory:
 
 
 class ResultsFolder:
-    """A folder with one JSON list of records for each finished video, as a run over a labelled set leaves it."""
+    """One file with a list of records for each video, as a run over a labelled set leaves it."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self._files = {_id_of_file(path): path for path in sorted(Path(folder).glob("*.json"))}
+    def __init__(self, files: Mapping[VideoId, Path]) -> None:
+        self._files = files
 
     def video_ids(self) -> Sequence[VideoId]:
         return list(self._files)
 
     def records(self, video_id: VideoId) -> list[Record]:
-        path = self._files.get(video_id)
-        return json.loads(path.read_text(encoding="utf-8")) if path else []
-
-
-def _id_of_file(path: Path) -> VideoId:
-    return int(path.stem) if path.stem.lstrip("-").isdigit() else path.stem
+        return json.loads(self._files[video_id].read_text(encoding="utf-8"))
 
 
 class ResultsFile:
@@ -120,7 +115,7 @@ def _open_plain(path: Path) -> BinaryIO:
         raise UserError(f"{path}: the archive holds no results.json") from error
 
 
-def _scan(stream: BinaryIO, source: str):
+def _scan(stream: BinaryIO, source: str) -> Iterator[tuple[Any, int, int]]:
     """Each element of the list in ``stream`` with its place in bytes. Bytes are read as Latin-1: places stay exact."""
     decoder = json.JSONDecoder()
     buffer, offset = "", 0  # offset: place of the buffer's start in the file

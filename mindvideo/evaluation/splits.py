@@ -1,4 +1,4 @@
-"""Which truths and which videos are scored apart: occlusion levels of OVIS, short and long videos of YouTube-VIS 2022."""
+"""What is scored apart: occlusion levels of OVIS, short and long videos of YouTube-VIS 2022."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SLIGHT_UP_TO, _MODERATE_UP_TO = 0.25, 0.5
 
 
 def occlusion_level(names: Sequence[str | None] | None) -> str | None:
-    """``slight``, ``moderate`` or ``heavy``; None without labels of occlusion. Frames without the object have no name."""
+    """``slight``, ``moderate`` or ``heavy``; None without labels. Frames without the object have no name."""
     scores = []
     for frame, name in enumerate(names or ()):
         if name is None:
