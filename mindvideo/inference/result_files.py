@@ -85,18 +85,18 @@ class ResultFiles:
             shutil.rmtree(self._masks, ignore_errors=True)
 
     def _write(self, result: VideoInstances | None, *, partial: bool) -> None:
-        if self._video is not None:
-            self._video.close(complete=not partial)
+        """The small files first: where one cannot be written, the large ones do not get their names either."""
+        if result is not None:
+            write_json(self._final(RESULTS, partial), result.to_results(), indent=None)
+            if "coco" in self._choice.write:
+                content = coco_export(result, self._frames, self._choice.class_names)
+                write_json(self._final(COCO, partial), content, indent=None)
         if self._masks is not None:
             target = self._final(MASKS, partial)
             shutil.rmtree(target, ignore_errors=True)
             self._masks.replace(target)
-        if result is None:
-            return
-        if "coco" in self._choice.write:
-            content = coco_export(result, self._frames, self._choice.class_names)
-            write_json(self._final(COCO, partial), content, indent=None)
-        write_json(self._final(RESULTS, partial), result.to_results(), indent=None)
+        if self._video is not None:
+            self._video.close(complete=not partial)
         if not partial:
             self._remove_partial()
 

@@ -126,7 +126,7 @@ def _without_room(error: OSError, folder: Path) -> Exception:
     if error.errno in _NO_ROOM:
         return NoRoomError(
             f"{folder}: no room to write ({error.strerror}); free some space or give another --output. "
-            "Finished videos stay, this one is not written"
+            "Finished videos stay, this one is to be run again"
         )
     return error
 
