@@ -17,13 +17,20 @@ CLASS_HEAD = r"head\.class_embed\..*"
 def image_rules(prefix: str) -> list[Rule]:
     """What the image model has as well; ``prefix`` is "vistr.", "detr." or none."""
     p = re.escape(prefix)
-    rules = [
+    return [
         *backbone_rules(f"{prefix}backbone.0.body.", "backbone."),
         Rule(p + r"input_proj\.(.*)", r"token_projection.project.0.\1"),
         Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(linear\d)\.(.*)", r"\1.layers.\2.ffn.\3.\4"),
         Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.((?!linear).*)", r"\1.layers.\2.\3"),
         Rule(p + r"transformer\.(encoder|decoder)\.norm\.(.*)", r"\1.norm.\2"),
         Rule(p + r"(bbox_embed)\.(.*)", r"head.\1.\2"),
+        *mask_rules(),
+    ]
+
+
+def mask_rules() -> list[Rule]:
+    """The mask head of one frame, which the image model has as well."""
+    rules = [
         Rule(r"bbox_attention\.(.*)", r"mask_branch.attention_map.\1"),
         Rule(r"mask_head\.((?:lay1|gn1)\..*)", FRAME_HEAD + r"\1"),
         Rule(r"mask_head\.gn5\.(.*)", FRAME_HEAD + r"gn_out.\1"),
@@ -40,9 +47,16 @@ def image_rules(prefix: str) -> list[Rule]:
 def video_rules(prefix: str) -> list[Rule]:
     """What the clip model alone has: classes, queries, the deformable convolution, the sequence head."""
     p = re.escape(prefix)
-    rules = [
+    return [
         Rule(p + r"(class_embed)\.(.*)", r"head.\1.\2"),
         Rule(p + r"query_embed\.weight", r"queries.weight"),
+        *sequence_mask_rules(),
+    ]
+
+
+def sequence_mask_rules() -> list[Rule]:
+    """What turns an image's mask head into a clip's: the deformable convolution and the sequence head."""
+    rules = [
         Rule(r"mask_head\.((?:conv_offset|dcn)\..*)", FRAME_HEAD + r"\1"),
         Rule(r"insmask_head\.9\.weight", SEQUENCE_HEAD + "out.weight", transform=drop_depth, inverse=add_depth),
         Rule(r"insmask_head\.9\.(bias)", SEQUENCE_HEAD + r"out.\1"),

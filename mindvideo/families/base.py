@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mindspore import nn
+    from ml_collections import ConfigDict
+
     from mindvideo.convert.rules import Rule
     from mindvideo.engine.parameter_groups import ParameterGroup
     from mindvideo.inference.tracker import VideoTracker
-    from ml_collections import ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,23 +7,18 @@ from ml_collections import ConfigDict
 
 from mindvideo.convert.rules import RuleTable
 from mindvideo.convert.vistr_rules import vistr_tables
-from mindvideo.data.frame_size import ShortSideResize
 from mindvideo.engine.parameter_groups import ParameterGroup
 from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
-from mindvideo.inference.post_process import SlotRunner
+from mindvideo.families.slots import build_mask_branch, check_anchors, check_levels, slot_tracker, slot_training
 from mindvideo.inference.windows import WindowTracker
-from mindvideo.losses.criterion import SequenceCriterion, TermWeights
-from mindvideo.matching.sequence import SequenceMatcher
-from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
 from mindvideo.models.heads.class_box import ClassBoxHead
-from mindvideo.models.layers.pixels import NormalizePixels
 from mindvideo.models.layers.position_encoding import SinePositions3d
 from mindvideo.models.layers.slot_anchors import anchor_boxes, anchor_codes
 from mindvideo.models.slot_training import SlotTraining
 from mindvideo.models.transformers.detr import align_queries_with_keys, build_decoder, build_encoder
-from mindvideo.models.vistr import MaskBranch, SlotQueries, TokenProjection, VisTR
+from mindvideo.models.vistr import SlotQueries, TokenProjection, VisTR
 
 
 def build_network(cfg: ConfigDict) -> VisTR:
@@ -42,6 +37,16 @@ def build_network(cfg: ConfigDict) -> VisTR:
     }
     anchors = tuple(vistr.slot_anchors)
     start = anchor_codes(*anchors, num_frames=vistr.num_frames, width=vistr.width) if anchors else None
+    mask_branch = None
+    if vistr.masks:
+        mask_branch = build_mask_branch(
+            width=vistr.width,
+            heads=vistr.heads,
+            fine_channels=backbone.channels[:num_fine],
+            widths=vistr.mask_widths,
+            channels=vistr.mask_channels,
+            maps_per_portion=vistr.maps_per_portion,
+        )
     decoder = build_decoder(num_layers=vistr.decoder_layers, **layer_options)
     if anchors:
         align_queries_with_keys(decoder)
@@ -63,28 +68,9 @@ def build_network(cfg: ConfigDict) -> VisTR:
             num_logits=vistr.num_classes + 1,
             box_anchors=anchor_boxes(*anchors) if anchors else None,
         ),
-        mask_branch=build_mask_branch(cfg, backbone.channels[:num_fine]) if vistr.masks else None,
+        mask_branch=mask_branch,
         num_fine_levels=num_fine,
         positions_in_tokens=vistr.positions_in_tokens,
-    )
-
-
-def build_mask_branch(cfg: ConfigDict, fine_channels: tuple[int, ...]) -> MaskBranch:
-    """``fine_channels``: channels of the backbone's maps that are finer than the tokens, fine to coarse."""
-    vistr = cfg.vistr
-    widths = list(vistr.mask_widths) or [vistr.width // 2 ** (i + 1) for i in range(len(fine_channels))]
-    channels = vistr.mask_channels or vistr.width // 16
-    return MaskBranch(
-        attention_map=AttentionMap(width=vistr.width, heads=vistr.heads),
-        frame_head=FrameMaskHead(
-            width=vistr.width,
-            heads=vistr.heads,
-            widths=widths,
-            fine_channels=fine_channels[::-1],
-            out_channels=channels,
-        ),
-        sequence_head=SequenceMaskHead(in_channels=channels, width=channels // 2),
-        maps_per_portion=vistr.maps_per_portion,
     )
 
 
@@ -96,71 +82,33 @@ def check(cfg: ConfigDict) -> None:
             f"vistr.width is {vistr.width}; it must be a multiple of 6 (sines and cosines of three axes) and of "
             f"vistr.heads, {vistr.heads}"
         )
-    if vistr.slot_anchors:
-        rows_and_columns = tuple(vistr.slot_anchors)
-        if len(rows_and_columns) != 2 or rows_and_columns[0] * rows_and_columns[1] != vistr.num_slots:
-            raise UserError(
-                f"vistr.slot_anchors is {list(rows_and_columns)}; it must be rows and columns with rows * columns = "
-                f"vistr.num_slots, {vistr.num_slots}"
-            )
-    num_fine = len(vistr.levels) - vistr.token_levels
-    if list(vistr.levels) != sorted(set(vistr.levels)) or num_fine < (1 if vistr.masks else 0):
-        raise UserError(
-            f"vistr.levels is {list(vistr.levels)} and vistr.token_levels {vistr.token_levels}: levels must rise, and "
-            "with masks at least one must be left besides those that become tokens"
-        )
-    if vistr.masks and vistr.mask_widths and len(vistr.mask_widths) != num_fine:
-        raise UserError(
-            f"vistr.mask_widths has {len(vistr.mask_widths)} numbers; it needs one for each of the {num_fine} levels "
-            "that are finer than the tokens, or none at all"
-        )
+    check_anchors("vistr", anchors=vistr.slot_anchors, num_slots=vistr.num_slots)
+    check_levels(
+        "vistr",
+        levels=vistr.levels,
+        token_levels=vistr.token_levels,
+        mask_widths=vistr.mask_widths,
+        has_masks=vistr.masks,
+    )
 
 
 def build_training(cfg: ConfigDict, network: VisTR, reduce_count: nn.Cell) -> SlotTraining:
-    vistr, matcher, loss = cfg.vistr, cfg.matcher, cfg.loss
-    return SlotTraining(
-        pixels=NormalizePixels(),
-        network=network,
-        matcher=SequenceMatcher(
-            class_cost=matcher.class_cost,
-            box_cost=matcher.box_cost,
-            iou_cost=matcher.iou_cost,
-            frames=matcher.frames,
-            validity=matcher.validity,
-        ),
-        criterion=SequenceCriterion(
-            num_classes=vistr.num_classes,
-            num_layers=vistr.decoder_layers if loss.aux_layers else 1,
-            weights=TermWeights(
-                ce=loss.class_weight,
-                bbox=loss.box_weight,
-                giou=loss.giou_weight,
-                mask=loss.mask_weight,
-                dice=loss.dice_weight,
-            ),
-            no_object_weight=loss.no_object_weight,
-            reduce_count=reduce_count,
-            has_masks=vistr.masks,
-            focal_alpha=loss.focal_alpha,
-            focal_gamma=loss.focal_gamma,
-            mask_stride=loss.mask_stride,
-            empty_frames=loss.empty_frames,
-        ),
+    vistr = cfg.vistr
+    return slot_training(
+        cfg,
+        network,
+        reduce_count,
+        num_classes=vistr.num_classes,
+        decoder_layers=vistr.decoder_layers,
         has_masks=vistr.masks,
     )
 
 
 def build_tracker(cfg: ConfigDict, network: VisTR) -> WindowTracker:
-    vistr, inference = cfg.vistr, cfg.inference
+    vistr = cfg.vistr
     if not vistr.masks:
         raise UserError("vistr.masks is false: a box model has no masks to give; set vistr.masks=true")
-    return WindowTracker(
-        runner=SlotRunner(network=network, pixels=NormalizePixels()),
-        num_frames=vistr.num_frames,
-        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
-        overlap=inference.window_overlap,
-        least_similarity=inference.link_similarity,
-    )
+    return slot_tracker(cfg, network, num_frames=vistr.num_frames)
 
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:

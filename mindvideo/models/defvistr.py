@@ -74,7 +74,7 @@ class FrameTokens(nn.Cell):
 
 
 class DeformableVisTR(nn.Cell):
-    """frames [B,T,3,H,W], padding bool [B,T,H,W] -> what every slot says.
+    """frames [B,T,3,H,W], padding bool [B,T,H,W] or None -> what every slot says.
 
     class logits [L,B,Q,T,K] and boxes [L,B,Q,T,4] of every decoder layer (the last one counts), mask logits
     [B,Q,T,h,w]. ``num_fine_levels`` of the backbone's maps are finer than the tokens and serve the masks alone.
@@ -140,8 +140,10 @@ class DeformableVisTR(nn.Cell):
         padding = token_padding[:, : num_frames * per_frame].reshape(batch * num_frames, per_frame)[:, : h * w]
         return maps.swapaxes(1, 2).reshape(batch * num_frames, C, h, w), padding.reshape(-1, h, w)
 
-    def construct(self, frames, padding):
-        B, T = frames.shape[:2]
+    def construct(self, frames, padding=None):
+        B, T, _, H, W = frames.shape
+        if padding is None:
+            padding = ops.zeros((B, T, H, W), ms.bool_)
         maps = self.features(frames)
         shapes = self.level_shapes(maps, T)
         tokens, positions, token_padding, ratios = self.tokenize(maps, padding)

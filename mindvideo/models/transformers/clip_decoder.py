@@ -11,7 +11,9 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
+from mindvideo.models.heads.class_box import ClassBoxHead
 from mindvideo.models.layers.attention import MASKED
+from mindvideo.models.layers.norm import LayerNorm
 from mindvideo.models.transformers.detr import DecoderLayer
 
 
@@ -93,3 +95,29 @@ class SlotDecoder(nn.Cell):
             hs = hs.swapaxes(2, 3).reshape(hs.shape)
         logits, boxes = self.head(hs)
         return logits, boxes, hs[-1]
+
+
+def build_slot_decoder(
+    *,
+    num_layers: int,
+    width: int,
+    heads: int,
+    ffn_width: int,
+    dropout: float,
+    num_logits: int,
+    num_slots: int,
+    num_frames: int,
+    slot_order: bool,
+) -> SlotDecoder:
+    layers = [
+        SlotDecoderLayer(width=width, heads=heads, ffn_width=ffn_width, dropout=dropout) for _ in range(num_layers)
+    ]
+    return SlotDecoder(
+        layers=layers,
+        norm=LayerNorm(width),
+        head=ClassBoxHead(width=width, num_logits=num_logits),
+        num_slots=num_slots,
+        num_frames=num_frames,
+        width=width,
+        slot_order=slot_order,
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
+from mindvideo.models.heads.query_heads import box_heads
 from mindvideo.models.layers.attention import MultiHeadAttention
 from mindvideo.models.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
 from mindvideo.models.layers.dropout import Dropout
@@ -71,13 +72,13 @@ class DeformableClipDecoder(nn.Cell):
         *,
         layers: list[DeformableClipDecoderLayer],
         class_head: nn.Cell,
-        box_heads: nn.CellList,
+        refinements: nn.CellList,
         num_slots: int,
         num_frames: int,
         width: int,
         reference_start: np.ndarray,
     ) -> None:
-        """``reference_start`` [Q, 2]: where each slot looks at first, (x, y) in 0..1."""
+        """``refinements``: box heads, one a layer. ``reference_start`` [Q, 2]: where each slot looks first, in 0..1."""
         super().__init__()
         shape = (num_slots * num_frames, width)
         self.query_embed = Parameter(initializer(Normal(1.0), shape), name="query_embed")
@@ -87,7 +88,7 @@ class DeformableClipDecoder(nn.Cell):
         self.reference_points = Parameter(ms.Tensor(table), name="reference_points")
         self.layers = nn.CellList(layers)
         self.class_embed = class_head
-        self.bbox_embed = box_heads
+        self.bbox_embed = refinements
         self.num_slots, self.num_frames = num_slots, num_frames
 
     def in_every_frame(self, reference, valid_ratios):
@@ -130,3 +131,42 @@ class DeformableClipDecoder(nn.Cell):
             boxes += (box,)
             reference = ops.stop_gradient(box)
         return ops.stack(logits), ops.stack(boxes), content.reshape(B, Q, T, C)
+
+
+def build_deformable_clip_decoder(
+    *,
+    num_layers: int,
+    width: int,
+    heads: int,
+    ffn_width: int,
+    dropout: float,
+    num_logits: int,
+    num_slots: int,
+    num_frames: int,
+    levels_per_frame: int,
+    points: int,
+    reference_start: np.ndarray,
+) -> DeformableClipDecoder:
+    layers = []
+    for _ in range(num_layers):
+        cross_attention = DeformableAttention(
+            channels=width, num_levels=num_frames * levels_per_frame, num_heads=heads, num_points=points
+        )
+        layer = DeformableClipDecoderLayer(
+            self_attention=MultiHeadAttention(width=width, heads=heads, dropout=dropout),
+            cross_attention=cross_attention,
+            width=width,
+            ffn_width=ffn_width,
+            dropout=dropout,
+            num_frames=num_frames,
+        )
+        layers.append(layer)
+    return DeformableClipDecoder(
+        layers=layers,
+        class_head=nn.Dense(width, num_logits),
+        refinements=box_heads(channels=width, num_layers=num_layers),
+        num_slots=num_slots,
+        num_frames=num_frames,
+        width=width,
+        reference_start=reference_start,
+    )
