@@ -208,6 +208,11 @@ MINDVIDEO_OP(LayerNormBackward) {
                 "LayerNormBackward");
 }
 
+// The same two under names of their own: MindSpore keeps one gradient function for each name.
+MINDVIDEO_OP(ResidualLayerNormForward) { return LayerNormForward(count, data, ranks, shapes, types, stream, extra); }
+
+MINDVIDEO_OP(ResidualLayerNormBackward) { return LayerNormBackward(count, data, ranks, shapes, types, stream, extra); }
+
 // x, weight, bias, options -> y
 MINDVIDEO_OP(GroupNormForward) {
   MINDVIDEO_CALL("GroupNormForward", 5);

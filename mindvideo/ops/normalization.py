@@ -77,7 +77,7 @@ def _layer_norm_op():
 
 @constexpr
 def _residual_layer_norm_op():
-    return native_op("LayerNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_residual_layer_norm_bprop)
+    return native_op("ResidualLayerNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_residual_layer_norm_bprop)
 
 
 @constexpr
@@ -93,7 +93,7 @@ def _layer_norm_backward_op():
 @constexpr
 def _residual_layer_norm_backward_op():
     shapes = _residual_layer_norm_gradients
-    return native_op("LayerNormBackward", out_shape=shapes, out_dtype=shapes)
+    return native_op("ResidualLayerNormBackward", out_shape=shapes, out_dtype=shapes)
 
 
 @constexpr
