@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -13,6 +14,7 @@ from pycocotools import mask as coco_mask
 from mindvideo.inference.colors import track_color
 from mindvideo.structures import VideoInstances
 
+LEAST_SHORT_SIDE = 240  # of a drawn frame
 TINT = 0.45  # share of the track's colour in the pixels of its mask
 Box = tuple[int, int, int, int]  # x0 y0 x1 y1, the last two exclusive
 
@@ -26,19 +28,21 @@ def draw_instances(
     masks: bool = True,
     boxes: bool = True,
     tags: bool = True,
+    scale: int = 1,
 ) -> np.ndarray:
     """A copy of ``image`` (uint8 RGB [H, W, 3]) with the instances of one frame (``num_frames`` 1) drawn over it.
 
     ``class_names`` by category id: a mapping, or a list with the name of id 1 first. Tracks that score below
-    ``confidence`` are left out. Strong tracks are drawn over weak ones.
+    ``confidence`` are left out. Strong tracks are drawn over weak ones. With ``scale`` the result is that many times
+    larger, drawn with finer lines: for frames too small to be read otherwise, see ``readable_scale``.
     """
     H, W = image.shape[:2]
     if instances.num_frames != 1 or tuple(instances.size) != (H, W):
         raise ValueError(
             f"draw_instances: expected one frame of {(H, W)}, got {instances.num_frames} of {tuple(instances.size)}"
         )
-    canvas = image.copy()
-    thickness = max(1, round(min(H, W) / 300))
+    canvas = image.copy() if scale == 1 else cv2.resize(image, (W * scale, H * scale), interpolation=cv2.INTER_CUBIC)
+    thickness = max(1, round(scale * min(H, W) / 200))
     rows = [row for row in np.argsort(instances.scores, kind="stable") if instances.scores[row] >= confidence]
     drawn: list[tuple[int, Box]] = []
     for row in rows:
@@ -48,8 +52,8 @@ def draw_instances(
             continue
         color = track_color(int(instances.track_ids[row]))
         if masks and segmentation is not None:
-            _tint_mask(canvas, segmentation, color, thickness)
-        drawn.append((int(row), box))
+            _tint_mask(canvas, segmentation, color, thickness, scale)
+        drawn.append((int(row), tuple(scale * side for side in box)))
     if boxes:
         for row, (x0, y0, x1, y1) in drawn:
             color = track_color(int(instances.track_ids[row]))
@@ -57,6 +61,11 @@ def draw_instances(
     if tags:
         _draw_tags(canvas, instances, class_names, drawn)
     return canvas
+
+
+def readable_scale(size: tuple[int, int]) -> int:
+    """How many times to enlarge frames of ``size`` (H, W) so that tags and outlines can be read; 1 for usual videos."""
+    return max(1, math.ceil(LEAST_SHORT_SIDE / min(size)))
 
 
 def name_of_class(class_names: Mapping[int, str] | Sequence[str], label: int) -> str:
@@ -83,11 +92,16 @@ def _box_of(instances: VideoInstances, row: int) -> Box | None:
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
-def _tint_mask(canvas: np.ndarray, segmentation: Mapping, color: tuple[int, int, int], thickness: int) -> None:
+def _tint_mask(
+    canvas: np.ndarray, segmentation: Mapping, color: tuple[int, int, int], thickness: int, scale: int
+) -> None:
     """Colour the mask's pixels and outline it, touching only its bounding box."""
     x, y, width, height = (round(value) for value in coco_mask.toBbox(segmentation))
     mask = coco_mask.decode(segmentation)[y : y + height, x : x + width]
     mask = np.ascontiguousarray(mask)  # [h, w] uint8, 0 or 1
+    x, y, width, height = (scale * value for value in (x, y, width, height))
+    if scale > 1:
+        mask = cv2.resize(mask * 255, (width, height), interpolation=cv2.INTER_LINEAR) // 128
     area = canvas[y : y + height, x : x + width]
     tinted = cv2.addWeighted(area, 1.0 - TINT, np.full_like(area, color), TINT, 0.0)
     cv2.copyTo(tinted, mask, area)
@@ -109,7 +123,7 @@ def _draw_tags(
         track = int(instances.track_ids[row])
         name = name_of_class(class_names, int(instances.labels[row]))
         score = f"{round(100 * float(instances.scores[row]))}%"
-        tag = _tag_picture(f"{name} {track}  {score}", font_size, track_color(track))
+        tag = _tag_picture(f"{name} #{track}  {score}", font_size, track_color(track))
         height, width = min(tag.shape[0], H), min(tag.shape[1], W)
         x, y = _place_of_tag(box, (height, width), (H, W), placed)
         canvas[y : y + height, x : x + width] = tag[:height, :width]

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from mindvideo.files import atomic_path, write_json
 from mindvideo.inference.colors import track_color
-from mindvideo.inference.draw import draw_instances
+from mindvideo.inference.draw import draw_instances, readable_scale
 from mindvideo.inference.video_writer import VideoWriter
 from mindvideo.structures import Frame, VideoInstances
 
@@ -65,6 +65,7 @@ class ResultFiles:
                 masks="masks" in choice.draw,
                 boxes="boxes" in choice.draw,
                 tags="tags" in choice.draw,
+                scale=readable_scale(instances.size),
             )
             self._video.write(drawn)
         if self._masks is not None:
