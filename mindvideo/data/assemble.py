@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from mindvideo.data.annotations import Category, read_json
 from mindvideo.data.catalogue import Catalogue, DatasetFiles
 from mindvideo.data.clip_rules import CLIP_RULES
+from mindvideo.data.image_annotations import read_category_map
+from mindvideo.data.image_dataset import ImageDataset
 from mindvideo.data.training_clips import JointClips, TrainingClips
 from mindvideo.data.transforms.pipelines import AugmentationSettings, build_augmentation
 from mindvideo.data.video_dataset import VideoDataset
+
+MOST_IMAGE_INSTANCES = 25  # a clip made of an image with more is not used
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,14 +25,20 @@ class ClipSettings:
     clip_rule: str = "consecutive"
     samples_per: str = "frame"
     augmentation: AugmentationSettings = dataclasses.field(default_factory=AugmentationSettings)
-    drop_absent: bool = True
+    absent: str = "keep"
+    least_instances: int = 1
+    category_map: str = "corrected"
     cache_megabytes: int = 0
     strict: bool = False
 
 
 def training_clips(names: Sequence[str], *, catalogue: Catalogue, settings: ClipSettings) -> TrainingClips | JointClips:
     """Clips of one or several sets of the catalogue, transformed and ready for the loader."""
-    parts = [_video_part(catalogue.find(name).require(), settings) for name in names]
+    makers = {"video": _video_part, "image": _image_part}
+    parts = []
+    for name in names:
+        files = catalogue.find(name).require()
+        parts.append(makers[files.kind](files, settings))
     return parts[0] if len(parts) == 1 else JointClips(parts=parts)
 
 
@@ -41,7 +52,34 @@ def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     )
     return TrainingClips(
         source=source,
-        transform=build_augmentation(settings.augmentation, drop_absent=settings.drop_absent),
-        least_instances=1 if settings.drop_absent else 0,
+        transform=build_augmentation(settings.augmentation, absent=settings.absent),
+        least_instances=settings.least_instances,
         strict=settings.strict,
     )
+
+
+def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
+    """Images get no photometric distortion: as clips their colours are changed already, as images none is published."""
+    source = ImageDataset(
+        annotation_file=files.annotations,
+        image_folder=files.frames,
+        num_frames=settings.num_frames,
+        category_map=read_category_map(files.category_map, settings.category_map) if files.category_map else None,
+        cache_megabytes=settings.cache_megabytes,
+    )
+    augmentation = dataclasses.replace(settings.augmentation, photometric=False)
+    return TrainingClips(
+        source=source,
+        transform=build_augmentation(augmentation, absent="zero_box" if settings.absent == "keep" else settings.absent),
+        least_instances=max(1, settings.least_instances),
+        most_instances=MOST_IMAGE_INSTANCES if settings.num_frames > 1 else None,
+        strict=settings.strict,
+    )
+
+
+def dataset_categories(files: DatasetFiles) -> tuple[Category, ...]:
+    """The categories of a set: those of its annotation file, or the catalogue's list where the file names none."""
+    listed = read_json(files.annotations.resolve()).get("categories") if files.annotations.is_file() else None
+    if not listed and files.categories is not None:
+        listed = read_json(files.categories)
+    return tuple(Category(entry["id"], entry["name"]) for entry in listed or ())

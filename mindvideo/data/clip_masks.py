@@ -16,10 +16,12 @@ from mindvideo.data.segmentation import Rle
 
 
 class ClipMasks:
-    """Masks of N instances in T frames of one size. ``runs`` [N][T]: RLE, or None for an empty mask."""
+    """Masks of N instances in T frames of one size. ``tracks`` [N][T]: RLE, or None for an empty mask; or arrays."""
 
-    def __init__(self, runs: Sequence[Sequence[Rle | None]], num_frames: int, size: tuple[int, int]) -> None:
-        self._runs = [list(track) for track in runs]
+    def __init__(
+        self, tracks: Sequence[Sequence[Rle | None] | np.ndarray], num_frames: int, size: tuple[int, int]
+    ) -> None:
+        self._tracks = list(tracks)
         self.num_frames = num_frames
         self._rows = np.arange(size[0])
         self._columns = np.arange(size[1])
@@ -27,12 +29,11 @@ class ClipMasks:
 
     @classmethod
     def of_pixels(cls, pixels: np.ndarray) -> ClipMasks:
-        """Masks that are in memory already, 0 and 1, [N, T, H, W]."""
-        runs = [[coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in track] for track in pixels]
-        return cls(runs, pixels.shape[1], pixels.shape[2:])
+        """Masks that are in memory already, uint8 [N, T, H, W] of 0 and 1."""
+        return cls(list(pixels), pixels.shape[1], pixels.shape[2:])
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._tracks)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,26 +55,29 @@ class ClipMasks:
 
     def reverse(self) -> None:
         """Last frame first."""
-        self._runs = [track[::-1] for track in self._runs]
+        self._tracks = [track[::-1] for track in self._tracks]
         self._pixels = None if self._pixels is None else self._pixels[:, ::-1]
 
     def keep(self, kept: np.ndarray) -> None:
         """Keep the instances selected by a bool [N] or an index array."""
-        self._runs = [self._runs[n] for n in np.arange(len(self._runs))[kept]]
+        self._tracks = [self._tracks[n] for n in np.arange(len(self._tracks))[kept]]
         self._pixels = None if self._pixels is None else self._pixels[kept]
 
     def pixels(self) -> np.ndarray:
         """uint8 [N, T, H, W] of 0 and 1."""
         if self._pixels is None:
-            N, T, (H, W) = len(self._runs), self.num_frames, self.size
+            N, T, (H, W) = len(self._tracks), self.num_frames, self.size
             pixels = np.zeros((N, T, W, H), np.uint8)  # columns first, as the runs go
-            for n, track in enumerate(self._runs):
+            for n, track in enumerate(self._tracks):
                 self._decode_track(track, pixels[n])
             self._pixels = np.ascontiguousarray(pixels.transpose(0, 1, 3, 2))
         return self._pixels
 
-    def _decode_track(self, track: Sequence[Rle | None], target: np.ndarray) -> None:
+    def _decode_track(self, track: Sequence[Rle | None] | np.ndarray, target: np.ndarray) -> None:
         """Fill [T, W, H]; the masks of one instance are decoded in one call."""
+        if isinstance(track, np.ndarray):
+            target[:] = track[:, self._rows][:, :, self._columns].transpose(0, 2, 1)
+            return
         filled = [t for t, rle in enumerate(track) if rle is not None]
         if filled:
             planes = coco_mask.decode([track[t] for t in filled]).transpose(2, 1, 0)  # [K, width, height], no copy

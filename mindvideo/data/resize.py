@@ -53,19 +53,3 @@ def nearest_indices(length: int, new_length: int) -> np.ndarray:
     scale = np.float32(length) / np.float32(new_length)
     indices = np.floor(np.arange(new_length, dtype=np.float32) * scale).astype(np.int64)
     return np.minimum(indices, length - 1)
-
-
-def short_side_size(size: tuple[int, int], short_side: int, max_long_side: int) -> tuple[int, int]:
-    """(H, W) with the shorter side at ``short_side``, or less where the longer would pass ``max_long_side`` (0: none).
-
-    The longer side is truncated; a picture whose shorter side is right already keeps its size.
-    """
-    height, width = size
-    short, long = float(min(size)), float(max(size))
-    if max_long_side and long / short * short_side > max_long_side:
-        short_side = round(max_long_side * short / long)
-    if min(size) == short_side:
-        return size
-    if width < height:
-        return int(short_side * height / width), short_side
-    return short_side, int(short_side * width / height)

@@ -11,7 +11,7 @@ import pytest
 from mindvideo.data.batch import normalised_boxes
 from mindvideo.data.clip_rules import ReferenceFrames
 from mindvideo.data.clip_sample import ClipSample
-from mindvideo.data.resize import short_side_size
+from mindvideo.data.frame_size import short_side_size
 from mindvideo.data.transforms.flip import HorizontalFlip
 from mindvideo.data.transforms.instances import DropVanished
 from mindvideo.data.transforms.photometric import shift_hue, to_hue
@@ -89,7 +89,10 @@ def test_functions(facts: dict, arrays: dict) -> None:
 
 def test_size_table(arrays: dict) -> None:
     for width, height, short, longest, new_width, new_height in arrays["size_table_w_h_short_max_outw_outh"].tolist():
-        assert short_side_size((height, width), short, max(longest, 0)) == (new_height, new_width)
+        assert short_side_size((height, width), short_side=short, long_side=longest if longest > 0 else None) == (
+            new_height,
+            new_width,
+        )
 
 
 def test_hue_and_saturation(facts: dict, arrays: dict) -> None:
@@ -141,7 +144,7 @@ def take_parameters(draws: Draws, num_frames: int) -> list:
 def test_training_samples_with_recorded_draws(folder: Path, datasets: dict[str, VideoDataset], facts: dict) -> None:
     arrays = dict(np.load(folder / "pipeline.npz"))
     statistics = facts["operations"]["flip_resize_norm"][-1][1]
-    augmentation = build_augmentation(PIPELINE, drop_absent=False)
+    augmentation = build_augmentation(PIPELINE)
     for run in json.loads((folder / "pipeline_draws.json").read_text()):
         tag, T, dataset = run["tag"], run["num_frames"], datasets[run["dataset"]]
         video, draws = dataset.videos[0], Draws(run["draws"])

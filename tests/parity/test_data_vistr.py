@@ -11,7 +11,7 @@ import pytest
 from mindvideo.data.batch import normalised_boxes
 from mindvideo.data.clip_rules import CircularWindow
 from mindvideo.data.clip_sample import ClipSample
-from mindvideo.data.resize import short_side_size
+from mindvideo.data.frame_size import short_side_size
 from mindvideo.data.transforms.flip import HorizontalFlip
 from mindvideo.data.transforms.photometric import FrameColours, distort, shift_hue, to_hue
 from mindvideo.data.transforms.pipelines import AugmentationSettings, build_augmentation
@@ -86,7 +86,10 @@ def test_target_preparation(facts: dict, arrays: dict, dataset: VideoDataset) ->
 
 def test_size_table(arrays: dict) -> None:
     for width, height, short, longest, new_width, new_height in arrays["size_table"].tolist():
-        assert short_side_size((height, width), short, max(longest, 0)) == (new_height, new_width)
+        assert short_side_size((height, width), short_side=short, long_side=longest if longest > 0 else None) == (
+            new_height,
+            new_width,
+        )
 
 
 def function_clip(facts: dict, arrays: dict) -> ClipSample:
@@ -161,7 +164,7 @@ def compare_masks_and_labels(clip: ClipSample, tag: str, arrays: dict) -> None:
 
 
 def test_training_pipeline_with_recorded_draws(facts: dict, arrays: dict, dataset: VideoDataset) -> None:
-    augmentation = build_augmentation(PIPELINE, drop_absent=False)
+    augmentation = build_augmentation(PIPELINE)
     for run in facts["pipeline"]:
         draws = Draws(run["draws"])
         flip = draws.take_flip()
@@ -180,7 +183,5 @@ def test_training_pipeline_with_recorded_draws(facts: dict, arrays: dict, datase
 def test_validation_transform(facts: dict, arrays: dict, dataset: VideoDataset) -> None:
     recipe = facts["recipe"]["validation"]
     settings = AugmentationSettings(short_sides=(recipe["short_side"],), max_long_side=recipe["max_long_side"])
-    clip = build_augmentation(settings, drop_absent=False).apply(
-        sample(dataset, recipe["sample"]), [recipe["short_side"]]
-    )
+    clip = build_augmentation(settings).apply(sample(dataset, recipe["sample"]), [recipe["short_side"]])
     compare_image_and_boxes(clip, f"val{recipe['sample']}_", arrays, facts["recipe"]["normalize"])

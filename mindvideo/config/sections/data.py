@@ -41,8 +41,13 @@ class Data:
     crop_range: list[int] = key([384, 600], "least and greatest height and width of the crop", minimum=1)
     photometric: bool = key(True, "colour distortion of video frames, drawn anew for every frame")
     photometric_wrap: bool = key(False, "colours that leave 0..255 wrap around as in the published code, not clipped")
-    pseudo_clips: bool = key(True, "image sets: make clips by moving the image; false: one-frame clips of the image")
-    drop_absent: bool = key(True, "drop instances that have no pixel in the clip; needed by the reference families")
+    absent: str = key(
+        "keep",
+        "instances without a pixel in the clip: keep them; zero_box zeroes the boxes of frames where they have none; "
+        "drop does that and drops those that have none in the whole clip",
+        choices=("keep", "zero_box", "drop"),
+    )
+    least_instances: int = key(1, "clips left with fewer instances are replaced by another clip", minimum=0)
     box_minimum: float = key(0.0, "boxes of absent frames get this value in all four numbers", minimum=0.0, maximum=1.0)
     max_instances: int = key(10, "instances a clip is padded to; of more, the largest are kept", minimum=1)
     buckets: list[list[int]] = key(

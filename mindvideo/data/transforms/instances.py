@@ -39,3 +39,15 @@ class DropMaskless(SameSize):
         clip.boxes = clip.boxes * seen[..., None].astype(np.float32)
         clip.present = clip.present & seen
         return clip.keep_instances(seen.any(axis=1))
+
+
+class ZeroMaskless(SameSize):
+    """Zero the boxes of the frames where an instance has no pixel; keep every instance."""
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> None:
+        return None
+
+    def apply(self, clip: ClipSample, parameters: None = None) -> ClipSample:
+        seen = clip.masks.pixels().any(axis=(2, 3))  # [N, T]
+        clip.boxes = clip.boxes * seen[..., None].astype(np.float32)
+        return clip

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mindvideo.data.transforms.base import Compose, OneOf, Transform
 from mindvideo.data.transforms.colour import Brightness, ChannelPermutation
 from mindvideo.data.transforms.flip import HorizontalFlip, TimeReversal
-from mindvideo.data.transforms.instances import DropMaskless, DropVanished
+from mindvideo.data.transforms.instances import DropMaskless, DropVanished, ZeroMaskless
 from mindvideo.data.transforms.photometric import PhotometricDistortion
 from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide
 
@@ -81,7 +81,11 @@ AUGMENTATIONS: dict[str, Callable[[AugmentationSettings], list[Transform]]] = {
 }
 
 
-def build_augmentation(settings: AugmentationSettings, *, drop_absent: bool) -> Compose:
-    """The named pipeline; ``drop_absent`` ends it with dropping the instances that have no pixel left."""
-    ending = [DropMaskless()] if drop_absent else []
-    return Compose(transforms=[*AUGMENTATIONS[settings.name](settings), *ending])
+ABSENT_TREATMENTS: dict[str, list[Transform]] = {"keep": [], "zero_box": [ZeroMaskless()], "drop": [DropMaskless()]}
+
+
+def build_augmentation(settings: AugmentationSettings, *, absent: str = "keep") -> Compose:
+    """The named pipeline. ``absent`` says what then becomes of instances without a pixel: nothing; their boxes are
+    zeroed where they have none; or those are zeroed and instances that have none in the whole clip are dropped.
+    """
+    return Compose(transforms=[*AUGMENTATIONS[settings.name](settings), *ABSENT_TREATMENTS[absent]])

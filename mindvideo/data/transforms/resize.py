@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mindvideo.data.clip_sample import ClipSample
-from mindvideo.data.resize import short_side_size
+from mindvideo.data.frame_size import short_side_size
 from mindvideo.data.transforms.instances import zero_empty_boxes
 
 
@@ -25,7 +25,7 @@ class ResizeShortSide:
         return self.short_sides[int(rng.integers(len(self.short_sides)))]
 
     def output_size(self, size: tuple[int, int], parameters: int) -> tuple[int, int]:
-        return short_side_size(size, parameters, self.max_long_side)
+        return short_side_size(size, short_side=parameters, long_side=self.max_long_side or None)
 
     def apply(self, clip: ClipSample, parameters: int) -> ClipSample:
         height, width = clip.size
