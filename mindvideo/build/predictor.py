@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from mindvideo.build.data import build_catalogue
 from mindvideo.build.network import build_network
 from mindvideo.build.runtime import prepare_device
 from mindvideo.config import load_config
+from mindvideo.data.annotations import read_json
 from mindvideo.families import FAMILIES
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.tracker import VideoTracker
@@ -28,9 +30,22 @@ class VideoPredictor(Predictor):
         inference = cfg.inference
         return cls(
             tracker=build_tracker(cfg, weights=weights),
-            class_names=inference.class_names,
+            class_names=class_names(cfg),
             read_ahead=inference.read_ahead,
         )
+
+
+def class_names(cfg: ConfigDict) -> dict[int, str]:
+    """Category id -> name: those of the configuration, else of the set the model was made for; empty where unknown."""
+    if cfg.inference.class_names:
+        return dict(enumerate(cfg.inference.class_names, start=1))
+    files = build_catalogue(cfg).find(cfg.data.valid)
+    categories = []
+    if files.categories is not None:
+        categories = read_json(files.categories)
+    elif files.annotations.is_file():
+        categories = read_json(files.annotations)["categories"]
+    return {category["id"]: category["name"] for category in categories}
 
 
 def build_tracker(cfg: ConfigDict, *, weights: str | Path | None) -> VideoTracker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,14 @@ from mindvideo.structures import Frame, VideoInstances
 class Predictor:
     """Runs a :class:`~mindvideo.inference.tracker.VideoTracker` over videos, one at a time.
 
-    ``class_names``: names of the categories 1, 2, ... where they are known. ``read_ahead``: frames that a thread reads
+    ``class_names``: names of the categories by id, where they are known. ``read_ahead``: frames that a thread reads
     in advance.
     """
 
-    def __init__(self, *, tracker: VideoTracker, class_names: Sequence[str] = (), read_ahead: int = 8) -> None:
-        self.class_names = list(class_names)
+    def __init__(
+        self, *, tracker: VideoTracker, class_names: Mapping[int, str] | None = None, read_ahead: int = 8
+    ) -> None:
+        self.class_names = dict(class_names or {})
         self._tracker = tracker
         self._read_ahead = read_ahead
         self._result: VideoInstances | None = None

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from mindvideo.files import atomic_path, write_json
 from mindvideo.inference.colors import track_color
-from mindvideo.inference.draw import draw_instances, readable_scale
+from mindvideo.inference.draw import draw_instances, name_of_class, readable_scale
 from mindvideo.inference.video_writer import VideoWriter
 from mindvideo.structures import Frame, VideoInstances
 
@@ -28,7 +28,7 @@ class OutputChoice:
     write: Sequence[str] = ("video",)
     draw: Sequence[str] = ("masks", "boxes", "tags")
     confidence: float = 0.3
-    class_names: Sequence[str] = ()
+    class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 class ResultFiles:
@@ -130,7 +130,7 @@ def write_mask_picture(path: Path, instances: VideoInstances, *, confidence: flo
         picture.save(temporary, format="PNG", compress_level=3)
 
 
-def coco_export(result: VideoInstances, frames: Sequence[tuple[int, str]], class_names: Sequence[str]) -> dict:
+def coco_export(result: VideoInstances, frames: Sequence[tuple[int, str]], class_names: Mapping[int, str]) -> dict:
     """The result as a COCO file: every frame an image, every mask an annotation with its ``track_id`` and ``score``."""
     H, W = result.size
     images = [
@@ -159,7 +159,6 @@ def coco_export(result: VideoInstances, frames: Sequence[tuple[int, str]], class
     return {"images": images, "annotations": annotations, "categories": _categories(result, class_names)}
 
 
-def _categories(result: VideoInstances, class_names: Sequence[str]) -> list[Mapping[str, int | str]]:
-    used = set(result.labels.tolist()) | set(range(1, len(class_names) + 1))
-    names = dict(enumerate(class_names, start=1))
-    return [{"id": label, "name": names.get(label, f"class {label}")} for label in sorted(used)]
+def _categories(result: VideoInstances, class_names: Mapping[int, str]) -> list[Mapping[str, int | str]]:
+    used = set(result.labels.tolist()) | set(class_names)
+    return [{"id": label, "name": name_of_class(class_names, label)} for label in sorted(used)]

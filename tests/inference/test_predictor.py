@@ -43,7 +43,7 @@ def test_frames_and_instances_belong_together(tmp_path: Path, tracker, length: i
 
 
 def test_sources(tmp_path: Path) -> None:
-    predictor = Predictor(tracker=ColorTracker(), class_names=["ball"])
+    predictor = Predictor(tracker=ColorTracker(), class_names={1: "ball"})
     assert len(list(predictor.track(write_video(tmp_path / "clip.mp4", 7)))) == 7
     assert len(list(predictor.track(write_frame_folder(tmp_path / "clip", 7), frames="1::2"))) == 3
     assert len(list(predictor.track([make_frame(index) for index in range(5)]))) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import re
 import signal
@@ -88,7 +89,6 @@ class VideoRunner:
             write=tuple(inference.write),
             draw=tuple(inference.draw),
             confidence=inference.confidence,
-            class_names=tuple(inference.class_names),
         )
 
     def run_all(
@@ -134,7 +134,7 @@ class VideoRunner:
                     reader,
                     folder=self._videos.folder_of(source.name),
                     video_id=self._videos.id_of(source.name),
-                    choice=self._choice,
+                    choice=dataclasses.replace(self._choice, class_names=predictor.class_names),
                     stop=stop,
                     endless=source.is_endless,
                     queue_depth=self._queue_depth,
