@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mindspore as ms
 import mindspore.dataset as ms_dataset
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from mindvideo.engine.ema import WeightAverage
 from mindvideo.engine.optimizer import build_optimizer
 from mindvideo.engine.parameter_groups import ParameterGroup, assign_parameters
 from mindvideo.engine.train_step import TrainStep
+from mindvideo.engine.trainer import Trainer, TrainerOptions, TrainingData
 from mindvideo.models.layers.dropout import Dropout, seed_dropout
+from mindvideo.run_folder import RunFolder
 from mindvideo.structures.clip import CLIP_BATCH_COLUMNS
 
 T, H, W, N = 2, 4, 4, 3
@@ -149,3 +154,22 @@ def as_tensors(columns: tuple) -> tuple:
 
 def parameter_values(step: nn.Cell) -> dict[str, np.ndarray]:
     return {p.name: p.asnumpy().copy() for p in step.get_parameters()}
+
+
+def tiny_trainer(folder: Path, *, source=None, options=None, step=None, **trainer_options) -> Trainer:
+    """A trainer over a tiny network with dropout, an average of its weights and clipping."""
+    source = source or TinySource()
+    network = trainer_options.pop("network", None) or TinyNetwork(dropout=0.3)
+    if step is None:
+        average = WeightAverage(network.trainable_params(), decay=0.9)
+        step = tiny_step(network=network, average=average, clip_norm=1.0)
+    return Trainer(
+        step=step,
+        network=network,
+        data=TrainingData(tiny_dataset(source), source.num_batches, source.seek),
+        folder=RunFolder(folder),
+        options=options or TrainerOptions(epochs=4, log_every=3, checkpoint_every=4),
+        term_names=TinyTraining.term_names,
+        facts={"seed": source.seed},
+        **trainer_options,
+    )

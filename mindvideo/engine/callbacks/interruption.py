@@ -44,8 +44,8 @@ class Interruption(Callback):
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        name = signal.Signals(number).name
-        _log.warning("%s: finishing the step in progress, then saving; once more to stop at once", name)
+        # Unnamed: MindSpore turns a Ctrl-C that arrives while a graph runs into SIGTERM.
+        _log.warning("asked to stop: finishing the step in progress, then saving; once more to stop at once")
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
