@@ -11,7 +11,6 @@ from mindvideo.data.loader import load_loader
 from mindvideo.data.transforms.pipelines import AugmentationSettings
 from mindvideo.engine.distributed import Ranks
 from mindvideo.engine.trainer import TrainingData
-from mindvideo.errors import UserError
 
 
 def build_catalogue(cfg: ConfigDict) -> Catalogue:
@@ -42,7 +41,9 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
         clip_rule=data.clip_rule,
         samples_per=data.samples_per,
         augmentation=augmentation,
-        drop_absent=data.drop_absent,
+        absent=data.absent,
+        least_instances=data.least_instances,
+        category_map=data.category_map,
         cache_megabytes=data.cache_megabytes,
         strict=data.strict,
     )
@@ -64,9 +65,4 @@ def build_training_data(cfg: ConfigDict, ranks: Ranks = Ranks()) -> TrainingData
         shard=(ranks.rank, ranks.world_size),
     )
     source = dataset.batch_source
-    if not len(source):
-        raise UserError(
-            f"data.train ({', '.join(data.train)}) has fewer clips than one batch of {data.batch_size} on each of "
-            f"{ranks.world_size} processes; lower data.batch_size"
-        )
-    return TrainingData(dataset=dataset, batches_per_epoch=len(source), seek=source.seek)
+    return TrainingData(dataset=dataset, batches_per_epoch=source.order.batches_per_epoch, seek=source.seek)
