@@ -84,7 +84,7 @@ class SequenceCriterion(nn.Cell):
         rows = self.rows_of(slot[last], logits.shape[2])
         terms = self.layer_terms(logits[last], boxes[last], labels, target_boxes, rows, supervised[last], count)
         if self.has_masks:
-            terms = terms + self.mask_terms(mask_logits, target_masks, rows, supervised[last], count)
+            terms = terms + self.mask_terms(mask_logits, target_masks, slot[last], supervised[last], count)
         terms = terms + (self.class_error(logits[last], labels, rows, supervised[last]),)
         terms = terms + (self.cardinality_error(logits[last], instances),)
         for layer in range(last):
@@ -106,6 +106,13 @@ class SequenceCriterion(nn.Cell):
         B, N, Q = rows.shape
         return ops.bmm(rows, values.reshape(B, Q, -1)).reshape(B, N, *values.shape[2:])
 
+    def picked_maps(self, slot, maps):
+        """slot int [B,N], maps [B,Q,T,h,w] -> [B,N,T,h,w]; slot 0 stands in where there is none."""
+        B, Q = maps.shape[:2]
+        place = ops.maximum(slot, ops.zeros_like(slot)) + ops.arange(0, B * Q, Q).astype(slot.dtype).expand_dims(-1)
+        picked = ops.gather(maps.reshape(B * Q, -1), place.reshape(-1), 0)
+        return picked.reshape(B, slot.shape[1], *maps.shape[2:])
+
     def layer_terms(self, logits, boxes, labels, target_boxes, rows, supervised, count):
         """The class and box terms of one layer: logits [B,Q,T,K], boxes [B,Q,T,4], rows [B,N,Q], supervised [B,N,T]"""
         used = supervised.astype(ms.float32)
@@ -118,23 +125,23 @@ class SequenceCriterion(nn.Cell):
         loss_giou = (giou_loss_per_box(matched, target_boxes, eps=self.iou_eps) * used).sum() / count
         return loss_ce, loss_bbox, loss_giou
 
-    def mask_terms(self, mask_logits, target_masks, rows, supervised, count):
-        """mask_logits [B,Q,T,h,w], target_masks uint8 [B,N,T,H,W], rows [B,N,Q], supervised [B,N,T]"""
+    def mask_terms(self, mask_logits, target_masks, slot, supervised, count):
+        """mask_logits [B,Q,T,h,w], target_masks uint8 [B,N,T,H,W], slot [B,N], supervised [B,N,T]"""
         B, N, T, H, W = target_masks.shape
         target = target_masks.astype(ms.float32).reshape(B * N, T, H, W)
         if self.mask_stride > 1:
             target = ops.avg_pool2d(target, self.mask_stride, self.mask_stride)
         H, W = target.shape[2:]
-        matched = self.picked(rows, mask_logits)
-        matched = resize_bilinear(matched.reshape(B * N, T, *matched.shape[3:]), H, W).reshape(B, N, T, H * W)
-        target = target.reshape(B, N, T, H * W)
+        matched = self.picked_maps(slot, mask_logits)
+        matched = resize_bilinear(matched.reshape(B * N, T, *matched.shape[3:]), H, W)
         used = supervised.astype(ms.float32)
         shown = used
         if self.empty_frames:
-            shown = ops.broadcast_to(rows.sum(axis=-1).expand_dims(-1), (B, N, T))
+            shown = ops.broadcast_to((slot >= 0).astype(ms.float32).expand_dims(-1), (B, N, T))
+        matched, target = matched.reshape(-1, H * W), target.reshape(-1, H * W)  # two axes: reductions are faster
         focal = focal_per_mask(matched, target, alpha=self.focal_alpha, gamma=self.focal_gamma)
-        loss_mask = (focal * shown).sum() / count
-        loss_dice = (dice_per_mask(matched, target) * used).sum() / count
+        loss_mask = (focal * shown.reshape(-1)).sum() / count
+        loss_dice = (dice_per_mask(matched, target) * used.reshape(-1)).sum() / count
         return loss_mask, loss_dice
 
     def class_error(self, logits, labels, rows, supervised):

@@ -1,4 +1,4 @@
-"""Resizing of maps and masks with PyTorch's choice of source positions, which the published weights were trained with."""
+"""Resizing of maps and masks with PyTorch's choice of source positions, with which the published models were trained."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def _nearest_index(length: int, new_length: int) -> Tensor:
 def resize_nearest(maps: ms.Tensor, height: int, width: int) -> ms.Tensor:
     """[..., H, W] of any type -> [..., height, width]; differentiable for float maps."""
     rank = len(maps.shape)
+    if rank == 4 and maps.dtype == ms.float32 and maps.shape[-2:] != (height, width):
+        return ops.interpolate(maps, size=(height, width), mode="nearest")  # same positions, faster than gathering
     if maps.shape[-2] != height:
         maps = ops.gather(maps, _nearest_index(maps.shape[-2], height), rank - 2)
     if maps.shape[-1] != width:

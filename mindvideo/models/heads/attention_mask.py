@@ -154,16 +154,18 @@ class _TimeConvolution(nn.Cell):
         self.taps = ops.Conv2D(3 * out_channels, 3, pad_mode="pad", pad=2, dilation=2)
 
     def construct(self, x, num_frames):
-        channels = self.out_channels
-        kernel = self.weight.transpose(2, 0, 1, 3, 4).reshape(3 * channels, x.shape[1], 3, 3)
-        taps = self.taps(x, kernel)
         height, columns = x.shape[2:]
-        taps = taps.reshape(-1, num_frames, 3, channels, height, columns)
-        y = taps[:, :, 1]  # [G, T, C', H, W]
+        kernel = self.weight.transpose(2, 0, 1, 3, 4).reshape(3 * self.out_channels, x.shape[1], 3, 3)
+        size = self.out_channels * height * columns  # of one frame
+        taps = self.taps(x, kernel).reshape(-1, 3 * size)
+        past, present, future = ops.split(taps, size, axis=1)
+        y = present.reshape(-1, num_frames * size)
         if num_frames > 2:
-            edge = ops.zeros((y.shape[0], 2, channels, height, columns), y.dtype)
-            y = y + ops.concat((edge, taps[:, :-2, 0]), axis=1) + ops.concat((taps[:, 2:, 2], edge), axis=1)
-        return ops.bias_add(y.reshape(-1, channels, height, columns), self.bias)
+            edge = ops.zeros((y.shape[0], 2 * size), y.dtype)
+            past = past.reshape(-1, num_frames * size)[:, : (num_frames - 2) * size]
+            future = future.reshape(-1, num_frames * size)[:, 2 * size :]
+            y = y + ops.concat((edge, past), axis=1) + ops.concat((future, edge), axis=1)
+        return ops.bias_add(y.reshape(-1, self.out_channels, height, columns), self.bias)
 
 
 class SequenceMaskHead(nn.Cell):

@@ -26,16 +26,17 @@ def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> in
     return -(-num_rows // blocks)  # blocks of nearly equal size
 
 
-class _BlockwiseAttention(nn.Cell):
-    """softmax(q k^T + bias) v by blocks of query rows, with a backward pass that recomputes the weights.
+class _AttentionCore(nn.Cell):
+    """softmax(q k^T + bias) v by blocks of query rows: q [B,M,R,D], k and v [B,M,S,D], bias [B,1,1,S] -> [B,M,R,D].
 
-    q [B,M,R,D], k and v [B,M,S,D], bias [B or 1,1,R or 1,S] or [1,1,1,1] for none -> [B,M,R,D]
+    ``bias`` [1,1,1,1] stands for none. The second result is for the backward pass alone: the weights [B,M,R,S] when one
+    block holds them all, otherwise nothing, and the backward pass computes them again block by block.
     """
 
     def __init__(self, *, dropout: float, block_elements: int):
         super().__init__()
         self.block_elements = block_elements
-        self.dropout = Dropout(dropout)  # its masks can be drawn a second time, so the backward pass need not keep them
+        self.dropout = Dropout(dropout)  # its masks can be drawn a second time, so nothing need be kept of them
         self.times = ops.BatchMatMul()
         self.times_transposed = ops.BatchMatMul(transpose_b=True)
         self.transposed_times = ops.BatchMatMul(transpose_a=True)
@@ -48,10 +49,6 @@ class _BlockwiseAttention(nn.Cell):
             logits = logits + bias
         return self.softmax(logits)
 
-    def bias_rows(self, bias, start, step):
-        """The rows of the bias that belong to a block of queries."""
-        return bias[:, :, start : start + step] if bias.shape[2] > 1 else bias
-
     def dropout_mask(self, weights, draw):
         """The factors by which ``self.dropout(weights, draw)`` multiplies."""
         columns = weights.shape[-1]
@@ -61,23 +58,32 @@ class _BlockwiseAttention(nn.Cell):
     def construct(self, q, k, v, bias):
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
+        if step >= rows:
+            weights = self.weights(q, k, bias)
+            return self.times(self.dropout(weights, 0), v), weights
         blocks = []
         for start in range(0, rows, step):
-            weights = self.weights(q[:, :, start : start + step], k, self.bias_rows(bias, start, step))
+            weights = self.weights(q[:, :, start : start + step], k, bias)
             blocks.append(self.times(self.dropout(weights, start), v))
-        return ops.concat(blocks, axis=2) if len(blocks) > 1 else blocks[0]
+        return ops.concat(blocks, axis=2), ops.zeros((1,), q.dtype)
 
-    def bprop(self, q, k, v, bias, out, grad):
+    def bprop(self, q, k, v, bias, results, gradients):
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
+        out, kept = results
+        grad = gradients[0]
         grad_q = []
         grad_k = ops.zeros_like(k)
         grad_v = ops.zeros_like(v)
-        # sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not
-        inner = (out * grad).sum(axis=-1, keepdims=True)
+        # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not. As a
+        # product with ones: reductions of tensors with many axes are slow on CPU.
+        ones = ops.ones((q.shape[3], 1), q.dtype)
+        inner = ops.matmul((out * grad).reshape(-1, q.shape[3]), ones).reshape(*q.shape[:3], 1)
         for start in range(0, rows, step):
             q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
-            weights = self.weights(q_block, k, self.bias_rows(bias, start, step))
+            weights = kept
+            if step < rows:
+                weights = self.weights(q_block, k, bias)
             used = weights
             grad_weights = self.times_transposed(grad_block, v)
             if self.training and self.dropout.rate > 0.0:
@@ -107,11 +113,10 @@ class MultiHeadAttention(nn.Cell):
             raise ValueError(f"the width {width} must be a multiple of the {heads} heads")
         self.width, self.heads, self.depth = width, heads, width // heads
         self.scale = self.depth**-0.5
-        self.block_elements = block_elements
         self.in_proj_weight = Parameter(initializer(XavierUniform(), (3 * width, width)), name="in_proj_weight")
         self.in_proj_bias = Parameter(initializer("zeros", (3 * width,)), name="in_proj_bias")
         self.out_proj = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
-        self.blocks = _BlockwiseAttention(dropout=dropout, block_elements=block_elements)
+        self.core = _AttentionCore(dropout=dropout, block_elements=block_elements)
         self.linear = ops.MatMul(transpose_b=True)
 
     def _project(self, x, part: int):
@@ -133,10 +138,6 @@ class MultiHeadAttention(nn.Cell):
             bias = ops.zeros((1, 1, 1, 1), ms.float32)
         if key_padding is not None:
             bias = (key_padding.astype(ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
-        if batch * self.heads * rows * key.shape[1] <= self.block_elements:
-            weights = self.blocks.dropout(self.blocks.weights(q, k, bias))
-            out = self.blocks.times(weights, v)
-        else:
-            out = self.blocks(q, k, v, bias)
+        out = self.core(q, k, v, bias)[0]
         out = out.swapaxes(1, 2).reshape(batch, rows, width)  # [B, R, C]
         return self.out_proj(out)
