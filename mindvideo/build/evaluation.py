@@ -15,7 +15,8 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.build.data import labelled_set
-from mindvideo.data.frame_reader import decode_frame
+from mindvideo.data.frame_reader import BrokenFrameError, decode_frame
+from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo, read_ground_truth
 from mindvideo.evaluation.tracker_run import OpenFrames, evaluate_tracker
 from mindvideo.families import FAMILIES
@@ -39,11 +40,19 @@ def frame_opener(cfg: ConfigDict) -> OpenFrames:
 
     @contextlib.contextmanager
     def open_frames(video: LabelledVideo) -> Iterator[Iterable[np.ndarray]]:
-        frames = (decode_frame(folder / name) for name in video.file_names)
+        frames = (_read_frame(folder / name) for name in video.file_names)
         with ReadAhead(frames, depth=evaluation.read_ahead) as ahead:
             yield ahead
 
     return open_frames
+
+
+def _read_frame(path: Path) -> np.ndarray:
+    """A frame that cannot be read ends an evaluation: figures over other frames would not be those of the set."""
+    try:
+        return decode_frame(path)
+    except BrokenFrameError as error:
+        raise UserError(str(error)) from error
 
 
 def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
@@ -62,10 +71,16 @@ def result_settings(cfg: ConfigDict, weights: Path) -> dict[str, Any]:
     """What the results of a video depend on, so that those of other weights are not mixed with them."""
     relevant = {name: value for name, value in cfg.to_dict().items() if name not in _WITHOUT_EFFECT}
     text = json.dumps(relevant, sort_keys=True, default=str)
-    with open(weights, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "configuration": hashlib.sha256(text.encode()).hexdigest(),
-        "weights": digest,
+        "weights": _digest_of(weights),
         "annotations": str(labelled_set(cfg).annotations),
     }
+
+
+def _digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

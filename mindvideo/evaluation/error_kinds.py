@@ -128,8 +128,12 @@ class _Judge:
         if len(followed) > 1:
             same = [truth for truth in followed if self._truth_labels[truth] == label]
             return "swapped identity", (same or followed)[0]
+        if followed and self._truth_labels[followed[0]] == label:
+            own = followed[0]  # however short the piece of its time
+        if self._covers_part(row, own) and of_class[own] > 0:
+            return "split", own
         if of_class[own] >= ON_OBJECT:
-            return ("split" if self._covers_part(row, own) else "poor mask"), own
+            return "poor mask", own
         return "false", UNMATCHED
 
     def _followed(self, row: int) -> list[int]:

@@ -86,7 +86,9 @@ class FinishedVideos:
         for video in progress(missing, total=len(missing), label="evaluating", unit="video"):
             result = track_video(tracker, video, open_frames)
             if result.num_frames != video.length:
-                raise UserError(f"video {video.id}: {result.num_frames} frames were read, it is annotated with {video.length}")
+                raise UserError(
+                    f"video {video.id}: {result.num_frames} frames were read, it is annotated with {video.length}"
+                )
             write_json(self.path_of(video), result.to_results(), indent=None)
             frames += video.length
         seconds = time.perf_counter() - start

@@ -1,0 +1,111 @@
+"""Files for an evaluation server: every fault found before they are sent, and the archive that servers take."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mindvideo.errors import UserError
+from mindvideo.evaluation.ground_truth import LabelledVideo
+from mindvideo.evaluation.results_json import Record, ResultsFile, VideoId
+from mindvideo.evaluation.run_lengths import first_broken
+from mindvideo.files import atomic_path
+
+RESULTS_NAME = "results.json"  # what servers look for in the archive
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal results give equal archives
+
+
+def read_video_list(path: str | Path) -> tuple[dict[VideoId, LabelledVideo], set[int]]:
+    """Videos and category ids of an annotation file whose labels may be withheld."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no annotation file {path}") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict) or "videos" not in content:
+        raise UserError(f"{path}: no 'videos' list, so not a YouTube-VIS annotation file")
+    videos = {
+        entry["id"]: LabelledVideo(
+            id=entry["id"],
+            height=int(entry["height"]),
+            width=int(entry["width"]),
+            length=int(entry["length"]) if "length" in entry else len(entry["file_names"]),
+            file_names=tuple(entry.get("file_names") or ()),
+            tracks=(),
+        )
+        for entry in content["videos"]
+    }
+    return videos, {entry["id"] for entry in content.get("categories") or ()}
+
+
+def problems_of(results: ResultsFile, videos: dict[VideoId, LabelledVideo], categories: set[int]) -> Iterator[str]:
+    """Everything that a server would stumble over or score wrongly, one line each, in the order of the videos."""
+    for video_id in results.video_ids():
+        video = videos.get(video_id)
+        if video is None:
+            yield f"video {video_id!r}: not in the annotation file"
+            continue
+        records = results.records(video_id)
+        seen: dict[str, int] = {}
+        for track, record in enumerate(records):
+            owner = f"video {video_id}, track {track}"
+            for problem in _problems_of_record(record, video, categories):
+                yield f"{owner}: {problem}"
+            content = json.dumps([record["category_id"], record["score"], record["segmentations"]])
+            if content in seen:
+                yield f"{owner}: the same as track {seen[content]} in masks, category and score"
+            seen.setdefault(content, track)
+
+
+def _problems_of_record(record: Record, video: LabelledVideo, categories: set[int]) -> Iterable[str]:
+    category, score, segmentations = record["category_id"], record["score"], record["segmentations"]
+    if isinstance(category, bool) or not isinstance(category, int):
+        yield f"category_id {category!r}: an integer is needed"
+    elif categories and category not in categories:
+        yield f"category_id {category}: not in the annotation file, which has {min(categories)} to {max(categories)}"
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        yield f"score {score!r}: a number is needed"
+    elif not 0 <= score <= 1:
+        yield f"score {score}: outside 0 to 1"
+    if not isinstance(segmentations, list):
+        yield f"segmentations: a list is needed, got {type(segmentations).__name__}"
+        return
+    if len(segmentations) != video.length:
+        yield f"{len(segmentations)} frames, but the video has {video.length} (null where the object is absent)"
+    yield from _problems_of_masks(segmentations, video)
+
+
+def _problems_of_masks(segmentations: list[Any], video: LabelledVideo) -> Iterable[str]:
+    texts, size = [], [video.height, video.width]
+    for frame, mask in enumerate(segmentations):
+        texts.append(b"")
+        if mask is None:
+            continue
+        if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str) or not mask["counts"].isascii():
+            yield f"frame {frame}: neither null nor an RLE with 'size' and 'counts' as text"
+        elif list(mask.get("size") or ()) != size:
+            yield f"frame {frame}: mask size {mask.get('size')}, but the video's frames are {size} (height, width)"
+        else:
+            texts[-1] = mask["counts"].encode("ascii")
+    broken = first_broken(texts, video.height * video.width)
+    if broken is not None:
+        yield f"frame {broken}: the RLE text is damaged, or its runs do not cover the frame"
+    if not any(segmentations):
+        yield "no mask in any frame"
+
+
+def write_archive(results: Path, archive: Path) -> None:
+    """``results`` as ``results.json`` in a zip; equal content gives equal bytes."""
+    entry = zipfile.ZipInfo(RESULTS_NAME, date_time=_ZIP_TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w") as packed:
+        with open(results, "rb") as source, packed.open(entry, "w", force_zip64=True) as target:
+            while chunk := source.read(1 << 20):
+                target.write(chunk)

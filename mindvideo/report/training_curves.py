@@ -1,0 +1,68 @@
+"""The curves of a training from its ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from mindvideo.report.charts import line_chart, smooth
+from mindvideo.run_folder import METRICS
+
+_NOT_A_LOSS = {"kind", "step", "epoch", "learning_rate", "loss_scale", "gradient_norm"}
+_MOST_TERMS = 6
+_AS_RECORDED = "as recorded"
+
+
+def read_records(folder: Path) -> list[dict]:
+    """The records of the run in ``folder``; a last line that an interruption cut short is left out."""
+    path = folder / METRICS
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return [record for record in records if "step" in record]
+
+
+def training_charts(records: list[dict]) -> list[tuple[str, str]]:
+    """(heading, SVG) of the loss, its terms, the learning rate and the evaluations, as far as they were recorded."""
+    steps = [record for record in records if record.get("kind") == "train"]
+    evaluations = [record for record in records if record.get("kind") == "evaluation"]
+    charts = []
+    if loss := _series(steps, "loss"):
+        _, xs, ys = loss
+        charts.append(("Loss", [("averaged", xs, smooth(ys)), (_AS_RECORDED, xs, ys)] if len(ys) > 20 else [loss]))
+    if terms := _loss_terms(steps):
+        charts.append(("Terms of the loss", terms))
+    figures = [_series(evaluations, name) for name in ("AP", "AP50", "AP75")]
+    if figures := [(name, xs, [100 * y for y in ys]) for name, xs, ys in filter(None, figures)]:
+        charts.append(("Evaluated while training", figures))
+    if rate := _series(steps, "learning_rate"):
+        charts.append(("Learning rate", [rate]))
+    return [
+        (heading, line_chart(series, x_label="step", y_label=heading, faint=_AS_RECORDED)) for heading, series in charts
+    ]
+
+
+def _series(records: list[dict], name: str) -> tuple[str, list[float], list[float]] | None:
+    points = [(record["step"], record[name]) for record in records if _is_number(record.get(name))]
+    return (name, [x for x, _ in points], [y for _, y in points]) if points else None
+
+
+def _loss_terms(steps: list[dict]) -> list[tuple[str, list[float], list[float]]]:
+    """The terms that weigh most in the last record."""
+    if not steps:
+        return []
+    names = [
+        name
+        for name, value in steps[-1].items()
+        if name not in _NOT_A_LOSS and name != "loss" and not name.startswith("seconds_") and _is_number(value)
+    ]
+    chosen = sorted(names, key=lambda name: -steps[-1][name])[:_MOST_TERMS]
+    return [(name, xs, smooth(ys)) for name, xs, ys in filter(None, (_series(steps, name) for name in chosen))]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
