@@ -1,0 +1,81 @@
+"""From a configuration and a weight file to instances, with a small real network; and the documents' own examples."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+import yaml
+
+from mindvideo import UserError, VideoPredictor, build_model, load_config
+from mindvideo.build.predictor import class_names
+from mindvideo.config.load import CONFIG_FOLDER, CONFIG_FOLDER_VARIABLE
+from mindvideo.structures import VideoInstances
+from tests.inference.colored_videos import write_frame_folder, write_video
+
+PROJECT = Path(__file__).resolve().parents[2]
+SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_frames": 3, "num_slots": 4, "width": 48, "ffn_width": 32}
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory):
+    """A folder with a configuration called vistr that builds in seconds, weights of the name the README gives, a video."""
+    folder = tmp_path_factory.mktemp("workshop")
+    content = yaml.safe_load((CONFIG_FOLDER / "vistr" / "vistr_toy.yaml").read_text())
+    content["vistr"].update(SMALL, slot_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
+    (folder / "config" / "vistr").mkdir(parents=True)
+    (folder / "config" / "vistr" / "vistr.yaml").write_text(yaml.safe_dump(content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CONFIG_FOLDER_VARIABLE, str(folder / "config"))
+        ms.save_checkpoint(build_model("vistr"), str(folder / "weights.ckpt"))
+        (folder / "weights.ckpt").rename(folder / "vistr_r50.pth")
+        write_video(folder / "holiday.mp4", 7, size=(64, 96))
+        yield folder
+
+
+def test_frames_and_whole_result(workshop: Path) -> None:
+    predictor = VideoPredictor.from_config("vistr", weights=workshop / "vistr_r50.pth")
+    first = [list(predictor.track(workshop / "holiday.mp4")), predictor.result]
+    assert [frame.num_frames for frame in first[0]] == [1] * 7
+    assert first[1].num_frames == 7 and first[1].size == (64, 96)
+    again = VideoPredictor.from_config(load_config("vistr"), weights=workshop / "vistr_r50.pth")
+    list(again.track(workshop / "holiday.mp4"))
+    assert again.result.to_results() == first[1].to_results()
+    # A clip that fits one window: the prediction of the network alone.
+    folder = write_frame_folder(workshop / "short", 2, (64, 96))
+    assert len(list(predictor.track(folder))) == 2
+
+
+def test_weights_that_do_not_fit_are_refused(workshop: Path, tmp_path: Path) -> None:
+    other = ms.Parameter(ms.Tensor(np.zeros(3, np.float32)), name="something.else")
+    ms.save_checkpoint([{"name": "something.else", "data": other}], str(tmp_path / "other.ckpt"))
+    with pytest.raises(UserError, match=r"other\.ckpt"):
+        VideoPredictor.from_config("vistr", weights=tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/inference.md"])
+def test_the_examples_of_the_documents_run(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, document: str
+) -> None:
+    monkeypatch.chdir(workshop)
+    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / document).read_text(encoding="utf-8"), flags=re.DOTALL)
+    examples = [block for block in blocks if "VideoPredictor.from_config" in block]
+    assert examples, f"{document} shows no example"
+    for example in examples:
+        names: dict = {}
+        exec(compile(example, document, "exec"), names)
+        assert isinstance(names["result"], VideoInstances)
+        assert names["result"].num_frames == 7
+    assert len(capsys.readouterr().out.splitlines()) >= 7
+
+
+def test_class_names() -> None:
+    def names(*overrides: str) -> dict[int, str]:
+        return class_names(load_config(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml", overrides))
+
+    assert names() == {1: "disc", 2: "square", 3: "triangle", 4: "cross"}
+    assert names("inference.class_names=[]", "data.valid=ytvis19/valid")[3] == "lizard"
+    assert names("inference.class_names=[]", "data.valid=none.json@nowhere") == {}
