@@ -1,4 +1,4 @@
-"""Resizing of maps and masks with PyTorch's choice of source positions, with which the published models were trained."""
+"""Resizing of maps and masks with PyTorch's choice of source positions, which the published models learned with."""
 
 from __future__ import annotations
 
