@@ -61,9 +61,15 @@ def open_checkpoint(path: str | Path) -> CheckpointFile:
     if path.stat().st_size == 0:
         raise UserError(f"weights {path}: the file is empty; fetch it again")
     try:
-        return _open(path, map_file(path))
+        file = _open(path, map_file(path))
+        for name in file.tensors:
+            if not name.isprintable():
+                raise UserError(f"the name {name!r} of a tensor holds unprintable characters; the file is damaged")
     except UserError as error:
-        raise UserError(f"weights {path}: {error}") from error
+        # What a damaged file says of itself may hold anything, control characters included.
+        message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+        raise UserError(f"weights {path}: {message}") from error
+    return file
 
 
 def _open(path: Path, content: memoryview) -> CheckpointFile:

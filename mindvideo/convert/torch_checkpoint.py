@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mindvideo.convert.torch_pickle import PendingStorage, PendingTensor, read_pickle
+from mindvideo.convert.torch_pickle import PendingStorage, PendingTensor, damage_explained, read_pickle
 from mindvideo.errors import UserError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -22,6 +22,17 @@ LEGACY_PROTOCOL = 1001
 ZIP_SIGNATURE = b"PK\x03\x04"
 # The stream format starts with a pickle (protocol 2) of the magic number: PROTO 2, LONG1 of ten bytes.
 LEGACY_SIGNATURE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+# What the zip reader raises on damaged bytes.
+DAMAGED_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    UnicodeError,
+    OverflowError,
+)
 _ZIP_LOCAL_HEADER = struct.Struct("<26xHH")
 
 
@@ -35,8 +46,10 @@ def read_torch_zip(content: memoryview) -> Any:
     """The object that ``torch.save`` wrote (since 1.6), its tensors as :class:`StoredTensor`."""
     try:
         archive = zipfile.ZipFile(_BufferFile(content))
-    except zipfile.BadZipFile as error:
-        raise UserError("the file is cut short: its table of contents, at the end of the file, is missing") from error
+    except DAMAGED_ZIP_ERRORS as error:
+        raise UserError(
+            f"the file is cut short or damaged: the table of contents at its end cannot be read ({error})"
+        ) from error
     members = {name.partition("/")[2]: info for name, info in ((i.filename, i) for i in archive.infolist())}
     if "data.pkl" not in members:
         raise UserError("the file is a zip archive, but not one that torch.save wrote: it has no data.pkl")
@@ -44,16 +57,16 @@ def read_torch_zip(content: memoryview) -> Any:
         raise UserError(
             "the file is a TorchScript program, not weights; save model.state_dict() with torch.save instead"
         )
-    big_endian = "byteorder" in members and archive.read(members["byteorder"]).strip() == b"big"
+    big_endian = "byteorder" in members and _unpacked(archive, members["byteorder"]).strip() == b"big"
     sizes: dict[str, int] = {}
-    pending = read_pickle(io.BytesIO(archive.read(members["data.pkl"])), storage_sizes=sizes)
+    pending = read_pickle(io.BytesIO(_unpacked(archive, members["data.pkl"])), storage_sizes=sizes)
     buffers: dict[str, memoryview] = {}
 
     def buffer_of(key: str) -> memoryview:
         if key not in buffers:
             if f"data/{key}" not in members:
                 raise UserError(f"the file is damaged: the storage 'data/{key}' of a tensor is missing")
-            buffers[key] = _member_bytes(archive, content, members[f"data/{key}"])
+            buffers[key] = _member_bytes(content, members[f"data/{key}"])
             if len(buffers[key]) < sizes[key]:
                 raise UserError(f"the file is cut short: storage {key} has {len(buffers[key])} of {sizes[key]} bytes")
         return buffers[key]
@@ -92,10 +105,26 @@ def read_torch_stream(content: memoryview) -> Any:
     return _resolve(pending, buffer_of, big_endian)
 
 
-def _member_bytes(archive: zipfile.ZipFile, content: memoryview, info: zipfile.ZipInfo) -> memoryview:
-    """The bytes of an archive member: a view of the file when it is stored as it is, which PyTorch always does."""
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The content of a small member, its check sum verified."""
+    _require_stored(info)
+    try:
+        return archive.read(info)
+    except DAMAGED_ZIP_ERRORS as error:
+        raise UserError(f"the file is damaged: '{info.filename}' cannot be read ({error})") from error
+
+
+def _require_stored(info: zipfile.ZipInfo) -> None:
+    """PyTorch never compresses; a compressed member could unpack to any size."""
     if info.compress_type != zipfile.ZIP_STORED:
-        return memoryview(archive.read(info))
+        raise UserError(
+            f"'{info.filename}' in the file is compressed, which PyTorch never does; unzip and zip -0 it again"
+        )
+
+
+def _member_bytes(content: memoryview, info: zipfile.ZipInfo) -> memoryview:
+    """The bytes of an archive member, a view of the file."""
+    _require_stored(info)
     header = content[info.header_offset : info.header_offset + _ZIP_LOCAL_HEADER.size]
     if len(header) < _ZIP_LOCAL_HEADER.size or bytes(header[:4]) != ZIP_SIGNATURE:
         raise UserError(f"the file is damaged: '{info.filename}' does not start where the table of contents says")
@@ -122,13 +151,14 @@ def _resolve(pending: Any, buffer_of: Callable[[str], memoryview], big_endian: b
             keep_alive.append(value)
             done[id(value)] = None  # a container that holds itself ends here
             if isinstance(value, dict):
-                done[id(value)] = {key: visit(item) for key, item in value.items()}
+                done[id(value)] = {key: visit(item) for key, item in dict.items(value)}
             else:
                 done[id(value)] = [visit(item) for item in value]
         return done[id(value)]
 
     try:
-        return visit(pending)
+        with damage_explained():
+            return visit(pending)
     except RecursionError as error:
         raise UserError("the file nests its data deeper than any checkpoint does; it was not read") from error
 

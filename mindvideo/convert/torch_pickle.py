@@ -6,10 +6,12 @@ the closed table below, never imported, and what is not in the table is refused 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pickle
+import pickletools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -43,6 +45,16 @@ DAMAGED_PICKLE_ERRORS = (
     ValueError,
     OverflowError,
     MemoryError,
+)
+
+
+# Values, containers, the memo, names, calls, states, references to storages. Missing on purpose: the text forms of
+# protocol 0, the old ways to make instances (INST, OBJ), the extension registry, and buffers from outside.
+ALLOWED_INSTRUCTIONS = frozenset(
+    "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINSTRING "
+    "SHORT_BINSTRING SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 EMPTY_LIST APPEND "
+    "APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET BINGET "
+    "LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD NEWOBJ BINPERSID".split()
 )
 
 
@@ -107,10 +119,35 @@ def read_pickle(stream: BinaryIO, *, storage_sizes: dict[str, int] | None = None
     """
     unpickler = _RestrictedUnpickler(stream, encoding="utf-8")
     unpickler.storage_sizes = storage_sizes if storage_sizes is not None else {}
-    try:
+    with damage_explained():
+        _check_instructions(stream)
         return unpickler.load()
+
+
+@contextlib.contextmanager
+def damage_explained() -> Iterator[None]:
+    """Turn what reading damaged bytes raises into one clear line."""
+    try:
+        yield
     except DAMAGED_PICKLE_ERRORS as error:
         raise UserError(f"the file is cut short or damaged: its pickle cannot be read ({error})") from error
+
+
+def _check_instructions(stream: BinaryIO) -> None:
+    """Read the next pickle without executing it, and refuse what ``torch.save`` never writes.
+
+    Besides the kinds of instruction this bounds the memo: the unpickler allocates as many places as the greatest
+    number that it is told to remember under, so that a few damaged bytes could ask for all memory.
+    """
+    start = stream.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        if opcode.name not in ALLOWED_INSTRUCTIONS:
+            raise UserError(
+                f"the file uses the pickle instruction {opcode.name}, which torch.save never writes; nothing was run"
+            )
+        if opcode.name in {"BINPUT", "LONG_BINPUT"} and argument > count:
+            raise UserError(f"the file is damaged: instruction {count} of its pickle remembers {argument} objects")
+    stream.seek(start)
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
@@ -145,6 +182,21 @@ class _RestrictedUnpickler(pickle.Unpickler):
         return PendingStorage(str(key), storage_type.dtype, base)
 
 
+class _Builder:
+    """A function that a file may call, in a shell that a file cannot change."""
+
+    __slots__ = ("build",)
+
+    def __init__(self, build: Callable[..., Any]) -> None:
+        self.build = build
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.build(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise UserError("the file tries to change a function of its reader, which no PyTorch version does")
+
+
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> PendingTensor:
     """torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
     if not isinstance(storage, PendingStorage):
@@ -167,7 +219,7 @@ def _first_argument(tensor: Any, *_: Any) -> Any:
 
 def _attributed_tensor(rebuild: Any, _: Any, arguments: Any, *__: Any) -> Any:
     """torch._tensor._rebuild_from_type_v2: a tensor that had Python attributes."""
-    if rebuild not in (_tensor, _typed_tensor, _first_argument):
+    if not isinstance(rebuild, _Builder) or rebuild.build not in (_tensor, _typed_tensor, _first_argument):
         raise UserError("the file builds a tensor with an unknown function; nothing was run")
     return rebuild(*arguments)
 
@@ -191,10 +243,10 @@ def _text(*parts: Any) -> str:
     return ":".join(map(str, parts))
 
 
-ALLOWED_NAMES: dict[tuple[str, str], Callable[..., Any] | type] = {
+ALLOWED_NAMES: dict[tuple[str, str], _Builder | type] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): _plain_dict,
-    ("collections", "Counter"): _plain_dict,
+    ("collections", "defaultdict"): _Builder(_plain_dict),
+    ("collections", "Counter"): _Builder(_plain_dict),
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
     ("builtins", "frozenset"): frozenset,
@@ -203,16 +255,16 @@ ALLOWED_NAMES: dict[tuple[str, str], Callable[..., Any] | type] = {
     ("builtins", "list"): list,
     ("builtins", "int"): int,
     ("builtins", "float"): float,
-    ("_codecs", "encode"): _latin1_bytes,
+    ("_codecs", "encode"): _Builder(_latin1_bytes),
     ("argparse", "Namespace"): Settings,
     ("torch", "Size"): tuple,
-    ("torch", "device"): _text,
-    ("torch", "Tensor"): _never_called,
-    ("torch.nn.parameter", "Parameter"): _never_called,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _typed_tensor,
-    ("torch._utils", "_rebuild_parameter"): _first_argument,
-    ("torch._utils", "_rebuild_parameter_with_state"): _first_argument,
-    ("torch._tensor", "_rebuild_from_type_v2"): _attributed_tensor,
+    ("torch", "device"): _Builder(_text),
+    ("torch", "Tensor"): _Builder(_never_called),
+    ("torch.nn.parameter", "Parameter"): _Builder(_never_called),
+    ("torch._utils", "_rebuild_tensor"): _Builder(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _Builder(_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): _Builder(_typed_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Builder(_first_argument),
+    ("torch._utils", "_rebuild_parameter_with_state"): _Builder(_first_argument),
+    ("torch._tensor", "_rebuild_from_type_v2"): _Builder(_attributed_tensor),
 }

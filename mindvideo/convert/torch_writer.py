@@ -81,10 +81,10 @@ class _PickleWriter:
                 self.value(item)
             self.out.write(b"u")
         elif isinstance(value, (list, tuple)):
-            self.out.write(b"(")
+            self.out.write(b"(" if isinstance(value, tuple) else b"](")
             for item in value:
                 self.value(item)
-            self.out.write(b"t" if isinstance(value, tuple) else b"l")
+            self.out.write(b"t" if isinstance(value, tuple) else b"e")
         elif isinstance(value, StoredTensor):
             self.tensor(value)
         else:
