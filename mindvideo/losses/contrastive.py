@@ -24,7 +24,7 @@ def supervised_contrastive(features: ms.Tensor, identities: ms.Tensor) -> ms.Ten
     S = features.shape[1]
     units = unit_vectors(features)
     similarity = ops.matmul(units, units.swapaxes(1, 2)) / TEMPERATURE  # [B, S, S]
-    similarity = similarity - ops.stop_gradient(similarity.max(-1, keepdims=True))
+    similarity = similarity - ops.stop_gradient(ops.amax(similarity, -1, True))
     others = 1.0 - ops.eye(S, S, ms.float32)
     log_probability = similarity - ops.log((ops.exp(similarity) * others).sum(-1, keepdims=True))
     same = ops.cast(ops.equal(identities.expand_dims(-1), identities.expand_dims(-2)), ms.float32) * others

@@ -193,7 +193,7 @@ class InstanceFormer(nn.Cell):
         logits = self.class_embed[-1](contents[-1])
         next_state = (contents[-1], reference, frames_seen + 1)
         if self.has_memory:
-            chosen = ops.topk(ops.sigmoid(logits).max(-1), self.memory_tokens, dim=-1)[1]
+            chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)[1]
             tokens = gather_queries(self.memory_rows(contents[-1], logits, boxes[-1], query_position), chosen)
             next_state += (remember(state[3], tokens, frames_seen),)
         return (logits, boxes[-1], contents[-1], references[-1], reference, locations), next_state

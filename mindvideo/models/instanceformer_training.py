@@ -74,7 +74,8 @@ class InstanceFormerTraining(nn.Cell):
                 logits = network.class_embed[-1](content)
                 chosen = self.choose_tokens(logits, matched[-1], frame)
                 rows = network.memory_rows(content, logits, outputs[1][-1], query_position)
-                stored.append(gather_queries(rows, chosen))
+                # PARITY(instanceformer): what is remembered is a constant; no gradient flows through the memory.
+                stored.append(ops.stop_gradient(gather_queries(rows, chosen)))
                 samples.append((gather_queries(content, chosen), identities(chosen, matched[-1])))
         predictions = self.predictions(contents, frame_boxes, references, features, matched, sizes)
         return predictions, self.joined(samples)
@@ -103,7 +104,7 @@ class InstanceFormerTraining(nn.Cell):
         ``frame`` is there for a reader that replays a stored choice.
         """
         Q = logits.shape[1]
-        scores = ops.sigmoid(ops.stop_gradient(logits)).max(-1)
+        scores = ops.amax(ops.sigmoid(ops.stop_gradient(logits)), -1)
         is_matched = is_among(Q, matched)
         in_order = (2.0 + ops.arange(Q - 1, -1, -1).astype(ms.float32)).broadcast_to(scores.shape)
         return ops.topk(ops.select(is_matched, in_order, scores), self.network.memory_tokens, dim=-1)[1]

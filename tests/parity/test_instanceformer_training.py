@@ -1,0 +1,210 @@
+"""InstanceFormer's training step against the original's: matching, losses, predictions of every frame, gradients.
+
+The cases that a configuration reaches run as one compiled graph; the sibling variants of the same code, which would
+only be compiled once more, run step by step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+
+from mindvideo.families import instanceformer as card
+from mindvideo.matching.first_frame import FrameMatcher
+from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
+
+# float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
+VALUE_TOLERANCE = 2e-5
+MASK_TOLERANCE = 2e-4  # logits up to 20 behind eight layers of ReLU
+# Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
+GRADIENT_TOLERANCE = 2e-4
+COMPILED = (
+    "train_ytvis_bs2_qpos",
+    "train_ovis_bs2_qpos",
+    "train_ovis_bs2_qpos_memfix_auxfix",
+    "train_pretrain_bs2_qpos",
+)
+
+
+def pytest_generate_tests(metafunc):
+    if "name" in metafunc.fixturenames:
+        folder = Path(metafunc.config.getoption("--golden")) / "instanceformer" / "r50_tiny"
+        metafunc.parametrize("name", sorted(path.stem for path in folder.glob("train_*.npz")))
+
+
+@dataclasses.dataclass
+class Batch:
+    """The columns that the training graph takes, with float frames in place of bytes."""
+
+    frames: np.ndarray
+    padding: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+    masks: np.ndarray
+    exists: np.ndarray
+
+    def tensors(self) -> list[ms.Tensor]:
+        return [ms.Tensor(getattr(self, field.name)) for field in dataclasses.fields(self)]
+
+
+def batch_of(case: Case) -> Batch:
+    facts, arrays = case.facts, case.arrays
+    clips, T = facts["input"]["clips"], facts["frames"]
+    B, N = len(clips), max(clip["instances"] for clip in clips)
+    H, W = facts["input"]["canvas_hw"]
+    batch = Batch(
+        frames=np.zeros((B, T, 3, H, W), np.float32),
+        padding=np.ones((B, T, H, W), bool),
+        sizes=np.asarray([clip["valid_hw"] for clip in clips], np.int32),
+        labels=np.zeros((B, N), np.int32),
+        boxes=np.zeros((B, N, T, 4), np.float32),
+        masks=np.zeros((B, N, T, H, W), np.uint8),
+        exists=np.zeros((B, N), bool),
+    )
+    for b, clip in enumerate(clips):
+        (h, w), n, source = clip["valid_hw"], clip["instances"], clip["make_input"]
+        pixels = case.make_input(source["name"], source["shape"], source["seed"])
+        batch.frames[b, :, :, :h, :w] = pixels.reshape(T, 3, h, w)
+        batch.padding[b, :, :h, :w] = False
+        batch.exists[b, :n] = True
+        batch.labels[b, :n] = arrays[f"tgt{b}_labels"].reshape(T, n)[0]
+        batch.boxes[b, :n] = arrays[f"tgt{b}_boxes"].swapaxes(0, 1)
+        shape = arrays[f"tgt{b}_masks_shape"]
+        masks = np.unpackbits(arrays[f"tgt{b}_masks_packed"])[: np.prod(shape)].reshape(shape)
+        batch.masks[b, :n, :, : shape[2], : shape[3]] = masks.swapaxes(0, 1)
+    return batch
+
+
+class WholeStep(nn.Cell):
+    """Total loss, with terms and predictions beside it. ``order``: replays the original's choice of memory tokens."""
+
+    def __init__(self, training: nn.Cell, order: list[ms.Tensor] | None) -> None:
+        super().__init__()
+        self.training_cell = training
+        if order is not None:
+            training.choose_tokens = lambda logits, matched, frame: order[frame]
+
+    def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
+        present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
+        predictions, samples = self.training_cell.unroll(frames, padding, sizes, labels, boxes, exists)
+        total, terms = self.training_cell.losses(predictions, samples, labels, boxes, masks, present, exists)
+        return total, (terms, predictions)
+
+
+class SameCount(nn.Cell):
+    def construct(self, count):
+        return count
+
+
+def test_training_step_equals_the_original(golden, name):
+    case = Case(golden / "instanceformer" / "r50_tiny", name)
+    cfg = case.config()
+    ms.set_context(mode=ms.GRAPH_MODE if name in COMPILED else ms.PYNATIVE_MODE)
+    try:
+        network = card.build_network(cfg)
+        names = fill_network(case, network, cfg)
+        training = card.build_training(cfg, network, SameCount())
+        step = WholeStep(training, stored_order(case))
+        step.set_train(True)
+        parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
+        batch = batch_of(case)
+        run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
+        (total, (terms, predictions)), gradients = run(*batch.tensors())
+    finally:
+        ms.set_context(mode=ms.GRAPH_MODE)
+    check_matching(case, predictions[3].asnumpy())
+    check_losses(case, training.term_names, float(total), terms.asnumpy())
+    check_predictions(case, *(part.asnumpy() for part in predictions))
+    check_gradients(case, {source: g.asnumpy() for (source, _), g in zip(parameters, gradients)})
+
+
+def trainable(cell: nn.Cell):
+    return [(place, p) for place, p in cell.parameters_and_names() if p.requires_grad]
+
+
+def stored_order(case: Case) -> list[ms.Tensor] | None:
+    """Only where clips are mixed does the (random) order of the tokens matter."""
+    if "token_order_matters" not in case.facts:
+        return None
+    return [ms.Tensor(case.arrays[f"f{t}_mem_query_idx"].astype(np.int32)) for t in range(case.facts["frames"])]
+
+
+def check_matching(case: Case, matched: np.ndarray) -> None:
+    for layer, clips in enumerate(case.facts["matcher"]):
+        for b, pairs in enumerate(clips):
+            expected = dict(zip(pairs["target"], pairs["query"]))
+            got = matched[layer, b]
+            assert got[: len(expected)].tolist() == [expected[n] for n in range(len(expected))]
+            assert (got[len(expected) :] == -1).all()
+
+
+def check_losses(case: Case, term_names, total: float, terms: np.ndarray) -> None:
+    published = {name.replace("loss_contrastive", "supcon"): value for name, value in zip(term_names, terms)}
+    expected = {k: v for k, v in case.facts["losses"].items() if not k.startswith("cardinality_error")}
+    assert published.keys() == expected.keys()
+    for name, value in expected.items():
+        assert published[name] == pytest.approx(value, rel=VALUE_TOLERANCE), name
+    assert total == pytest.approx(case.facts["total"], rel=VALUE_TOLERANCE)
+
+
+def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
+    """logits [D, B, T, Q, K], boxes [D, B, T, N, 4] and masks [D, B, T, N, P] of the matched queries."""
+    arrays = case.arrays
+    for t in range(case.facts["frames"]):
+        assert_close(logits[:, :, t], arrays, f"f{t}_logits", VALUE_TOLERANCE)
+        every_mask = []
+        for layer in range(matched.shape[0]):
+            for b in range(matched.shape[1]):
+                by_query = sorted((q, n) for n, q in enumerate(matched[layer, b]) if q >= 0)
+                every_mask += [masks[layer, b, t, n] for _, n in by_query]
+                for q, n in by_query:
+                    expected = arrays[f"f{t}_boxes"][layer, b, q]
+                    np.testing.assert_allclose(boxes[layer, b, t, n], expected, atol=VALUE_TOLERANCE)
+        assert_close(np.stack(every_mask), arrays, f"f{t}_masks", MASK_TOLERANCE)
+
+
+def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
+    facts, arrays = case.facts, case.arrays
+    tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
+    expected = {canonical(name): norm for name, norm in facts["grad_norm_float64"].items()}
+    ours = {canonical(name): gradient for name, gradient in gradients.items()}
+    assert ours.keys() == expected.keys()
+    squares = 0.0
+    for name, gradient in ours.items():
+        norm = np.linalg.norm(gradient.astype(np.float64))
+        squares += norm**2
+        if name.startswith(TEMPORAL):
+            assert norm < 1e-4  # rounding noise in the original, nothing here
+        else:
+            assert norm == pytest.approx(expected[name], rel=tolerance), name
+    assert np.sqrt(squares) == pytest.approx(facts["grad_total_norm"], rel=tolerance)
+    for key in (key for key in arrays.files if key.startswith("grad:")):
+        name = key.removeprefix("grad:")
+        if name.startswith(TEMPORAL):
+            continue
+        got = ours[canonical(name)].reshape(-1)[:: int(arrays[f"gradstride:{name}"])]
+        assert np.abs(got - arrays[key]).max() <= 5 * tolerance * np.abs(arrays[key]).max(), name
+
+
+def canonical(name: str) -> str:
+    return name.replace("detr.transformer.decoder.bbox_embed.", "detr.bbox_embed.")
+
+
+def test_matching_costs_equal_the_originals(golden):
+    case = Case(golden / "instanceformer" / "r50_tiny", "train_ytvis_bs2_qpos")
+    args, batch = case.facts["args"], batch_of(case)
+    matcher = FrameMatcher(
+        class_weight=args["set_cost_class"], box_weight=args["set_cost_bbox"], giou_weight=args["set_cost_giou"]
+    )
+    logits, boxes = ms.Tensor(case.arrays["f0_logits"]), ms.Tensor(case.arrays["f0_boxes"])
+    cost = matcher.cost(logits, boxes, ms.Tensor(batch.labels), ms.Tensor(batch.boxes[:, :, 0])).asnumpy()
+    for layer in range(cost.shape[0]):
+        for b in range(cost.shape[1]):
+            expected = case.arrays[f"cost_l{layer}_b{b}"]
+            np.testing.assert_allclose(cost[layer, b, :, : expected.shape[1]], expected, atol=2e-5, rtol=2e-5)
