@@ -72,30 +72,35 @@ class _AttentionCore(nn.Cell):
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         out, kept = results
         grad = gradients[0]
-        grad_q = []
-        grad_k = ops.zeros_like(k)
-        grad_v = ops.zeros_like(v)
         # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not. As a
         # product with ones: reductions of tensors with many axes are slow on CPU.
         ones = ops.ones((q.shape[3], 1), q.dtype)
         inner = ops.matmul((out * grad).reshape(-1, q.shape[3]), ones).reshape(*q.shape[:3], 1)
+        if step >= rows:
+            grad_q, grad_k, grad_v = self.gradients(kept, q, k, v, grad, inner, 0)
+            return grad_q, grad_k, grad_v, ops.zeros_like(bias)
+        grad_q = []
+        grad_k = ops.zeros_like(k)
+        grad_v = ops.zeros_like(v)
         for start in range(0, rows, step):
             q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
-            weights = kept
-            if step < rows:
-                weights = self.weights(q_block, k, bias)
-            used = weights
-            grad_weights = self.times_transposed(grad_block, v)
-            if self.training and self.dropout.rate > 0.0:
-                mask = self.dropout_mask(weights, start)
-                used = weights * mask
-                grad_weights = grad_weights * mask
-            grad_v = grad_v + self.transposed_times(used, grad_block)
-            grad_logits = weights * (grad_weights - inner[:, :, start : start + step])
-            grad_q.append(self.times(grad_logits, k))
-            grad_k = grad_k + self.transposed_times(grad_logits, q_block)
-        grad_q = ops.concat(grad_q, axis=2) if len(grad_q) > 1 else grad_q[0]
-        return grad_q, grad_k, grad_v, ops.zeros_like(bias)
+            weights = self.weights(q_block, k, bias)
+            parts = self.gradients(weights, q_block, k, v, grad_block, inner[:, :, start : start + step], start)
+            grad_q.append(parts[0])
+            grad_k = grad_k + parts[1]
+            grad_v = grad_v + parts[2]
+        return ops.concat(grad_q, axis=2), grad_k, grad_v, ops.zeros_like(bias)
+
+    def gradients(self, weights, q, k, v, grad, inner, draw):
+        """What one block of rows adds to the gradients of q, k and v."""
+        used = weights
+        grad_weights = self.times_transposed(grad, v)
+        if self.training and self.dropout.rate > 0.0:
+            mask = self.dropout_mask(weights, draw)
+            used = weights * mask
+            grad_weights = grad_weights * mask
+        grad_logits = weights * (grad_weights - inner)
+        return self.times(grad_logits, k), self.transposed_times(grad_logits, q), self.transposed_times(used, grad)
 
 
 class MultiHeadAttention(nn.Cell):
