@@ -1,9 +1,13 @@
-"""The size rule of the originals: a short side of s, unless the long side would exceed its limit."""
+"""Sizes of frames: the rule of the originals (a short side of s, unless the long side would exceed its limit)."""
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from PIL import Image
+
+from mindvideo.errors import UserError
 
 
 def short_side_size(size: tuple[int, int], *, short_side: int, long_side: int | None = None) -> tuple[int, int]:
@@ -19,6 +23,14 @@ def short_side_size(size: tuple[int, int], *, short_side: int, long_side: int | 
     H, W = size
     scaled = int(short_side * long / short)
     return (short_side, scaled) if H <= W else (scaled, short_side)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``640x360`` -> (360, 640)."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise UserError(f"size '{text}': expected WIDTHxHEIGHT, for instance 640x360")
+    return int(match[2]), int(match[1])
 
 
 def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -44,6 +44,16 @@ def _require_full_run(counts: Sequence[int], size: Any) -> None:
         raise ValueError(f"RLE runs cover {sum(counts)} pixels, its size {list(size)} has {size[0] * size[1]}")
 
 
+def unite(rles: Sequence[Rle]) -> Rle:
+    """The pixels of any of the masks."""
+    return coco_mask.merge([to_rle(rle, *rle["size"]) for rle in rles])
+
+
+def decode_mask(rle: Rle) -> np.ndarray:
+    """uint8 [H, W] of 0 and 1."""
+    return coco_mask.decode(rle)
+
+
 def encode_mask(mask: np.ndarray) -> Rle:
     """Compressed RLE (counts as text, ready for JSON) of a bool or 0/1 mask [H, W]."""
     rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))

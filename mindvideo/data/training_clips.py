@@ -93,16 +93,16 @@ class JointClips:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def _locate(self, index: int) -> tuple[TrainingClips, int]:
+    def locate(self, index: int) -> tuple[TrainingClips, int]:
         position = bisect.bisect_right(self._ends, index)
         return self.parts[position], index - (self._ends[position] - len(self.parts[position]))
 
     def frame_size(self, index: int) -> tuple[int, int]:
-        part, index = self._locate(index)
+        part, index = self.locate(index)
         return part.frame_size(index)
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[ClipSample, list[str]]:
-        part, index = self._locate(index)
+        part, index = self.locate(index)
         return part.sample(index, rng)
 
 

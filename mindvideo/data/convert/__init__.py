@@ -1,0 +1,1 @@
+"""Label formats of other tools to YouTube-VIS JSON."""
