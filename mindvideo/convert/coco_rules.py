@@ -1,45 +1,37 @@
-"""Detectors trained on COCO as a start for the video models."""
+"""Deformable DETR, trained on COCO, as a start for the online video models."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Sequence
-
 from mindvideo.convert.backbone_rules import backbone_rules
-from mindvideo.convert.rules import Rule, RuleTable
+from mindvideo.convert.rules import Rule, RuleTable, identity
 
 
-def detector_table(
-    published: RuleTable,
-    *,
-    name: str,
-    describes: str,
-    prefix: tuple[str, str],
-    dropped: Sequence[str],
-    fresh: Sequence[str],
-) -> RuleTable:
-    """A detector whose entries have the names of the video model's own checkpoint but for their ``prefix``.
+def deformable_detr_table() -> RuleTable:
+    """Everything of the detector but its classes and queries, which are of another list and number.
 
-    ``prefix`` is (the video model's, the detector's), for instance ("vistr.", "detr."). ``dropped`` are patterns of the
-    detector's entries that are not taken over, ``fresh`` of the parameters that start anew.
+    With or without box refinement; a two-stage detector has queries of another kind and does not fit.
     """
-    ours, theirs = (re.escape(part) for part in prefix)
-    rules = tuple(
-        dataclasses.replace(rule, pattern=theirs + rule.pattern[len(ours) :]) if rule.pattern.startswith(ours) else rule
-        for rule in published.rules
+    decoder = r"transformer\.decoder\.layers\.(\d+)\."
+    rules = (
+        *backbone_rules("backbone.0.body.", "backbone."),
+        Rule(r"input_proj\.(\d)\.0\.(weight|bias)", r"projection.levels.\1.convolution.\2"),
+        Rule(r"input_proj\.(\d)\.1\.(weight|bias)", r"projection.levels.\1.norm.\2"),
+        Rule(r"transformer\.(level_embed|reference_points\.(?:weight|bias))", r"\1"),
+        Rule(r"transformer\.(encoder\.layers\.\d+\..*)", r"\1"),
+        Rule(decoder + r"((?:self_attn|cross_attn|norm2)\..*)", r"decoder.layers.\1.\2"),
+        # The detector's one stream is the box stream of the video model.
+        Rule(decoder + r"(norm1|norm3|linear1|linear2)\.(weight|bias)", r"decoder.layers.\1.\2_box.\3"),
+        Rule(r"bbox_embed\.(.*)", r"decoder.bbox_embed.\1"),
+        Rule(r"transformer\.decoder\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1", derived=identity),
+        Rule(r"(?:class_embed\..*|query_embed\.weight)", None),
     )
-    return RuleTable(name, rules, describes, fresh=tuple(fresh), dropped=tuple(dropped))
-
-
-def deformable_detr_backbone_table(target: str) -> RuleTable:
-    """Deformable DETR's file, of which only the backbone fits (the widths of the rest differ)."""
     return RuleTable(
         "coco_deformable_detr",
-        (
-            *backbone_rules("backbone.0.body.", target),
-            Rule(r"(?:transformer|class_embed|bbox_embed|query_embed|input_proj)\..*", None),
+        rules,
+        describes="Deformable DETR trained on COCO",
+        fresh=(
+            r"(?:class_embed|temporal_class_embed|controller|mask_head|mask_features|mem_token_proj)\..*",
+            r"query_embed",
+            r".*\.(?:cross_attn_mem|norm2_mem)\..*",
         ),
-        "Deformable DETR trained on COCO (the backbone alone)",
-        fresh=(rf"(?!{re.escape(target)}).*",),
     )

@@ -6,6 +6,7 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.convert.backbone_rules import backbone_rules, imagenet_table
+from mindvideo.convert.coco_rules import deformable_detr_table
 from mindvideo.convert.rules import Rule, RuleTable, identity
 from mindvideo.data.frame_size import ShortSideResize
 from mindvideo.engine.parameter_groups import ParameterGroup
@@ -167,7 +168,7 @@ def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
         fresh=(r"mem_token_proj\..*", r".*\.(cross_attn_mem|norm2_mem)\..*", r"temporal_class_embed\..*"),
         class_heads=(r"class_embed\..*", r"temporal_class_embed\..*", r"mem_token_proj\.weight"),
     )
-    return [published, imagenet_table("backbone.")]
+    return [published, deformable_detr_table(), imagenet_table("backbone.")]
 
 
 def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
