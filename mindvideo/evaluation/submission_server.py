@@ -1,7 +1,7 @@
 """Talks to an evaluation server of the CodaLab family (Codabench's interface): log in, upload, submit, wait for scores.
 
-The steps are those of Codabench's own example scripts. CodaLab Competitions, which came before, took uploads through its
-web page alone and has been switched off; servers that continue it have this interface.
+The steps are those of Codabench's own example scripts. CodaLab Competitions, which came before, took uploads through
+its web page alone and has been switched off; servers that continue it have this interface.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ URL, PHASE = "MINDVIDEO_SUBMIT_URL", "MINDVIDEO_SUBMIT_PHASE"
 USER, PASSWORD, TOKEN = "MINDVIDEO_SUBMIT_USER", "MINDVIDEO_SUBMIT_PASSWORD", "MINDVIDEO_SUBMIT_TOKEN"
 FINISHED_STATES = ("Finished", "Failed", "Cancelled")
 _WORTH_RETRYING = (408, 425, 429, 500, 502, 503, 504)
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _log = logging.getLogger("mindvideo.submission")
 
 
@@ -49,8 +50,9 @@ class Access:
                 f"to upload, set {', '.join(missing)} in the environment ({TOKEN} serves instead of user and password)"
             )
         url = variables[URL].rstrip("/")
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise UserError(f"{URL}: expected an address that begins with https://")
+        address = urllib.parse.urlsplit(url)
+        if address.scheme != "https" and address.hostname not in _LOCAL_HOSTS:
+            raise UserError(f"{URL}: expected an address that begins with https://, as a password is sent to it")
         if not variables[PHASE].isdigit():
             raise UserError(f"{PHASE}: expected the number of the competition's phase")
         return cls(
@@ -60,6 +62,13 @@ class Access:
             password=variables.get(PASSWORD, ""),
             token=variables.get(TOKEN, ""),
         )
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirected request would carry the token to another machine."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
 
 
 class SubmissionServer:
@@ -80,6 +89,7 @@ class SubmissionServer:
         self._timeout = timeout
         self._sleep = sleep
         self._token = access.token
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def submit(self, archive: Path) -> int:
         """Upload the archive and hand it in; the number of the submission."""
@@ -147,7 +157,7 @@ class SubmissionServer:
         return content if isinstance(content, dict) else {}
 
     def _open(self, request: urllib.request.Request) -> bytes:
-        with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+        with self._opener.open(request, timeout=self._timeout) as answer:
             return answer.read()
 
     def _repeat(self, action: Callable[[], bytes], what: str, attempts: int) -> bytes:

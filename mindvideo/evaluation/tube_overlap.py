@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from mindvideo.evaluation.run_lengths import Tube, first_broken
 from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
 
+_AREAS_AT_ONCE = 255  # for more, pycocotools makes an array of the number as uint8, an error in numpy 2
 _log = logging.getLogger("mindvideo.evaluation")
 
 
@@ -133,7 +134,9 @@ def _overlap_reference(
     # pycocotools compares only masks of one size; any size with these pixels gives the same run arithmetic.
     areas = np.zeros(len(texts), np.int64)
     filled = [index for index, text in enumerate(texts) if text]
-    areas[filled] = coco_mask.area([{"size": [pixels, 1], "counts": texts[index]} for index in filled])
+    for begin in range(0, len(filled), _AREAS_AT_ONCE):
+        part = filled[begin : begin + _AREAS_AT_ONCE]
+        areas[part] = coco_mask.area([{"size": [pixels, 1], "counts": texts[index]} for index in part])
     areas = areas.reshape(D + G, T)
     intersections = np.zeros((T, D, G), np.int64)
     for frame in range(T):

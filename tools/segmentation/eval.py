@@ -21,7 +21,7 @@ from mindvideo.evaluation.table import evaluation_table  # noqa: E402
 from mindvideo.files import write_json  # noqa: E402
 from mindvideo.logs import progress  # noqa: E402
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report  # noqa: E402
-from mindvideo.run_folder import RunFolder  # noqa: E402
+from mindvideo.run_folder import ENVIRONMENT, RunFolder, describe_environment  # noqa: E402
 
 EXAMPLES = """
 Two ways:
@@ -62,6 +62,7 @@ def evaluate_file(arguments: argparse.Namespace) -> int:
     ground_truth = read_ground_truth(arguments.annotations)
     results = ResultsFile(arguments.results)
     folder = RunFolder.create(output=arguments.output, name=f"{Path(arguments.results).stem}-eval")
+    write_json(folder.path / ENVIRONMENT, describe_environment())
     remember(folder.path, arguments.results, arguments.annotations, arguments.frames, arguments.long_videos)
     evaluation, speed = evaluate(ground_truth, results, rule=arguments.long_videos)
     finish(folder.path, evaluation, speed)

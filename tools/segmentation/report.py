@@ -16,7 +16,6 @@ from mindvideo.evaluation.evaluator import evaluate_results  # noqa: E402
 from mindvideo.evaluation.ground_truth import read_ground_truth  # noqa: E402
 from mindvideo.evaluation.results_json import ResultsFile  # noqa: E402
 from mindvideo.evaluation.splits import long_videos  # noqa: E402
-from mindvideo.files import write_text  # noqa: E402
 from mindvideo.logs import set_up_logging  # noqa: E402
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report  # noqa: E402
 from mindvideo.run_folder import METRICS  # noqa: E402

@@ -14,7 +14,15 @@ from mindvideo.command_line import EXIT_OK, run_tool  # noqa: E402
 from mindvideo.errors import UserError  # noqa: E402
 from mindvideo.evaluation.results_json import ResultsFile  # noqa: E402
 from mindvideo.evaluation.submission import problems_of, read_video_list, write_archive  # noqa: E402
-from mindvideo.evaluation.submission_server import PASSWORD, PHASE, TOKEN, URL, USER, Access, SubmissionServer  # noqa: E402
+from mindvideo.evaluation.submission_server import (  # noqa: E402
+    PASSWORD,
+    PHASE,
+    TOKEN,
+    URL,
+    USER,
+    Access,
+    SubmissionServer,
+)
 from mindvideo.logs import set_up_logging  # noqa: E402
 
 MOST_SHOWN = 20
