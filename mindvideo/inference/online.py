@@ -9,11 +9,16 @@ import numpy as np
 from mindspore import Tensor
 
 from mindvideo.inference.clip_prediction import has_pixels, segment_frame
+from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.track_vote import TrackVote, first_candidates
 from mindvideo.structures import Segmentation, VideoInstances
 
 # PARITY(instanceformer): a track that scores less than this has no mask in any frame.
 LEAST_TRACK_SCORE = 0.001
+
+
+PREDICTION_NAMES = ("probabilities", "boxes", "mask_logits", "embeddings", "references", "locations")
+STATE_NAMES = ("content", "reference", "frames_seen", "memory")
 
 
 class OnlineStep(Protocol):
@@ -63,6 +68,14 @@ class OnlineTracker:
         self.resize = resize
         self.first_frames, self.candidate_pairs, self.frames_per_vote = first_frames, candidate_pairs, frames_per_vote
         self.observer = observer
+
+    def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
+        """The step of one frame of ``size`` (H, W), with the state that begins a video."""
+        state = {name: part for name, part in zip(STATE_NAMES, self.step.initial_state())}
+        image = Tensor(np.zeros((*size, 3), np.uint8))
+        return ExportPlan(
+            graph=self.step, inputs={"image": image, **state}, outputs=PREDICTION_NAMES, state=tuple(state)
+        )
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self.size, self.num_frames, self.video_id = size, num_frames, video_id

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.inference.clip_prediction import ClipPrediction
+from mindvideo.inference.export import ExportPlan
 
 
 class _SlotInference(nn.Cell):
@@ -30,6 +31,12 @@ class SlotRunner:
     def __init__(self, *, network: nn.Cell, pixels: nn.Cell):
         self._cell = _SlotInference(network=network, pixels=pixels)
         self._cell.set_train(False)
+
+    def export_plan(self, *, num_frames: int, size: tuple[int, int]) -> ExportPlan:
+        """The graph that :meth:`__call__` runs, for clips of ``num_frames`` frames of ``size`` (H, W)."""
+        images = ms.Tensor(np.zeros((1, num_frames, *size, 3), np.uint8))
+        inputs = {"images": images, "sizes": ms.Tensor(np.array([size], np.int32))}
+        return ExportPlan(graph=self._cell, inputs=inputs, outputs=("probabilities", "mask_logits"))
 
     def __call__(self, frames: np.ndarray) -> ClipPrediction:
         sizes = np.array([frames.shape[1:3]], np.int32)

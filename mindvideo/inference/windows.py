@@ -71,6 +71,10 @@ class WindowTracker:
         self._overlap = min(round(overlap * num_frames), num_frames - 1)
         self._least_similarity = least_similarity
 
+    def export_plan(self, *, size: tuple[int, int]):
+        """What to export: the clip network, for frames of ``size`` (H, W)."""
+        return self._runner.export_plan(num_frames=self._T, size=size)
+
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self._size = size
         self._video_id = video_id

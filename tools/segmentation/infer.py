@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
-import re
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mindvideo.command_line import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser, run_tool  # noqa: E402
 from mindvideo.config import dump_config, find_config, load_config  # noqa: E402
+from mindvideo.data.frame_size import parse_size  # noqa: E402
 from mindvideo.data.video_io import FrameSelection  # noqa: E402
 from mindvideo.data.video_sources import VideoSource, find_videos  # noqa: E402
 from mindvideo.errors import UserError  # noqa: E402
@@ -50,7 +50,7 @@ def main() -> int:
     cfg = load_config(arguments.config, arguments.overrides)
     inference = cfg.inference
     selection = FrameSelection.parse(arguments.frames)
-    raw_size = parse_size(arguments.raw_size)
+    raw_size = None if arguments.raw_size is None else parse_size(arguments.raw_size)
     sources = find_videos(arguments.input)
     if arguments.weights is None:
         raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
@@ -168,16 +168,6 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """``640x360`` -> (360, 640)."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if match is None:
-        raise UserError(f"--raw-size {text}: expected WIDTHxHEIGHT, for instance 640x360")
-    return int(match[2]), int(match[1])
 
 
 def summary_table(reports: Sequence[VideoReport]) -> str:
