@@ -19,7 +19,7 @@ def shared_rules(prefix: str) -> list[Rule]:
         Rule(p + r"input_proj\.(.*)", r"frame_tokens.project.0.\1"),
         Rule(p + r"transformer\.(encoder\.layers\.\d+\.(?:linear\d|norm\d)\..*)", r"\1"),
         Rule(p + r"transformer\.decoder\.layers\.(\d+)\.(linear\d)\.(.*)", r"decoder.layers.\1.ffn.\2.\3"),
-        Rule(p + r"transformer\.decoder\.layers\.(\d+)\.((?!linear).*)", r"decoder.layers.\1.\2"),
+        Rule(p + r"transformer\.decoder\.layers\.(\d+)\.((?!linear|ffn).*)", r"decoder.layers.\1.\2"),
         Rule(p + r"transformer\.(decoder\.norm\..*)", r"\1"),
         Rule(p + r"(bbox_embed)\.(.*)", r"decoder.head.\1.\2"),
         *mask_rules(),

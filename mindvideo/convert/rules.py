@@ -191,7 +191,10 @@ def plan_leaving(table: RuleTable, parameters: Iterable[str]) -> tuple[list[Link
             source = rule.source(parameter)
             if source is not None:
                 found.append(Link(source, parameter, rule))
-        if not any(link.rule.derived is None for link in found):
+        own = [link.source for link in found if link.rule.derived is None]
+        if len(own) > 1:
+            raise ValueError(f"table {table.name!r} gives {parameter} two names on the way back: {' and '.join(own)}")
+        if not own:
             nameless.append(parameter)
         links.extend(found)
     return links, nameless

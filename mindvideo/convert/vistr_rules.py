@@ -21,7 +21,7 @@ def image_rules(prefix: str) -> list[Rule]:
         *backbone_rules(f"{prefix}backbone.0.body.", "backbone."),
         Rule(p + r"input_proj\.(.*)", r"token_projection.project.0.\1"),
         Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(linear\d)\.(.*)", r"\1.layers.\2.ffn.\3.\4"),
-        Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.((?!linear).*)", r"\1.layers.\2.\3"),
+        Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.((?!linear|ffn).*)", r"\1.layers.\2.\3"),
         Rule(p + r"transformer\.(encoder|decoder)\.norm\.(.*)", r"\1.norm.\2"),
         Rule(p + r"(bbox_embed)\.(.*)", r"head.\1.\2"),
         *mask_rules(),

@@ -64,6 +64,12 @@ def test_backwards():
     assert nameless == ["extra.token"]
 
 
+def test_two_names_on_the_way_back_are_refused():
+    table = RuleTable("twice", (Rule(r"a\.(.*)", r"\1"), Rule(r"b\.(.*)", r"\1")))
+    with pytest.raises(ValueError, match="two names on the way back: a.x and b.x"):
+        plan_leaving(table, ["x"])
+
+
 @pytest.mark.parametrize(
     ("pattern", "replacement"),
     [
