@@ -174,29 +174,31 @@ class InstanceFormer(nn.Cell):
             return ops.sigmoid(previous + own)
         return own
 
+    def decode(self, values, spatial_shapes, valid_ratios, state):
+        """One frame of inference: what the decoder gives, and the first reference points [B, Q, 2]."""
+        content, previous, frames_seen = state[:3]
+        query_position = self.query_position(content.shape[0])
+        own = self.first_reference(query_position)
+        carried = self.next_reference(previous, own, self.inference_propagation)
+        reference = ops.select(ops.equal(frames_seen, 0).broadcast_to(own.shape), own, carried)
+        memory = self.recall(state[3], frames_seen) if self.has_memory else None
+        outputs = self.decoder(content, query_position, reference, values, spatial_shapes, valid_ratios, memory, 0)
+        return outputs, reference
+
     def step(self, values, spatial_shapes, valid_ratios, state):
         """One frame of inference: (logits [B, Q, K], boxes [B, Q, 4], content [B, Q, C], reference of the last layer,
 
         first reference [B, Q, 2], sampling locations of the last layer [B, Q, M, L, P, 2]) and the next state.
         """
-        content, previous, frames_seen = state[:3]
-        B = content.shape[0]
-        query_position = self.query_position(B)
-        own = self.first_reference(query_position)
-        is_first = ops.equal(frames_seen, 0)
-        carried = self.next_reference(previous, own, self.inference_propagation)
-        reference = ops.select(is_first.broadcast_to(own.shape), own, carried)
-        memory = self.recall(state[3], frames_seen) if self.has_memory else None
-        contents, boxes, references, locations = self.decoder(
-            content, query_position, reference, values, spatial_shapes, valid_ratios, memory, 0
-        )
-        logits = self.class_embed[-1](contents[-1])
-        next_state = (contents[-1], reference, frames_seen + 1)
+        (contents, boxes, references, locations), reference = self.decode(values, spatial_shapes, valid_ratios, state)
+        content, box, frames_seen = contents[-1], boxes[-1], state[2]
+        logits = self.class_embed[-1](content)
+        next_state = (content, reference, frames_seen + 1)
         if self.has_memory:
             chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)[1]
-            tokens = gather_queries(self.memory_rows(contents[-1], logits, boxes[-1], query_position), chosen)
-            next_state += (remember(state[3], tokens, frames_seen),)
-        return (logits, boxes[-1], contents[-1], references[-1], reference, locations), next_state
+            rows = self.memory_rows(content, logits, box, self.query_position(content.shape[0]))
+            next_state += (remember(state[3], gather_queries(rows, chosen), frames_seen),)
+        return (logits, box, content, references[-1], reference, locations), next_state
 
     def memory_rows(self, content, logits, boxes, query_position):
         """What a memory token would hold of each query: [B, Q, X]."""
