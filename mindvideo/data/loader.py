@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import mindspore.dataset as ms_dataset
 import numpy as np
@@ -32,6 +33,10 @@ class BatchSource:
         self.seek(*start)
 
     # Without __len__ on purpose: MindSpore holds a generator to its length, and a resumed epoch is shorter.
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BatchSource:
+        """Itself: MindSpore copies a data set for each iteration, and all of them go on in the same epochs."""
+        return self
 
     def seek(self, epoch: int, position: int = 0) -> None:
         """Start the next iteration at batch ``position`` of ``epoch``; a position at the end is the next epoch."""

@@ -55,9 +55,7 @@ class VisBuilder:
         names = self._given or sorted({track.category for _, track in self._tracks})
         unknown = sorted({track.category for _, track in self._tracks} - set(names))
         if unknown:
-            raise UserError(
-                f"the labels use {', '.join(unknown)}, which the given categories ({', '.join(names)}) lack"
-            )
+            raise UserError(f"the labels use {', '.join(unknown)}; the given categories are {', '.join(names)}")
         if not self._tracks:
             raise UserError("no labelled instance was found; is this the right folder or file for this format?")
         numbers = {name: number for number, name in enumerate(names, start=1)}
