@@ -78,9 +78,7 @@ def convert_to_native(
     fit, shapes = fit_of(file, cfg, source=source)
     report = fit_report(fit, file, shapes, every_name=every_name)
     if not fit.is_complete:
-        fitting = [name for name in configs_that_fit(file) if name != cfg.name]
-        advice = f". It fits {', '.join(fitting)}" if fitting else ""
-        return report, f"{file.path} does not fit {cfg.name}: {explain_misfit(fit, file, shapes)}{advice}"
+        return report, _misfit(fit, file, shapes, cfg)
     provenance = provenance_of(
         file, fit.tensors, names=fit.plan.table.name, configuration=cfg.name, fresh_patterns=list(fit.plan.table.fresh)
     )
@@ -90,22 +88,31 @@ def convert_to_native(
     return report, ""
 
 
+def _misfit(fit: Fit, file: CheckpointFile, shapes: Shapes, cfg: ConfigDict) -> str:
+    fitting = configs_that_fit(file)
+    advice = f"It fits {', '.join(fitting)}" if fitting else "No configuration of this project fits it"
+    return f"{file.path} does not fit {cfg.name}: {explain_misfit(fit, file, shapes)}. {advice}"
+
+
 def convert_to_torch(
     file: CheckpointFile, destination: Path, cfg: ConfigDict, *, source: str | None, every_name: bool
 ) -> tuple[str, str]:
     """Write ``destination`` (.pth) under published names; returns (report, why nothing was written or nothing)."""
     verify_checksum(file)
     fit, shapes = fit_of(file, cfg)
-    if not file.is_native or not fit.is_complete:
-        return fit_report(fit, file, shapes, every_name=every_name), (
-            f"{file.path} is no weights file of {cfg.name}: {explain_misfit(fit, file, shapes) or file.format}"
-        )
+    if not file.is_native:
+        return "", f"{file.path} is a {file.format} file already; --to-torch takes a .ckpt"
+    if not fit.is_complete:
+        return fit_report(fit, file, shapes, every_name=every_name), _misfit(fit, file, shapes, cfg)
     wanted = source or file.provenance.get("names")
     table = next((table for table in tables_of(cfg) if table.name == wanted), tables_of(cfg)[0])
     published, recomputed, nameless = to_published_names(fit.tensors, table)
     report = leaving_report(published, recomputed, nameless, every_name=every_name)
     if nameless:
-        return report, f"{len(nameless)} parameters of {cfg.name} have no published name: {', '.join(nameless[:3])}"
+        return report, (
+            f"{cfg.name} is no published architecture: {len(nameless)} parameters have no published name, the first "
+            f"{', '.join(nameless[:3])}; --as-is instead of --model writes the file under our names"
+        )
     write_torch_file(destination, published, provenance_of(file, published, configuration=cfg.name))
     return report, ""
 

@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import nn
 from ml_collections import ConfigDict
 
+from mindvideo.build.network import build_network
 from mindvideo.build.runtime import prepare_device
 from mindvideo.engine.distributed import MeanOverRanks, Ranks, current_ranks, start_distributed
 from mindvideo.engine.ema import WeightAverage
@@ -19,7 +20,6 @@ from mindvideo.engine.precision import apply_precision, loss_scale_for
 from mindvideo.engine.schedule import build_schedule
 from mindvideo.engine.train_step import TrainStep, running_statistics
 from mindvideo.engine.trainer import Trainer, TrainerOptions, TrainingData, recompute_layers
-from mindvideo.engine.weights import load_weights
 from mindvideo.families import FAMILIES
 from mindvideo.models.layers.dropout import seed_dropout
 from mindvideo.run_folder import RunFolder
@@ -37,9 +37,7 @@ def build_trainer(
 ) -> Trainer:
     """The trainer of a configuration. The device has to be prepared (:func:`start_process`)."""
     family = FAMILIES[cfg.family]
-    network = family.build_network(cfg)
-    if weights is not None:
-        load_weights(network, weights, rules=family.weight_rules(cfg), start_of_training=True)
+    network = build_network(cfg, weights=weights, start_of_training=True)
     training = family.build_training(cfg, network, MeanOverRanks())
     step = build_step(cfg, network, training, data.batches_per_epoch, family.parameter_groups(cfg))
     options, ranks = trainer_options(cfg, data), current_ranks()

@@ -20,6 +20,7 @@ logger = logging.getLogger("mindvideo.weights")
 
 # A counter that the training step lends to the dropout layers; it belongs to the run and not to the weights.
 ITERATION = "iteration"
+SHOWN = 20  # names in a line of the log
 # (file) -> the configurations whose network the file fits, for the message when it does not fit this one.
 Suggest = Callable[[CheckpointFile], Sequence[str]]
 
@@ -67,9 +68,11 @@ def load_weights(
             f"weights {file.path}: enough to start a training from ({fit.plan.table.describes}), but they lack "
             f"{', '.join(fresh[:3])}{f' and {len(fresh) - 3} more' if len(fresh) > 3 else ''}"
         )
-    for name, tensor in fit.tensors.items():
-        if name not in heads:
-            assign(parameters[name], tensor)
+    filled = {place: tensor for place, tensor in fit.tensors.items() if place not in heads}
+    for place, tensor in filled.items():
+        require_same_kind(place, parameters[place], tensor)
+    for place, tensor in filled.items():
+        assign(parameters[place], tensor)
     _log_loaded(fit.plan, file, heads)
     return LoadedWeights(file.path, fit.plan.table.name, len(fit.tensors) - len(heads), fresh)
 
@@ -81,11 +84,13 @@ def weights_of(network: nn.Cell) -> dict[str, Parameter]:
 
 def assign(parameter: Parameter, tensor: StoredTensor) -> None:
     """Copy the values, converted to the parameter's type."""
-    values = tensor.numpy()
-    is_float = np.issubdtype(values.dtype, np.floating)
-    if is_float != ("Float" in str(parameter.dtype)):
-        raise UserError(f"'{parameter.name}' is {parameter.dtype} in the network and {tensor.dtype} in the file")
-    parameter.set_data(Tensor(np.array(values), dtype=parameter.dtype))
+    parameter.set_data(Tensor(np.array(tensor.numpy()), dtype=parameter.dtype))
+
+
+def require_same_kind(place: str, parameter: Parameter, tensor: StoredTensor) -> None:
+    """Whole numbers do not become weights, nor weights whole numbers."""
+    if ("float" in tensor.dtype) != ("Float" in str(parameter.dtype)):
+        raise UserError(f"'{place}' is {parameter.dtype} in the network and {tensor.dtype} in the file")
 
 
 def native_table(file: CheckpointFile, tables: Sequence[RuleTable]) -> RuleTable:
@@ -114,4 +119,6 @@ def _log_loaded(plan: Plan, file: CheckpointFile, heads: Sequence[str]) -> None:
     if heads:
         logger.warning("re-initialised for the new class list: %s", ", ".join(heads))
     if plan.fresh:
-        logger.warning("not in the file, freshly initialised (%d): %s", len(plan.fresh), ", ".join(plan.fresh))
+        more = f" and {len(plan.fresh) - SHOWN} more" if len(plan.fresh) > SHOWN else ""
+        names = ", ".join(plan.fresh[:SHOWN])
+        logger.warning("not in the file, freshly initialised (%d): %s%s", len(plan.fresh), names, more)

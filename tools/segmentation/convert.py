@@ -62,7 +62,8 @@ def main() -> int:
         report, refusal = convert(
             file, arguments.destination, cfg, source=arguments.source, every_name=arguments.report
         )
-        print(report)
+        if report:
+            print(report)
         if refusal:
             raise UserError(refusal)
     print(f"wrote {arguments.destination}")
