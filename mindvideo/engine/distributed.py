@@ -56,20 +56,26 @@ class MeanOverRanks(nn.Cell):
         return self.all_reduce(value) / self.world_size
 
 
+_mean_of = ops.MultitypeFuncGraph("mean_of")
+
+
+@_mean_of.register("Function", "Number", "Tensor")
+def _mean_of_tensor(all_reduce, world_size, value):
+    return all_reduce(value) / world_size
+
+
 class MeanOfEach(nn.Cell):
     """The mean over the processes of every tensor in a tuple."""
 
     def __init__(self) -> None:
         super().__init__(auto_prefix=False)
         self.mean = MeanOverRanks()
+        self.map = ops.HyperMap()
 
     def construct(self, values):
         if self.mean.world_size == 1:
             return values
-        result = ()
-        for value in values:
-            result += (self.mean(value),)
-        return result
+        return self.map(ops.partial(_mean_of, self.mean.all_reduce, self.mean.world_size), values)
 
 
 def gradient_reducer(parameters) -> nn.Cell:

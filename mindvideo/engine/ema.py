@@ -8,6 +8,13 @@ from collections.abc import Iterator, Sequence
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+_follow = ops.MultitypeFuncGraph("follow")
+
+
+@_follow.register("Tensor", "Tensor", "Tensor")
+def _follow_parameter(share, average, parameter):
+    return ops.assign(average, average + share * (parameter - average))
+
 
 class WeightAverage(nn.Cell):
     """average += (1 - d) * (weight - average) at each update, with d rising to ``decay`` over the first updates.
@@ -23,15 +30,13 @@ class WeightAverage(nn.Cell):
         )
         self.updates = Parameter(Tensor(0.0, ms.float32), name="average.updates", requires_grad=False)
         self.decay = Tensor(decay, ms.float32)
-        self.count = len(self.averages)
+        self.map = ops.HyperMap()
 
     def construct(self, apply):
         """apply float32 []: 1 after an update of the weights, 0 leaves the average as it is."""
         decay = ops.minimum(self.decay, (1.0 + self.updates) / (10.0 + self.updates))
         share = apply * (1.0 - decay)
-        for index in range(self.count):
-            average = self.averages[index]
-            ops.assign(average, average + share * (self.parameters[index] - average))
+        self.map(ops.partial(_follow, share), self.averages, self.parameters)
         return ops.assign(self.updates, self.updates + apply)
 
     @contextlib.contextmanager

@@ -27,8 +27,35 @@ def zeros_for(parameters: Sequence[Parameter], prefix: str) -> ParameterTuple:
     )
 
 
+# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
+_adamw_update = ops.MultitypeFuncGraph("adamw_update")
+_sgd_update = ops.MultitypeFuncGraph("sgd_update")
+_decay = ops.MultitypeFuncGraph("decay")
+_with_decay = ops.MultitypeFuncGraph("with_decay")
+
+
+@_adamw_update.register("Function", *["Tensor"] * 10)
+def _update_adamw(fused, power1, power2, rate, beta1, beta2, eps, parameter, first, second, gradient):
+    return fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
+
+
+@_sgd_update.register("Function", *["Tensor"] * 5)
+def _update_sgd(fused, rate, momentum, parameter, velocity, gradient):
+    return fused(parameter, velocity, rate, gradient, momentum)
+
+
+@_decay.register("Tensor", "Tensor")
+def _decay_parameter(factor, parameter):
+    return ops.assign(parameter, parameter * factor)
+
+
+@_with_decay.register("Tensor", "Tensor", "Tensor")
+def _add_decay(factor, parameter, gradient):
+    return gradient + parameter * factor
+
+
 class GroupedOptimizer(nn.Cell):
-    """Parameters of all groups in one row, with each one's own learning rate and weight decay."""
+    """Parameters of all groups in one row, a group next to the other; gradients come in the same order."""
 
     def __init__(self, groups: Sequence[AssignedGroup]) -> None:
         super().__init__(auto_prefix=False)
@@ -37,11 +64,11 @@ class GroupedOptimizer(nn.Cell):
         names = [p.name for p in self.parameters]
         if len(names) != len(set(names)) or not names:
             raise UserError(f"the optimiser needs parameters with names of their own, got {len(names)} names")
-        self.group_of = [index for index, group in enumerate(groups) for _ in group.parameters]
-        self.num_groups = len(groups)
         self.learning_rates = [group.learning_rate for group in groups]
         self.weight_decays = [group.weight_decay for group in groups]
-        self.count = len(names)
+        ends = np.cumsum([len(group.parameters) for group in groups]).tolist()
+        self.ranges = list(zip([0, *ends[:-1]], ends))
+        self.map = ops.HyperMap()
 
 
 class AdamW(GroupedOptimizer):
@@ -72,28 +99,18 @@ class AdamW(GroupedOptimizer):
         beta2 = self.one + apply * (self.beta2 - self.one)
         # The fused kernel divides by sqrt(v) + eps before the bias correction; PyTorch corrects v first.
         eps = self.eps * ops.sqrt(self.one - power2)
-        rates = []
-        decays = []
-        for index in range(self.num_groups):
-            rate = factor * apply * self.learning_rates[index]
-            rates.append(rate)
-            decays.append(self.one - rate * self.weight_decays[index])
-        for index in range(self.count):
-            group = self.group_of[index]
-            parameter = self.parameters[index]
+        for group in range(len(self.ranges)):
+            start, end = self.ranges[group]
+            rate = factor * apply * self.learning_rates[group]
             if self.weight_decays[group] > 0:
-                ops.assign(parameter, parameter * decays[group])
-            self.fused(
-                parameter,
-                self.first_moment[index],
-                self.second_moment[index],
-                power1,
-                power2,
-                rates[group],
-                beta1,
-                beta2,
-                eps,
-                gradients[index],
+                keep = self.one - rate * self.weight_decays[group]
+                self.map(ops.partial(_decay, keep), self.parameters[start:end])
+            self.map(
+                ops.partial(_adamw_update, self.fused, power1, power2, rate, beta1, beta2, eps),
+                self.parameters[start:end],
+                self.first_moment[start:end],
+                self.second_moment[start:end],
+                gradients[start:end],
             )
         return updates
 
@@ -110,14 +127,18 @@ class SGD(GroupedOptimizer):
 
     def construct(self, gradients, factor, apply):
         momentum = self.one + apply * (self.momentum - self.one)
-        for index in range(self.count):
-            group = self.group_of[index]
-            parameter = self.parameters[index]
-            gradient = gradients[index]
+        for group in range(len(self.ranges)):
+            start, end = self.ranges[group]
+            own = gradients[start:end]
             if self.weight_decays[group] > 0:
-                gradient = gradient + parameter * (apply * self.weight_decays[group])
-            rate = factor * apply * self.learning_rates[group]
-            self.fused(parameter, self.velocity[index], rate, gradient, momentum)
+                decay = apply * self.weight_decays[group]
+                own = self.map(ops.partial(_with_decay, decay), self.parameters[start:end], own)
+            self.map(
+                ops.partial(_sgd_update, self.fused, factor * apply * self.learning_rates[group], momentum),
+                self.parameters[start:end],
+                self.velocity[start:end],
+                own,
+            )
         return factor
 
 

@@ -30,6 +30,52 @@ class ScaledLoss(nn.Cell):
         return total * scale, total, terms
 
 
+# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
+_square_by_product = ops.MultitypeFuncGraph("square_by_product")
+_square_by_sum = ops.MultitypeFuncGraph("square_by_sum")
+_rescale = ops.MultitypeFuncGraph("rescale")
+_accumulate = ops.MultitypeFuncGraph("accumulate")
+_clear = ops.MultitypeFuncGraph("clear")
+_copy = ops.MultitypeFuncGraph("copy")
+_restore = ops.MultitypeFuncGraph("restore")
+
+
+@_square_by_product.register("Tensor")
+def _square_by_product_of(gradient):
+    row = gradient.reshape(1, -1)
+    return ops.matmul(row, row.reshape(-1, 1)).reshape(1)
+
+
+@_square_by_sum.register("Tensor")
+def _square_by_sum_of(gradient):
+    return ops.square(gradient).sum().reshape(1)
+
+
+@_rescale.register("Tensor", "Tensor", "Tensor")
+def _rescale_or_zero(finite, factor, gradient):
+    return ops.select(finite, gradient * factor, ops.zeros_like(gradient))
+
+
+@_accumulate.register("Tensor", "Tensor", "Tensor")
+def _accumulate_share(share, summed, gradient):
+    return summed + gradient * share
+
+
+@_clear.register("Tensor", "Tensor", "Tensor")
+def _keep_or_clear(keep, summed, mean):
+    return ops.assign(summed, mean * keep)
+
+
+@_copy.register("Tensor")
+def _copy_of(statistic):
+    return statistic + 0.0
+
+
+@_restore.register("Tensor", "Tensor", "Tensor", "Tensor")
+def _restore_unless_finite(finite, after, statistic, before):
+    return ops.assign(statistic, ops.select(finite, ops.depend(statistic, after), before))
+
+
 class SquaredNorms(nn.Cell):
     """Squared L2 norm of each gradient, float32 [n]."""
 
@@ -37,17 +83,11 @@ class SquaredNorms(nn.Cell):
         super().__init__(auto_prefix=False)
         # A row times itself is 9 times faster than a reduction on CPU, and as precise; other devices may multiply in
         # a shorter format.
-        self.by_product = ms.get_context("device_target") == "CPU"
+        self.square = _square_by_product if ms.get_context("device_target") == "CPU" else _square_by_sum
+        self.map = ops.HyperMap()
 
     def construct(self, gradients):
-        squares = ()
-        for gradient in gradients:
-            if self.by_product:
-                row = gradient.reshape(1, -1)
-                squares += (ops.matmul(row, row.reshape(-1, 1)).reshape(1),)
-            else:
-                squares += (ops.square(gradient).sum().reshape(1),)
-        return ops.concat(squares)
+        return ops.concat(self.map(self.square, gradients))
 
 
 def running_statistics(network: nn.Cell) -> list[Parameter]:
@@ -94,6 +134,7 @@ class TrainStep(nn.Cell):
         self.reduce_gradients = gradient_reducer(self.weights)
         self.mean_over_ranks = MeanOverRanks()
         self.squared_norms = SquaredNorms()
+        self.map = ops.HyperMap()
         self.statistics = ParameterTuple(running_statistics(training))
         self.iteration = Parameter(Tensor(0, ms.int32), name="iteration", requires_grad=False)
         self.stop_request = Parameter(Tensor(0.0, ms.float32), name="stop_request", requires_grad=False)
@@ -112,18 +153,8 @@ class TrainStep(nn.Cell):
         losses = self.mean_over_ranks(ops.concat((total.reshape(1), self.stop_request.reshape(1), terms.reshape(-1))))
         finite = ops.logical_and(ops.isfinite(squares.sum()), ops.isfinite(losses[0]))
         self.restore_statistics(before, finite, total)
-        gradients = self.rescaled(gradients, 1.0 / scale, finite)
 
-        apply = finite.astype(ms.float32)
-        if self.accumulate > 1:
-            gradients, apply = self.accumulated(gradients, apply)
-            norm = ops.sqrt(self.squared_norms(gradients).sum())
-        else:
-            norm = ops.sqrt(squares.sum())
-        if self.clip_norm > 0:
-            clip = ops.minimum(self.clip_norm / (norm + CLIP_EPS), Tensor(1.0, ms.float32))
-            gradients = self.rescaled(gradients, clip, finite)
-
+        gradients, norm, apply = self.prepared(gradients, squares, 1.0 / scale, finite)
         factor = self.factors[ops.minimum(self.iteration, Tensor(self.last_factor, ms.int32))]
         done = self.optimizer(gradients, factor, apply)
         if self.average is not None:
@@ -134,12 +165,21 @@ class TrainStep(nn.Cell):
         summary = ops.depend(ops.concat((head, losses[2:])), ops.assign(self.iteration, iteration))
         return summary, ops.sqrt(squares)
 
-    def rescaled(self, gradients, factor, finite):
-        """Every gradient times ``factor``, and zero where the step is not finite."""
-        result = ()
-        for gradient in gradients:
-            result += (ops.select(finite, gradient * factor, ops.zeros_like(gradient)),)
-        return result
+    def prepared(self, gradients, squares, unscale, finite):
+        """The gradients of this update, clipped; their norm before that; and whether there is an update (1.0, 0.0)."""
+        apply = finite.astype(ms.float32)
+        if self.accumulate == 1:
+            norm = ops.sqrt(squares.sum())
+            return self.map(ops.partial(_rescale, finite, unscale * self.clip(norm)), gradients), norm, apply
+        gradients = self.map(ops.partial(_rescale, finite, unscale), gradients)
+        gradients, apply = self.accumulated(gradients, apply)
+        norm = ops.sqrt(self.squared_norms(gradients).sum())
+        return self.map(ops.partial(_rescale, finite, self.clip(norm)), gradients), norm, apply
+
+    def clip(self, norm):
+        """The factor that brings a gradient of this norm down to ``clip_norm``."""
+        one = Tensor(1.0, ms.float32)
+        return ops.minimum(self.clip_norm / (norm + CLIP_EPS), one) if self.clip_norm > 0 else one
 
     def accumulated(self, gradients, apply):
         """The mean over the last ``accumulate`` finite steps and, at the last of them, apply = 1.
@@ -148,22 +188,16 @@ class TrainStep(nn.Cell):
         """
         count = self.summed + apply
         full = (count >= self.accumulate).astype(ms.float32)
-        result = ()
-        for index in range(len(gradients)):
-            mean = self.sums[index] + gradients[index] / self.accumulate
-            result += (mean,)
-            ops.assign(self.sums[index], mean * (1.0 - full))
+        share = Tensor(1.0 / self.accumulate, ms.float32)
+        means = self.map(ops.partial(_accumulate, share), self.sums, gradients)
+        self.map(ops.partial(_clear, 1.0 - full), self.sums, means)
         ops.assign(self.summed, count * (1.0 - full))
-        return result, full
+        return means, full
 
     def read_statistics(self):
-        values = ()
-        for statistic in self.statistics:
-            values += (statistic + 0.0,)
-        return values
+        return self.map(_copy, self.statistics) if len(self.statistics) > 0 else ()
 
     def restore_statistics(self, before, finite, after):
         """Undo what the forward pass of a step that is not finite did to the running statistics."""
-        for index in range(len(before)):
-            now = ops.depend(self.statistics[index], after)
-            ops.assign(self.statistics[index], ops.select(finite, now, before[index]))
+        if len(self.statistics) > 0:
+            self.map(ops.partial(_restore, finite, after), self.statistics, before)
