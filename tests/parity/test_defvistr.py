@@ -23,6 +23,11 @@ from mindvideo.families import defvistr as card
 # A value may differ by this part of its tensor's standard deviation, a gradient norm by this part of itself.
 VALUE_TOLERANCE = 2e-4
 GRADIENT_TOLERANCE = 1e-4
+# The mask branch bilinearly samples and rectifies maps that hardly differ between slots, so one sample that crosses a
+# pixel border, or one activation that crosses zero, moves many rows at once: in double precision, noise of 2e-6 on the
+# branch's inputs makes the gradient norm of conv_offset jump between -3.3e-4 and -3.7e-3 of the stored one.
+MASK_GRADIENT_TOLERANCE = 5e-3
+MASK_BRANCH = ("mask_head.", "insmask_head.")
 NOISE = 1e-4  # gradients below this part of the total norm are rounding
 
 
@@ -206,6 +211,7 @@ def test_values_losses_and_gradients(golden: Path, loss_case: str):
     columns, stored = targets_of(case)
     training = card.build_training(case.cfg, case.network, nn.Identity())
     training.set_train(True)
+    names = [case.names[name] for name, weight in case.network.parameters_and_names() if weight.requires_grad]
     weights = ms.ParameterTuple(case.network.trainable_params())
     step = ops.value_and_grad(Loss(training), None, weights, has_aux=True)
     inputs = [*case.frames(), *columns]
@@ -214,11 +220,11 @@ def test_values_losses_and_gradients(golden: Path, loss_case: str):
     for name, value in stored["losses"].items():
         assert abs(found[name] - value) <= 2e-5 * max(1.0, abs(value)), f"{name}: {found[name]} against {value}"
     assert abs(float(total.asnumpy()) - stored["total"]) <= 2e-5 * stored["total"]
-    check_gradients(case, weights, gradients, stored)
+    check_gradients(dict(zip(names, gradients)), stored)
 
 
-def check_gradients(case: Golden, weights, gradients, stored: dict) -> None:
-    norms = {case.names[w.name]: float(np.linalg.norm(g.asnumpy())) for w, g in zip(weights, gradients)}
+def check_gradients(gradients: dict, stored: dict) -> None:
+    norms = {name: float(np.linalg.norm(gradient.asnumpy())) for name, gradient in gradients.items()}
     assert set(norms) == set(stored["grad_norm"])
     assert abs(np.sqrt(sum(n**2 for n in norms.values())) / stored["total_grad_norm"] - 1) <= GRADIENT_TOLERANCE
     compared = 0
@@ -226,5 +232,6 @@ def check_gradients(case: Golden, weights, gradients, stored: dict) -> None:
         if expected < NOISE * stored["total_grad_norm"]:
             continue
         compared += 1
-        assert abs(norms[name] / expected - 1) <= GRADIENT_TOLERANCE, f"{name}: {norms[name]} against {expected}"
+        tolerance = MASK_GRADIENT_TOLERANCE if name.startswith(MASK_BRANCH) else GRADIENT_TOLERANCE
+        assert abs(norms[name] / expected - 1) <= tolerance, f"{name}: {norms[name]} against {expected}"
     assert compared > len(norms) / 2
