@@ -103,8 +103,9 @@ def _tint_mask(
     if scale > 1:
         mask = cv2.resize(mask * 255, (width, height), interpolation=cv2.INTER_LINEAR) // 128
     area = canvas[y : y + height, x : x + width]
-    tinted = cv2.addWeighted(area, 1.0 - TINT, np.full_like(area, color), TINT, 0.0)
-    cv2.copyTo(tinted, mask, area)
+    dimmed = cv2.convertScaleAbs(area, alpha=1.0 - TINT)
+    tint = (*(TINT * part for part in color), 0.0)  # OpenCV's scalars have four parts
+    canvas[y : y + height, x : x + width] = cv2.add(dimmed, tint, dst=area.copy(), mask=mask)
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
     cv2.drawContours(canvas, outlines, -1, color, thickness, cv2.LINE_AA)
 

@@ -22,7 +22,7 @@ SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_frames": 3, "num_slots":
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory):
-    """A folder with a configuration called vistr that builds in seconds, weights of the name the README gives, a video."""
+    """A folder with a small configuration called vistr, weights of the name that the README gives, and a video."""
     folder = tmp_path_factory.mktemp("workshop")
     content = yaml.safe_load((CONFIG_FOLDER / "vistr" / "vistr_toy.yaml").read_text())
     content["vistr"].update(SMALL, slot_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
