@@ -14,8 +14,9 @@
 namespace mindvideo {
 namespace {
 
-int threads_from(const char *variable) {
-  const char *text = std::getenv(variable);
+int wished_threads() {
+  // OMP_NUM_THREADS is not read: MindSpore sets it to 1 inside the process for its own reasons.
+  const char *text = std::getenv("MINDVIDEO_NUM_THREADS");
   const int number = text ? std::atoi(text) : 0;
   return number > 0 && number <= 1024 ? number : 0;
 }
@@ -113,8 +114,7 @@ Pool &pool() {
 
 int thread_count() {
   static const int count = [] {
-    int number = threads_from("MINDVIDEO_NUM_THREADS");
-    if (number == 0) number = threads_from("OMP_NUM_THREADS");
+    const int number = wished_threads();
     return number > 0 ? number : available_cores();
   }();
   return count;

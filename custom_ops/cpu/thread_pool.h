@@ -5,7 +5,7 @@
 
 namespace mindvideo {
 
-// Threads a parallel loop uses at most: MINDVIDEO_NUM_THREADS, else OMP_NUM_THREADS, else the cores of this process.
+// Threads a parallel loop uses at most: MINDVIDEO_NUM_THREADS, else the cores of this process.
 int thread_count();
 
 using Task = void (*)(void *context, int64_t unit, int thread);

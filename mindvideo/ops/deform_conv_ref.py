@@ -21,7 +21,7 @@ def deform_conv2d_ref(
     Ho, Wo = offset.shape[2], offset.shape[3]
     pixels = x.transpose(0, 2, 3, 1).reshape(B * H * W, C)
     table = ops.concat((pixels, ops.zeros((1, C), x.dtype)), 0)
-    base = ops.arange(B, dtype=mstype.int32).reshape(B, 1, 1) * (H * W)
+    base = ops.broadcast_to(ops.arange(B, dtype=mstype.int32).reshape(B, 1, 1) * (H * W), (B, Ho, Wo))
     rows = ops.arange(Ho, dtype=mstype.int32).astype(x.dtype).reshape(1, Ho, 1) * stride - padding
     columns = ops.arange(Wo, dtype=mstype.int32).astype(x.dtype).reshape(1, 1, Wo) * stride - padding
     output = ops.zeros((B * Ho * Wo, outputs), x.dtype)

@@ -58,10 +58,10 @@ def ms_deform_attn(
         value = value.astype(working_type)
     sampling_locations = sampling_locations.astype(working_type)
     attention_weights = attention_weights.astype(working_type)
-    if has_native_library():
+    if has_native_library() and working_type == mstype.float32:
         shapes, starts = as_int_tensor(spatial_shapes), as_int_tensor(level_start_index)
         output = _forward_op()(value, shapes, starts, sampling_locations, attention_weights)
-    elif backend_is("ascend"):
+    elif backend_is("ascend") and working_type == mstype.float32:
         shapes, starts = as_int_tensor(spatial_shapes), as_int_tensor(level_start_index)
         output = _ascend_op()(value, shapes, starts, sampling_locations, attention_weights)
     else:

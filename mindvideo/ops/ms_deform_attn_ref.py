@@ -10,7 +10,7 @@ from __future__ import annotations
 from mindspore import Tensor, ops
 from mindspore import dtype as mstype
 
-from mindvideo.ops.bilinear import is_inside, sample_rows
+from mindvideo.ops.bilinear import is_inside, sample_rows, spread
 
 
 def ms_deform_attn_ref(
@@ -32,11 +32,14 @@ def ms_deform_attn_ref(
     output = ops.zeros((N, Lq, M, D), value.dtype)
     for level in range(L):
         height, width = spatial_shapes[level][0], spatial_shapes[level][1]
-        base = image + head + level_start_index[level] * M
-        x = sampling_locations[:, :, :, level, :, 0] * width - 0.5
-        y = sampling_locations[:, :, :, level, :, 1] * height - 0.5
+        base = ops.broadcast_to(image + head + level_start_index[level] * M, (N, Lq, M, P))
+        # One level after the other, so that the samples of one level at a time are in memory.
+        locations = ops.depend(sampling_locations[:, :, :, level], ops.stop_gradient(output))
+        x = locations[..., 0] * width - 0.5
+        y = locations[..., 1] * height - 0.5
         weight = attention_weights[:, :, :, level]
         weight = ops.select(is_inside(y, x, height, width), weight, ops.zeros_like(weight))
         samples = sample_rows(table, base, M, y, x, height, width)  # [N, Lq, M, P, D]
-        output = output + (samples * ops.expand_dims(weight, -1)).sum(axis=3)
+        for point in range(P):
+            output = output + samples[:, :, :, point] * spread(weight[:, :, :, point], (N, Lq, M, D))
     return output.reshape(N, Lq, M * D)

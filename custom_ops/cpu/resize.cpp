@@ -1,0 +1,150 @@
+// Antialiased bilinear resizing of 8-bit RGB pictures, pixel for pixel as Pillow does it, but of a part alone.
+//
+// Plain C interface for ctypes: it knows nothing of tensors or MindSpore. Two passes (columns, then rows) with integer
+// weights of 22 bits and a rounding to 8 bits between them, which is what makes Pillow's results its own.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#if defined(MINDVIDEO_X86) && defined(__GNUC__)
+#define MINDVIDEO_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define MINDVIDEO_CLONES
+#endif
+
+namespace {
+
+constexpr int kPrecision = 32 - 8 - 2;
+constexpr int kHalf = 1 << (kPrecision - 1);
+
+// Weights of the results `begin` to `end` along one side that goes from `length` to `new_length` pixels.
+struct Weights {
+    int taps = 0;                // most sources of one result
+    std::vector<int> first;      // first source of each result
+    std::vector<int> count;      // sources of each result
+    std::vector<int32_t> value;  // [results, taps]
+};
+
+double triangle(double x) {
+    x = std::fabs(x);
+    return x < 1.0 ? 1.0 - x : 0.0;
+}
+
+Weights weights_of(int length, int new_length, int begin, int end) {
+    const double scale = static_cast<double>(length) / new_length;
+    const double filter_scale = std::max(scale, 1.0);
+    const double support = filter_scale;
+    Weights made;
+    made.taps = static_cast<int>(std::ceil(support)) * 2 + 1;
+    const int results = end - begin;
+    made.first.resize(results);
+    made.count.resize(results);
+    made.value.assign(static_cast<std::size_t>(results) * made.taps, 0);
+    std::vector<double> exact(made.taps);
+    const double inverse = 1.0 / filter_scale;
+    for (int i = 0; i < results; ++i) {
+        const double centre = (begin + i + 0.5) * scale;
+        const int low = std::max(0, static_cast<int>(centre - support + 0.5));
+        const int high = std::min(length, static_cast<int>(centre + support + 0.5));
+        const int count = high - low;
+        double sum = 0.0;
+        for (int k = 0; k < count; ++k) {
+            exact[k] = triangle((k + low - centre + 0.5) * inverse);
+            sum += exact[k];
+        }
+        for (int k = 0; k < count; ++k) {
+            const double share = sum != 0.0 ? exact[k] / sum : exact[k];
+            made.value[static_cast<std::size_t>(i) * made.taps + k] =
+                static_cast<int32_t>(share < 0 ? -0.5 + share * (1 << kPrecision) : 0.5 + share * (1 << kPrecision));
+        }
+        made.first[i] = low;
+        made.count[i] = count;
+    }
+    return made;
+}
+
+inline uint8_t clipped(int32_t sum) {
+    const int32_t value = sum >> kPrecision;
+    return static_cast<uint8_t>(value < 0 ? 0 : (value > 255 ? 255 : value));
+}
+
+// One row of RGB: result x is the weighted sum of source pixels; `source` starts at pixel `offset` of the picture.
+void resize_row(const uint8_t* source, int offset, const Weights& weights, uint8_t* result) {
+    const int results = static_cast<int>(weights.first.size());
+    for (int x = 0; x < results; ++x) {
+        const uint8_t* pixel = source + static_cast<std::ptrdiff_t>(weights.first[x] - offset) * 3;
+        const int32_t* weight = weights.value.data() + static_cast<std::size_t>(x) * weights.taps;
+        int32_t red = kHalf, green = kHalf, blue = kHalf;
+        for (int k = 0; k < weights.count[x]; ++k) {
+            red += pixel[3 * k] * weight[k];
+            green += pixel[3 * k + 1] * weight[k];
+            blue += pixel[3 * k + 2] * weight[k];
+        }
+        result[3 * x] = clipped(red);
+        result[3 * x + 1] = clipped(green);
+        result[3 * x + 2] = clipped(blue);
+    }
+}
+
+// One row of the result from several rows of the source, all `bytes` long: plain sums, which the compiler vectorises.
+MINDVIDEO_CLONES
+void sum_rows(const uint8_t* source, int bytes, const int32_t* weight, int count, uint8_t* result) {
+    constexpr int kBlock = 512;
+    int32_t sums[kBlock];
+    for (int start = 0; start < bytes; start += kBlock) {
+        const int length = std::min(kBlock, bytes - start);
+        for (int i = 0; i < length; ++i) sums[i] = kHalf;
+        for (int k = 0; k < count; ++k) {
+            const uint8_t* row = source + static_cast<std::ptrdiff_t>(k) * bytes + start;
+            const int32_t w = weight[k];
+            for (int i = 0; i < length; ++i) sums[i] += row[i] * w;
+        }
+        for (int i = 0; i < length; ++i) {
+            const int32_t value = sums[i] >> kPrecision;
+            result[start + i] = static_cast<uint8_t>(value < 0 ? 0 : (value > 255 ? 255 : value));
+        }
+    }
+}
+
+}  // namespace
+
+// Rows top..bottom and columns left..right of the [height, width] picture resized to [new_height, new_width].
+// `part` holds its rows from `part_top` and columns from `part_left`, of `part_height` rows whose starts lie `stride`
+// bytes apart; `result` is packed. Returns 0, or 1 when the part lacks pixels that are needed.
+extern "C" __attribute__((visibility("default"))) int mindvideo_resize_rgb(
+    const uint8_t* part, int64_t stride, int part_top, int part_left, int part_height, int part_width, int height,
+    int width, int new_height, int new_width, int top, int bottom, int left, int right, uint8_t* result) {
+    const Weights columns = weights_of(width, new_width, left, right);
+    const Weights rows = weights_of(height, new_height, top, bottom);
+    const int results = bottom - top;
+    const int first_row = rows.first[0];
+    const int end_row = rows.first[results - 1] + rows.count[results - 1];
+    if (first_row < part_top || end_row > part_top + part_height || columns.first.front() < part_left ||
+        columns.first.back() + columns.count.back() > part_left + part_width) {
+        return 1;
+    }
+    const int bytes = (right - left) * 3;
+    std::vector<uint8_t> between(static_cast<std::size_t>(end_row - first_row) * bytes);
+    for (int y = first_row; y < end_row; ++y) {
+        const uint8_t* source = part + static_cast<int64_t>(y - part_top) * stride;
+        uint8_t* target = between.data() + static_cast<std::size_t>(y - first_row) * bytes;
+        if (width == new_width) {
+            std::memcpy(target, source + static_cast<std::ptrdiff_t>(left - part_left) * 3, bytes);
+        } else {
+            resize_row(source, part_left, columns, target);
+        }
+    }
+    for (int y = 0; y < results; ++y) {
+        const uint8_t* source = between.data() + static_cast<std::size_t>(rows.first[y] - first_row) * bytes;
+        uint8_t* target = result + static_cast<std::size_t>(y) * bytes;
+        if (height == new_height) {
+            std::memcpy(target, source, bytes);
+        } else {
+            sum_rows(source, bytes, rows.value.data() + static_cast<std::size_t>(y) * rows.taps, rows.count[y], target);
+        }
+    }
+    return 0;
+}
