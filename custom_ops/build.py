@@ -139,7 +139,7 @@ def build_cpu(folder: Path, compiler: str, verbose: bool) -> None:
             run([compiler, *COMMON_FLAGS, *define, *extra, "-c", str(source), "-o", str(target)], verbose)
         library = Path(scratch) / CPU_LIBRARY
         objects = [str(target) for _, target, _ in jobs]
-        run([compiler, "-shared", "-pthread", *objects, "-o", str(library)], verbose)
+        run([compiler, *COMMON_FLAGS, "-shared", "-pthread", *objects, "-o", str(library)], verbose)
         os.replace(library, folder / CPU_LIBRARY)
 
 

@@ -1,11 +1,22 @@
-"""Resizing: Pillow's antialiased bilinear for pictures, part by part; nearest neighbour for masks."""
+"""Resizing: Pillow's antialiased bilinear for pictures, part by part; nearest neighbour for masks.
+
+Two implementations of the first with one signature and equal pixels: the compiled one of ``custom_ops``, which
+computes only the part that is wanted, and Pillow itself, which resizes the whole picture. ``MINDVIDEO_OPS=reference``
+forces the second.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import functools
+import math
+import os
 
 import numpy as np
 from PIL import Image
+
+from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +40,19 @@ class Region:
 
 
 def source_region(size: tuple[int, int], new_size: tuple[int, int], wanted: Region) -> Region:
-    """The part of a picture of ``size`` that is asked for to make the part ``wanted`` of it resized to ``new_size``.
+    """The part of a picture of ``size`` that is asked for to make the part ``wanted`` of it resized to ``new_size``."""
+    if _native_resize() is None:
+        # Pillow can resize a part, but takes its bounds in single precision, which moves some pixels by one level.
+        return Region(0, size[0], 0, size[1])
+    top, bottom = _source_span(size[0], new_size[0], wanted.top, wanted.bottom)
+    left, right = _source_span(size[1], new_size[1], wanted.left, wanted.right)
+    return Region(top, bottom, left, right)
 
-    The whole picture: Pillow can resize a part, but takes its bounds in single precision, which moves some pixels by
-    one level.
-    """
-    return Region(0, size[0], 0, size[1])
+
+def _source_span(length: int, new_length: int, start: int, end: int) -> tuple[int, int]:
+    scale = length / new_length
+    reach = max(scale, 1.0) + 1  # the triangle filter's half width, and one for rounding
+    return max(0, math.floor(start * scale - reach)), min(length, math.ceil(end * scale + reach))
 
 
 def resize_part(
@@ -44,8 +62,36 @@ def resize_part(
 
     The pixels are those of resizing the whole picture with Pillow.
     """
-    picture = Image.fromarray(np.ascontiguousarray(part))
-    return wanted.of(np.asarray(picture.resize((new_size[1], new_size[0]), Image.Resampling.BILINEAR)))
+    native = _native_resize()
+    if native is None:
+        picture = Image.fromarray(np.ascontiguousarray(part))
+        return wanted.of(np.asarray(picture.resize((new_size[1], new_size[0]), Image.Resampling.BILINEAR)))
+    if part.strides[1:] != (3, 1):
+        part = np.ascontiguousarray(part)
+    result = np.empty((*wanted.size, 3), np.uint8)
+    lacking = native(
+        part.ctypes.data,
+        part.strides[0],
+        *(given.top, given.left, *part.shape[:2], *size, *new_size),
+        *(wanted.top, wanted.bottom, wanted.left, wanted.right),
+        result.ctypes.data,
+    )
+    if lacking:
+        raise ValueError(f"{given} of a picture of {size} does not hold what {wanted} of {new_size} is made from")
+    return result
+
+
+@functools.cache
+def _native_resize():
+    """The compiled function, or None where the library is not built or is not wanted."""
+    library = library_folder() / CPU_LIBRARY
+    if os.environ.get(CHOICE_VARIABLE) == "reference" or not library.is_file():
+        return None
+    function = getattr(ctypes.CDLL(str(library)), "mindvideo_resize_rgb", None)
+    if function is not None:
+        function.restype = ctypes.c_int
+        function.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_int] * 12, ctypes.c_void_p]
+    return function
 
 
 def nearest_indices(length: int, new_length: int) -> np.ndarray:

@@ -1,0 +1,187 @@
+"""Frames a second of the training data against a loop that does nothing but decode the same JPEGs with Pillow.
+
+    python benchmarks/data.py                     720p clips, both published augmentations, 2 workers
+    python benchmarks/data.py --cores 1           everything on one core
+    python benchmarks/data.py --memory            five epochs; prints the memory of the processes after each
+
+Both sides get the same cores: the plain loop runs in as many processes as the pipeline has workers. The frames are
+made on the spot (and kept in --folder for the next run).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from PIL import Image  # noqa: E402
+
+import mindvideo  # noqa: E402
+from mindvideo.data.assemble import ClipSettings, training_clips  # noqa: E402
+from mindvideo.data.batch import Canvas, Collate  # noqa: E402
+from mindvideo.data.catalogue import Catalogue  # noqa: E402
+from mindvideo.data.synthetic import RECIPES  # noqa: E402
+from mindvideo.data.synthetic_files import write_split  # noqa: E402
+from mindvideo.data.transforms.pipelines import AugmentationSettings  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parent / "results/data.csv"
+RECIPE = dataclasses.replace(
+    RECIPES["hard"], height=720, width=1280, num_frames=36, objects=(2, 3), pixel_noise=0.012, background_contrast=0.2
+)
+CASES = {
+    "36-frame windows, resize and crop to 300 x 540": (
+        ClipSettings(
+            num_frames=36,
+            clip_rule="circular_window",
+            samples_per="video",
+            augmentation=AugmentationSettings(name="resize_crop", short_sides=(300,), max_long_side=540),
+            least_instances=0,
+        ),
+        [(320, 544), (544, 320), (544, 544)],
+    ),
+    "5 reference frames, resize or crop to 288..512": (
+        ClipSettings(
+            num_frames=5,
+            clip_rule="reference_frames",
+            augmentation=AugmentationSettings(
+                name="resize_or_crop", short_sides=(288, 320, 352, 392, 416, 448, 480, 512), max_long_side=768
+            ),
+        ),
+        [(512, 768), (768, 512), (768, 768)],
+    ),
+}
+
+
+def make_set(folder: Path, num_videos: int) -> None:
+    if (folder / "annotations/instances_train.json").is_file():
+        return
+    for done in write_split(folder, RECIPE, split="train", num_videos=num_videos, seed=0):
+        print(f"made video {done} of {num_videos}", flush=True)
+
+
+def decode_all(paths: list[Path]) -> int:
+    """The plain loop."""
+    for path in paths:
+        with Image.open(path) as picture:
+            picture.convert("RGB").load()
+    return len(paths)
+
+
+def plain_frames_per_second(paths: list[Path], cores: int) -> float:
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        pool.map(decode_all, [paths[:2]] * cores)  # the processes start and import
+        start = time.perf_counter()
+        frames = sum(pool.map(decode_all, [paths[part::cores] for part in range(cores)], chunksize=1))
+        return frames / (time.perf_counter() - start)
+
+
+def pipeline_source(folder: Path, name: str, workers: int):
+    from mindvideo.data.loader import load_loader
+
+    settings, buckets = CASES[name]
+    names = [f"{folder}/annotations/instances_train.json@{folder}/train/JPEGImages"]
+    clips = training_clips(names, catalogue=Catalogue(), settings=settings)
+    collate = Collate(canvas=Canvas(buckets=buckets), max_instances=10)
+    return load_loader(clips, collate=collate, batch_size=1, seed=0, num_workers=workers)
+
+
+def pipeline_frames_per_second(dataset, num_frames: int, least_frames: int) -> float:
+    """Over whole epochs, from the second batch on (the first waits for the workers to start)."""
+    frames, start = 0, None
+    while frames < least_frames:
+        for _ in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
+            if start is None:
+                start = time.perf_counter()
+                continue
+            frames += num_frames
+            if frames >= least_frames:
+                break
+    return frames / (time.perf_counter() - start)
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    paths = sorted((arguments.folder / "train/JPEGImages").rglob("*.jpg"))
+    size = statistics.mean(path.stat().st_size for path in paths) / 1024
+    print(f"{len(paths)} frames of {RECIPE.height} x {RECIPE.width}, {size:.0f} KiB each; {arguments.cores} cores")
+    rows = []
+    for name, (settings, _) in CASES.items():
+        plain, pipeline = [], []
+        dataset = pipeline_source(arguments.folder, name, arguments.cores)
+        for _ in range(arguments.rounds):
+            plain.append(plain_frames_per_second(paths, arguments.cores))
+            least = max(2 * settings.num_frames, len(paths) // 2)
+            pipeline.append(pipeline_frames_per_second(dataset, settings.num_frames, least))
+        dataset.batch_source.pool.close()
+        ratio = statistics.median(after / before for before, after in zip(plain, pipeline))
+        row = {
+            "case": name,
+            "cores": arguments.cores,
+            "plain_frames_per_second": round(statistics.median(plain), 1),
+            "pipeline_frames_per_second": round(statistics.median(pipeline), 1),
+            "share": round(ratio, 3),
+            "frame_kib": round(size),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "mindvideo": mindvideo.__version__,
+        }
+        rows.append(row)
+        print(
+            f"{name}: plain {row['plain_frames_per_second']} frames/s, pipeline {row['pipeline_frames_per_second']}"
+            f" frames/s, share {ratio:.2f}",
+            flush=True,
+        )
+    return rows
+
+
+def resident_megabytes(process: int) -> float:
+    text = Path(f"/proc/{process}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def measure_memory(arguments: argparse.Namespace) -> None:
+    """Resident memory after each epoch: it must not grow."""
+    name = next(iter(CASES))
+    dataset = pipeline_source(arguments.folder, name, arguments.cores)
+    for epoch in range(arguments.epochs):
+        for _ in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
+            pass
+        workers = [worker.process.pid for worker in dataset.batch_source.pool._workers]
+        sizes = [resident_megabytes(process) for process in (os.getpid(), *workers)]
+        print(f"epoch {epoch}: main {sizes[0]:.0f} MB, workers {', '.join(f'{size:.0f}' for size in sizes[1:])} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmark_data"))
+    parser.add_argument("--videos", type=int, default=6)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="plain and pipeline in turn, so often")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--make-only", action="store_true")
+    arguments = parser.parse_args()
+    make_set(arguments.folder, arguments.videos)
+    if arguments.make_only:
+        return
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: arguments.cores]))
+    if arguments.memory:
+        measure_memory(arguments)
+        return
+    rows = measure(arguments)
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
