@@ -1,0 +1,39 @@
+"""Every YAML of ``config/`` builds its network, training graph, tracker, weight rules and optimiser groups.
+
+Widths and depths are those of the file where they are cheap to build; the weights are not initialised.
+"""
+
+from __future__ import annotations
+
+import pytest
+from mindspore import nn
+from mindspore.nn.utils import no_init_parameters
+
+from mindvideo.build.data import clip_settings
+from mindvideo.config import known_configs, load_config
+from mindvideo.engine.parameter_groups import assign_parameters
+from mindvideo.families import FAMILIES
+
+# Reduced where a file asks for more: layers are all alike.
+FEWER_LAYERS = {"encoder_layers": 1, "decoder_layers": 2}
+
+
+@pytest.mark.parametrize("name", sorted(known_configs()))
+def test_configuration_builds(name: str):
+    cfg = load_config(name)
+    section = cfg[cfg.family]
+    overrides = [f"{cfg.family}.{key}={min(section[key], least)}" for key, least in FEWER_LAYERS.items()]
+    cfg = load_config(name, overrides)
+    family = FAMILIES[cfg.family]
+    with no_init_parameters():
+        network = family.build_network(cfg)
+    training = family.build_training(cfg, network, nn.Identity())
+    assert len(training.term_names) == len(set(training.term_names)) > 3
+    tracker = family.build_tracker(cfg, network)
+    assert callable(tracker.feed)
+    trainable = network.trainable_params()
+    groups = assign_parameters(trainable, family.parameter_groups(cfg))
+    assigned = [parameter.name for group in groups for parameter in group.parameters]
+    assert sorted(assigned) == sorted(parameter.name for parameter in trainable)
+    assert family.weight_rules(cfg)
+    assert clip_settings(cfg).num_frames == cfg.data.num_frames
