@@ -16,8 +16,9 @@ from mindvideo.families.base import Family
 from mindvideo.inference.online import OnlineTracker
 from mindvideo.losses.frame_set import FrameSetCriterion
 from mindvideo.matching.first_frame import FrameMatcher
+from mindvideo.matching.whole_clip import ClipMatcher
 from mindvideo.models.heads.dynamic_mask import DynamicMasks, MaskFeatures, parameter_count
-from mindvideo.models.heads.query_heads import class_heads
+from mindvideo.models.heads.query_heads import START_SIZE_LOGIT, class_heads
 from mindvideo.models.instanceformer import MASK_LEVELS, InstanceFormer
 from mindvideo.models.instanceformer_step import InstanceFormerStep
 from mindvideo.models.instanceformer_training import InstanceFormerTraining
@@ -56,6 +57,7 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
         points=instanceformer.decoder_points,
         locate_by_position=instanceformer.locate_by_position,
         has_memory=has_memory,
+        start_size_logit=0.0 if instanceformer.reference_propagation == "box" else START_SIZE_LOGIT,
         **transformer,
     )
     return InstanceFormer(
@@ -102,6 +104,16 @@ def check(cfg: ConfigDict) -> None:
             f"instanceformer.memory_tokens is {instanceformer.memory_tokens}, so instanceformer.memory_frames must be "
             f"2 or more (the current frame counts), not {instanceformer.memory_frames}"
         )
+    if instanceformer.memory_tokens and instanceformer.match_on == "clip":
+        raise UserError(
+            "instanceformer.match_on=clip needs instanceformer.memory_tokens=0: the memory holds the matched queries "
+            "of the frames so far"
+        )
+    propagations = {instanceformer.reference_propagation, instanceformer.inference_propagation} - {"same"}
+    if "box" in propagations and len(propagations) > 1:
+        raise UserError(
+            "instanceformer.inference_propagation must be 'same' where boxes are carried, and box only there"
+        )
     if instanceformer.contrastive_weight and not instanceformer.memory_tokens:
         raise UserError("instanceformer.contrastive_weight needs remembered queries: set instanceformer.memory_tokens")
 
@@ -123,12 +135,11 @@ def build_training(cfg: ConfigDict, network: InstanceFormer, reduce_count: nn.Ce
         contrastive_weight=instanceformer.contrastive_weight if data.num_frames > 1 else 0.0,
         absent_as_positive=instanceformer.absent_as_positive,
     )
+    of_frame = FrameMatcher(class_weight=matcher.class_cost, box_weight=matcher.box_cost, giou_weight=matcher.iou_cost)
     return InstanceFormerTraining(
         network=network,
         pixels=NormalizePixels(),
-        matcher=FrameMatcher(
-            class_weight=matcher.class_cost, box_weight=matcher.box_cost, giou_weight=matcher.iou_cost
-        ),
+        matcher=of_frame if instanceformer.match_on == "first_frame" else ClipMatcher(of_frame=of_frame),
         criterion=criterion,
         reduce_count=reduce_count,
         aux_masks_from_last_layer=instanceformer.aux_masks_from_last_layer,

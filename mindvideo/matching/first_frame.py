@@ -16,6 +16,8 @@ class FrameMatcher(nn.Cell):
     matched by itself; boxes are cxcywh in units of the frame. No gradient passes.
     """
 
+    whole_clip = False
+
     def __init__(self, *, class_weight: float, box_weight: float, giou_weight: float) -> None:
         super().__init__()
         self.class_weight, self.box_weight, self.giou_weight = class_weight, box_weight, giou_weight

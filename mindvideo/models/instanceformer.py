@@ -2,8 +2,8 @@
 
 Every frame is encoded alone. The decoder starts from what the queries were at the end of the frame before, so a query
 keeps its instance without any matching. ``state`` below is all that passes from frame to frame: a tuple of tensors of
-fixed size, (content [B, Q, C], reference [B, Q, 2], frames_seen int32 []) and, in a model with memory, the tokens of
-the last frames [B, F - 1, M, X], X = C + K + 4 + C: content, class probabilities, box and position code of the query.
+fixed size, (content [B, Q, C], reference [B, Q, 2 or 4], frames_seen int32 []) and, in a model with memory, the tokens
+of the last frames [B, F - 1, M, X], X = C + K + 4 + C: content, class probabilities, box, position code of the query.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from mindvideo.models.heads.dynamic_mask import DynamicMasks, MaskFeatures
+from mindvideo.models.heads.query_heads import START_SIZE_LOGIT
 from mindvideo.models.layers.feature_projection import FeatureProjection
 from mindvideo.models.layers.position_encoding import SinePositions2d
 from mindvideo.models.transformers.deformable_encoder import DeformableEncoder, flatten_levels, valid_ratio
 from mindvideo.models.transformers.memory_decoder import MemoryDecoder, inverse_sigmoid, slot_codes
 
-REFERENCE_PROPAGATIONS = ("none", "multiply", "add")
+REFERENCE_PROPAGATIONS = ("none", "multiply", "add", "box")
 MASK_LEVELS = 3  # the three finest levels feed the masks
 
 
@@ -80,7 +81,12 @@ class InstanceFormer(nn.Cell):
             self.temporal_class_embed = temporal_class_heads
         self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, channels)), name="level_embed")
         self.query_embed = Parameter(initializer(Normal(1.0), (num_queries, 2 * channels)), name="query_embed")
-        self.reference_points = nn.Dense(channels, 2, weight_init="xavier_uniform", bias_init="zeros")
+        # Where boxes are carried, the references are boxes from the start.
+        self.reference_width = 4 if reference_propagation == "box" else 2
+        start = [0.0, 0.0] + [START_SIZE_LOGIT] * (self.reference_width - 2)
+        self.reference_points = nn.Dense(
+            channels, self.reference_width, weight_init="xavier_uniform", bias_init=ms.Tensor(start, ms.float32)
+        )
 
     def construct(self, frames: ms.Tensor, padding: ms.Tensor):
         """The online procedure over a whole clip, frames [B, T, 3, H, W] and padding bool [B, T, H, W].
@@ -151,7 +157,8 @@ class InstanceFormer(nn.Cell):
         """Before the first frame."""
         content = self.query_embed[:, self.channels :].expand_dims(0)
         content = content.broadcast_to((B, self.num_queries, self.channels))
-        state = (content, ops.zeros((B, self.num_queries, 2), ms.float32), ops.zeros((), ms.int32))
+        reference = ops.zeros((B, self.num_queries, self.reference_width), ms.float32)
+        state = (content, reference, ops.zeros((), ms.int32))
         if self.has_memory:
             state += (ops.zeros((B, *self.memory_shape), ms.float32),)
         return state
@@ -165,7 +172,12 @@ class InstanceFormer(nn.Cell):
         return ops.sigmoid(self.reference_points(query_position))
 
     def next_reference(self, previous: ms.Tensor, own: ms.Tensor, propagation: str) -> ms.Tensor:
-        """Reference of a frame from the one before, by a way of ``REFERENCE_PROPAGATIONS``; both [B, Q, 2]."""
+        """Reference of a frame from what the frame before left, by a way of ``REFERENCE_PROPAGATIONS``: [B, Q, 2].
+
+        With "box" that is [B, Q, 4] and the box of the frame before.
+        """
+        if propagation == "box":
+            return previous
         # PARITY(instanceformer): the initial reference is carried on, not the refined box, so it does not follow what
         # the frame shows; the published weights were trained with this.
         if propagation == "multiply":
@@ -173,6 +185,10 @@ class InstanceFormer(nn.Cell):
         if propagation == "add":
             return ops.sigmoid(previous + own)
         return own
+
+    def left_behind(self, reference: ms.Tensor, box: ms.Tensor) -> ms.Tensor:
+        """What a frame leaves for the reference of the next."""
+        return ops.stop_gradient(box) if self.reference_propagation == "box" else reference
 
     def decode(self, values, spatial_shapes, valid_ratios, state):
         """One frame of inference: what the decoder gives, and the first reference points [B, Q, 2]."""
@@ -193,7 +209,7 @@ class InstanceFormer(nn.Cell):
         (contents, boxes, references, locations), reference = self.decode(values, spatial_shapes, valid_ratios, state)
         content, box, frames_seen = contents[-1], boxes[-1], state[2]
         logits = self.class_embed[-1](content)
-        next_state = (content, reference, frames_seen + 1)
+        next_state = (content, self.left_behind(reference, box), frames_seen + 1)
         if self.has_memory:
             chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)[1]
             rows = self.memory_rows(content, logits, box, self.query_position(content.shape[0]))

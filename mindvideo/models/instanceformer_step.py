@@ -26,7 +26,11 @@ class InstanceFormerStep(nn.Cell):
         """Before the first frame of a video."""
         network = self.network
         content = network.query_embed.asnumpy()[None, :, network.channels :]
-        state = [content, np.zeros((1, network.num_queries, 2), np.float32), np.zeros((), np.int32)]
+        state = [
+            content,
+            np.zeros((1, network.num_queries, network.reference_width), np.float32),
+            np.zeros((), np.int32),
+        ]
         if network.has_memory:
             state.append(np.zeros((1, *network.memory_shape), np.float32))
         return tuple(ms.Tensor(np.ascontiguousarray(part)) for part in state)

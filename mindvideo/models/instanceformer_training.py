@@ -37,7 +37,7 @@ class InstanceFormerTraining(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        predictions, samples = self.unroll(frames, padding, sizes, labels, boxes, exists)
+        predictions, samples = self.unroll(frames, padding, sizes, labels, boxes, exists, present)
         return self.losses(predictions, samples, labels, boxes, masks, present, exists)
 
     def losses(self, predictions, samples, labels, boxes, masks, present, exists):
@@ -46,7 +46,7 @@ class InstanceFormerTraining(nn.Cell):
         count = self.reduce_count(ops.cast(exists, ms.float32).sum())
         return self.criterion(predictions, targets, ops.maximum(count, ms.Tensor(1.0, ms.float32)), samples)
 
-    def unroll(self, frames, padding, sizes, labels, boxes, exists):
+    def unroll(self, frames, padding, sizes, labels, boxes, exists, present=None):
         """All frames in order; the predictions and samples that the criterion takes."""
         network = self.network
         B, T = frames.shape[:2]
@@ -54,22 +54,23 @@ class InstanceFormerTraining(nn.Cell):
         values = network.values_of_frames(tokens, flat_padding, T)
         query_position = network.query_position(B)
         own = network.first_reference(query_position)
-        content, reference, matched = network.initial_state(B)[0], own, None
+        content, reference, left, matched = network.initial_state(B)[0], own, own, None
         contents, frame_boxes, references, stored, samples = [], [], [], [], []
         for frame in range(T):
             memory = None
             if frame > 0:
-                reference = network.next_reference(reference, own, network.reference_propagation)
+                reference = network.next_reference(left, own, network.reference_propagation)
                 memory = self.recall(stored, T) if network.has_memory else None
             outputs = network.decoder(
                 content, query_position, reference, values[frame], spatial_shapes, ratios, memory, frame
             )
             content = outputs[0][-1]
+            left = network.left_behind(reference, outputs[1][-1])
             contents.append(ops.stack(outputs[0], 0))  # [D, B, Q, C]
             frame_boxes.append(ops.stack(outputs[1], 0))
             references.append(as_boxes(outputs[2]))
-            if frame == 0:
-                matched = self.match(contents[0], frame_boxes[0], labels, boxes, exists)
+            if frame == 0 and not self.matcher.whole_clip:
+                matched = self.matcher(self.class_logits(contents[0]), frame_boxes[0], labels, boxes[:, :, 0], exists)
             if network.has_memory:
                 logits = network.class_embed[-1](content)
                 chosen = self.choose_tokens(logits, matched[-1], frame)
@@ -77,12 +78,13 @@ class InstanceFormerTraining(nn.Cell):
                 # PARITY(instanceformer): what is remembered is a constant; no gradient flows through the memory.
                 stored.append(ops.stop_gradient(gather_queries(rows, chosen)))
                 samples.append((gather_queries(content, chosen), identities(chosen, matched[-1])))
-        predictions = self.predictions(contents, frame_boxes, references, features, matched, sizes)
-        return predictions, self.joined(samples)
-
-    def match(self, contents, boxes, labels, targets, exists):
-        """Query of each instance for every layer, from the first frame: int [D, B, N]."""
-        return self.matcher(self.class_logits(contents), boxes, labels, targets[:, :, 0], exists)
+        contents, frame_boxes = ops.stack(contents, 2), ops.stack(frame_boxes, 2)  # [D, B, T, Q, C or 4]
+        logits = self.class_logits(contents)
+        if self.matcher.whole_clip:
+            matched = self.matcher(logits, frame_boxes, labels, boxes, exists, present)
+        query = self.clamped(matched, T)
+        masks = self.mask_logits(contents, ops.stack(references, 2), features, matched, query, sizes)
+        return (logits, take(frame_boxes, query), masks, matched), self.joined(samples)
 
     def class_logits(self, contents):
         """contents [D, ..., C] -> [D, ..., K], each layer by its own head."""
@@ -119,20 +121,22 @@ class InstanceFormerTraining(nn.Cell):
             labels.append(label)
         return ops.cat(features, 1), ops.cat(labels, 1)
 
-    def predictions(self, contents, boxes, references, features, matched, sizes):
-        """Lists over frames of [D, B, Q, ...] -> what the criterion takes."""
-        contents, boxes, references = ops.stack(contents, 2), ops.stack(boxes, 2), ops.stack(references, 2)
-        D, B, T, _, C = contents.shape
-        N = matched.shape[-1]
-        query = ops.maximum(matched, ops.zeros_like(matched)).expand_dims(2).broadcast_to((D, B, T, N))
-        mask_query = self.mask_queries(matched, query) if self.aux_masks_from_last_layer else query
-        mask_contents = take(contents, mask_query).transpose(1, 2, 0, 3, 4).reshape(B * T, D * N, C)
-        mask_references = take(references, mask_query).transpose(1, 2, 0, 3, 4).reshape(B * T, D * N, 4)
+    def clamped(self, matched, T: int):
+        """The query of each instance on each frame, [D, B, T, N]; 0 where there is no instance."""
+        D, B, N = matched.shape
+        return ops.maximum(matched, ops.zeros_like(matched)).expand_dims(2).broadcast_to((D, B, T, N))
+
+    def mask_logits(self, contents, references, features, matched, query, sizes):
+        """[D, B, T, N, P]: contents [D, B, T, Q, C], references [D, B, T, Q, 4], features [B, T, c, H8, W8]."""
+        D, B, T, N = query.shape
+        if self.aux_masks_from_last_layer:
+            query = self.mask_queries(matched, query)
+        contents = take(contents, query).transpose(1, 2, 0, 3, 4).reshape(B * T, D * N, -1)
+        references = take(references, query).transpose(1, 2, 0, 3, 4).reshape(B * T, D * N, 4)
         frame_sizes = sizes.expand_dims(1).broadcast_to((B, T, 2)).reshape(B * T, 2)
         flat_features = features.reshape(B * T, *features.shape[2:])
-        masks = self.network.masks(flat_features, mask_contents, mask_references, frame_sizes)
-        masks = masks.reshape(B, T, D, N, -1).transpose(2, 0, 1, 3, 4)
-        return self.class_logits(contents), take(boxes, query), masks, matched
+        masks = self.network.masks(flat_features, contents, references, frame_sizes)
+        return masks.reshape(B, T, D, N, -1).transpose(2, 0, 1, 3, 4)
 
     def mask_queries(self, matched, query):
         """Whose mask is compared with each instance: [D, B, T, N], the last layer's query from the second frame on."""

@@ -6,7 +6,7 @@ import dataclasses
 
 from mindvideo.config.key import key
 
-PROPAGATIONS = ["none", "multiply", "add"]
+PROPAGATIONS = ["none", "multiply", "add", "box"]
 
 
 @dataclasses.dataclass
@@ -27,7 +27,9 @@ class InstanceFormer:
         True, "where the decoder looks depends on the query's position code too; false is the last public revision"
     )
     reference_propagation: str = key(
-        "none", "how a frame's reference points follow from the frame before, in training", choices=PROPAGATIONS
+        "none",
+        "how a frame's reference points follow from the frame before, in training; box: they are its boxes",
+        choices=PROPAGATIONS,
     )
     inference_propagation: str = key(
         "same", "the same at inference; 'same' is what training does", choices=["same", *PROPAGATIONS]
@@ -42,6 +44,11 @@ class InstanceFormer:
     memory_mixes_clips: bool = key(False, "train as the published models did: memory attention reads across the batch")
     aux_masks_from_last_layer: bool = key(
         False, "train as the published models did: early layers' masks follow the last layer's matching"
+    )
+    match_on: str = key(
+        "first_frame",
+        "frames that decide which query an instance belongs to; the clip's need a model without memory",
+        choices=["first_frame", "clip"],
     )
     absent_as_positive: bool = key(
         True, "an instance that is out of the frame is taught its class and an empty mask, as published"

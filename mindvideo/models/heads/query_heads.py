@@ -24,7 +24,7 @@ def class_heads(*, channels: int, num_classes: int, num_layers: int) -> nn.CellL
     return nn.CellList(heads)
 
 
-def box_heads(*, channels: int, num_layers: int) -> nn.CellList:
+def box_heads(*, channels: int, num_layers: int, start_size_logit: float = START_SIZE_LOGIT) -> nn.CellList:
     """Perceptrons [..., C] -> [..., 4], equal at the start, when they change nothing but the first layer's box size."""
     heads = [MLP(in_width=channels, hidden_width=channels, out_width=4, num_layers=3) for _ in range(num_layers)]
     for index, head in enumerate(heads):
@@ -32,6 +32,6 @@ def box_heads(*, channels: int, num_layers: int) -> nn.CellList:
             layer.weight.set_data(ms.Tensor(first.weight.asnumpy()))
             layer.bias.set_data(ms.Tensor(first.bias.asnumpy()))
         head.layers[-1].weight.set_data(initializer("zeros", head.layers[-1].weight.shape))
-        size = START_SIZE_LOGIT if index == 0 else 0.0
+        size = start_size_logit if index == 0 else 0.0
         head.layers[-1].bias.set_data(ms.Tensor([0.0, 0.0, size, size], ms.float32))
     return nn.CellList(heads)

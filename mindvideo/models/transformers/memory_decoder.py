@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindvideo.models.heads.query_heads import box_heads
+from mindvideo.models.heads.query_heads import START_SIZE_LOGIT, box_heads
 from mindvideo.models.layers.attention import MultiHeadAttention
 from mindvideo.models.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
 from mindvideo.models.layers.dropout import Dropout
@@ -135,6 +135,7 @@ def build_memory_decoder(
     dropout: float,
     locate_by_position: bool,
     has_memory: bool,
+    start_size_logit: float = START_SIZE_LOGIT,
 ) -> MemoryDecoder:
     layers = []
     for _ in range(num_layers):
@@ -150,7 +151,8 @@ def build_memory_decoder(
             locate_by_position=locate_by_position,
         )
         layers.append(layer)
-    return MemoryDecoder(layers=layers, box_heads=box_heads(channels=channels, num_layers=num_layers))
+    heads_of_boxes = box_heads(channels=channels, num_layers=num_layers, start_size_logit=start_size_logit)
+    return MemoryDecoder(layers=layers, box_heads=heads_of_boxes)
 
 
 def scale_reference(reference: ms.Tensor, valid_ratios: ms.Tensor) -> ms.Tensor:
