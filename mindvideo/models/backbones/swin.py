@@ -56,11 +56,12 @@ class PatchMerging(nn.Cell):
         self.reduction = _dense(4 * channels, 2 * channels, has_bias=False)
 
     def construct(self, x):
-        _, H, W, _ = x.shape
+        N, H, W, C = x.shape
         x = pad_right_and_bottom(x, H + H % 2, W + W % 2)
+        x = x.reshape(N, (H + 1) // 2, 2, (W + 1) // 2, 2, C)
         # (row, column) offsets (0, 0), (1, 0), (0, 1), (1, 1), in this order.
-        square = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
-        return self.reduction(self.norm(ops.concat(square, -1)))
+        x = x.transpose(0, 1, 3, 4, 2, 5).reshape(N, (H + 1) // 2, (W + 1) // 2, 4 * C)
+        return self.reduction(self.norm(x))
 
 
 class FeedForward(nn.Cell):

@@ -1,0 +1,95 @@
+"""How fast the backbones run, and what folding the frozen norm into the convolution saves.
+
+    python benchmarks/backbone_speed.py            # writes benchmarks/backbone_speed.csv
+
+Times are medians of compiled graphs in one process; the ratios are what counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mindvideo  # noqa: E402, F401, I001  (prepares the environment)
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+
+from mindvideo.models.backbones.catalogue import build_backbone, build_resnet  # noqa: E402
+from mindvideo.models.layers.frozen_norm import FrozenBatchNorm  # noqa: E402
+
+REPEATS = 5
+FRAMES = (4, 3, 192, 320)
+NAMES = ("resnet50", "resnext101_32x8d", "swin_t_p4w7")
+
+
+class UnfoldedNorm(FrozenBatchNorm):
+    """The same numbers as a pass over the map behind the convolution."""
+
+    def after(self, conv, x):
+        return self.construct(conv(x))
+
+
+def median_seconds(call: Callable[[], object]) -> float:
+    call()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def forward_and_training(network: ms.nn.Cell, frames: ms.Tensor) -> tuple[float, float]:
+    """(seconds of a forward pass in evaluation, seconds of forward and backward in training)."""
+    network.set_train(False)
+    forward = median_seconds(lambda: [m.asnumpy() for m in network(frames)])
+    network.set_train(True)
+
+    def loss(frames):
+        return sum([m.mean() for m in network(frames)])
+
+    gradient = ms.value_and_grad(loss, None, network.trainable_params())
+    return forward, median_seconds(lambda: gradient(frames)[0].asnumpy())
+
+
+def rows() -> list[tuple[str, float, float]]:
+    frames = ms.Tensor(np.random.default_rng(0).standard_normal(FRAMES).astype(np.float32))
+    unfolded = build_backbone("resnet50")
+    for _, cell in unfolded.cells_and_names():
+        if isinstance(cell, FrozenBatchNorm):
+            cell.__class__ = UnfoldedNorm
+    measured = [("resnet50, norm not folded", *forward_and_training(unfolded, frames))]
+    measured += [(name, *forward_and_training(build_backbone(name), frames)) for name in NAMES]
+    small = build_resnet("resnet_small", norm="batch", trainable_stages=5)
+    toy = ms.Tensor(np.random.default_rng(0).standard_normal((20, 3, 64, 96)).astype(np.float32))
+    return [*measured, ("resnet_small, batch norm, 20 x 64 x 96", *forward_and_training(small, toy))]
+
+
+def main() -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    path = Path(__file__).with_suffix(".csv")
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["backbone", "forward_s", "forward_and_backward_s", "frames", "mindspore", "processors"])
+        for name, forward, training in rows():
+            line = [
+                name,
+                f"{forward:.3f}",
+                f"{training:.3f}",
+                "x".join(map(str, FRAMES)),
+                ms.__version__,
+                os.cpu_count(),
+            ]
+            writer.writerow(line)
+            print(*line)
+
+
+if __name__ == "__main__":
+    main()
