@@ -45,12 +45,12 @@ def first_broken(texts: Sequence[bytes], pixels: int) -> int | None:
     filled = np.array([index for index, text in enumerate(texts) if text], np.int64)
     if not len(filled):
         return None
-    characters = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - ord("0")
+    characters = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(ord("0"))  # below "0" wraps to above 63
     stops = np.cumsum([len(texts[index]) for index in filled])  # behind the last character of each text
-    outside = np.flatnonzero((characters < 0) | (characters > 63))
+    outside = np.flatnonzero(characters > 63)
     unfinished = np.flatnonzero(characters[stops - 1] & 0x20)
     unreadable = [*np.searchsorted(stops, outside[:1], side="right"), *unfinished[:1]]
-    readable = min(unreadable, default=len(filled))
+    readable = int(min(unreadable, default=len(filled)))
     if readable:
         runs, first_runs = _decode_runs(characters[: stops[readable - 1]], stops[:readable])
         totals, least = np.add.reduceat(runs, first_runs), np.minimum.reduceat(runs, first_runs)
@@ -62,18 +62,28 @@ def first_broken(texts: Sequence[bytes], pixels: int) -> int | None:
 
 def _decode_runs(characters: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Runs of readable texts joined, and the index of each text's first run. ``characters`` are 6-bit values."""
-    last = np.flatnonzero((characters & 0x20) == 0)  # last character of each run
-    lengths = np.diff(last, prepend=-1)
-    shifts = 5 * np.minimum(np.arange(len(characters)) - np.repeat(last - lengths + 1, lengths), 11)
-    values = np.add.reduceat((characters & 0x1F) << shifts, last - lengths + 1)
-    values -= np.where(characters[last] & 0x10, np.int64(1) << np.minimum(5 * lengths, 60), 0)
-    counts = np.diff(np.searchsorted(last, stops), prepend=0)
-    first_runs = np.cumsum(counts) - counts
-    place = np.arange(len(values)) - np.repeat(first_runs, counts)  # of a run in its text
-    for parity in (0, 1):  # from the fourth on, a value is the difference to the run two places before
-        chosen = np.flatnonzero((place % 2 == parity) & (place > 0))
-        sums = np.cumsum(values[chosen])
-        begins = np.flatnonzero(place[chosen] <= 2)
-        before = (sums - values[chosen])[begins]
-        values[chosen] = sums - np.repeat(before, np.diff(np.append(begins, len(chosen))))
+    last = np.flatnonzero(characters < 0x20)  # last character of each run
+    values = _values(characters, last)
+    first_runs = np.concatenate([[0], np.searchsorted(last, stops[:-1])])
+    ends = np.append(first_runs[1:], len(values))
+    for first, end in zip(first_runs.tolist(), ends.tolist()):
+        # From the fourth on, a value is the difference to the run two places before.
+        for begin in (first + 1, first + 2):
+            runs = values[begin:end:2]
+            np.cumsum(runs, out=runs)
     return values, first_runs
+
+
+def _values(characters: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """int64: the number that each run's characters give; most have one character."""
+    values = characters[last].astype(np.int64)
+    values -= (values & 0x10) << 1
+    lengths = np.diff(last, prepend=-1)
+    longer = np.flatnonzero(lengths > 1)
+    sizes, stops = lengths[longer], last[longer]
+    sums = -((characters[stops].astype(np.int64) >> 4 & 1) << 5 * np.minimum(sizes, 12))  # the sign
+    for place in range(int(sizes.max(initial=0))):
+        there = sizes > place
+        sums[there] += (characters[(stops - sizes + 1 + place)[there]].astype(np.int64) & 0x1F) << 5 * min(place, 11)
+    values[longer] = sums
+    return values

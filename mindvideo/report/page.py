@@ -172,8 +172,9 @@ def _figures(metrics: Mapping) -> str:
         f"<tr><th>{escape(label)}</th>{''.join(f'<td>{as_percent(figures[name])}</td>' for name in names)}</tr>"
         for label, figures in rows
     )
+    official_body = f"<tbody><tr>{official}</tr></tbody>"
     tables = (
-        f'<table class="figures wide">{official_head}<tbody><tr>{official}</tr></tbody></table>'
+        f'<div class="scroll"><table class="figures wide">{official_head}{official_body}</table></div>'
         f'<table class="figures"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
     note = "In per cent. A dash: nothing in the set to score. Sizes by mean area: s below 128², m below 256², l above."

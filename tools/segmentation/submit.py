@@ -55,6 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main() -> int:
     given = parse_arguments()
     set_up_logging("info")
+    access = Access.from_environment() if given.upload or given.dry_run else None
     results = ResultsFile(given.results)
     videos, categories = read_video_list(given.annotations)
     check(results, videos, categories)
@@ -66,8 +67,8 @@ def main() -> int:
         archive = Path(given.results)
     else:
         raise UserError(f"{given.results}: only a .json can be packed for a server")
-    if given.upload or given.dry_run:
-        upload(archive, dry_run=given.dry_run, wait=given.wait)
+    if access is not None:
+        upload(archive, access, dry_run=given.dry_run, wait=given.wait)
     return EXIT_OK
 
 
@@ -82,8 +83,7 @@ def check(results: ResultsFile, videos: dict, categories: set[int]) -> None:
     print(f"{len(results)} tracks of {len(results.video_ids())} videos are in order; {empty} videos have none")
 
 
-def upload(archive: Path, *, dry_run: bool, wait: bool) -> None:
-    access = Access.from_environment()
+def upload(archive: Path, access: Access, *, dry_run: bool, wait: bool) -> None:
     if dry_run:
         who = "with a token" if access.token else "with user and password"
         print(f"dry run: would send {archive} to {access.url}, phase {access.phase}, {who}")

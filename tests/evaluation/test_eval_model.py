@@ -1,0 +1,70 @@
+"""eval.py runs a model over a labelled set, keeps what is finished, and does not mix the results of two weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.report import made_up_run
+
+PROJECT = Path(__file__).resolve().parents[2]
+EVAL = PROJECT / "tools" / "segmentation" / "eval.py"
+CONFIG = "vistr_toy"
+SMALL = ("vistr.width=24", "vistr.ffn_width=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
+MAKE_WEIGHTS = """
+import sys, mindvideo, mindspore
+from mindvideo.build import build_network
+from mindvideo.config import load_config
+from pathlib import Path
+from mindvideo.engine.checkpoint import save_weights
+from mindvideo.engine.weights import weights_of
+mindspore.set_seed(int(sys.argv[2]))
+network = build_network(load_config(sys.argv[3], sys.argv[4:]))
+save_weights(Path(sys.argv[1]), {name: value.asnumpy() for name, value in weights_of(network).items()})
+"""
+
+
+def evaluate(output: Path, weights: Path, data: str, *extra: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(EVAL), "-c", CONFIG, "--weights", str(weights), "--output", str(output), *extra]
+    return subprocess.run([*command, f"data.valid={data}", *SMALL], capture_output=True, text=True, cwd=PROJECT)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    annotations, frames = made_up_run.write_set(tmp_path_factory.mktemp("set"), num_videos=3, num_frames=5)
+    return f"{annotations}@{frames}"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    paths = [folder / "one.ckpt", folder / "two.ckpt"]
+    for seed, path in enumerate(paths):
+        command = [sys.executable, "-c", MAKE_WEIGHTS, str(path), str(seed), CONFIG, *SMALL]
+        subprocess.run(command, check=True, cwd=PROJECT)
+    return paths
+
+
+def test_a_model_is_evaluated_and_resumed(data, weights, tmp_path):
+    output = tmp_path / "run"
+    first = evaluate(output, weights[0], data, "evaluation.max_videos=2")
+    assert first.returncode == 0, first.stderr
+    assert json.loads((output / "metrics.json").read_text())["videos"] == 2
+    assert {path.name for path in (output / "videos").iterdir()} == {"1.json", "2.json"}
+    kept = {path.name: path.stat().st_mtime_ns for path in (output / "videos").iterdir()}
+    again = evaluate(output, weights[0], data)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 3 videos are finished" in again.stderr
+    assert {name: (output / "videos" / name).stat().st_mtime_ns for name in kept} == kept
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["videos"] == 3 and metrics["speed"]["videos_run"] == 1 and 0 <= metrics["AP"] <= 1
+    gathered = json.loads((output / "results.json").read_text())
+    assert {record["video_id"] for record in gathered} <= {1, 2, 3} and gathered
+    assert (output / "report.html").is_file()
+    other = evaluate(output, weights[1], data)
+    assert other.returncode == 2
+    assert "run with other settings (weights" in other.stderr
