@@ -9,7 +9,6 @@ from mindspore import nn
 
 from mindvideo.models.backbones.catalogue import BACKBONES, RESNETS, build_backbone, build_resnet
 from mindvideo.models.backbones.group_norm import GroupNormAfterConv
-from mindvideo.models.backbones.resnet import BasicBlock
 from mindvideo.models.layers.batch_norm import BatchNorm
 from mindvideo.models.layers.convolution import Convolution
 from mindvideo.models.layers.frozen_norm import FrozenBatchNorm
@@ -156,11 +155,6 @@ def test_dilated_last_stage_keeps_the_size():
 def test_levels_are_checked(levels: tuple):
     with pytest.raises(ValueError, match="out_levels"):
         build_backbone("resnet_small", out_levels=levels)
-
-
-def test_basic_blocks_have_no_groups():
-    with pytest.raises(ValueError, match="Bottleneck"):
-        BasicBlock(8, 8, norm=FrozenBatchNorm, groups=2)
 
 
 def test_unknown_name_lists_the_known_ones():

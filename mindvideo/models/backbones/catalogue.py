@@ -18,8 +18,8 @@ RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"block": BasicBlock, "depths": (2, 2, 2, 2)},
     "resnet50": {"block": Bottleneck, "depths": (3, 4, 6, 3)},
     "resnet101": _RESNET101,
-    "resnext101_32x8d": {**_RESNET101, "groups": 32, "width_per_group": 8},
-    "resnext101_64x4d": {**_RESNET101, "groups": 64, "width_per_group": 4},
+    "resnext101_32x8d": {**_RESNET101, "block_options": {"groups": 32, "width_per_group": 8}},
+    "resnext101_64x4d": {**_RESNET101, "block_options": {"groups": 64, "width_per_group": 4}},
     # Residual 3x3 blocks behind a 3x3 stem: small enough to train from scratch on a processor.
     "resnet_small": {
         "block": BasicBlock,

@@ -5,7 +5,8 @@ Parameter names are torchvision's: ``conv1.weight``, ``bn1.running_mean``, ``lay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from mindspore import nn, ops
 
@@ -29,13 +30,9 @@ class BasicBlock(nn.Cell):
         norm: NormFactory,
         stride: int = 1,
         dilation: int = 1,
-        groups: int = 1,
-        width_per_group: int = 64,
         trainable: bool = True,
     ) -> None:
         super().__init__()
-        if groups != 1 or width_per_group != 64:
-            raise ValueError("BasicBlock has no grouped form; use Bottleneck for groups or a width per group")
         self.conv1 = Convolution(in_channels, width, 3, stride=stride, dilation=dilation, trainable=trainable)
         self.bn1 = norm(width)
         self.conv2 = Convolution(width, width, 3, dilation=dilation, trainable=trainable)
@@ -95,7 +92,7 @@ class ResNet(nn.Cell):
     ``channels`` and ``strides`` describe the returned maps. With ``stem_pool`` the stages have strides 4, 8, 16, 32,
     without it 2, 4, 8, 16. ``trainable_stages`` counts from the end: 3 trains the convolutions of layer2 to layer4,
     5 all of them; whether norms train is the norm's own matter. ``dilate_last`` gives the last stage dilation 2
-    instead of a stride.
+    instead of a stride. ``block_options`` are further arguments of every block (the groups of a ResNeXt).
     """
 
     def __init__(
@@ -107,8 +104,7 @@ class ResNet(nn.Cell):
         stem_width: int = 64,
         stem_kernel: int = 7,
         stem_pool: bool = True,
-        groups: int = 1,
-        width_per_group: int = 64,
+        block_options: Mapping[str, int] = MappingProxyType({}),
         norm: NormFactory = FrozenBatchNorm,
         dilate_last: bool = False,
         out_levels: Sequence[int] = (0, 1, 2, 3),
@@ -134,9 +130,8 @@ class ResNet(nn.Cell):
                         norm=norm,
                         stride=step if index == 0 else 1,
                         dilation=2 if dilated and index > 0 else 1,
-                        groups=groups,
-                        width_per_group=width_per_group,
                         trainable=stage >= STAGES - trainable_stages,
+                        **block_options,
                     )
                 )
                 in_channels = widths[stage] * block.expansion
