@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mindspore import nn
     from ml_collections import ConfigDict
 
-    from mindvideo.convert.rules import Rule
+    from mindvideo.convert.rules import RuleTable
     from mindvideo.engine.parameter_groups import ParameterGroup
     from mindvideo.inference.tracker import VideoTracker
 
@@ -24,7 +24,7 @@ class Family:
     (total loss, every loss term), with ``term_names``. ``reduce_count`` is a Cell that averages a count over the
     processes of a distributed run.
     ``build_tracker(cfg, network)``: frames in, instances out.
-    ``weight_rules(cfg)``: names of the published checkpoint -> names of the network's parameters.
+    ``weight_rules(cfg)``: tables of names, source -> parameter; the published checkpoint first, then other starts.
     ``parameter_groups(cfg)``: learning rates and weight decays by name pattern; the first pattern that fits counts.
     """
 
@@ -32,5 +32,5 @@ class Family:
     build_network: Callable[[ConfigDict], nn.Cell]
     build_training: Callable[[ConfigDict, nn.Cell, nn.Cell], nn.Cell]
     build_tracker: Callable[[ConfigDict, nn.Cell], VideoTracker]
-    weight_rules: Callable[[ConfigDict], Sequence[Rule]]
+    weight_rules: Callable[[ConfigDict], Sequence[RuleTable]]
     parameter_groups: Callable[[ConfigDict], Sequence[ParameterGroup]]
