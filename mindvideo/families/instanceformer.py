@@ -13,6 +13,7 @@ from mindvideo.engine.parameter_groups import ParameterGroup
 from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
+from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.inference.online import OnlineTracker
 from mindvideo.losses.frame_set import FrameSetCriterion
 from mindvideo.matching.first_frame import FrameMatcher
@@ -155,6 +156,7 @@ def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
         first_frames=instanceformer.first_frames,
         candidate_pairs=instanceformer.candidate_pairs,
         frames_per_vote=instanceformer.frames_per_vote,
+        observer=AnalysisRecorder(inference.analysis_folder) if inference.analysis_folder else None,
     )
 
 
