@@ -20,24 +20,33 @@ def tube_of(segmentations: Sequence[Any], height: int, width: int) -> Tube:
     tube = []
     size = [height, width]
     for frame, segmentation in enumerate(segmentations):
-        if not segmentation:
+        if segmentation is None:
             tube.append(b"")
             continue
-        if isinstance(segmentation, dict):
-            if list(segmentation.get("size", ())) != size:
-                given = segmentation.get("size")
-                raise ValueError(f"frame {frame}: mask size {given}, but the video's frames are {size} (height, width)")
-            counts = segmentation.get("counts")
-            if isinstance(counts, str) and counts:
-                if not counts.isascii():
-                    raise ValueError(f"frame {frame}: the RLE text holds characters outside ASCII")
-                tube.append(counts.encode("ascii"))
-                continue
-        try:
-            tube.append(to_rle(segmentation, height, width)["counts"])
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"frame {frame}: {error}") from error
+        try:  # what almost every mask is
+            text = segmentation["counts"].encode("ascii") if segmentation["size"] == size else b""
+        except (TypeError, KeyError, AttributeError, UnicodeEncodeError):
+            text = b""
+        tube.append(text or _text_of(segmentation, frame, height, width))
     return tube
+
+
+def _text_of(segmentation: Any, frame: int, height: int, width: int) -> bytes:
+    """One mask of any form, or ValueError."""
+    if not segmentation:
+        return b""
+    if isinstance(segmentation, dict):
+        given = segmentation.get("size")
+        if list(given or ()) != [height, width]:
+            expected = [height, width]
+            raise ValueError(f"frame {frame}: mask size {given}, but the video's frames are {expected} (height, width)")
+    try:
+        text = to_rle(segmentation, height, width)["counts"]
+    except (ValueError, TypeError) as error:  # UnicodeEncodeError is a ValueError
+        raise ValueError(f"frame {frame}: {error}") from error
+    if not text:
+        raise ValueError(f"frame {frame}: the RLE text is empty; write null for a frame without the object")
+    return text
 
 
 def first_broken(texts: Sequence[bytes], pixels: int) -> int | None:

@@ -100,3 +100,19 @@ def test_the_native_library_is_used_where_it_is_built(tmp_path, monkeypatch):
 @pytest.mark.parametrize("empty", [None, [], {}])
 def test_absent_frames(empty):
     assert tube_of([empty], 4, 5) == [b""]
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"size": [4, 5], "counts": ""}, "frame 1: the RLE text is empty"),
+        ({"size": [5, 4], "counts": "d0"}, r"frame 1: mask size \[5, 4\]"),
+        ({"size": [4, 5], "counts": "é"}, "frame 1: "),
+        ({"counts": "d0"}, "frame 1: mask size None"),
+        ([[1.0, 2.0]], "frame 1: a polygon of 2 numbers"),
+        (3.5, "frame 1: a segmentation of type float"),
+    ],
+)
+def test_masks_that_are_none(mask, message):
+    with pytest.raises(ValueError, match=message):
+        tube_of([None, mask], 4, 5)

@@ -21,7 +21,7 @@ from mindvideo.evaluation.table import evaluation_table  # noqa: E402
 from mindvideo.files import write_json  # noqa: E402
 from mindvideo.logs import progress  # noqa: E402
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report  # noqa: E402
-from mindvideo.run_folder import ENVIRONMENT, RunFolder, describe_environment  # noqa: E402
+from mindvideo.run_folder import ENVIRONMENT, METRICS, RunFolder, describe_environment  # noqa: E402
 
 EXAMPLES = """
 Two ways:
@@ -93,7 +93,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     finished.gather(ground_truth.videos, folder.path / "results.json")
     results = finished.results(ground_truth.videos)
     rule, files = arguments.long_videos or cfg.evaluation.long_videos, labelled_set(cfg)
-    remember(folder.path, folder.path / "results.json", files.annotations, files.frames, rule)
+    remember(folder.path, folder.path / "results.json", files.annotations, files.frames, rule, training_of(weights))
     evaluation, speed = evaluate(ground_truth, results, rule=rule)
     finish(folder.path, evaluation, {**model_speed, **speed})
     if cfg.evaluation.report and not arguments.no_report:
@@ -102,14 +102,20 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
             videos=cfg.evaluation.report_videos,
             megabytes=cfg.evaluation.report_megabytes,
             confidence=cfg.evaluation.confidence,
+            training=training_of(weights),
         )
         report(folder.path, evaluation, results, frames=files.frames, options=options)
     return EXIT_OK
 
 
-def remember(folder: Path, results, annotations, frames, rule: str | None) -> None:
+def training_of(weights: Path) -> Path | None:
+    """The run folder of the training that wrote the weights, to show its curves; None for weights from elsewhere."""
+    return next((folder for folder in (weights.parent, weights.parent.parent) if (folder / METRICS).is_file()), None)
+
+
+def remember(folder: Path, results, annotations, frames, rule: str | None, training: Path | None = None) -> None:
     """Which files were compared, for report.py."""
-    places = {"results": results, "annotations": annotations, "frames": frames}
+    places = {"results": results, "annotations": annotations, "frames": frames, "training": training}
     absolute = {name: str(Path(place).resolve()) if place else None for name, place in places.items()}
     write_json(folder / EVALUATED, {**absolute, "long_videos": rule or None})
 

@@ -39,7 +39,9 @@ def main() -> int:
     folder = Path(given.run)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    evaluated, training = folder / EVALUATED, Path(given.training or folder)
+    evaluated = folder / EVALUATED
+    source = json.loads(evaluated.read_text(encoding="utf-8")) if evaluated.is_file() else {}
+    training = Path(given.training or source.get("training") or folder)
     if not evaluated.is_file() and not (training / METRICS).is_file():
         raise UserError(f"{folder}: neither {EVALUATED} of eval.py nor {METRICS} of train.py is in it")
     options = ReportOptions(
@@ -50,8 +52,7 @@ def main() -> int:
         training=training,
     )
     evaluation = results = frames = None
-    if evaluated.is_file():
-        source = json.loads(evaluated.read_text(encoding="utf-8"))
+    if source:
         ground_truth = read_ground_truth(source["annotations"])
         results = ResultsFile(source["results"])
         rule = source.get("long_videos")
