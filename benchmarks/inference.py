@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     cfg = load_config(arguments.config, arguments.overrides)
     video = made_up_video(*parse_size(arguments.size))
     prepare_device(cfg)

@@ -1,0 +1,86 @@
+"""Every family: exported, loaded again and equal, through the tool; and a video longer than a clip through infer.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+import yaml
+
+from mindvideo import build_model
+from mindvideo.inference.export import load_graph
+from tests.inference.colored_videos import write_frame_folder
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools" / "segmentation"
+BACKBONE = {"name": "resnet_small", "norm": "batch", "trainable_stages": 5}
+LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
+SLOTS = {**LAYERS, "num_frames": 2, "num_slots": 3, "num_classes": 5, "width": 48, "heads": 4, "ffn_width": 32}
+FAMILIES = {
+    "vistr": {**SLOTS, "levels": [1, 2, 3], "token_levels": 2, "mask_channels": 8},
+    "defvistr": {
+        **LAYERS,
+        "num_frames": 2,
+        "num_slots": 3,
+        "tokens_per_slot": 2,
+        "num_classes": 5,
+        "width": 48,
+        "heads": 4,
+        "encoder_ffn_width": 32,
+        "decoder_ffn_width": 32,
+        "levels": [1, 2, 3],
+        "mask_channels": 8,
+    },
+    "instanceformer": {
+        **LAYERS,
+        "num_classes": 5,
+        "num_queries": 6,
+        "channels": 64,
+        "heads": 4,
+        "feedforward": 32,
+        "backbone_levels": [2, 3],
+        "memory_frames": 3,
+        "memory_tokens": 2,
+    },
+}
+
+
+def _run_tool(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    specification = importlib.util.spec_from_file_location(f"{name}_tool", TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    return module.main()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_export_and_long_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, family: str
+) -> None:
+    configuration = tmp_path / "small.yaml"
+    configuration.write_text(
+        yaml.safe_dump({"family": family, "name": "small", "backbone": BACKBONE, family: FAMILIES[family]})
+    )
+    ms.save_checkpoint(build_model(configuration), str(tmp_path / "weights.ckpt"))
+    given = ["-c", str(configuration), "--weights", str(tmp_path / "weights.ckpt")]
+
+    exported = tmp_path / "m.mindir"
+    assert _run_tool("export", [*given, "--size", "48x32", "--output", str(exported)], monkeypatch) == 0
+    description = json.loads((tmp_path / "m.json").read_text())
+    inputs = [np.zeros(entry["shape"], entry["dtype"].lower()) for entry in description["inputs"]]
+    if description["state"]:
+        state = np.load(tmp_path / "m.npz")
+        inputs[-len(state.files) :] = [state[name] for name in description["state"]]
+    outputs = load_graph(exported)(*[ms.Tensor(each) for each in inputs])
+    assert [list(output.shape) for output in outputs] == [entry["shape"] for entry in description["outputs"]]
+    assert ("libmindvideo" in capsys.readouterr().out) == (b"libmindvideo" in exported.read_bytes())
+
+    folder = write_frame_folder(tmp_path / "clip", 5, (32, 48))
+    arguments = [*given, "--input", str(folder), "--output", str(tmp_path / "o"), "inference.confidence=0.0"]
+    assert _run_tool("infer", arguments, monkeypatch) == 0
+    records = json.loads((tmp_path / "o" / "clip" / "results.json").read_text())
+    assert records and all(len(record["segmentations"]) == 5 for record in records)
