@@ -129,7 +129,7 @@ def build_cpu(folder: Path, compiler: str, verbose: bool) -> None:
     define = ["-DMINDVIDEO_X86"] if is_x86() else []
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         jobs = []
-        for name in ("thread_pool", "assignment", "exports", "tube_overlap", "resize"):
+        for name in ("thread_pool", "assignment", "exports", "tube_overlap", "resize", "sample_runs"):
             jobs.append((cpu / f"{name}.cpp", Path(scratch) / f"{name}.o", []))
         for name, flags in INSTRUCTION_SETS.items():
             if name == "plain" or is_x86():

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from mindvideo.data.mask_sampling import sample_mask
 from mindvideo.data.resize import nearest_indices
 from mindvideo.data.segmentation import Rle
 
@@ -66,19 +66,14 @@ class ClipMasks:
     def pixels(self) -> np.ndarray:
         """uint8 [N, T, H, W] of 0 and 1."""
         if self._pixels is None:
-            N, T, (H, W) = len(self._tracks), self.num_frames, self.size
-            pixels = np.zeros((N, T, W, H), np.uint8)  # columns first, as the runs go
-            for n, track in enumerate(self._tracks):
-                self._decode_track(track, pixels[n])
-            self._pixels = np.ascontiguousarray(pixels.transpose(0, 1, 3, 2))
+            pixels = np.zeros((len(self), self.num_frames, *self.size), np.uint8)
+            rows, columns = np.ascontiguousarray(self._rows), np.ascontiguousarray(self._columns)
+            for track, target in zip(self._tracks, pixels):
+                if isinstance(track, np.ndarray):
+                    target[:] = track[:, rows][:, :, columns]
+                    continue
+                for rle, mask in zip(track, target):
+                    if rle is not None:
+                        sample_mask(rle, rows, columns, mask)
+            self._pixels = pixels
         return self._pixels
-
-    def _decode_track(self, track: Sequence[Rle | None] | np.ndarray, target: np.ndarray) -> None:
-        """Fill [T, W, H]; the masks of one instance are decoded in one call."""
-        if isinstance(track, np.ndarray):
-            target[:] = track[:, self._rows][:, :, self._columns].transpose(0, 2, 1)
-            return
-        filled = [t for t, rle in enumerate(track) if rle is not None]
-        if filled:
-            planes = coco_mask.decode([track[t] for t in filled]).transpose(2, 1, 0)  # [K, width, height], no copy
-            target[filled] = planes[:, self._columns][:, :, self._rows]

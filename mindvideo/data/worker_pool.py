@@ -23,6 +23,13 @@ from mindvideo.data.training_clips import BatchMaker
 from mindvideo.errors import UserError
 
 AHEAD = 2  # batches that each worker may hold finished or in the making
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # The C library keeps freed frames for the next ones instead of returning and fetching their pages every time.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+}
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -44,7 +51,7 @@ class _Worker:
         self.connection, remote = Pipe()
         self.memory = [open_shared_memory() for _ in range(AHEAD)]
         inherited = [remote.fileno(), *self.memory]
-        environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+        environment = {**os.environ, **WORKER_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", "mindvideo.data.worker", *map(str, inherited)]
         self.process = subprocess.Popen(command, pass_fds=inherited, env=environment)

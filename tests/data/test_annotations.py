@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from mindvideo.data import mask_sampling
 from mindvideo.data.annotations import read_video_annotations
 from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.data.clip_rules import ConsecutiveFrames
@@ -105,7 +106,16 @@ def test_unusable_files_are_refused(tmp_path: Path, changes: dict[str, Any], rea
         read_video_annotations(write(tmp_path, content(**changes)))
 
 
-def test_masks_of_a_clip_follow_flip_crop_and_resize() -> None:
+@pytest.fixture(params=["compiled", "pycocotools"])
+def mask_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "pycocotools":
+        monkeypatch.setattr(mask_sampling, "_native_sampling", lambda: None)
+    elif mask_sampling._native_sampling() is None:
+        pytest.skip("the compiled library is not built")
+    return request.param
+
+
+def test_masks_of_a_clip_follow_flip_crop_and_resize(mask_decoder: str) -> None:
     """The choice of rows and columns equals doing the steps on the pixels one after the other."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 2, (2, 3, HEIGHT, WIDTH)).astype(np.uint8)
@@ -121,3 +131,13 @@ def test_masks_of_a_clip_follow_flip_crop_and_resize() -> None:
         expected = pixels[..., ::-1][:, :, np.arange(24) // 2][..., np.arange(30) * 2 // 3]
         expected = expected[:, ::-1, 2:18, 5:25][::-1]
         np.testing.assert_array_equal(masks.pixels(), expected)
+
+
+def test_damaged_runs_are_not_read_beyond() -> None:
+    if mask_sampling._native_sampling() is None:
+        pytest.skip("the compiled library is not built")
+    rle = to_rle(encode_mask(square()), HEIGHT, WIDTH)
+    rows, columns, result = np.arange(HEIGHT), np.arange(WIDTH), np.zeros((HEIGHT, WIDTH), np.uint8)
+    for counts in (rle["counts"][:-2], rle["counts"] + b"9", b"\x7f\x01"):
+        with pytest.raises(ValueError, match="do not cover its 12 x 20 pixels"):
+            mask_sampling.sample_mask({**rle, "counts": counts}, rows, columns, result)

@@ -15,6 +15,7 @@ from mindvideo.data.transforms.base import SameSize
 BRIGHTNESS_REACH = 32.0
 FACTOR_RANGE = (0.5, 1.5)
 HUE_REACH = 18.0
+STRIP_PIXELS = 1 << 15
 CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
@@ -64,8 +65,27 @@ class PhotometricDistortion(SameSize):
 
 
 def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarray:
-    """uint8 [H, W, 3] RGB -> the same."""
-    values = frame.astype(np.float32)
+    """uint8 [H, W, 3] RGB -> the same. Done strip by strip, so that the float values stay in the processor's cache."""
+    result = np.empty(frame.shape, np.uint8)
+    rows = max(1, STRIP_PIXELS // frame.shape[1])
+    for top in range(0, frame.shape[0], rows):
+        values = _distort_strip(frame[top : top + rows], colours)
+        if wrap:
+            # PARITY(vistr, instanceformer): the published code casts without clipping, so 256 becomes 0 (on x86).
+            result[top : top + rows] = values.astype(np.int32)
+        else:
+            result[top : top + rows] = np.clip(values, 0, 255, out=values)
+    if colours.channels is None:
+        return result
+    order = CHANNEL_ORDERS[colours.channels]
+    reordered = np.empty_like(result)
+    cv2.mixChannels([result], [reordered], [order[0], 0, order[1], 1, order[2], 2])
+    return reordered
+
+
+def _distort_strip(strip: np.ndarray, colours: FrameColours) -> np.ndarray:
+    """f32 [h, W, 3] before the cast and the change of channels."""
+    values = strip.astype(np.float32)
     if colours.brightness is not None:
         values += np.float32(colours.brightness)
     if colours.contrast is not None and colours.contrast_first:
@@ -73,12 +93,7 @@ def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarr
     values = shift_hue(values, saturation=colours.saturation, hue=colours.hue)
     if colours.contrast is not None and not colours.contrast_first:
         values *= np.float32(colours.contrast)
-    if colours.channels is not None:
-        values = values[..., CHANNEL_ORDERS[colours.channels]]
-    if wrap:
-        # PARITY(vistr, instanceformer): the published code casts without clipping, so 256 becomes 0 (on x86).
-        return values.astype(np.int32).astype(np.uint8)
-    return np.clip(values, 0, 255).astype(np.uint8)
+    return values
 
 
 def shift_hue(values: np.ndarray, *, saturation: float | None, hue: float | None) -> np.ndarray:

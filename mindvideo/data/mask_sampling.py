@@ -1,0 +1,55 @@
+"""Chosen rows and columns of a run-length encoded mask.
+
+Two implementations of one signature: the compiled one of ``custom_ops``, which never makes the whole mask, and
+pycocotools with NumPy. ``MINDVIDEO_OPS=reference`` forces the second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mindvideo.data.segmentation import Rle
+from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
+
+
+def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndarray) -> None:
+    """Fill ``result`` uint8 [h, w], which holds zeros, with the mask at ``rows`` int64 [h] and ``columns`` int64 [w].
+
+    Rows ascend (with repeats); columns come in any order.
+    """
+    native = _native_sampling()
+    if native is None:
+        whole = coco_mask.decode(rle)  # [H, W], columns first in memory
+        result[:] = whole.T[columns][:, rows].T
+        return
+    counts = rle["counts"]
+    height, width = rle["size"]
+    broken = native(
+        *(counts, len(counts), height, width),
+        *(rows.ctypes.data, len(rows), columns.ctypes.data, len(columns)),
+        result.ctypes.data,
+    )
+    if broken:
+        raise ValueError(f"the runs of a mask do not cover its {height} x {width} pixels (height x width)")
+
+
+@functools.cache
+def _native_sampling():
+    """The compiled function, or None where the library is not built or is not wanted."""
+    library = library_folder() / CPU_LIBRARY
+    if os.environ.get(CHOICE_VARIABLE) == "reference" or not library.is_file():
+        return None
+    function = getattr(ctypes.CDLL(str(library)), "mindvideo_sample_runs", None)
+    if function is not None:
+        function.restype = ctypes.c_int
+        pointer, number = ctypes.c_void_p, ctypes.c_int
+        function.argtypes = [
+            *(ctypes.c_char_p, ctypes.c_int64, number, number),
+            *(pointer, number, pointer, number, pointer),
+        ]
+    return function
