@@ -50,56 +50,71 @@ def _finite_costs(cost: Tensor, N: int, Q: int) -> Tensor:
     return ops.concat((start, cost), 2)
 
 
+def _grow(flat_cost, row_of, duals, search, grow, column):
+    """One step of the search: add `column` and its row to the tree, relax, and find the nearest column.
+
+    duals: (row_dual [B, N], column_dual [B, columns]). search: (distance, previous, in_tree [B, columns], row_in_tree
+    [B, N]). grow bool [B, 1]: problems that are searching. Returns new duals, new search, nearest int32 [B].
+    """
+    (row_dual, column_dual), (distance, previous, in_tree, row_in_tree) = duals, search
+    B, columns = distance.shape
+    N = row_dual.shape[1]
+    column_ids = ops.arange(columns, dtype=mstype.int32).reshape(1, columns)
+    row_ids = ops.arange(N, dtype=mstype.int32).reshape(1, N)
+    in_tree = in_tree.logical_or(grow.logical_and(column_ids == ops.expand_dims(column, 1)))
+    row = ops.maximum(_pick(row_of, column), 0)  # [B, 1]
+    row_in_tree = row_in_tree.logical_or(grow.logical_and(row_ids == row))
+    row = row.reshape(B)
+    reduced = ops.gather(flat_cost, ops.arange(B, dtype=mstype.int32) * N + row, 0)
+    reduced = reduced - _pick(row_dual, row) - column_dual
+    outside = ops.logical_not(in_tree)
+    shorter = grow.logical_and(outside).logical_and(reduced < distance)
+    distance = ops.select(shorter, reduced, distance)
+    previous = ops.select(shorter, ops.zeros_like(previous) + ops.expand_dims(column, 1), previous)
+    reachable = ops.select(outside, distance, ops.full_like(distance, _unreached()))
+    nearest = ops.argmin(reachable, axis=1).astype(mstype.int32)
+    step = ops.select(grow, _pick(reachable, nearest), ops.zeros((B, 1), distance.dtype))
+    row_dual = row_dual + step * row_in_tree.astype(distance.dtype)
+    column_dual = column_dual - step * in_tree.astype(distance.dtype)
+    distance = distance - step * outside.astype(distance.dtype)
+    return (row_dual, column_dual), (distance, previous, in_tree, row_in_tree), nearest
+
+
+def _read_result(row_of, valid, Q: int):
+    """row_of int32 [B, columns] -> the query of every instance, int32 [B, N], -1 without one."""
+    B, N = valid.shape
+    matched = ops.expand_dims(row_of[:, 1 : Q + 1], 2) == ops.arange(N, dtype=mstype.int32).reshape(
+        1, 1, N
+    )  # [B, Q, N]
+    query = ops.argmax(matched.astype(mstype.int32), 1).astype(mstype.int32)
+    return ops.select(matched.any(axis=1).logical_and(valid), query, ops.full_like(query, -1))
+
+
 def assignment_ref(cost: Tensor, valid: Tensor) -> Tensor:
     """cost [B, Q, N], valid bool [B, N] -> the query of every instance, int32 [B, N], -1 without one."""
     B, Q, N = cost.shape
     cost = _finite_costs(cost, N, Q)
     columns = cost.shape[2]
-    unreached = _unreached()
     flat_cost = cost.reshape(B * N, columns)
-    problem = ops.arange(B, dtype=mstype.int32)
     column_ids = ops.arange(columns, dtype=mstype.int32).reshape(1, columns)
-    row_ids = ops.arange(N, dtype=mstype.int32).reshape(1, N)
-    # Dual variables of rows and columns; the row that each column is matched to (-1: free).
-    row_dual = ops.zeros((B, N), cost.dtype)
-    column_dual = ops.zeros((B, columns), cost.dtype)
-    row_of = ops.full((B, columns), -1, dtype=mstype.int32)
-    # The search of the current row: distance and predecessor of each column, columns and rows already in the tree.
-    distance = ops.full((B, columns), unreached, dtype=cost.dtype)
-    previous = ops.zeros((B, columns), mstype.int32)
-    in_tree = ops.zeros((B, columns), mstype.bool_)
-    row_in_tree = ops.zeros((B, N), mstype.bool_)
-    column = ops.zeros((B,), mstype.int32)
-    root = ops.zeros((B,), mstype.int32)
+    unreached = ops.full((B, columns), _unreached(), dtype=cost.dtype)
+    row_of = ops.full((B, columns), -1, dtype=mstype.int32)  # the row that each column is matched to, -1 when free
+    duals = (ops.zeros((B, N), cost.dtype), ops.zeros((B, columns), cost.dtype))
+    nothing, no_row = ops.zeros((B, columns), mstype.bool_), ops.zeros((B, N), mstype.bool_)
+    search = (unreached, ops.zeros((B, columns), mstype.int32), nothing, no_row)
+    column, root = ops.zeros((B,), mstype.int32), ops.zeros((B,), mstype.int32)
     augmenting = ops.zeros((B,), mstype.bool_)
     # A row takes at most N turns to search, N to augment and one to begin: the loop ends whatever the numbers are.
     turn = ops.zeros((), mstype.int32)
     while ops.logical_and(turn < N * (2 * N + 3), (root < N).any()):
         turn = turn + 1
-        row = ops.minimum(root, N - 1)
-        active = root < N
+        row, active = ops.minimum(root, N - 1), root < N
         skip = active.logical_and(ops.logical_not(_pick(valid, row).reshape(B)))
         searching = active.logical_and(ops.logical_not(skip)).logical_and(ops.logical_not(augmenting))
         lifting = active.logical_and(augmenting)
         row_of = ops.select(column_ids == 0, ops.expand_dims(row, 1), row_of)
-
-        # One step of the search: add `column` and its row to the tree, relax, move to the nearest column.
-        grow = ops.expand_dims(searching, 1)
-        in_tree = in_tree.logical_or(grow.logical_and(column_ids == ops.expand_dims(column, 1)))
-        tree_row = ops.maximum(_pick(row_of, column), 0)  # [B, 1]
-        row_in_tree = row_in_tree.logical_or(grow.logical_and(row_ids == tree_row))
-        reduced = ops.gather(flat_cost, problem * N + tree_row.reshape(B), 0)
-        reduced = reduced - _pick(row_dual, tree_row.reshape(B)) - column_dual
-        outside = ops.logical_not(in_tree)
-        shorter = grow.logical_and(outside).logical_and(reduced < distance)
-        distance = ops.select(shorter, reduced, distance)
-        previous = ops.select(shorter, ops.zeros_like(previous) + ops.expand_dims(column, 1), previous)
-        reachable = ops.select(outside, distance, ops.full_like(distance, unreached))
-        nearest = ops.argmin(reachable, axis=1).astype(mstype.int32)
-        step = ops.select(grow, _pick(reachable, nearest), ops.zeros((B, 1), cost.dtype))
-        row_dual = row_dual + step * row_in_tree.astype(cost.dtype)
-        column_dual = column_dual - step * in_tree.astype(cost.dtype)
-        distance = distance - step * outside.astype(cost.dtype)
+        duals, search, nearest = _grow(flat_cost, row_of, duals, search, ops.expand_dims(searching, 1), column)
+        distance, previous, in_tree, row_in_tree = search
         free = (_pick(row_of, nearest) < 0).reshape(B)
 
         # One step back along the path: `column` takes over the row of its predecessor.
@@ -110,14 +125,9 @@ def assignment_ref(cost: Tensor, valid: Tensor) -> Tensor:
         finished = skip.logical_or(lifting.logical_and(column == 0))
         augmenting = ops.select(searching, free, augmenting.logical_and(ops.logical_not(finished)))
         root = root + finished.astype(mstype.int32)
-        renew = ops.expand_dims(finished, 1)
-        distance = ops.select(renew, ops.full_like(distance, unreached), distance)
-        in_tree = in_tree.logical_and(ops.logical_not(renew))
-        row_in_tree = row_in_tree.logical_and(ops.logical_not(renew))
         column = ops.select(finished, ops.zeros_like(column), column)
-
-    owner = row_of[:, 1 : Q + 1]  # [B, Q]
-    matched = ops.expand_dims(owner, 2) == row_ids.reshape(1, 1, N)  # [B, Q, N]
-    query = ops.argmax(matched.astype(mstype.int32), 1).astype(mstype.int32)
-    found = matched.any(axis=1).logical_and(valid)
-    return ops.select(found, query, ops.full_like(query, -1))
+        renew = ops.expand_dims(finished, 1)
+        keep = ops.logical_not(renew)
+        distance = ops.select(renew, unreached, distance)
+        search = (distance, previous, in_tree.logical_and(keep), row_in_tree.logical_and(keep))
+    return _read_result(row_of, valid, Q)

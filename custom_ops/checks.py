@@ -1,0 +1,181 @@
+"""Numerical checks of the exported operators, on whichever memory the caller works: goldens, stress, exact optima."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+RESULTS = ("output", "grad_value", "grad_sampling_locations", "grad_attention_weights")
+KEYS = (
+    "value",
+    "spatial_shapes",
+    "level_start_index",
+    "sampling_locations",
+    "attention_weights",
+    "grad_output",
+)
+
+
+def load_module(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def attention(call, inputs: list[np.ndarray], half: bool = False) -> dict[str, np.ndarray]:
+    """Forward and backward of deformable attention; `half` keeps values and their gradients in float16."""
+    value, shapes, starts, locations, weights, gradient = inputs
+    kind = np.float16 if half else np.float32
+    value, gradient = value.astype(kind), gradient.astype(kind)
+    tensors = [value, shapes.astype(np.int32), starts.astype(np.int32), locations, weights]
+    N, _, M, D = value.shape
+    output = call("MsDeformAttnForward", tensors, [((N, locations.shape[1], M * D), kind)])
+    wanted = [(value.shape, kind), (locations.shape, np.float32), (weights.shape, np.float32)]
+    gradients = call("MsDeformAttnBackward", [*tensors, gradient], wanted)
+    return dict(zip(RESULTS, [*output, *gradients]))
+
+
+def check_attention(call, golden: Path, half: bool = False) -> int:
+    """All golden cases; returns how many."""
+    folder = golden / "ms_deform_attn"
+    inputs = load_module(folder / "inputs.py")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    cases = json.loads((folder / "cases.json").read_text())
+    for case in cases:
+        made = inputs.make_case(case)
+        results = attention(call, [made[key] for key in KEYS], half)
+        expected = np.load(folder / f"{case['name']}.npz")
+        for name in RESULTS:
+            facts = manifest[case["name"]][name]
+            error = np.abs(results[name].reshape(-1)[:: facts["flat_stride"]] - expected[name].reshape(-1)).max()
+            limit = 2e-2 * (1 + facts["max_abs"]) if half else 4 * facts["f32_kernel_max_abs_err"]
+            assert error <= limit, f"{case['name']} {name}: error {error}, allowed {limit}"
+    stored_cases = [("borders", "", {}), ("zero_size_levels", "", {}), ("special_values", "a_", {})]
+    stored_cases += [("special_values", "b_", {"value": "value_nan"})]
+    stored_cases += [("special_values", "c_", {"attention_weights": "attention_weights_bad"})]
+    for name, prefix, other in () if half else stored_cases:
+        stored = np.load(folder / f"{name}.npz")
+        results = attention(call, [stored[other.get(key, key)] for key in KEYS])
+        for key in RESULTS:
+            np.testing.assert_allclose(results[key], stored[prefix + key], rtol=1e-5, atol=2e-6, err_msg=name + key)
+    return len(cases) + len(stored_cases)
+
+
+def check_wild_locations(call) -> None:
+    """Positions anywhere, at NaN and infinity, odd sizes: nothing may be read outside, and what is finite stays so."""
+    rng = np.random.default_rng(1)
+    for D, P, shapes in ((1, 1, [(1, 1)]), (7, 3, [(3, 5), (1, 9)]), (33, 300, [(4, 4)]), (64, 2, [(0, 3), (2, 2)])):
+        shapes = np.array(shapes, np.int32)
+        starts = np.concatenate([[0], np.cumsum(shapes.prod(1))[:-1]]).astype(np.int32)
+        N, Lq, M, S = 2, 9, 3, int(shapes.prod(1).sum())
+        locations = (rng.standard_normal((N, Lq, M, len(shapes), P, 2)) * 3).astype(np.float32)
+        for wild in (np.nan, np.inf, -np.inf, 1e30, -1e30, 3e9, np.float32(2**31)):
+            locations[rng.random(locations.shape) < 0.05] = wild
+        weights = rng.random(locations.shape[:-1]).astype(np.float32)
+        value = rng.standard_normal((N, S, M, D)).astype(np.float32)
+        gradient = rng.standard_normal((N, Lq, M * D)).astype(np.float32)
+        results = attention(call, [value, shapes, starts, locations, weights, gradient])
+        assert all(np.isfinite(result).all() for result in results.values())
+
+
+def convolution(call, x, offset, weight, gradient) -> list[np.ndarray]:
+    geometry = np.array([1, 1, 1], np.int32)
+    shape = (x.shape[0], weight.shape[0], *offset.shape[2:])
+    (output,) = call("DeformConv2dForward", [x, offset, weight, geometry], [(shape, np.float32)])
+    wanted = [(a.shape, np.float32) for a in (x, offset, weight)]
+    return [output, *call("DeformConv2dBackward", [x, offset, weight, geometry, gradient], wanted)]
+
+
+def check_convolution(call, golden: Path) -> None:
+    names = ("output", "grad_input", "grad_offset", "grad_weight")
+    for tag in ("small", "borders", "zero_offset"):
+        stored = np.load(golden / "vistr" / f"unit_dcn_{tag}.npz")
+        inputs = [stored[key].astype(np.float32) for key in ("input", "offset", "weight", "grad_output")]
+        for name, ours in zip(names, convolution(call, *inputs)):
+            error = np.abs(ours - stored[name]).max() / max(np.abs(stored[name]).max(), 1)
+            assert error < 1e-6, f"deformable convolution {tag} {name}: {error}"
+    rng = np.random.default_rng(2)
+    x, offset = rng.standard_normal((3, 5, 7, 9)), rng.standard_normal((3, 18, 7, 9)) * 4
+    offset[rng.random(offset.shape) < 0.1] = np.nan
+    offset[rng.random(offset.shape) < 0.1] = 1e30
+    inputs = [x, offset, rng.standard_normal((6, 5, 3, 3)), rng.standard_normal((3, 6, 7, 9))]
+    assert all(np.isfinite(a).all() for a in convolution(call, *(a.astype(np.float32) for a in inputs)))
+
+
+def check_assignment(call, problems: int) -> None:
+    """Total costs equal scipy's: ties, padding, more instances than queries, none at all."""
+    rng = np.random.default_rng(3)
+    for Q, N in ((1, 1), (10, 6), (6, 10), (30, 30), (9, 3)):
+        B = problems // 5
+        cost = rng.standard_normal((B, Q, N)).astype(np.float32)
+        cost[: B // 2] = np.round(cost[: B // 2])
+        valid = rng.random((B, N)) < 0.8
+        (result,) = call("Assignment", [cost, valid], [((B, N), np.int32)])
+        for b in range(B):
+            columns = np.flatnonzero(valid[b])
+            rows, picked = linear_sum_assignment(cost[b][:, columns].astype(float))
+            matched = np.flatnonzero(result[b] >= 0)
+            assert len(set(result[b][matched])) == len(matched) == len(rows) and valid[b][matched].all()
+            best = cost[b][:, columns].astype(float)[rows, picked].sum()
+            assert abs(cost[b].astype(float)[result[b][matched], matched].sum() - best) < 1e-9
+    bad = np.full((4, 5, 7), np.nan, np.float32)
+    bad[1], bad[2] = np.inf, -np.inf
+    (result,) = call("Assignment", [bad, np.ones((4, 7), bool)], [((4, 7), np.int32)])
+    assert ((result >= 0).sum(1) == 5).all()
+
+
+def layer_norm_numbers(x, weight, bias, gradient, epsilon):
+    """Layer normalisation and its gradients in float64."""
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    scale = 1 / np.sqrt(variance + epsilon)
+    normalised = (x - mean) * scale
+    g = gradient * weight
+    grad_x = scale * (g - g.mean(-1, keepdims=True) - normalised * (g * normalised).mean(-1, keepdims=True))
+    return normalised * weight + bias, grad_x, (gradient * normalised).sum(0), gradient.sum(0)
+
+
+def check_norms(call) -> None:
+    rng = np.random.default_rng(4)
+    epsilon = np.array([1e-5], np.float32)
+    for rows, C in ((1, 1), (5, 7), (130, 256), (3, 33)):
+        x, more, gradient = (rng.standard_normal((rows, C)).astype(np.float32) * 2 + 1 for _ in range(3))
+        weight, bias = (rng.standard_normal(C).astype(np.float32) for _ in range(2))
+        for extra in ([], [more]):
+            total = (x + more if extra else x).astype(np.float64)
+            expected = layer_norm_numbers(total, weight, bias, gradient, 1e-5)
+            (y,) = call("LayerNormForward", [x, *extra, weight, bias, epsilon], [(x.shape, np.float32)])
+            wanted = [(x.shape, np.float32), ((C,), np.float32), ((C,), np.float32)]
+            results = [y, *call("LayerNormBackward", [x, *extra, weight, epsilon, gradient], wanted)]
+            for ours, theirs in zip(results, expected):
+                # One channel has no variance: the slope there is 1 / sqrt(epsilon).
+                assert np.abs(ours - theirs).max() < 1e-5 * max(np.abs(theirs).max(), 1) * (30 if C == 1 else 1)
+    for B, C, groups, positions, relu in ((2, 6, 3, 5, 0), (1, 8, 8, 3000, 1), (3, 12, 4, 77, 1)):
+        x, gradient = (rng.standard_normal((B, C, positions)).astype(np.float32) + 1 for _ in range(2))
+        weight, bias = (rng.standard_normal(C).astype(np.float32) for _ in range(2))
+        options = np.array([groups, 1e-5, relu], np.float32)
+        (y,) = call("GroupNormForward", [x, weight, bias, options], [(x.shape, np.float32)])
+        wanted = [(x.shape, np.float32), ((C,), np.float32), ((C,), np.float32)]
+        results = [y, *call("GroupNormBackward", [x, weight, bias, options, gradient], wanted)]
+        for ours, theirs in zip(results, group_norm_numbers(x, weight, bias, gradient, groups, relu)):
+            assert np.abs(ours - theirs).max() < 2e-5 * max(np.abs(theirs).max(), 1)
+
+
+def group_norm_numbers(x, weight, bias, gradient, groups, relu):
+    """Group normalisation, a ReLU if asked for, and the gradients in float64."""
+    B, C, positions = x.shape
+    w, b = weight.astype(np.float64)[None, :, None], bias.astype(np.float64)[None, :, None]
+    grouped = x.astype(np.float64).reshape(B, groups, -1)
+    scale = 1 / np.sqrt(grouped.var(-1, keepdims=True) + 1e-5)
+    normalised = (grouped - grouped.mean(-1, keepdims=True)) * scale
+    flat = normalised.reshape(x.shape)
+    y = flat * w + b
+    g = gradient * (y > 0) if relu else gradient.astype(np.float64)
+    inner = (g * w).reshape(B, groups, -1)
+    grad_x = scale * (inner - inner.mean(-1, keepdims=True) - normalised * (inner * normalised).mean(-1, keepdims=True))
+    output = np.maximum(y, 0) if relu else y
+    return output, grad_x.reshape(x.shape), (g * flat).sum((0, 2)), g.sum((0, 2))

@@ -1,0 +1,36 @@
+"""Check the CPU library through ctypes, without MindSpore: python custom_ops/test_cpu.py [--library FILE]
+
+MINDVIDEO_CPU_ISA=plain or avx2 checks the other instruction sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+from pathlib import Path
+
+import checks
+from aot_call import HostCaller
+from build import CPU_LIBRARY, HERE, platform_folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", type=Path, default=HERE / "build" / platform_folder() / CPU_LIBRARY)
+    parser.add_argument("--golden", type=Path, default=HERE.parent / "tests" / "golden")
+    parser.add_argument("--problems", type=int, default=1000, help="random assignment problems")
+    options = parser.parse_args()
+    call = HostCaller(options.library)
+    call.library.mindvideo_instruction_set.restype = ctypes.c_char_p
+    name = call.library.mindvideo_instruction_set().decode()
+    cases = checks.check_attention(call, options.golden)
+    checks.check_wild_locations(call)
+    checks.check_convolution(call, options.golden)
+    checks.check_assignment(call, options.problems)
+    checks.check_norms(call)
+    threads = call.library.mindvideo_threads()
+    print(f"{name}, {threads} threads: {cases} attention cases, convolution, assignment and norms agree")
+
+
+if __name__ == "__main__":
+    main()
