@@ -14,6 +14,7 @@ from mindvideo.engine.schedule import build_schedule
 from mindvideo.engine.train_step import SUMMARY, running_statistics
 from mindvideo.engine.trainer import recompute_layers
 from mindvideo.errors import UserError
+from mindvideo.models.layers.norm import LayerNorm
 from tests.engine.tiny_run import (
     WIDTH,
     TinyNetwork,
@@ -222,7 +223,8 @@ def test_half_precision_multiplies_in_half_and_keeps_weights_and_losses_whole():
     losses = {}
     for precision in ("fp32", "fp16"):
         network = TinyNetwork(dropout=0.0)
-        apply_precision(network, precision)
+        parts = apply_precision(network, precision)
+        assert parts == ([] if precision == "fp32" else ["backbone", "sampling_offsets", "head"])
         step = tiny_step(network=network, loss_scale=loss_scale_for(precision, initial=2.0**12, patience=100))
         losses[precision] = [run(step, SOURCE.batch(0, index)) for index in range(6)]
         assert {p.dtype for p in network.get_parameters() if p.name != "iteration"} == {ms.float32}
@@ -231,6 +233,42 @@ def test_half_precision_multiplies_in_half_and_keeps_weights_and_losses_whole():
     for a, b in zip(half, whole):
         assert a["total"] == pytest.approx(b["total"], rel=2e-2)
     assert any(abs(a["total"] - b["total"]) > 1e-6 for a, b in zip(half, whole)), "nothing was computed in half"
+
+
+class Mixed(nn.Cell):
+    """A dense layer, a norm of the project's own, a list of layers and a part of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Dense(WIDTH, WIDTH)
+        self.norm = LayerNorm(WIDTH)
+        self.layers = nn.CellList([nn.Dense(WIDTH, WIDTH), nn.Dense(WIDTH, WIDTH)])
+        self.pair = nn.SequentialCell(nn.Dense(WIDTH, WIDTH), nn.Dense(WIDTH, WIDTH))
+
+    def construct(self, x):
+        return self.pair(self.layers[1](self.norm(self.layers[0](self.dense(x)))))
+
+
+def test_half_precision_stops_at_native_layers_and_returns_float32():
+    network = Mixed()
+    x = Tensor(np.random.default_rng(0).standard_normal((3, WIDTH)).astype(np.float32))
+    whole = network(x).asnumpy()
+    network = copy_of(network)
+    assert apply_precision(network, "fp16") == ["dense", "layers.0", "layers.1", "pair"]
+    half = network(x)
+    assert half.dtype == ms.float32
+    difference = np.abs(half.asnumpy() - whole).max()
+    assert 1e-6 < difference < 2e-2 * np.abs(whole).max()
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    np.testing.assert_allclose(network(x).asnumpy(), half.asnumpy(), atol=1e-3)
+
+
+def copy_of(network: Mixed) -> Mixed:
+    """Another network with the same weights, since the first has its graph compiled."""
+    other = Mixed()
+    for mine, its in zip(other.get_parameters(), network.get_parameters()):
+        mine.set_data(Tensor(its.asnumpy()))
+    return other
 
 
 def test_an_overflow_in_half_precision_lowers_the_scale_and_nothing_else():

@@ -66,6 +66,8 @@ def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
 class DeformConv(nn.Cell):
     """Deformable convolution v1, 3x3, no bias: x [N,C,H,W], offsets [N,18,H,W] -> [N,C',H,W]."""
 
+    keeps_float32 = True  # half precision stops at native operators
+
     def __init__(self, *, in_channels: int, out_channels: int):
         super().__init__()
         init = HeUniform(nonlinearity="relu")

@@ -50,6 +50,8 @@ class DeformableAttention(nn.Cell):
     ``sampling_locations``, ``read``.
     """
 
+    keeps_float32 = True  # half precision stops at native operators
+
     def __init__(self, *, channels: int, num_levels: int, num_heads: int, num_points: int) -> None:
         super().__init__()
         if channels % num_heads:

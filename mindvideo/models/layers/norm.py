@@ -12,6 +12,8 @@ from mindvideo.ops.normalization import group_norm, layer_norm
 class LayerNorm(nn.Cell):
     """Normalise over the last axis: x [..., C] -> [..., C]. `residual` of x's shape is added first."""
 
+    keeps_float32 = True  # half precision stops at native operators
+
     def __init__(self, channels: int, *, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.channels = channels
@@ -25,6 +27,8 @@ class LayerNorm(nn.Cell):
 
 class GroupNorm(nn.Cell):
     """Normalise groups of channels over all positions: x [B, C, ...] -> [B, C, ...]; `relu` clips the result at 0."""
+
+    keeps_float32 = True  # half precision stops at native operators
 
     def __init__(self, groups: int, channels: int, *, epsilon: float = 1e-5, relu: bool = False) -> None:
         super().__init__()
