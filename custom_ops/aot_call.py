@@ -1,4 +1,4 @@
-"""Call the exported operators directly through ctypes: on host memory, or on device memory with nothing but libcudart."""
+"""Call the exported operators through ctypes: on host memory, or on device memory with nothing but libcudart."""
 
 from __future__ import annotations
 

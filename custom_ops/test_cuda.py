@@ -1,8 +1,8 @@
 """Check and time the CUDA library on a machine with a GPU, with libcudart alone (no MindSpore, no PyTorch).
 
-    python custom_ops/build.py --only cuda
-    python custom_ops/test_cuda.py              goldens, wild locations, assignment, deterministic mode, then timings
-    python custom_ops/test_cuda.py --sanitize   the checks again under compute-sanitizer
+python custom_ops/build.py --only cuda
+python custom_ops/test_cuda.py              goldens, wild locations, assignment, deterministic mode, then timings
+python custom_ops/test_cuda.py --sanitize   the checks again under compute-sanitizer
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run_checks(call: DeviceCaller, golden: Path) -> None:
     print("assignment: total costs equal scipy's")
 
 
-def benchmark_inputs(images: int, queries: int, heads: int = 8, channels: int = 32, points: int = 4) -> list[np.ndarray]:
+def benchmark_inputs(images: int, queries: int, heads: int = 8, channels: int = 32, points: int = 4) -> list:
     rng = np.random.default_rng(0)
     sizes = np.array(LEVELS, np.int32)
     starts = np.concatenate([[0], np.cumsum(sizes.prod(1))[:-1]]).astype(np.int32)
@@ -49,11 +49,12 @@ def benchmark_inputs(images: int, queries: int, heads: int = 8, channels: int = 
     centre = rng.random((images, queries, 1, 1, 1, 2))
     locations = centre + rng.standard_normal((*shape, 2)) * 2 / sizes[:, None, ::-1]
     value = rng.standard_normal((images, int(sizes.prod(1).sum()), heads, channels))
-    arrays = [value, sizes, starts, locations, rng.random(shape), rng.standard_normal((images, queries, heads * channels))]
+    gradient = rng.standard_normal((images, queries, heads * channels))
+    arrays = [value, sizes, starts, locations, rng.random(shape), gradient]
     return [a if a.dtype == np.int32 else a.astype(np.float32) for a in arrays]
 
 
-def milliseconds(call: DeviceCaller, name: str, arrays: list[np.ndarray], pointers: list[int], turns: int = 50) -> float:
+def milliseconds(call: DeviceCaller, name: str, arrays: list, pointers: list[int], turns: int = 50) -> float:
     """Time on the device between two events."""
     runtime, events = call.runtime, [ctypes.c_void_p(), ctypes.c_void_p()]
     for event in events:
@@ -80,8 +81,9 @@ def copy_bandwidth(call: DeviceCaller) -> float:
     for turn in range(11):
         if turn == 1:
             call.check(runtime.cudaEventRecord(events[0], None))
-        size, kind = ctypes.c_size_t(block.nbytes), 3
-        call.check(runtime.cudaMemcpyAsync(ctypes.c_void_p(pointers[0]), ctypes.c_void_p(pointers[1]), size, kind, None))
+        target, source = (ctypes.c_void_p(pointer) for pointer in pointers)
+        device_to_device = 3
+        call.check(runtime.cudaMemcpyAsync(target, source, ctypes.c_size_t(block.nbytes), device_to_device, None))
     call.check(runtime.cudaEventRecord(events[1], None))
     call.check(runtime.cudaEventSynchronize(events[1]))
     elapsed = ctypes.c_float()

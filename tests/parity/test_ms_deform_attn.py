@@ -1,4 +1,4 @@
-"""Deformable attention against the published kernel's numbers, values and gradients, on every backend that exists here."""
+"""Deformable attention against the published kernel's numbers, values and gradients, on every backend here."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_borders_differ_from_grid_sample(implementation, folder):
     ],
 )
 def test_special_values(implementation, folder, prefix, value, weights):
-    """NaN, infinities and huge numbers in locations contribute nothing; in values and weights they stay where they belong."""
+    """Locations that are not finite contribute nothing; NaN in values and weights reaches what it touches, no more."""
     stored = np.load(folder / "special_values.npz")
     names = {"value": value, "attention_weights": weights}
     results = run(implementation, [stored[names.get(key, key)] for key in INPUTS])
