@@ -1,0 +1,51 @@
+"""The embeddings of tracks on a plane: does a track stay together over time, and apart from the others?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from mindvideo.analysis.record import AnalysisRecord
+from mindvideo.errors import UserError
+from mindvideo.files import atomic_path
+from mindvideo.inference.colors import track_color
+
+LEAST_POINTS = 4
+LARGEST_PERPLEXITY = 30.0
+
+
+def place_embeddings(embeddings: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """t-SNE of [T, N, C] -> [T, N, 2]."""
+    T, N, C = embeddings.shape
+    if T * N < LEAST_POINTS:
+        raise UserError(f"a map needs at least {LEAST_POINTS} embeddings, this record has {T} frames of {N} tracks")
+    perplexity = min(LARGEST_PERPLEXITY, (T * N - 1) / 3)
+    placed = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings.reshape(T * N, C))
+    return placed.reshape(T, N, 2)
+
+
+def save_embedding_map(
+    path: str | Path, record: AnalysisRecord, rows: Sequence[int], *, max_frames: int = 200, seed: int = 0
+) -> None:
+    """A scatter plot, coloured by track, early frames pale. Longer videos are thinned to ``max_frames`` frames."""
+    frames = np.unique(np.linspace(0, record.num_frames - 1, min(max_frames, record.num_frames)).astype(int))
+    placed = place_embeddings(record.embeddings[np.ix_(frames, np.asarray(rows, int))], seed=seed)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.add_subplot()
+    opacity = np.linspace(0.35, 1.0, len(frames))
+    for column, row in enumerate(rows):
+        color = tuple(channel / 255 for channel in track_color(int(record.track_ids[row])))
+        label = f"track {record.track_ids[row]}, class {record.labels[row]}, {record.scores[row]:.2f}"
+        x, y = placed[:, column].T
+        axes.plot(x, y, color=color, alpha=0.25, linewidth=0.8)
+        axes.scatter(x, y, color=[(*color, alpha) for alpha in opacity], s=26, label=label)
+    axes.set(
+        title=f"{record.name}: embeddings of {len(rows)} tracks over {record.num_frames} frames", xticks=[], yticks=[]
+    )
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)

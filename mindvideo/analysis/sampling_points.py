@@ -1,0 +1,45 @@
+"""Where a network looked: the sampled points of each track over the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mindvideo.analysis.record import AnalysisRecord
+from mindvideo.inference.colors import track_color
+
+LEAST_RADIUS = 2
+
+
+def draw_sampling_points(
+    image: np.ndarray, record: AnalysisRecord, frame: int, rows: Sequence[int], *, level: int | None = 0
+) -> np.ndarray:
+    """A copy of ``image`` (uint8 RGB [H, W, 3]) with the points that the tracks in ``rows`` read in one frame.
+
+    Dots in the track's colour: the points of all heads on one ``level`` (0 is the finest), or on all for None. A cross:
+    the point that the track started from. Points outside the picture are moved to its border.
+    """
+    canvas = image.copy()
+    radius = max(LEAST_RADIUS, min(image.shape[:2]) // 120)
+    for row in rows:
+        color = track_color(int(record.track_ids[row]))
+        locations = record.locations[frame, row]  # [M, L, P, 2]
+        chosen = locations if level is None else locations[:, level : level + 1]
+        for x, y in to_pixels(chosen.reshape(-1, 2), image.shape[:2]):
+            cv2.circle(canvas, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA)
+    for row in rows:
+        color = track_color(int(record.track_ids[row]))
+        ((x, y),) = to_pixels(record.references[frame, row, None, :2], image.shape[:2])
+        for thickness, ink in ((3, (0, 0, 0)), (1, color)):
+            cv2.drawMarker(canvas, (x, y), ink, cv2.MARKER_CROSS, 4 * radius + 1, thickness)
+    return canvas
+
+
+def to_pixels(points: np.ndarray, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """(x, y) in units of the frame, [n, 2] -> whole pixels inside it."""
+    H, W = size
+    pixels = np.nan_to_num(points.astype(np.float32)) * (W, H) - 0.5
+    clipped = np.clip(np.round(pixels), 0, (W - 1, H - 1)).astype(int)
+    return [(x, y) for x, y in clipped.tolist()]
