@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 import cv2
 
-from mindvideo.data.worker_pool import store_columns
+from mindvideo.data.shared_columns import store_columns, without_unused_rows
 from mindvideo.errors import UserError
 
 
@@ -20,7 +20,7 @@ def serve(connection: Connection, memory: list[int]) -> None:
         place, epoch, indices = connection.recv()
         try:
             batch, broken = maker.make(epoch, indices)
-            answer = ("batch", store_columns(memory[place], batch.columns()), broken)
+            answer = ("batch", store_columns(memory[place], without_unused_rows(batch.columns())), broken)
         except UserError as error:
             answer = ("mistake", str(error), [])
         except Exception:  # noqa: BLE001  sent to the training process, which raises it

@@ -1,17 +1,14 @@
 """Processes that make batches. A batch travels through anonymous shared memory, not through a pipe.
 
 The workers are fresh interpreters that import the NumPy side of the package alone: no MindSpore, no copy of the
-training process and its threads, no need for a guarded main module. Shared memory comes from ``memfd_create``, which
-the size of /dev/shm (64 MB in many containers) does not bound.
+training process and its threads, no need for a guarded main module.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Pipe
@@ -19,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mindvideo.data import worker as worker_program
+from mindvideo.data.shared_columns import copy_columns, open_shared_memory, with_unused_rows
 from mindvideo.data.training_clips import BatchMaker
 from mindvideo.errors import UserError
 
@@ -26,8 +25,9 @@ AHEAD = 2  # batches that each worker may hold finished or in the making
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # The C library keeps freed frames for the next ones instead of returning and fetching their pages every time.
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    # The C library keeps freed frames for the next ones instead of returning and fetching their pages every time;
+    # whole batches, larger than this, come as untouched zero pages.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -35,13 +35,6 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 class WorkerError(Exception):
     """A worker failed for a reason that is not the caller's mistake; the message holds its traceback."""
-
-
-def open_shared_memory() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("mindvideo-batch")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 class _Worker:
@@ -53,7 +46,7 @@ class _Worker:
         inherited = [remote.fileno(), *self.memory]
         environment = {**os.environ, **WORKER_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", "mindvideo.data.worker", *map(str, inherited)]
+        command = [sys.executable, "-m", worker_program.__name__, *map(str, inherited)]
         self.process = subprocess.Popen(command, pass_fds=inherited, env=environment)
         remote.close()
         self.number = number
@@ -82,7 +75,7 @@ class _Worker:
             raise UserError(content)
         if kind == "failure":
             raise WorkerError(f"data worker {self.number} failed:\n{content}")
-        return copy_columns(self.memory[place], content), broken
+        return with_unused_rows(copy_columns(self.memory[place], content)), broken
 
     def _death(self) -> WorkerError:
         code = self.process.wait()
@@ -99,41 +92,6 @@ class _Worker:
         for descriptor in self.memory:
             os.close(descriptor)
         self.memory = []
-
-
-Layout = list[tuple[tuple[int, ...], str]]  # shape and dtype of each column, stored one after the other
-
-
-def aligned(size: int) -> int:
-    return -(-size // 64) * 64
-
-
-def store_columns(descriptor: int, columns: Iterable[np.ndarray]) -> Layout:
-    """Write arrays one after the other into shared memory, which grows as needed."""
-    columns = list(columns)
-    total = sum(aligned(column.nbytes) for column in columns)
-    if os.fstat(descriptor).st_size < total:
-        os.ftruncate(descriptor, total)
-    offset = 0
-    with mmap.mmap(descriptor, total) as memory:
-        for column in columns:
-            target = np.ndarray(column.shape, column.dtype, buffer=memory, offset=offset)
-            np.copyto(target, column)
-            offset += aligned(column.nbytes)
-            del target  # an array that still looks at the memory would keep it from being unmapped
-    return [(column.shape, column.dtype.str) for column in columns]
-
-
-def copy_columns(descriptor: int, layout: Layout) -> tuple[np.ndarray, ...]:
-    total = sum(aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize) for shape, dtype in layout)
-    copies, offset = [], 0
-    with mmap.mmap(descriptor, total, prot=mmap.PROT_READ) as memory:
-        for shape, dtype in layout:
-            stored = np.ndarray(shape, np.dtype(dtype), buffer=memory, offset=offset)
-            copies.append(stored.copy())
-            offset += aligned(stored.nbytes)
-            del stored
-    return tuple(copies)
 
 
 Task = tuple[int, np.ndarray]  # epoch, sample numbers

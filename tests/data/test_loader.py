@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,13 @@ from mindvideo.data.batch import Canvas, Collate
 from mindvideo.data.catalogue import Catalogue
 from mindvideo.data.epoch_order import EpochOrder
 from mindvideo.data.loader import BatchSource, load_loader
+from mindvideo.data.shared_columns import (
+    copy_columns,
+    open_shared_memory,
+    store_columns,
+    with_unused_rows,
+    without_unused_rows,
+)
 from mindvideo.data.training_clips import BatchMaker, JointClips, TrainingClips
 from mindvideo.data.transforms.pipelines import AugmentationSettings
 from mindvideo.data.worker_pool import WorkerError, WorkerPool
@@ -243,3 +251,19 @@ def test_unknown_set_and_missing_files(shapes_set: Path, tmp_path: Path) -> None
     own = f"{shapes_set}/annotations/instances_valid.json@{shapes_set}/valid/JPEGImages"
     assert len(training_clips([own], catalogue=Catalogue(), settings=settings(samples_per="video"))) == 4
     assert Catalogue(root=shapes_set).find("synthetic_easy/train").require().frames.is_dir()  # root of one set
+
+
+@pytest.mark.parametrize("used", [0, 1, 3])
+def test_masks_travel_without_their_padding(used: int) -> None:
+    exists = np.zeros((2, 3), bool)
+    exists[1, :used] = True
+    masks = np.zeros((2, 3, 4, 8, 8), np.uint8)
+    masks[1, :used] = 1
+    images, boxes = np.full((2, 4, 8, 8, 3), 9, np.uint8), np.ones((2, 3, 4, 4), np.float32)
+    labels, present = np.zeros((2, 3), np.int32), np.zeros((2, 3, 4), bool)
+    columns = (images, np.full((2, 2), 8, np.int32), labels, boxes, masks, present, exists, np.zeros((2, 2), np.int64))
+    memory = open_shared_memory()
+    layout = store_columns(memory, without_unused_rows(columns))
+    assert layout[4][0] == (2, used, 4, 8, 8)
+    assert_same([with_unused_rows(copy_columns(memory, layout))], [columns])
+    os.close(memory)

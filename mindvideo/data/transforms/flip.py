@@ -8,14 +8,18 @@ from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
 
 
-class HorizontalFlip(SameSize):
-    """Mirror left and right with the given probability."""
+class _NowAndThen(SameSize):
+    """Done to the whole clip with the given probability."""
 
     def __init__(self, *, probability: float = 0.5) -> None:
         self.probability = probability
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> bool:
         return bool(rng.random() < self.probability)
+
+
+class HorizontalFlip(_NowAndThen):
+    """Mirror left and right with the given probability."""
 
     def apply(self, clip: ClipSample, parameters: bool) -> ClipSample:
         if not parameters:
@@ -30,14 +34,8 @@ class HorizontalFlip(SameSize):
         return clip
 
 
-class TimeReversal(SameSize):
+class TimeReversal(_NowAndThen):
     """Play the clip backwards with the given probability."""
-
-    def __init__(self, *, probability: float = 0.5) -> None:
-        self.probability = probability
-
-    def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> bool:
-        return bool(rng.random() < self.probability)
 
     def apply(self, clip: ClipSample, parameters: bool) -> ClipSample:
         if not parameters:
