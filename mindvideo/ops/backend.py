@@ -10,37 +10,20 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import platform
-import sys
-from pathlib import Path
 
 import mindspore
 from mindspore import ops
 from mindspore.ops import constexpr
 
 from mindvideo.errors import UserError
+from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
 
-CHOICE_VARIABLE = "MINDVIDEO_OPS"
-FOLDER_VARIABLE = "MINDVIDEO_OPS_FOLDER"
 CHOICES = ("auto", "native", "reference")
 BUILD_COMMAND = "python custom_ops/build.py"
-_LIBRARY_NAMES = {"CPU": "libmindvideo_cpu.so", "GPU": "libmindvideo_cuda.so"}
+_LIBRARY_NAMES = {"CPU": CPU_LIBRARY, "GPU": "libmindvideo_cuda.so"}
 _BACKEND_NAMES = {"CPU": "cpu", "GPU": "cuda"}
 
 _log = logging.getLogger("mindvideo.ops")
-
-
-def platform_folder() -> str:
-    """Name of the folder of this platform's libraries, such as ``linux-x86_64``."""
-    return f"{sys.platform}-{platform.machine().lower()}"
-
-
-def library_folder() -> Path:
-    """Where the built libraries are looked for."""
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    return Path(__file__).resolve().parents[2] / "custom_ops" / "build" / platform_folder()
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mindvideo.ops.backend import library_folder, platform_folder
+from mindvideo.native_library import library_folder, platform_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "custom_ops" / "build.py"
