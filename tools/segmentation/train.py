@@ -66,7 +66,7 @@ def check_output(arguments: argparse.Namespace) -> None:
 
 def open_run_folder(arguments: argparse.Namespace, cfg) -> RunFolder:
     """The first process makes the folder and records what is run; the others only know where it is."""
-    if process_number() > 0:
+    if not is_first_process():
         set_up_logging("warning")
         return RunFolder(Path(arguments.output))
     folder = RunFolder.create(output=arguments.output, name=cfg.name, log_level=cfg.runtime.log_level)
@@ -80,9 +80,12 @@ def num_processes() -> int:
     return int(os.environ.get("MS_WORKER_NUM", "1"))
 
 
-def process_number() -> int:
-    """What msrun gives each process; known before the processes are connected."""
-    return int(os.environ.get("MS_NODE_ID", os.environ.get("RANK_ID", "0"))) if num_processes() > 1 else 0
+def is_first_process() -> bool:
+    """From what msrun tells each process, known before they are connected. It starts one more: its own scheduler."""
+    if num_processes() == 1:
+        return True
+    rank = os.environ.get("MS_NODE_ID", os.environ.get("RANK_ID", "0"))
+    return os.environ.get("MS_ROLE") != "MS_SCHED" and rank == "0"
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class StepLog(Callback):
 
 def describe_progress(report: StepReport, values: Mapping[str, float], seconds: Mapping[str, float]) -> str:
     """``epoch 1/18 step 50/9000, 2 h 10 min left: loss 12.3, loss_ce 4.1, ... (0.9 s a step: data 0.1, other 0.0)``."""
-    terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items()) or "no finite step"
     line = f"epoch {report.epoch}/{report.epochs} step {report.step}/{report.total_steps}"
     if not seconds:
         return f"{line}: {terms}, lr {report.learning_rate:.3g}"
