@@ -27,6 +27,7 @@ _JPEG_START = b"\xff\xd8"
 # Colour matrices and ranges as FFmpeg numbers them; a file that names no matrix is read as BT.601, as FFmpeg does.
 _BT709, _BT601, _KNOWN_MATRICES = 1, 5, (1, 4, 7, 9)
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
+_CV2_SILENT = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,8 +327,11 @@ class Camera(VideoReader):
 
         self.name = f"camera-{number}"
         self._selection = selection
+        level = cv2.getLogLevel()
+        cv2.setLogLevel(_CV2_SILENT)  # the message below says it all
         self._capture = cv2.VideoCapture(number)
         opened, image = self._capture.read()
+        cv2.setLogLevel(level)
         if not opened:
             self._capture.release()
             raise UserError(f"camera:{number}: no such camera, or it is in use by another program")
