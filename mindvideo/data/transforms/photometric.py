@@ -70,11 +70,9 @@ def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarr
     rows = max(1, STRIP_PIXELS // frame.shape[1])
     for top in range(0, frame.shape[0], rows):
         values = _distort_strip(frame[top : top + rows], colours)
-        if wrap:
-            # PARITY(vistr, instanceformer): the published code casts without clipping, so 256 becomes 0 (on x86).
-            result[top : top + rows] = values.astype(np.int32)
-        else:
-            result[top : top + rows] = np.clip(values, 0, 255, out=values)
+        levels = values.astype(np.int32 if wrap else np.int16)  # cuts off the fraction
+        # PARITY(vistr, instanceformer): the published code casts without clipping, so 256 becomes 0 (on x86).
+        result[top : top + rows] = levels if wrap else np.clip(levels, 0, 255, out=levels)
     if colours.channels is None:
         return result
     order = CHANNEL_ORDERS[colours.channels]
@@ -106,10 +104,14 @@ def shift_hue(values: np.ndarray, *, saturation: float | None, hue: float | None
     if saturation is not None:
         colours[..., 1] *= np.float32(saturation)
     if hue is not None:
-        turned = colours[..., 0]
+        turned = cv2.extractChannel(colours, 0)
         turned += np.float32(hue)
-        turned[turned > 360.0] -= 360.0
-        turned[turned < 0.0] += 360.0
+        # Hues come as 0..360, so a turn leaves that range on one side alone.
+        if hue > 0:
+            turned -= (turned > 360.0) * np.float32(360.0)
+        else:
+            turned += (turned < 0.0) * np.float32(360.0)
+        cv2.insertChannel(turned, colours, 0)
     return cv2.cvtColor(colours, cv2.COLOR_HSV2BGR)
 
 
