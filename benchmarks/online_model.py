@@ -1,0 +1,138 @@
+"""How fast frames go through InstanceFormer one by one, as a share of what this machine's matrix products reach.
+
+    python benchmarks/online_model.py                              R50 at 360 x 640
+    python benchmarks/online_model.py -c instanceformer_ytvis2021_r50 --size 360 640 --frames 8
+
+One frame of bytes and the state in; class probabilities, boxes, mask logits at stride 4 and the state out: the graph
+that inference runs. FLOPs are two a multiply-add of convolutions and matrix products; a sampled number counts nine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mindvideo  # noqa: E402, F401, I001  prepares the environment before MindSpore is imported
+
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+
+from benchmarks.model import matmul_rate, peak_gigabytes, resnet_macs  # noqa: E402
+from mindvideo.build.network import build_network  # noqa: E402
+from mindvideo.build.runtime import prepare_device  # noqa: E402
+from mindvideo.config import load_config  # noqa: E402
+from mindvideo.models.instanceformer_step import InstanceFormerStep  # noqa: E402
+from mindvideo.models.layers.pixels import NormalizePixels  # noqa: E402
+from mindvideo.ops.backend import backend  # noqa: E402
+
+FLOPS_A_SAMPLE = 9  # bilinear sampling: four corners weighted and added, times the attention weight
+
+
+def halved(length: int) -> int:
+    return (length + 1) // 2
+
+
+def count_flops(network, instanceformer, height: int, width: int) -> dict[str, float]:
+    """FLOPs of each part for one frame."""
+    C, Q = instanceformer.channels, instanceformer.num_queries
+    backbone, sizes = resnet_macs(network.backbone, height, width)
+    maps = [sizes[level] for level in instanceformer.backbone_levels]
+    for _ in range(instanceformer.extra_levels):
+        maps.append((halved(maps[-1][0]), halved(maps[-1][1])))
+    areas = [h * w for h, w in maps]
+    S, L = sum(areas), len(maps)
+    projection = sum(
+        int(np.prod(level.convolution.weight.shape)) * area for level, area in zip(network.projection.levels, areas)
+    )
+    samples = instanceformer.heads * L
+    ffn = 2 * C * instanceformer.feedforward
+
+    def deformable(queries: int, points: int) -> tuple[float, float]:
+        """Multiply-adds of the projections, and FLOPs of the sampling."""
+        macs = S * C * C + queries * C * (samples * points * 3 + C)
+        return macs, FLOPS_A_SAMPLE * queries * samples * points * (C / instanceformer.heads)
+
+    macs, sampling = deformable(S, instanceformer.encoder_points)
+    encoder = instanceformer.encoder_layers * (2 * (macs + S * ffn) + sampling)
+    macs, sampling = deformable(Q, instanceformer.decoder_points)
+    attention = 4 * Q * C * C + 2 * Q * Q * C
+    decoder = instanceformer.decoder_layers * (2 * (macs + attention + Q * (ffn + 2 * C * C + 4 * C)) + sampling)
+    head = network.mask_head
+    shared = [
+        (head.lay3, areas[2]),
+        (head.lay4, areas[1]),
+        (head.dcn, areas[0]),
+        (head.lay1, areas[0]),
+        (head.lay2, areas[0]),
+    ]
+    masks = sum(int(np.prod(layer.weight.shape)) * area for layer, area in shared)
+    controller = sum(int(np.prod(layer.weight.shape)) for layer in network.controller.layers)
+    masks += Q * (controller + areas[0] * ((C // 32 + 2) * 8 + 64 + 8))
+    return {
+        "backbone": 2.0 * (backbone + projection),
+        "encoder": float(encoder),
+        "decoder": float(decoder),
+        "masks": 2.0 * masks,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-c", "--config", default="instanceformer_ytvis2021_r50")
+    parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("H", "W"))
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
+    arguments = parser.parse_args()
+    cfg = load_config(arguments.config)
+    prepare_device(cfg)
+    network = build_network(cfg)
+    network.set_train(False)
+    step = InstanceFormerStep(network=network, pixels=NormalizePixels())
+    height, width = arguments.size
+    image = ms.Tensor(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+    state = step.initial_state()
+
+    def frame() -> float:
+        nonlocal state
+        start = time.perf_counter()
+        outputs = step(image, *state)
+        state = outputs[step.num_predictions :]
+        for output in outputs[: step.num_predictions]:
+            output.asnumpy()
+        return time.perf_counter() - start
+
+    before = matmul_rate()
+    first = frame()
+    seconds = float(np.median([frame() for _ in range(arguments.frames)]))
+    rate = (before + matmul_rate()) / 2
+    parts = count_flops(network, cfg.instanceformer, height, width)
+    share = sum(parts.values()) / seconds / rate
+    print(f"{cfg.name}: {height} x {width}, {os.cpu_count()} cores, operators: {backend()}, MindSpore {ms.__version__}")
+    print(", ".join(f"{name} {value / 1e9:.1f}" for name, value in parts.items()), "GFLOP a frame")
+    print(f"first frame {first:.1f} s (with compiling), then {seconds:.3f} s a frame; peak {peak_gigabytes():.1f} GB")
+    print(f"{sum(parts.values()) / seconds / 1e9:.0f} GFLOP/s of {rate / 1e9:.0f} for matrix products: {share:.0%}")
+    if arguments.csv is not None:
+        row = [
+            platform.processor() or platform.machine(),
+            os.cpu_count(),
+            ms.__version__,
+            backend(),
+            cfg.name,
+            height,
+            width,
+        ]
+        with arguments.csv.open("a", newline="") as file:
+            csv.writer(file).writerow(
+                [*row, f"{seconds:.4f}", f"{sum(parts.values()) / 1e9:.2f}", f"{rate / 1e9:.1f}", f"{share:.3f}"]
+            )
+
+
+if __name__ == "__main__":
+    main()
