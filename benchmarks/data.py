@@ -33,7 +33,7 @@ from mindvideo.data.synthetic import RECIPES  # noqa: E402
 from mindvideo.data.synthetic_files import write_split  # noqa: E402
 from mindvideo.data.transforms.pipelines import AugmentationSettings  # noqa: E402
 
-RESULTS = Path(__file__).resolve().parent / "results/data.csv"
+RESULTS = Path(__file__).resolve().with_suffix(".csv")
 RECIPE = dataclasses.replace(
     RECIPES["hard"], height=720, width=1280, num_frames=36, objects=(2, 3), pixel_noise=0.012, background_contrast=0.2
 )
@@ -176,7 +176,6 @@ def main() -> None:
         measure_memory(arguments)
         return
     rows = measure(arguments)
-    RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
