@@ -60,7 +60,6 @@ def build_network(cfg: ConfigDict) -> DeformableVisTR:
             fine_channels=backbone.channels[:num_fine],
             widths=defvistr.mask_widths,
             channels=defvistr.mask_channels,
-            maps_per_portion=defvistr.maps_per_portion,
         ),
         num_fine_levels=num_fine,
     )
@@ -115,7 +114,14 @@ def build_training(cfg: ConfigDict, network: DeformableVisTR, reduce_count: nn.C
 
 
 def build_tracker(cfg: ConfigDict, network: DeformableVisTR) -> WindowTracker:
-    return slot_tracker(cfg, network, num_frames=cfg.defvistr.num_frames)
+    defvistr = cfg.defvistr
+    return slot_tracker(
+        cfg,
+        network,
+        num_frames=defvistr.num_frames,
+        num_slots=defvistr.num_slots,
+        maps_per_portion=defvistr.maps_per_portion,
+    )
 
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:

@@ -15,6 +15,7 @@ from mindvideo.losses.criterion import SequenceCriterion, TermWeights
 from mindvideo.matching.sequence import SequenceMatcher
 from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
 from mindvideo.models.layers.pixels import NormalizePixels
+from mindvideo.models.slot_portions import PortionedSlots
 from mindvideo.models.slot_training import SlotTraining
 from mindvideo.models.vistr import MaskBranch
 
@@ -26,7 +27,6 @@ def build_mask_branch(
     fine_channels: Sequence[int],
     widths: Sequence[int],
     channels: int,
-    maps_per_portion: int,
 ) -> MaskBranch:
     """``fine_channels``: channels of the backbone's maps that are finer than the tokens, fine to coarse.
 
@@ -40,7 +40,6 @@ def build_mask_branch(
             width=width, heads=heads, widths=widths, fine_channels=fine_channels[::-1], out_channels=channels
         ),
         sequence_head=SequenceMaskHead(in_channels=channels, width=channels // 2),
-        maps_per_portion=maps_per_portion,
     )
 
 
@@ -111,10 +110,13 @@ def slot_training(
     )
 
 
-def slot_tracker(cfg: ConfigDict, network: nn.Cell, *, num_frames: int) -> WindowTracker:
+def slot_tracker(
+    cfg: ConfigDict, network: nn.Cell, *, num_frames: int, num_slots: int, maps_per_portion: int
+) -> WindowTracker:
     inference = cfg.inference
+    portioned = PortionedSlots(network=network, num_slots=num_slots, maps_per_portion=maps_per_portion)
     return WindowTracker(
-        runner=SlotRunner(network=network, pixels=NormalizePixels()),
+        runner=SlotRunner(network=network, portioned=portioned, pixels=NormalizePixels()),
         num_frames=num_frames,
         resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         overlap=inference.window_overlap,

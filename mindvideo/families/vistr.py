@@ -45,7 +45,6 @@ def build_network(cfg: ConfigDict) -> VisTR:
             fine_channels=backbone.channels[:num_fine],
             widths=vistr.mask_widths,
             channels=vistr.mask_channels,
-            maps_per_portion=vistr.maps_per_portion,
         )
     decoder = build_decoder(num_layers=vistr.decoder_layers, **layer_options)
     if anchors:
@@ -108,7 +107,13 @@ def build_tracker(cfg: ConfigDict, network: VisTR) -> WindowTracker:
     vistr = cfg.vistr
     if not vistr.masks:
         raise UserError("vistr.masks is false: a box model has no masks to give; set vistr.masks=true")
-    return slot_tracker(cfg, network, num_frames=vistr.num_frames)
+    return slot_tracker(
+        cfg,
+        network,
+        num_frames=vistr.num_frames,
+        num_slots=vistr.num_slots,
+        maps_per_portion=vistr.maps_per_portion,
+    )
 
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:

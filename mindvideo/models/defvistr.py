@@ -106,20 +106,20 @@ class DeformableVisTR(nn.Cell):
         B, T, C, H, W = frames.shape
         return self.backbone(frames.reshape(B * T, C, H, W))
 
-    def level_shapes(self, maps, num_frames):
+    def level_shapes(self, coarse_maps, num_frames):
         """(H, W) of every level: the maps of each frame, then the grid of the slots' tokens."""
         of_frame = ()
-        for x in maps[self.num_fine_levels :]:
+        for x in coarse_maps:
             of_frame += ((x.shape[2], x.shape[3]),)
         shapes = of_frame * num_frames
         if self.slot_tokens is not None:
             shapes += (self.slot_tokens.shape,)
         return shapes
 
-    def tokenize(self, maps, padding):
+    def tokenize(self, coarse_maps, padding):
         """-> tokens, positions [B,S,C], padding bool [B,S], valid ratios [B,levels,2], slot tokens at the end"""
         B, T = padding.shape[:2]
-        tokens, positions, token_padding, ratios = self.frame_tokens(maps[self.num_fine_levels :], padding)
+        tokens, positions, token_padding, ratios = self.frame_tokens(coarse_maps, padding)
         ratios = ratios.reshape(B, -1, 2)
         if self.slot_tokens is not None:
             own, own_positions = self.slot_tokens(B)
@@ -140,16 +140,27 @@ class DeformableVisTR(nn.Cell):
         padding = token_padding[:, : num_frames * per_frame].reshape(batch * num_frames, per_frame)[:, : h * w]
         return maps.swapaxes(1, 2).reshape(batch * num_frames, C, h, w), padding.reshape(-1, h, w)
 
-    def construct(self, frames, padding=None):
-        B, T, _, H, W = frames.shape
+    def slots(self, coarse_maps, batch, padding=None):
+        """What there is to say without the fine maps, and what the mask branch needs besides them.
+
+        coarse_maps: those from ``num_fine_levels`` on -> logits [L,B,Q,T,K], boxes [L,B,Q,T,4]; queries [B,T,Q,C],
+        memory [B*T,C,h,w], padding bool [B*T,h,w]
+        """
+        frames, _, h, w = coarse_maps[0].shape
+        T = frames // batch
         if padding is None:
-            padding = ops.zeros((B, T, H, W), ms.bool_)
-        maps = self.features(frames)
-        shapes = self.level_shapes(maps, T)
-        tokens, positions, token_padding, ratios = self.tokenize(maps, padding)
+            padding = ops.zeros((batch, T, h, w), ms.bool_)
+        shapes = self.level_shapes(coarse_maps, T)
+        tokens, positions, token_padding, ratios = self.tokenize(coarse_maps, padding)
         memory = self.encoder(tokens, positions, shapes, ratios, token_padding)  # [B, S, C]
         per_slot = 0 if self.slot_tokens is None else self.slot_tokens.shape[1]
         logits, boxes, hs = self.decoder(memory, positions, token_padding, (shapes, ratios, per_slot))
-        map_memory, map_padding = self.finest_memory(memory, token_padding, B, T, shapes)
+        map_memory, map_padding = self.finest_memory(memory, token_padding, batch, T, shapes)
+        return logits, boxes, hs.swapaxes(1, 2), map_memory, map_padding
+
+    def construct(self, frames, padding=None):
+        maps = self.features(frames)
+        coarse_maps = maps[self.num_fine_levels :]
+        logits, boxes, queries, memory, map_padding = self.slots(coarse_maps, frames.shape[0], padding)
         fine_maps = maps[: self.num_fine_levels][::-1]
-        return logits, boxes, self.mask_branch(hs.swapaxes(1, 2), map_memory, fine_maps, map_padding)
+        return logits, boxes, self.mask_branch(queries, memory, fine_maps, map_padding)

@@ -57,44 +57,22 @@ class SlotQueries(nn.Cell):
 
 
 class MaskBranch(nn.Cell):
-    """From the queries' last state to mask logits at stride 4.
+    """From the queries' last state to mask logits at stride 4."""
 
-    In evaluation, frames and then slots are taken in portions of at most ``maps_per_portion`` maps, which bounds the
-    memory; every norm is per map or per slot, so the numbers do not depend on it.
-    """
-
-    def __init__(
-        self,
-        *,
-        attention_map: AttentionMap,
-        frame_head: FrameMaskHead,
-        sequence_head: SequenceMaskHead,
-        maps_per_portion: int = 64,
-    ):
+    def __init__(self, *, attention_map: AttentionMap, frame_head: FrameMaskHead, sequence_head: SequenceMaskHead):
         super().__init__()
         self.attention_map = attention_map
         self.frame_head = frame_head
         self.sequence_head = sequence_head
-        self.maps_per_portion = maps_per_portion
 
     def construct(self, queries, memory, fine_maps, padding=None):
         """queries [B,T,Q,C], memory [B*T,C,h,w], fine_maps of [B*T,C',.,.], padding bool [B*T,h,w] -> [B,Q,T,H,W]"""
         B, T, Q, width = queries.shape
         maps = self.attention_map(queries.reshape(B * T, Q, width), memory, padding)  # [F, Q, M, h, w]
-        step = B * T if self.training else max(1, self.maps_per_portion // Q)
-        portions = []
-        for start in range(0, B * T, step):
-            fine = [fine_map[start : start + step] for fine_map in fine_maps]
-            portions.append(self.frame_head(memory[start : start + step], maps[start : start + step], fine))
-        x = ops.concat(portions, axis=0) if len(portions) > 1 else portions[0]
+        x = self.frame_head(memory, maps, fine_maps)
         channels, height, columns = x.shape[1:]
         x = x.reshape(B, T, Q, channels, height, columns).swapaxes(1, 2).reshape(B * Q * T, channels, height, columns)
-        step = T * (B * Q if self.training else max(1, self.maps_per_portion // T))
-        portions = []
-        for start in range(0, B * Q * T, step):
-            portions.append(self.sequence_head(x[start : start + step], T))
-        x = ops.concat(portions, axis=0) if len(portions) > 1 else portions[0]
-        return x.reshape(B, Q, T, height, columns)
+        return self.sequence_head(x, T).reshape(B, Q, T, height, columns)
 
 
 class VisTR(nn.Cell):
@@ -136,9 +114,9 @@ class VisTR(nn.Cell):
         B, T, C, H, W = frames.shape
         return self.backbone(frames.reshape(B * T, C, H, W))
 
-    def tokenize(self, maps, batch, padding):
+    def tokenize(self, coarse_maps, batch, padding):
         """Maps -> tokens [B,S,C], positions [B,S,C], padding bool [B,S] or None; token = (frame, y, x)."""
-        x = self.token_projection(maps[self.num_fine_levels :])
+        x = self.token_projection(coarse_maps)
         frames, C, h, w = x.shape
         T = frames // batch
         grid_padding = ops.zeros((batch, T, h, w), ms.bool_) if padding is None else resize_padding(padding, h, w)
@@ -150,22 +128,30 @@ class VisTR(nn.Cell):
             return tokens, positions, None
         return tokens, positions, grid_padding.reshape(batch, T * h * w)
 
-    def construct(self, frames, padding=None):
-        B, T = frames.shape[:2]
-        maps = self.features(frames)
-        tokens, positions, token_padding = self.tokenize(maps, B, padding)
+    def slots(self, coarse_maps, batch, padding=None):
+        """What there is to say without the fine maps, and what the mask branch needs besides them.
+
+        coarse_maps: those from ``num_fine_levels`` on -> logits [L,B,Q,T,K], boxes [L,B,Q,T,4]; queries [B,T,Q,C],
+        memory [B*T,C,h,w], padding bool [B*T,h,w] or None
+        """
+        tokens, positions, token_padding = self.tokenize(coarse_maps, batch, padding)
         memory = self.encoder(tokens, positions, token_padding)  # [B, S, C]
-        query_positions, content = self.queries(B)
+        query_positions, content = self.queries(batch)
         hs = self.decoder(content, query_positions, memory, positions, token_padding)  # [L, B, T*Q, C]
-        L, C = hs.shape[0], hs.shape[3]
-        Q = hs.shape[2] // T
-        hs = hs.reshape(L, B, T, Q, C)
+        frames, _, h, w = coarse_maps[0].shape
+        T = frames // batch
+        L, _, queries, C = hs.shape
+        hs = hs.reshape(L, batch, T, queries // T, C)
         logits, boxes = self.head(hs)
-        logits, boxes = logits.swapaxes(2, 3), boxes.swapaxes(2, 3)  # [L, B, Q, T, ...]
+        memory = memory.reshape(frames, h * w, C).swapaxes(1, 2).reshape(frames, C, h, w)
+        map_padding = None if token_padding is None else token_padding.reshape(frames, h, w)
+        return logits.swapaxes(2, 3), boxes.swapaxes(2, 3), hs[-1], memory, map_padding
+
+    def construct(self, frames, padding=None):
+        maps = self.features(frames)
+        coarse_maps = maps[self.num_fine_levels :]
+        logits, boxes, queries, memory, map_padding = self.slots(coarse_maps, frames.shape[0], padding)
         if self.mask_branch is None:
             return logits, boxes
-        h, w = maps[self.num_fine_levels].shape[2:]
-        memory = memory.reshape(B * T, h * w, C).swapaxes(1, 2).reshape(B * T, C, h, w)
-        map_padding = None if token_padding is None else token_padding.reshape(B * T, h, w)
         fine_maps = maps[: self.num_fine_levels][::-1]
-        return logits, boxes, self.mask_branch(hs[-1], memory, fine_maps, map_padding)
+        return logits, boxes, self.mask_branch(queries, memory, fine_maps, map_padding)

@@ -131,8 +131,9 @@ class Stages(nn.Cell):
     def construct(self, frames, padding):
         network = self.network
         maps = network.features(frames)
-        shapes = network.level_shapes(maps, frames.shape[1])
-        tokens, positions, token_padding, ratios = network.tokenize(maps, padding)
+        coarse_maps = maps[network.num_fine_levels :]
+        shapes = network.level_shapes(coarse_maps, frames.shape[1])
+        tokens, positions, token_padding, ratios = network.tokenize(coarse_maps, padding)
         memory = network.encoder(tokens, positions, shapes, ratios, token_padding)
         states = network.decoder.states(memory, positions, token_padding, network.slot_tokens.shape[1])
         projected = network.frame_tokens.project[0](maps[-1])

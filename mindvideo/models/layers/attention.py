@@ -63,7 +63,10 @@ class _AttentionCore(nn.Cell):
             return self.times(self.dropout(weights, 0), v), weights
         blocks = []
         for start in range(0, rows, step):
-            weights = self.weights(q[:, :, start : start + step], k, bias)
+            q_block = q[:, :, start : start + step]
+            if blocks:  # one after the other: side by side they would need the memory of all
+                q_block = ops.depend(q_block, blocks[-1])
+            weights = self.weights(q_block, k, bias)
             blocks.append(self.times(self.dropout(weights, start), v))
         return ops.concat(blocks, axis=2), ops.zeros((1,), q.dtype)
 
@@ -84,6 +87,8 @@ class _AttentionCore(nn.Cell):
         grad_v = ops.zeros_like(v)
         for start in range(0, rows, step):
             q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
+            if grad_q:
+                q_block = ops.depend(q_block, grad_q[-1])
             weights = self.weights(q_block, k, bias)
             parts = self.gradients(weights, q_block, k, v, grad_block, inner[:, :, start : start + step], start)
             grad_q.append(parts[0])

@@ -1,0 +1,160 @@
+"""VisTR against the published code: every stage's values for every case, in graph mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+from mindvideo.models.slot_portions import PortionedSlots
+from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
+
+# Of a result: this many times the distance that float32 rounding alone puts between the original and its own float64.
+# Of a stage in between: this part of the tensor's standard deviation.
+RESULT_TOLERANCE = 4
+STAGE_TOLERANCE = 2e-4
+GROUP_NORMS = 4
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        root = Path(metafunc.config.getoption("--golden"))
+        metafunc.parametrize("case", case_names(root, "*.manifest.json"))
+
+
+class Stages(nn.Cell):
+    """The network with everything that the goldens hold as results."""
+
+    def __init__(self, network: nn.Cell) -> None:
+        super().__init__()
+        self.network = network
+
+    def construct(self, frames, padding):
+        network = self.network
+        maps = network.features(frames)
+        coarse_maps = maps[network.num_fine_levels :]
+        B = frames.shape[0]
+        tokens, positions, token_padding = network.tokenize(coarse_maps, B, padding)
+        encoder_layer0 = network.encoder.layers[0](tokens, positions, token_padding)
+        memory = network.encoder(tokens, positions, token_padding)
+        query_positions, content = network.queries(B)
+        decoder_layer0 = network.decoder.layers[0](content, query_positions, memory, memory + positions, token_padding)
+        hs = network.decoder(content, query_positions, memory, positions, token_padding)
+        values = (tokens, positions, encoder_layer0, memory, decoder_layer0, hs)
+        logits, boxes, queries, map_memory, map_padding = network.slots(coarse_maps, B, padding)
+        if network.mask_branch is None:
+            return maps, values, (logits, boxes), ()
+        branch = network.mask_branch
+        F, Q = map_memory.shape[0], queries.shape[2]
+        attention = branch.attention_map(queries.reshape(F, Q, -1), map_memory, map_padding)
+        fine_maps = maps[: network.num_fine_levels][::-1]
+        stages = branch.frame_head.stages(map_memory, attention, fine_maps)
+        masks = branch(queries, map_memory, fine_maps, map_padding)
+        return maps, values, (logits, boxes, masks), (attention, *stages)
+
+
+class Check:
+    """Compares with the stored part of a tensor."""
+
+    def __init__(self, facts: dict, numbers) -> None:
+        self.facts, self.numbers = facts, numbers
+
+    def __call__(self, name: str, got, *, tolerance: float | None = None, rectified: bool = False) -> None:
+        facts = self.facts["tensors"][name]
+        got = got.asnumpy() if isinstance(got, ms.Tensor) else got
+        assert list(got.shape) == facts["shape"], f"{name}: {list(got.shape)} against {facts['shape']}"
+        wanted = self.numbers[name].reshape(-1).astype(np.float32)
+        if rectified:
+            wanted = np.maximum(wanted, 0)
+        error = np.abs(got.reshape(-1)[:: facts["flat_stride"]] - wanted).max()
+        allowed = tolerance if tolerance is not None else STAGE_TOLERANCE * facts["std"]
+        assert error <= allowed, f"{name}: differs by {error:.2e}, allowed {allowed:.2e}"
+
+    def result(self, name: str, got: np.ndarray) -> None:
+        kind = "pred_" + name.split("_")[1]
+        self(name, got, tolerance=RESULT_TOLERANCE * self.facts["float32_vs_float64_max_abs"][kind])
+
+
+def test_values(case: str, golden: Path) -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    reference = Reference(golden)
+    facts = reference.facts(f"{case}.manifest.json")
+    model = Model(reference, facts, facts["state_dict"])
+    frames, padding = reference.frames(facts["images"])
+    stages = Stages(model.network)
+    stages.set_train(False)
+    maps, values, results, mask_stages = stages(ms.Tensor(frames), ms.Tensor(padding))
+    check = Check(facts, reference.numbers(case))
+    B, T = frames.shape[:2]
+
+    for level, values_of_map in zip(range(5 - len(maps), 5), maps):
+        check(f"backbone.layer{level}", values_of_map)
+    tokens, positions, encoder_layer0, memory, decoder_layer0, hs = (value.asnumpy() for value in values)
+    h, w = maps[-1].shape[2:]
+    C = tokens.shape[2]
+    check("pos_last", positions.reshape(B, T, h, w, C).transpose(0, 1, 4, 2, 3))
+    check("input_proj", tokens.reshape(B * T, h, w, C).transpose(0, 3, 1, 2))
+    check("encoder_layer0", encoder_layer0.swapaxes(0, 1))
+    check("memory", memory.reshape(B, T, h * w, C).transpose(0, 3, 1, 2))
+    check("decoder_layer0", decoder_layer0.swapaxes(0, 1))
+    check("hs", hs)
+    logits, boxes = results[0].asnumpy(), results[1].asnumpy()
+    check.result("pred_logits", flat_queries(logits[-1]))
+    check.result("pred_boxes", flat_queries(boxes[-1]))
+    for layer in range(len(logits) - 1):
+        check.result(f"aux_logits_{layer}", flat_queries(logits[layer]))
+        check.result(f"aux_boxes_{layer}", flat_queries(boxes[layer]))
+    if mask_stages:
+        masks = results[2].asnumpy()
+        check.result("pred_masks", flat_queries(masks))
+        check_mask_stages(check, mask_stages, masks, B, T)
+
+
+def check_mask_stages(check: Check, stages: tuple, masks: np.ndarray, B: int, T: int) -> None:
+    def by_frame(maps):
+        """[B*T*Q,C,H,W] -> [T,B*Q,C,H,W]"""
+        maps = maps.asnumpy()
+        return maps.reshape(B, T, -1, *maps.shape[1:]).swapaxes(0, 1).reshape(T, -1, *maps.shape[1:])
+
+    attention = stages[0].asnumpy()
+    check("bbox_attention", attention.reshape(B, T, *attention.shape[1:]).swapaxes(0, 1))
+    for number in range(GROUP_NORMS):
+        check(f"mask_head.gn{number + 1}", by_frame(stages[1 + number]), rectified=True)
+    for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), stages[1 + GROUP_NORMS :]):
+        check(name, by_frame(maps))
+    assert B == 1
+    check("insmask_head", masks[0][:, None, None])
+
+
+@pytest.mark.parametrize("maps_per_portion", [1, 7, 1000])
+def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portion: int) -> None:
+    """What users run at inference bounds the memory by portions; the numbers are those of the whole network."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    reference = Reference(golden)
+    facts = reference.facts("r50_tiny.manifest.json")
+    model = Model(reference, facts, facts["state_dict"])
+    frames, _ = reference.frames(facts["images"])
+    slots = model.cfg.vistr.num_slots
+    portioned = PortionedSlots(network=model.network, num_slots=slots, maps_per_portion=maps_per_portion)
+    whole = model.network(ms.Tensor(frames))
+    for name, a, b in zip(("pred_logits", "pred_boxes", "pred_masks"), whole, portioned(ms.Tensor(frames))):
+        error = float(ops.abs(a - b).max())
+        assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][name], name
+
+
+def test_backbone_and_padding_masks(golden: Path) -> None:
+    """The nearest resize of the padding to every level, as the network does it for its tokens."""
+    from mindvideo.ops.masks import resize_padding
+
+    reference = Reference(golden)
+    for case in case_names(golden, "*.manifest.json"):
+        facts, numbers = reference.facts(f"{case}.manifest.json"), reference.numbers(case)
+        _, padding = reference.frames(facts["images"])
+        padding = ms.Tensor(padding.reshape(-1, *padding.shape[2:]))
+        for name, tensor in facts["tensors"].items():
+            if name.endswith(".mask"):
+                got = resize_padding(padding, *tensor["shape"][1:]).asnumpy()
+                assert (got.reshape(-1)[:: tensor["flat_stride"]] == numbers[name].astype(bool)).all(), (case, name)

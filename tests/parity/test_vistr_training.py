@@ -1,0 +1,190 @@
+"""VisTR's matching, losses, gradients and optimiser steps against the published code, in graph mode."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+
+from mindvideo.build.training import build_step
+from mindvideo.families import vistr as card
+from tests.parity.vistr_case import GivenFrames, Model, Reference, case_names
+
+# Losses: this many times what float32 rounding changes in the original, and at least LEAST of the value.
+# Gradients: that many times the original's own float32 error of a norm; elements against the tensor's largest.
+ROUNDINGS = 5
+LEAST = 2e-6
+LEAST_GRADIENT = 4e-5  # the golden README's figure
+ELEMENT_TOLERANCE = 1e-3
+NOISE = 1e-4  # gradients below this part of the total norm are rounding
+DELTA_TOLERANCE = 5e-3
+SPARE_ROWS = 3  # padding rows of the targets, which must not count
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    root = Path(metafunc.config.getoption("--golden"))
+    if "case" in metafunc.fixturenames:
+        names = [name for name in case_names(root, "train_*.json") if not name.endswith("_steps")]
+        # Cases of one graph after each other, so that it compiles once.
+        metafunc.parametrize("case", sorted(names, key=lambda name: (name.replace("_noinstance_edge", ""), name)))
+    if "behaviour" in metafunc.fixturenames:
+        metafunc.parametrize("behaviour", ["released", "validfix"])
+
+
+@functools.cache
+def model_of(root: Path, case: str, validity: str) -> Model:
+    """One network for all files of a case and behaviour."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    reference = Reference(root)
+    facts = reference.facts(f"train_{case}.json")
+    return Model(reference, facts, reference.facts(f"{case}.manifest.json")["state_dict"], validity=validity)
+
+
+@functools.cache
+def differentiated(root: Path, case: str, validity: str):
+    """The training graph with its gradients, and the parameters they are of."""
+    model = model_of(root, case, validity)
+    training = card.build_training(model.cfg, model.network, nn.Identity())
+    _, padding = Reference(root).frames(Reference(root).facts(f"train_{case}.json")["images"])
+    training.pixels = GivenFrames(padding)
+    training.set_train(True)
+    parameters = [p for p in model.network.get_parameters() if p.requires_grad]
+    gradients = ms.value_and_grad(training, None, ms.ParameterTuple(parameters), has_aux=True)
+    return gradients, parameters, training.term_names
+
+
+def targets_of(facts: dict, numbers, rows: int, T: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """labels [B,N], boxes [B,N,T,4], masks [B,N,T,H,W], present [B,N,T], exists [B,N]; N = ``rows``."""
+    clips = facts["targets"]["clips"]
+    B = len(clips)
+    labels, exists = np.zeros((B, rows), np.int32), np.zeros((B, rows), bool)
+    boxes, present = np.zeros((B, rows, T, 4), np.float32), np.zeros((B, rows, T), bool)
+    masks = np.zeros((B, rows, T, *size), np.uint8)
+    for b, clip in enumerate(clips):
+        n = clip["instances"]
+        if not n:
+            continue
+        exists[b, :n] = True
+        boxes[b, :n] = numbers[f"clip{b}_boxes"].reshape(n, T, 4)
+        present[b, :n] = numbers[f"clip{b}_valid"].reshape(n, T)
+        labels[b, :n] = numbers[f"clip{b}_labels"].reshape(n, T).max(axis=1)
+        shape = numbers[f"clip{b}_masks_shape"]
+        unpacked = np.unpackbits(numbers[f"clip{b}_masks_packed"])[: np.prod(shape)].reshape(n, T, *shape[1:])
+        masks[b, :n, :, : shape[1], : shape[2]] = unpacked
+    return [labels, boxes, masks, present, exists]
+
+
+def batch_of(reference: Reference, facts: dict) -> list[ms.Tensor]:
+    frames, _ = reference.frames(facts["images"])
+    numbers = np.load(reference.folder / facts["targets"]["stored_in"])
+    rows = facts["slots_per_frame"] + SPARE_ROWS
+    sizes = np.tile(np.array(frames.shape[-2:], np.int32), (len(frames), 1))
+    columns = [frames, sizes, *targets_of(facts, numbers, rows, frames.shape[1], frames.shape[-2:])]
+    return [ms.Tensor(column) for column in columns]
+
+
+def validity_of(facts: dict) -> str:
+    return "released" if facts["released_matcher_validity"] else "matched"
+
+
+def test_losses_and_gradients(case: str, golden: Path) -> None:
+    reference = Reference(golden)
+    facts, numbers = reference.facts(f"{case}.json"), reference.numbers(case)
+    key = (golden, facts["case"], validity_of(facts))
+    model = model_of(*key)
+    model.refill()
+    function, parameters, term_names = differentiated(*key)
+    (total, terms), gradients = function(*batch_of(reference, facts))
+
+    slack = ROUNDINGS * facts["max_abs_loss_diff_float32_float64"]
+    for name, got in zip(term_names, terms.asnumpy()):
+        wanted = facts["losses"][name]
+        assert abs(got - wanted) <= slack + LEAST * abs(wanted), f"{name}: {got} against {wanted}"
+    assert set(term_names) == set(facts["losses"])
+    assert float(total) == pytest.approx(facts["total_float64"], abs=10 * slack, rel=LEAST)
+
+    got = {model.published[p.name]: g.asnumpy().astype(np.float64) for p, g in zip(parameters, gradients)}
+    assert set(got) == set(facts["grad_norm_float64"])
+    noise = NOISE * facts["total_grad_norm"]
+    allowed = ROUNDINGS * max(LEAST_GRADIENT, facts["max_rel_grad_norm_diff_float32_float64"])
+    compared = 0
+    for name, wanted in facts["grad_norm_float64"].items():
+        if wanted < noise:
+            continue
+        compared += 1
+        assert np.linalg.norm(got[name]) == pytest.approx(wanted, rel=allowed), name
+        if f"grad:{name}" in numbers:
+            elements = numbers[f"grad:{name}"]
+            error = np.abs(got[name].reshape(-1)[:: facts["grad_flat_stride"][name]] - elements).max()
+            assert error <= ELEMENT_TOLERANCE * np.abs(elements).max(), name
+    assert compared > len(got) // 2
+
+
+def test_matching(case: str, golden: Path) -> None:
+    """Costs, slots and supervised rows of the last layer, from the stored predictions."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    reference = Reference(golden)
+    facts, numbers = reference.facts(f"{case}.json"), reference.numbers(case)
+    model = model_of(golden, facts["case"], validity_of(facts))
+    matcher = card.build_training(model.cfg, model.network, nn.Identity()).matcher
+    T, Q = facts["config"]["num_frames"], facts["slots_per_frame"]
+    _, _, labels, boxes, _, present, exists = batch_of(reference, facts)
+    B = labels.shape[0]
+    logits, predicted = (
+        ms.Tensor(numbers[f"pred_{name}"].reshape(B, T, Q, -1).swapaxes(1, 2)) for name in ("logits", "boxes")
+    )
+    frame_labels = labels.expand_dims(-1) * present.astype(ms.int32)
+    cost = matcher.cost(logits, predicted, frame_labels, boxes, present).asnumpy()
+    slot, supervised = matcher(logits[None], predicted[None], frame_labels, boxes, present, exists)
+    matches = [match for match in facts["matches"] if match["layer"] == "final"]
+    for match in matches:
+        b = match["clip"]
+        wanted = numbers[f"cost_final_clip{b}"]
+        assert np.abs(cost[b, :, : wanted.shape[1]] - wanted).max(initial=0) < 1e-5
+        check_rows(slot.asnumpy()[0, b], supervised.asnumpy()[0, b], match, T=T, Q=Q)
+
+
+def check_rows(slot: np.ndarray, supervised: np.ndarray, match: dict, *, T: int, Q: int) -> None:
+    """slot [N], supervised [N,T] against the rows of the original, in its order: by slot, then by frame."""
+    pairs = sorted((s, i) for i, s in enumerate(slot.tolist()) if s >= 0)
+    assert [s for s, _ in pairs] == list(match["slot"]) and [i for _, i in pairs] == list(match["target"])
+    rows = [(t * Q + s, i * T + t) for s, i in pairs for t in range(T) if supervised[i, t]]
+    assert [row for row, _ in rows] == list(match["src_rows"])
+    assert [row for _, row in rows] == list(match["tgt_rows"])
+
+
+def test_three_steps_of_the_optimiser(behaviour: str, golden: Path) -> None:
+    """The training step that users run: clipped gradients, two learning rates, AdamW."""
+    reference = Reference(golden)
+    facts = reference.facts("train_r50_tiny_steps.json")
+    recipe, optimizer = facts["recipe"], facts["optimizer"]
+    first = reference.facts(f"train_{recipe['case']}{'_validfix' if behaviour == 'validfix' else ''}.json")
+    model = model_of(golden, recipe["case"], validity_of(first))
+    model.refill()
+    cfg = model.cfg
+    with cfg.unlocked():
+        cfg.optimizer.learning_rate, cfg.optimizer.backbone_learning_rate = optimizer["lr"], optimizer["lr_backbone"]
+        cfg.optimizer.weight_decay, cfg.optimizer.eps = optimizer["weight_decay"], optimizer["eps"]
+        cfg.optimizer.beta1, cfg.optimizer.beta2 = optimizer["betas"]
+        cfg.optimizer.clip_norm = optimizer["clip_max_norm"]
+    training = card.build_training(cfg, model.network, nn.Identity())
+    training.pixels = GivenFrames(reference.frames(first["images"])[1])
+    step = build_step(cfg, model.network, training, 100, card.parameter_groups(cfg))
+    step.set_train(True)
+    before = {p.name: p.asnumpy().astype(np.float64) for p in model.network.trainable_params()}
+    batch = [*batch_of(reference, first), ms.Tensor(np.zeros((1, 2), np.int64))]
+    for wanted in facts[behaviour]["steps"]:
+        summary = step(*batch)[0].asnumpy()
+        assert summary[0] == pytest.approx(wanted["total_float64"], rel=2e-5)
+        assert summary[1] == pytest.approx(wanted["grad_norm"], rel=2e-4)
+    noise = NOISE * first["total_grad_norm"]
+    for parameter in model.network.trainable_params():
+        name = model.published[parameter.name]
+        # Adam moves a weight whose gradient is rounding by a full step in a random direction.
+        if first["grad_norm"][name] > noise:
+            change = np.linalg.norm(parameter.asnumpy().astype(np.float64) - before[parameter.name])
+            assert change == pytest.approx(facts[behaviour]["delta_norm"][name], rel=DELTA_TOLERANCE), name
