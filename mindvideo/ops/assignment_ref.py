@@ -93,7 +93,8 @@ def _read_result(row_of, valid, Q: int):
 def assignment_ref(cost: Tensor, valid: Tensor) -> Tensor:
     """cost [B, Q, N], valid bool [B, N] -> the query of every instance, int32 [B, N], -1 without one."""
     B, Q, N = cost.shape
-    cost = _finite_costs(cost, N, Q)
+    # The loop has no gradient, and the compiler must not look for one.
+    cost = ops.stop_gradient(_finite_costs(ops.stop_gradient(cost), N, Q))
     columns = cost.shape[2]
     flat_cost = cost.reshape(B * N, columns)
     column_ids = ops.arange(columns, dtype=mstype.int32).reshape(1, columns)

@@ -38,12 +38,21 @@ def assert_optimal(cost: np.ndarray, valid: np.ndarray, result: np.ndarray) -> N
         assert abs(one_cost[query[matched], matched].sum() - best) <= 1e-9 * max(1.0, np.abs(one_cost).max())
 
 
-@pytest.mark.parametrize("Q, N", [(10, 6), (6, 10), (1, 1), (30, 12), (8, 8)])
-def test_ten_thousand_problems(solve, Q, N):
+def assert_random_problems_solved(solve, problems: int, Q: int, N: int) -> None:
     rng = np.random.default_rng(Q * 100 + N)
-    cost, valid = make_costs(rng, 2000, Q, N), rng.random((2000, N)) < 0.8
+    cost, valid = make_costs(rng, problems, Q, N), rng.random((problems, N)) < 0.8
     valid[:5] = False
     assert_optimal(cost, valid, solve(Tensor(cost), Tensor(valid)).asnumpy())
+
+
+@pytest.mark.parametrize("Q, N", [(10, 6), (6, 10), (1, 1), (30, 12), (8, 8)])
+def test_ten_thousand_problems(Q, N):
+    assert_random_problems_solved(ms.jit(assignment), 2000, Q, N)
+
+
+@pytest.mark.parametrize("Q, N", [(10, 6), (6, 10)])
+def test_the_twin_solves_them_too(Q, N):
+    assert_random_problems_solved(ms.jit(assignment_ref), 1000, Q, N)
 
 
 def test_no_instances_and_no_queries():

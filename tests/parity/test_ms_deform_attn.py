@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 from pathlib import Path
@@ -45,18 +46,22 @@ def regular_cases(folder: Path) -> list[tuple[dict, dict]]:
     return [(case, inputs.make_case(case)) for case in json.loads((folder / "cases.json").read_text())]
 
 
-def run(implementation, inputs: list[np.ndarray], tensor_levels: bool = False) -> dict[str, np.ndarray]:
-    """Output and gradients in one compiled graph; levels as Python numbers, or as tensors."""
-    value, shapes, starts, locations, weights, gradient = inputs
-    levels = (tuple(map(tuple, shapes.tolist())), tuple(starts.tolist()))
-    if tensor_levels:
-        levels = (Tensor(shapes), Tensor(starts))
+@functools.cache
+def compiled(implementation, shapes: tuple, starts: tuple, tensor_levels: bool):
+    """Values and gradients as one graph; cached, because compiling takes longer than running."""
+    levels = (Tensor(shapes, ms.int64), Tensor(starts, ms.int64)) if tensor_levels else (shapes, starts)
 
     def weighted_sum(value, locations, weights, gradient):
         output = implementation(value, levels[0], levels[1], locations, weights)
         return (output * gradient).sum(), output
 
-    step = ms.jit(ms.value_and_grad(weighted_sum, (0, 1, 2), has_aux=True))
+    return ms.jit(ms.value_and_grad(weighted_sum, (0, 1, 2), has_aux=True))
+
+
+def run(implementation, inputs: list[np.ndarray], tensor_levels: bool = False) -> dict[str, np.ndarray]:
+    """Output and gradients in one compiled graph; levels as Python numbers, or as tensors."""
+    value, shapes, starts, locations, weights, gradient = inputs
+    step = compiled(implementation, tuple(map(tuple, shapes.tolist())), tuple(starts.tolist()), tensor_levels)
     (_, output), gradients = step(Tensor(value), Tensor(locations), Tensor(weights), Tensor(gradient))
     return dict(zip(RESULTS, [output.asnumpy(), *(g.asnumpy() for g in gradients)]))
 
