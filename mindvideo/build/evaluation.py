@@ -15,11 +15,11 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.build.data import labelled_set
+from mindvideo.build.network import tracker_of
 from mindvideo.data.frame_reader import BrokenFrameError, decode_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo, read_ground_truth
 from mindvideo.evaluation.tracker_run import OpenFrames, evaluate_tracker
-from mindvideo.families import FAMILIES
 from mindvideo.inference.pipeline import ReadAhead
 
 # Sections that change nothing about the results of a network with given weights.
@@ -58,10 +58,9 @@ def _read_frame(path: Path) -> np.ndarray:
 def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
     """What a training calls to evaluate its network: the twelve figures by name."""
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
-    family = FAMILIES[cfg.family]
 
     def validate(network: nn.Cell) -> dict[str, float]:
-        tracker = family.build_tracker(cfg, network)
+        tracker = tracker_of(cfg, network)
         return evaluate_tracker(tracker, ground_truth, open_frames).tracks.statistics()
 
     return validate

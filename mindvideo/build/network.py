@@ -12,7 +12,9 @@ from mindvideo.build.checkpoints import configs_that_fit
 from mindvideo.build.runtime import prepare_device
 from mindvideo.config import load_config
 from mindvideo.engine.weights import load_weights
+from mindvideo.errors import UserError
 from mindvideo.families import FAMILIES
+from mindvideo.inference.tracker import VideoTracker
 
 
 def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_of_training: bool = False) -> nn.Cell:
@@ -31,6 +33,17 @@ def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_o
             suggest=configs_that_fit,
         )
     return network
+
+
+def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
+    """The family's tracker over a network with weights."""
+    tracker = FAMILIES[cfg.family].build_tracker(cfg, network)
+    if cfg.inference.analysis_folder and getattr(tracker, "observer", None) is None:
+        raise UserError(
+            f"inference.analysis_folder: {cfg.family} looks at whole clips and records nothing; "
+            "choose a family that goes frame by frame (instanceformer), or leave it empty"
+        )
+    return tracker
 
 
 def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:

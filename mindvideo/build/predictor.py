@@ -8,11 +8,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mindvideo.build.data import build_catalogue
-from mindvideo.build.network import build_network
+from mindvideo.build.network import build_network, tracker_of
 from mindvideo.build.runtime import prepare_device
 from mindvideo.config import load_config
 from mindvideo.data.annotations import read_json
-from mindvideo.families import FAMILIES
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.tracker import VideoTracker
 
@@ -50,4 +49,4 @@ def class_names(cfg: ConfigDict) -> dict[int, str]:
 
 def build_tracker(cfg: ConfigDict, *, weights: str | Path | None) -> VideoTracker:
     """The family's network with its weights, as a tracker."""
-    return FAMILIES[cfg.family].build_tracker(cfg, build_network(cfg, weights=weights))
+    return tracker_of(cfg, build_network(cfg, weights=weights))

@@ -1,6 +1,6 @@
 """Draw what an online model saw: sampled points over the frames, a map of the embeddings, an overlay video.
 
-First run infer.py or eval.py with inference.analysis_folder=FOLDER; every video then leaves FOLDER/<video>.npz.
+First run infer.py or eval.py with --analysis: every video leaves analysis/<video>.npz in the run folder.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mindvideo.inference.video_writer import VideoWriter  # noqa: E402
 
 EXAMPLES = """
 Example:
-  infer.py -c instanceformer_toy --weights best.ckpt --input clip.mp4 inference.analysis_folder=seen
-  analyze.py seen/clip.npz --input clip.mp4 --output seen/drawn
+  infer.py -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
+  analyze.py runs/seen/analysis/clip.npz --input clip.mp4 --output runs/seen/drawn
 Written: embeddings.png, overlay.mp4, frames/00000.png ...
 """
 

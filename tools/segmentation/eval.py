@@ -41,6 +41,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--frames", metavar="DIR", help="with --results: folder of the frames, to show them in the report"
     )
     parser.add_argument("--long-videos", metavar="N|FILE", help="score videos of at least N frames, or listed, apart")
+    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for analyze.py")
     parser.add_argument("--force", action="store_true", help="run finished videos again")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     given = parser.parse_args(arguments)
@@ -86,6 +87,8 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
 
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
     folder = RunFolder.create(output=arguments.output, name=f"{cfg.name}-eval", log_level=cfg.runtime.log_level)
+    if arguments.analysis:
+        cfg.inference.analysis_folder = str(folder.path / "analysis")
     finished = FinishedVideos(folder.path, settings=result_settings(cfg, weights), force=arguments.force)
     folder.record(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
     prepare_device(cfg)
