@@ -5,22 +5,23 @@ from __future__ import annotations
 from mindspore import nn
 from ml_collections import ConfigDict
 
-from mindvideo.convert.backbone_rules import backbone_rules, imagenet_table
+from mindvideo.convert.backbone_rules import imagenet_table
 from mindvideo.convert.coco_rules import deformable_detr_table
-from mindvideo.convert.rules import Rule, RuleTable, identity
+from mindvideo.convert.instanceformer_rules import instanceformer_table
+from mindvideo.convert.rules import RuleTable
 from mindvideo.data.frame_size import ShortSideResize
 from mindvideo.engine.parameter_groups import ParameterGroup
-from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
+from mindvideo.families.instanceformer_checks import check
 from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.inference.online import OnlineTracker
 from mindvideo.losses.frame_set import FrameSetCriterion
 from mindvideo.matching.first_frame import FrameMatcher
 from mindvideo.matching.whole_clip import ClipMatcher
-from mindvideo.models.heads.dynamic_mask import DynamicMasks, MaskFeatures, parameter_count
+from mindvideo.models.heads.dynamic_mask import MASK_CHANNEL_DIVISOR, DynamicMasks, MaskFeatures, parameter_count
 from mindvideo.models.heads.query_heads import START_SIZE_LOGIT, class_heads
-from mindvideo.models.instanceformer import MASK_LEVELS, InstanceFormer
+from mindvideo.models.instanceformer import InstanceFormer
 from mindvideo.models.instanceformer_step import InstanceFormerStep
 from mindvideo.models.instanceformer_training import InstanceFormerTraining
 from mindvideo.models.layers.deform_attention import xavier_dense_with_default_bias
@@ -31,9 +32,6 @@ from mindvideo.models.layers.position_encoding import SinePositions2d
 from mindvideo.models.transformers.deformable_encoder import build_deformable_encoder
 from mindvideo.models.transformers.memory_decoder import build_memory_decoder
 
-# How wide the shared mask features are, as a fraction of the model: 8 channels for 256.
-MASK_CHANNEL_DIVISOR = 32
-
 
 def build_network(cfg: ConfigDict) -> InstanceFormer:
     instanceformer = cfg.instanceformer
@@ -43,6 +41,9 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
     backbone = backbone_of(cfg, out_levels=tuple(instanceformer.backbone_levels))
     mask_channels = C // MASK_CHANNEL_DIVISOR
     has_memory = instanceformer.memory_tokens > 0
+    temporal = (
+        [nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)] if instanceformer.propagate_class else None
+    )
     transformer = {
         "channels": C,
         "heads": instanceformer.heads,
@@ -83,45 +84,8 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
         memory_frames=instanceformer.memory_frames,
         memory_tokens=instanceformer.memory_tokens,
         memory_mixes_clips=instanceformer.memory_mixes_clips,
-        temporal_class_heads=temporal_class_heads(instanceformer) if instanceformer.propagate_class else None,
+        temporal_class_heads=nn.CellList(temporal) if temporal else None,
     )
-
-
-def check(cfg: ConfigDict) -> None:
-    """What no single key can say."""
-    instanceformer = cfg.instanceformer
-    levels = len(instanceformer.backbone_levels) + instanceformer.extra_levels
-    if levels < MASK_LEVELS:
-        raise UserError(
-            f"instanceformer.backbone_levels and extra_levels give {levels} levels; the masks need {MASK_LEVELS}"
-        )
-    if instanceformer.channels % MASK_CHANNEL_DIVISOR or instanceformer.channels % instanceformer.heads:
-        raise UserError(
-            f"instanceformer.channels is {instanceformer.channels}; it must be a multiple of {MASK_CHANNEL_DIVISOR} "
-            f"and of instanceformer.heads, {instanceformer.heads}"
-        )
-    if instanceformer.memory_tokens and instanceformer.memory_frames < 2:
-        raise UserError(
-            f"instanceformer.memory_tokens is {instanceformer.memory_tokens}, so instanceformer.memory_frames must be "
-            f"2 or more (the current frame counts), not {instanceformer.memory_frames}"
-        )
-    if instanceformer.memory_tokens and instanceformer.match_on == "clip":
-        raise UserError(
-            "instanceformer.match_on=clip needs instanceformer.memory_tokens=0: the memory holds the matched queries "
-            "of the frames so far"
-        )
-    propagations = {instanceformer.reference_propagation, instanceformer.inference_propagation} - {"same"}
-    if "box" in propagations and len(propagations) > 1:
-        raise UserError(
-            "instanceformer.inference_propagation must be 'same' where boxes are carried, and box only there"
-        )
-    if instanceformer.contrastive_weight and not instanceformer.memory_tokens:
-        raise UserError("instanceformer.contrastive_weight needs remembered queries: set instanceformer.memory_tokens")
-
-
-def temporal_class_heads(instanceformer: ConfigDict) -> nn.CellList:
-    K = instanceformer.num_classes
-    return nn.CellList([nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)])
 
 
 def build_training(cfg: ConfigDict, network: InstanceFormer, reduce_count: nn.Cell) -> InstanceFormerTraining:
@@ -161,27 +125,8 @@ def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
 
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
-    """The published checkpoints of this family, and an ImageNet backbone to start from."""
-    rules = [
-        *backbone_rules("detr.backbone.0.body.", "backbone."),
-        Rule(r"detr\.input_proj\.(\d)\.0\.(.*)", r"projection.levels.\1.convolution.\2"),
-        Rule(r"detr\.input_proj\.(\d)\.1\.(.*)", r"projection.levels.\1.norm.\2"),
-        Rule(r"detr\.transformer\.(level_embed|reference_points\..*|mem_token_proj\..*)", r"\1"),
-        Rule(r"detr\.transformer\.(encoder\.layers|decoder\.layers)\.(.*)", r"\1.\2"),
-        Rule(r"detr\.(class_embed|temporal_class_embed)\.(.*)", r"\1.\2"),
-        Rule(r"detr\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1"),
-        Rule(r"detr\.transformer\.decoder\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1", derived=identity),
-        Rule(r"detr\.query_embed\.weight", r"query_embed"),
-        Rule(r"(controller|mask_head)\.(.*)", r"\1.\2"),
-    ]
-    published = RuleTable(
-        "published",
-        tuple(rules),
-        # What the next training stage adds to the one before: memory for OVIS, class propagation for YouTube-VIS.
-        fresh=(r"mem_token_proj\..*", r".*\.(cross_attn_mem|norm2_mem)\..*", r"temporal_class_embed\..*"),
-        class_heads=(r"class_embed\..*", r"temporal_class_embed\..*", r"mem_token_proj\.weight"),
-    )
-    return [published, deformable_detr_table(), imagenet_table("backbone.")]
+    """The published checkpoints of this family, a detector or an ImageNet backbone to start from."""
+    return [instanceformer_table(), deformable_detr_table(), imagenet_table("backbone.")]
 
 
 def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:

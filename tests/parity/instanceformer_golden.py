@@ -36,7 +36,7 @@ class Case:
         args, switches = self.facts["args"], self.facts["switches"]
         additive = "add" if args["propagate_ref_additive"] else "multiply"
         values = {
-            "instanceformer.num_classes": self.facts["num_classes"],
+            "instanceformer.num_classes": args["num_classes"],
             "instanceformer.num_queries": args["num_queries"],
             "instanceformer.channels": args["hidden_dim"],
             "instanceformer.heads": args["nheads"],

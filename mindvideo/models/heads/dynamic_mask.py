@@ -10,6 +10,7 @@ from mindspore.common.initializer import HeUniform
 from mindvideo.ops.masks import resize_nearest
 
 HIDDEN = 8  # channels of the two hidden layers of each query's network
+MASK_CHANNEL_DIVISOR = 32  # how wide the shared features are, as a fraction of the model: 8 channels for 256
 STRIDE = 8  # of the shared features; the masks come at half of it
 
 
