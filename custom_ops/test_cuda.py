@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,10 +24,9 @@ LEVELS = ((64, 64), (32, 32), (16, 16), (8, 8))
 
 def run_checks(call: DeviceCaller, golden: Path) -> None:
     for mode in ("0", "1"):
-        os.environ["MINDVIDEO_DETERMINISTIC"] = mode
         ctypes.CDLL(None).setenv(b"MINDVIDEO_DETERMINISTIC", mode.encode(), 1)
-        # NaN in value is the one thing that the deterministic sum answers differently, see the README.
-        cases = checks.check_attention(call, golden)
+        # With weights that are not finite the deterministic sum is NaN as a whole, see the README.
+        cases = checks.check_attention(call, golden, wild_weights=mode == "0")
         checks.check_attention(call, golden, half=True)
         checks.check_wild_locations(call)
         print(f"deterministic={mode}: {cases} attention cases agree in float32, and in float16")

@@ -161,7 +161,7 @@ int launch(const Attention &a, const Call &call, const Sum &sum, cudaStream_t st
 template <typename T, typename Sum>
 int dispatch(const Attention &a, const Call &call, const Sum &sum, cudaStream_t stream) {
   constexpr int kWide = 16 / sizeof(T);
-  if (a.D % kWide == 0 && aligned(call.data[0]) && aligned(call.data[5])) {
+  if (a.D % kWide == 0 && aligned(call.data[0]) && aligned(call.data[5]) && aligned(call.data[6])) {
     switch (lanes_for(a.D, kWide)) {
       case 1: return launch<T, kWide, 1>(a, call, sum, stream);
       case 2: return launch<T, kWide, 2>(a, call, sum, stream);
