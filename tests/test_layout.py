@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "structures": set(),
     "config": {"errors", "files", "command_line"},
     "ops": FOUNDATIONS,
-    "models": {"ops"},
+    "models": {"ops", "errors"},
     "losses": {"ops"},
     "matching": {"ops"},
     "data": FOUNDATIONS | {"structures"},
