@@ -129,9 +129,8 @@ def test_every_shipped_file_loads_and_is_named_uniquely(name):
 
 def test_a_tool_with_three_mistakes_exits_with_2_and_no_traceback(tmp_path):
     path = write(tmp_path, "a.yaml", MINIMAL + "runtime: {seeds: 1, device: CPU2, mode: 3}\n")
-    for tool in ("train.py", "eval.py", "infer.py"):
-        command = [sys.executable, str(PROJECT / "tools" / "segmentation" / tool), "-c", str(path)]
-        command += ["--input", "."] if tool == "infer.py" else []
+    for tool, needed in (("train.py", []), ("eval.py", ["--weights", "w.ckpt"]), ("infer.py", ["--input", "."])):
+        command = [sys.executable, str(PROJECT / "tools" / "segmentation" / tool), "-c", str(path), *needed]
         finished = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
         assert finished.returncode == 2, finished.stderr
         assert "Traceback" not in finished.stderr
