@@ -11,10 +11,14 @@ import numpy
 ONEDNN_ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 ONEDNN_ISA = "AVX2"
 
+# MindSpore's own log: errors only. Its warnings speak of compiler internals, by the screenful.
+LOG_LEVEL_VARIABLE, ERRORS_ONLY = "GLOG_v", "3"
+
 
 def prepare_environment() -> None:
-    """Cap oneDNN's instruction set unless the user chose one, and refuse a numpy that MindSpore cannot work with."""
+    """Cap oneDNN's instruction set and quiet MindSpore's log, unless the user chose; refuse a numpy that cannot work."""
     os.environ.setdefault(ONEDNN_ISA_VARIABLE, ONEDNN_ISA)
+    os.environ.setdefault(LOG_LEVEL_VARIABLE, ERRORS_ONLY)
     require_supported_numpy(numpy.__version__)
 
 
