@@ -16,7 +16,7 @@ LOG_LEVEL_VARIABLE, ERRORS_ONLY = "GLOG_v", "3"
 
 
 def prepare_environment() -> None:
-    """Cap oneDNN's instruction set and quiet MindSpore's log, unless the user chose; refuse a numpy that cannot work."""
+    """Cap oneDNN's instruction set and quiet MindSpore's log, unless the user chose; refuse numpy 2."""
     os.environ.setdefault(ONEDNN_ISA_VARIABLE, ONEDNN_ISA)
     os.environ.setdefault(LOG_LEVEL_VARIABLE, ERRORS_ONLY)
     require_supported_numpy(numpy.__version__)
