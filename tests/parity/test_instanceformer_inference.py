@@ -17,7 +17,6 @@ from tests.parity.instanceformer_golden import Case, assert_close, fill_network
 SCORE_TOLERANCE = 2e-5
 TOLERANCE = 5e-5
 LEAST_IOU = 0.995  # of one mask: a logit near 0 may fall on either side
-COMPILED = ("infer_ytvis_qpos", "infer_ovis_qpos")
 
 
 def pytest_generate_tests(metafunc):
@@ -36,19 +35,16 @@ def test_results_from_frames_equal_the_original(golden, name, tmp_path):
     with cfg.unlocked():
         cfg.inference.short_side = min(facts["input"]["resized_hw"])
         cfg.instanceformer.candidate_pairs = facts["num_proposals"]
-    ms.set_context(mode=ms.GRAPH_MODE if name in COMPILED else ms.PYNATIVE_MODE)
-    try:
-        network = card.build_network(cfg)
-        fill_network(case, network, cfg)
-        tracker = card.build_tracker(cfg, network)
-        tracker.observer = AnalysisRecorder(tmp_path)
-        seen = Recording(tracker.step)
-        tracker.step = seen
-        tracker.begin(size=frames.shape[1:3], num_frames=len(frames), video_id=facts["video"]["id"])
-        final = [result for frame in frames for result in tracker.feed(frame)]
-        video = tracker.finish()
-    finally:
-        ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    network = card.build_network(cfg)
+    fill_network(case, network, cfg)
+    tracker = card.build_tracker(cfg, network)
+    tracker.observer = AnalysisRecorder(tmp_path)
+    seen = Recording(tracker.step)
+    tracker.step = seen
+    tracker.begin(size=frames.shape[1:3], num_frames=len(frames), video_id=facts["video"]["id"])
+    final = [result for frame in frames for result in tracker.feed(frame)]
+    video = tracker.finish()
     assert len(final) == len(frames)
     check_outputs(case, seen.outputs)
     check_results(facts["results"], json.loads(json.dumps(video.to_results())))

@@ -19,7 +19,6 @@ TOLERANCE = 3e-5
 # the padding read those cells.
 PADDED_TOLERANCE = 3e-4
 MASK_TOLERANCE = 3e-4
-COMPILED = ("r50_tiny/online_ovis_qpos", "r50_tiny/online_ytvis_qpos", "r50_full/online_ovis_qpos")
 
 
 def pytest_generate_tests(metafunc):
@@ -57,22 +56,19 @@ def test_online_pass_equals_the_original(golden, name):
     folder, stem = name.split("/")
     case = Case(golden / "instanceformer" / folder, stem)
     cfg = case.config()
-    ms.set_context(mode=ms.GRAPH_MODE if name in COMPILED else ms.PYNATIVE_MODE)
-    try:
-        network = card.build_network(cfg)
-        fill_network(case, network, cfg)
-        step = OpenedStep(network)
-        step.set_train(False)
-        frames, padding, size = inputs_of(case)
-        state = step.step.initial_state()
-        earlier = []
-        for t in range(case.facts["frames"]):
-            inputs = (ms.Tensor(frames[None, t : t + 1]), ms.Tensor(padding[None, None]), ms.Tensor(size[None]))
-            predictions, masks, state, maps, projected, inside = step(*inputs, *state)
-            earlier.append(([m.asnumpy() for m in maps], [m.asnumpy() for m in projected]))
-            check_frame(case, t, [p.asnumpy()[0] for p in predictions], masks.asnumpy()[0], inside)
-    finally:
-        ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    network = card.build_network(cfg)
+    fill_network(case, network, cfg)
+    step = OpenedStep(network)
+    step.set_train(False)
+    frames, padding, size = inputs_of(case)
+    state = step.step.initial_state()
+    earlier = []
+    for t in range(case.facts["frames"]):
+        inputs = (ms.Tensor(frames[None, t : t + 1]), ms.Tensor(padding[None, None]), ms.Tensor(size[None]))
+        predictions, masks, state, maps, projected, inside = step(*inputs, *state)
+        earlier.append(([m.asnumpy() for m in maps], [m.asnumpy() for m in projected]))
+        check_frame(case, t, [p.asnumpy()[0] for p in predictions], masks.asnumpy()[0], inside)
     check_maps(case, earlier)
 
 
