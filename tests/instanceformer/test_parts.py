@@ -107,6 +107,7 @@ def test_clip_matching_looks_only_at_frames_with_the_instance():
             ["instanceformer.memory_tokens=3", "instanceformer.memory_frames=2", "instanceformer.match_on=clip"],
             "match_on=clip needs",
         ),
+        (["data.buckets=[[320,580]]"], r"data.buckets has \[\[320, 580\]\]"),
         (["instanceformer.inference_propagation=box"], "inference_propagation must be 'same'"),
     ],
 )
