@@ -42,7 +42,8 @@ def save_embedding_map(
         label = f"track {record.track_ids[row]}, class {record.labels[row]}, {record.scores[row]:.2f}"
         x, y = placed[:, column].T
         axes.plot(x, y, color=color, alpha=0.25, linewidth=0.8)
-        axes.scatter(x, y, color=[(*color, alpha) for alpha in opacity], s=26, label=label)
+        axes.scatter(x, y, color=[(*color, alpha) for alpha in opacity], s=26)
+        axes.scatter([], [], color=color, s=26, label=label)
     axes.set(
         title=f"{record.name}: embeddings of {len(rows)} tracks over {record.num_frames} frames", xticks=[], yticks=[]
     )

@@ -11,6 +11,7 @@ from mindvideo.analysis.record import AnalysisRecord
 from mindvideo.inference.colors import track_color
 
 LEAST_RADIUS = 2
+LEAST_SIDE = 360  # pixels of the drawn picture's shorter side
 
 
 def draw_sampling_points(
@@ -18,20 +19,23 @@ def draw_sampling_points(
 ) -> np.ndarray:
     """A copy of ``image`` (uint8 RGB [H, W, 3]) with the points that the tracks in ``rows`` read in one frame.
 
+    A small picture is enlarged by a whole factor first, so that points can be told apart.
     Dots in the track's colour: the points of all heads on one ``level`` (0 is the finest), or on all for None. A cross:
     the point that the track started from. Points outside the picture are moved to its border.
     """
-    canvas = image.copy()
-    radius = max(LEAST_RADIUS, min(image.shape[:2]) // 120)
+    factor = -(-LEAST_SIDE // min(image.shape[:2]))
+    canvas = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    radius = max(LEAST_RADIUS, min(canvas.shape[:2]) // 120)
     for row in rows:
         color = track_color(int(record.track_ids[row]))
         locations = record.locations[frame, row]  # [M, L, P, 2]
         chosen = locations if level is None else locations[:, level : level + 1]
-        for x, y in to_pixels(chosen.reshape(-1, 2), image.shape[:2]):
+        for x, y in to_pixels(chosen.reshape(-1, 2), canvas.shape[:2]):
+            cv2.circle(canvas, (x, y), radius + 1, (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
             cv2.circle(canvas, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA)
     for row in rows:
         color = track_color(int(record.track_ids[row]))
-        ((x, y),) = to_pixels(record.references[frame, row, None, :2], image.shape[:2])
+        ((x, y),) = to_pixels(record.references[frame, row, None, :2], canvas.shape[:2])
         for thickness, ink in ((3, (0, 0, 0)), (1, color)):
             cv2.drawMarker(canvas, (x, y), ink, cv2.MARKER_CROSS, 4 * radius + 1, thickness)
     return canvas
