@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 FOLDER_VARIABLE = "MINDVIDEO_OPS_FOLDER"
@@ -23,3 +25,14 @@ def library_folder() -> Path:
     if chosen:
         return Path(chosen)
     return Path(__file__).resolve().parents[1] / "custom_ops" / "build" / platform_folder()
+
+
+def find_function(name: str, *, takes: Sequence[type], returns: type | None) -> Callable[..., int | None] | None:
+    """A function of the CPU library, or None where the library is not built, is not wanted or is too old to have it."""
+    library = library_folder() / CPU_LIBRARY
+    if os.environ.get(CHOICE_VARIABLE) == "reference" or not library.is_file():
+        return None
+    function = getattr(ctypes.CDLL(str(library)), name, None)
+    if function is not None:
+        function.argtypes, function.restype = list(takes), returns
+    return function

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from mindvideo.data.segmentation import Rle
-from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
+from mindvideo.native_library import find_function
 
 
 def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndarray) -> None:
@@ -40,16 +39,7 @@ def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndar
 
 @functools.cache
 def _native_sampling():
-    """The compiled function, or None where the library is not built or is not wanted."""
-    library = library_folder() / CPU_LIBRARY
-    if os.environ.get(CHOICE_VARIABLE) == "reference" or not library.is_file():
-        return None
-    function = getattr(ctypes.CDLL(str(library)), "mindvideo_sample_runs", None)
-    if function is not None:
-        function.restype = ctypes.c_int
-        pointer, number = ctypes.c_void_p, ctypes.c_int
-        function.argtypes = [
-            *(ctypes.c_char_p, ctypes.c_int64, number, number),
-            *(pointer, number, pointer, number, pointer),
-        ]
-    return function
+    """The compiled function, or None where there is none or it is not wanted."""
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    takes = [ctypes.c_char_p, ctypes.c_int64, number, number, pointer, number, pointer, number, pointer]
+    return find_function("mindvideo_sample_runs", takes=takes, returns=ctypes.c_int)

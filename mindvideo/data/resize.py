@@ -11,12 +11,11 @@ import ctypes
 import dataclasses
 import functools
 import math
-import os
 
 import numpy as np
 from PIL import Image
 
-from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
+from mindvideo.native_library import find_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +82,9 @@ def resize_part(
 
 @functools.cache
 def _native_resize():
-    """The compiled function, or None where the library is not built or is not wanted."""
-    library = library_folder() / CPU_LIBRARY
-    if os.environ.get(CHOICE_VARIABLE) == "reference" or not library.is_file():
-        return None
-    function = getattr(ctypes.CDLL(str(library)), "mindvideo_resize_rgb", None)
-    if function is not None:
-        function.restype = ctypes.c_int
-        function.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_int] * 12, ctypes.c_void_p]
-    return function
+    """The compiled function, or None where there is none or it is not wanted."""
+    takes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_int] * 12, ctypes.c_void_p]
+    return find_function("mindvideo_resize_rgb", takes=takes, returns=ctypes.c_int)
 
 
 def nearest_indices(length: int, new_length: int) -> np.ndarray:

@@ -1,8 +1,15 @@
-"""Colour distortion, drawn anew for every frame of a clip."""
+"""Colour distortion, drawn anew for every frame of a clip.
+
+Two implementations of one signature: the compiled one of ``custom_ops``, one pass over the pixels, and NumPy with
+OpenCV. Where OpenCV uses vector instructions the levels are equal; the last pixels of a row, which it takes one by one,
+may differ by a level where a value lies on the edge. ``MINDVIDEO_OPS=reference`` forces the second.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import functools
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,6 +18,7 @@ import numpy as np
 
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
+from mindvideo.native_library import find_function
 
 BRIGHTNESS_REACH = 32.0
 FACTOR_RANGE = (0.5, 1.5)
@@ -65,7 +73,36 @@ class PhotometricDistortion(SameSize):
 
 
 def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarray:
-    """uint8 [H, W, 3] RGB -> the same. Done strip by strip, so that the float values stay in the processor's cache."""
+    """uint8 [H, W, 3] RGB -> the same."""
+    native = _native_distortion()
+    if native is None:
+        return _distort_by_strips(frame, colours, wrap)
+    if frame.strides[1:] != (3, 1):
+        frame = np.ascontiguousarray(frame)
+    result = np.empty(frame.shape, np.uint8)
+    contrast = 1.0 if colours.contrast is None else colours.contrast
+    native(
+        *(frame.ctypes.data, frame.strides[0], *frame.shape[:2]),
+        0.0 if colours.brightness is None else colours.brightness,
+        contrast if colours.contrast_first else 1.0,
+        1.0 if colours.saturation is None else colours.saturation,
+        0.0 if colours.hue is None else colours.hue,
+        1.0 if colours.contrast_first else contrast,
+        *(wrap, *CHANNEL_ORDERS[colours.channels or 0], result.ctypes.data),
+    )
+    return result
+
+
+@functools.cache
+def _native_distortion():
+    """The compiled function, or None where there is none or it is not wanted."""
+    pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+    takes = [pointer, ctypes.c_int64, number, number, *[real] * 5, *[number] * 4, pointer]
+    return find_function("mindvideo_distort_colours", takes=takes, returns=None)
+
+
+def _distort_by_strips(frame: np.ndarray, colours: FrameColours, wrap: bool) -> np.ndarray:
+    """The twin. Strip by strip, so that the float values stay in the processor's cache."""
     result = np.empty(frame.shape, np.uint8)
     rows = max(1, STRIP_PIXELS // frame.shape[1])
     for top in range(0, frame.shape[0], rows):
