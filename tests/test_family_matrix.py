@@ -36,12 +36,17 @@ SMALL = {
         "instanceformer.num_queries": Q, "instanceformer.num_classes": K, "instanceformer.channels": 32,
         "instanceformer.feedforward": 20, "instanceformer.encoder_layers": 1, "instanceformer.decoder_layers": 2,
         "instanceformer.memory_frames": 3, "instanceformer.memory_tokens": 2,
-        "instanceformer.contrastive_weight": 0.5,
+        "instanceformer.contrastive_weight": 0.5, "instanceformer.match_on": "first_frame",
+        "instanceformer.reference_propagation": "multiply",
     },
 }  # fmt: skip
 COMMON = {"data.num_frames": T, "data.max_instances": N, "backbone.widths": [8, 16, 16, 24], "optimizer.clip_norm": 0}
-# Trained parameters that the loss does not reach, with the reason.
-WITHOUT_GRADIENT: dict[str, tuple[str, ...]] = {"vistr": (), "defvistr": (), "instanceformer": ()}
+# Trained parameters without a gradient at the first step. Deformable VisTR's queries start with no content at all, so
+# the first layer's self-attention reads zeros.
+WITHOUT_GRADIENT: dict[str, set[str]] = {
+    "defvistr": {f"decoder.layers.0.{part}.weight" for part in ("self_attn.out_proj", "norm1")}
+    | {"decoder.layers.0.self_attn.in_proj_weight"},
+}
 
 
 @dataclasses.dataclass
@@ -102,9 +107,8 @@ def test_loss_is_finite_and_reaches_every_parameter(name):
     own = model(name)
     (total, terms), gradients = gradient_function(name)(*batch())
     assert np.isfinite(total.asnumpy()) and np.isfinite(terms.asnumpy()).all()
-    dead = [place for place, g in zip(own.weights(), gradients) if not np.abs(g.asnumpy()).max() > 0]
-    allowed = WITHOUT_GRADIENT[name]
-    assert [place for place in dead if not place.startswith(allowed or ("\0",))] == []
+    dead = {place for place, g in zip(own.weights(), gradients) if not np.abs(g.asnumpy()).max() > 0}
+    assert dead == WITHOUT_GRADIENT.get(name, set())
     assert all(np.isfinite(g.asnumpy()).all() for g in gradients)
 
 

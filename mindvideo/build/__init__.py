@@ -1,6 +1,7 @@
 """From a configuration to data, network, training and inference: the one place, beside the cards, that reads it."""
 
 from mindvideo.build.data import build_training_data, labelled_set
+from mindvideo.build.evaluation import build_validation
 from mindvideo.build.network import build_model, build_network
 from mindvideo.build.predictor import VideoPredictor, build_tracker
 from mindvideo.build.runtime import prepare_device
@@ -13,6 +14,7 @@ __all__ = [
     "build_tracker",
     "build_trainer",
     "build_training_data",
+    "build_validation",
     "labelled_set",
     "prepare_device",
     "start_process",
