@@ -6,12 +6,15 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
+
+#if defined(MINDVIDEO_X86) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
-constexpr int kBlock = 256;  // pixels whose planes stay in the first-level cache
+constexpr int kBlock = 256;  // pixels that stay in the first-level cache
 
 struct Colours {
     float brightness;       // added
@@ -19,23 +22,32 @@ struct Colours {
     float saturation;       // factor
     float hue;              // degrees
     float contrast_after;   // factor after it
+    bool wrap;
+    int place[3];  // of each channel in a pixel of the result, in bits
 };
 
-struct Planes {
-    float first[kBlock], second[kBlock], third[kBlock];
-};
+#define MINDVIDEO_INLINE inline __attribute__((always_inline))
 
 // Both are computed: a choice, not a branch, so that the loop below becomes vector instructions.
-inline __attribute__((always_inline)) float pick(bool condition, float yes, float no) { return condition ? yes : no; }
+MINDVIDEO_INLINE float pick(bool condition, float yes, float no) { return condition ? yes : no; }
 
-// Values 0..255 of three channels to the distorted ones, in place. The first is taken for blue, the last for red.
-inline __attribute__((always_inline)) void distort_planes(Planes& planes, int count, const Colours& colours) {
+template <bool wrap>
+MINDVIDEO_INLINE uint32_t level(float value) {
+    const int32_t whole = static_cast<int32_t>(value);  // cuts off the fraction
+    return wrap ? whole & 255 : (whole < 0 ? 0 : (whole > 255 ? 255 : whole));
+}
+
+MINDVIDEO_INLINE float channel(uint32_t pixel, int place) { return static_cast<int32_t>(pixel >> place & 255); }
+
+// Pixels of three bytes to the distorted ones, in place. The first channel is taken for blue, the last for red.
+template <bool wrap>
+MINDVIDEO_INLINE void distort_pixels(uint32_t* pixels, int count, const Colours& colours) {
     const float upper = colours.hue > 0 ? 360.0f : FLT_MAX;  // a turn leaves 0..360 on one side alone
     const float lower = colours.hue > 0 ? -FLT_MAX : 0.0f;
     for (int i = 0; i < count; ++i) {
-        const float blue = (planes.first[i] + colours.brightness) * colours.contrast_before;
-        const float green = (planes.second[i] + colours.brightness) * colours.contrast_before;
-        const float red = (planes.third[i] + colours.brightness) * colours.contrast_before;
+        const float blue = (channel(pixels[i], 0) + colours.brightness) * colours.contrast_before;
+        const float green = (channel(pixels[i], 8) + colours.brightness) * colours.contrast_before;
+        const float red = (channel(pixels[i], 16) + colours.brightness) * colours.contrast_before;
 
         const float least_two = pick(green < blue, green, blue), most_two = pick(green > blue, green, blue);
         const float least = pick(red < least_two, red, least_two), value = pick(red > most_two, red, most_two);
@@ -63,89 +75,116 @@ inline __attribute__((always_inline)) void distort_planes(Planes& planes, int co
         const float new_blue = pick(to_1, low, pick(to_2, rising, pick(to_4, value, falling)));
         const float new_green = pick(in_0, rising, pick(to_2, value, pick(to_3, falling, low)));
         const float new_red = pick(in_0, value, pick(to_1, falling, pick(to_3, low, pick(to_4, rising, value))));
-        planes.first[i] = new_blue * colours.contrast_after;
-        planes.second[i] = new_green * colours.contrast_after;
-        planes.third[i] = new_red * colours.contrast_after;
+        pixels[i] = level<wrap>(new_blue * colours.contrast_after) << colours.place[0] |
+                    level<wrap>(new_green * colours.contrast_after) << colours.place[1] |
+                    level<wrap>(new_red * colours.contrast_after) << colours.place[2];
     }
-}
-
-template <bool wrap>
-inline __attribute__((always_inline)) void store_channel(const float* values, int count, uint8_t* result) {
-    for (int i = 0; i < count; ++i) {
-        const int32_t level = static_cast<int32_t>(values[i]);  // cuts off the fraction
-        result[3 * i] = static_cast<uint8_t>(wrap ? level : std::min(std::max(level, 0), 255));
-    }
-}
-
-// One row; `order` says which channel each channel of the result is.
-template <bool wrap>
-inline __attribute__((always_inline)) void distort_row(
-    const uint8_t* source, int width, const Colours& colours, const int* order, uint8_t* result) {
-    Planes planes;
-    const float* channels[3] = {planes.first, planes.second, planes.third};
-    for (int start = 0; start < width; start += kBlock) {
-        const int count = std::min(kBlock, width - start);
-        const uint8_t* pixel = source + static_cast<std::ptrdiff_t>(start) * 3;
-        for (int i = 0; i < count; ++i) {
-            planes.first[i] = pixel[3 * i];
-            planes.second[i] = pixel[3 * i + 1];
-            planes.third[i] = pixel[3 * i + 2];
-        }
-        distort_planes(planes, count, colours);
-        for (int channel = 0; channel < 3; ++channel) {
-            store_channel<wrap>(channels[order[channel]], count, result + static_cast<std::ptrdiff_t>(start) * 3 + channel);
-        }
-    }
-}
-
-inline __attribute__((always_inline)) void distort_rows(
-    const uint8_t* picture, int64_t stride, int height, int width, const Colours& colours, bool wrap, const int* order,
-    uint8_t* result) {
-    for (int y = 0; y < height; ++y) {
-        const uint8_t* source = picture + y * stride;
-        uint8_t* target = result + static_cast<std::ptrdiff_t>(y) * width * 3;
-        if (wrap) {
-            distort_row<true>(source, width, colours, order, target);
-        } else {
-            distort_row<false>(source, width, colours, order, target);
-        }
-    }
-}
-
-using DistortRows = void (*)(
-    const uint8_t*, int64_t, int, int, const Colours&, bool, const int*, uint8_t*);
-
-void distort_rows_plain(
-    const uint8_t* picture, int64_t stride, int height, int width, const Colours& colours, bool wrap, const int* order,
-    uint8_t* result) {
-    distort_rows(picture, stride, height, width, colours, wrap, order, result);
 }
 
 #if defined(MINDVIDEO_X86) && defined(__GNUC__)
-__attribute__((target("avx2,fma"))) void distort_rows_avx2(
-    const uint8_t* picture, int64_t stride, int height, int width, const Colours& colours, bool wrap, const int* order,
-    uint8_t* result) {
-    distort_rows(picture, stride, height, width, colours, wrap, order, result);
+// Four pixels at a time between 3 bytes each and 4 bytes each. 16 bytes are touched of the 12, so the caller sees to it
+// that `count` ends two pixels before the row does. They return how many pixels were done.
+__attribute__((target("ssse3"))) int unpack_fours(const uint8_t* source, int count, uint32_t* pixels) {
+    const __m128i spread = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
+    int i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + 3 * i));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(pixels + i), _mm_shuffle_epi8(bytes, spread));
+    }
+    return i;
+}
+
+__attribute__((target("ssse3"))) int pack_fours(const uint32_t* pixels, int count, uint8_t* result) {
+    const __m128i close = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    int i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const __m128i four = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels + i));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(result + 3 * i), _mm_shuffle_epi8(four, close));
+    }
+    return i;
 }
 #endif
 
-DistortRows fastest_rows() {
+void unpack(const uint8_t* source, int count, int roomy, uint32_t* pixels) {
+    int i = 0;
 #if defined(MINDVIDEO_X86) && defined(__GNUC__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return distort_rows_avx2;
+    static const bool has_shuffle = __builtin_cpu_supports("ssse3");
+    if (has_shuffle) i = unpack_fours(source, roomy, pixels);
 #endif
-    return distort_rows_plain;
+    for (; i < count; ++i) {
+        const uint8_t* pixel = source + 3 * i;
+        pixels[i] = pixel[0] | static_cast<uint32_t>(pixel[1]) << 8 | static_cast<uint32_t>(pixel[2]) << 16;
+    }
+}
+
+void pack(const uint32_t* pixels, int count, int roomy, uint8_t* result) {
+    int i = 0;
+#if defined(MINDVIDEO_X86) && defined(__GNUC__)
+    static const bool has_shuffle = __builtin_cpu_supports("ssse3");
+    if (has_shuffle) i = pack_fours(pixels, roomy, result);
+#endif
+    for (; i < count; ++i) {
+        for (int byte = 0; byte < 3; ++byte) result[3 * i + byte] = static_cast<uint8_t>(pixels[i] >> (8 * byte));
+    }
+}
+
+MINDVIDEO_INLINE void distort_block(uint32_t* pixels, int count, const Colours& colours) {
+    if (colours.wrap) {
+        distort_pixels<true>(pixels, count, colours);
+    } else {
+        distort_pixels<false>(pixels, count, colours);
+    }
+}
+
+void distort_plain(uint32_t* pixels, int count, const Colours& colours) { distort_block(pixels, count, colours); }
+
+#if defined(MINDVIDEO_X86) && defined(__GNUC__)
+__attribute__((target("avx2,fma"))) void distort_avx2(uint32_t* pixels, int count, const Colours& colours) {
+    distort_block(pixels, count, colours);
+}
+
+__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))) void distort_avx512(
+    uint32_t* pixels, int count, const Colours& colours) {
+    distort_block(pixels, count, colours);
+}
+#endif
+
+using DistortBlock = void (*)(uint32_t*, int, const Colours&);
+
+DistortBlock fastest() {
+#if defined(MINDVIDEO_X86) && defined(__GNUC__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq")) {
+        return distort_avx512;
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return distort_avx2;
+#endif
+    return distort_plain;
 }
 
 }  // namespace
 
 // A [height, width, 3] picture whose rows start `stride` bytes apart into `result`, which is packed. Neutral values (0
-// for brightness and hue, 1 for the factors, 0 1 2 for the order) leave a step out. `wrap`: values beyond 0..255 wrap
-// around instead of being clipped.
+// for brightness and hue, 1 for the factors) leave a step out. `wrap`: values beyond 0..255 wrap around instead of being
+// clipped. `first`, `second`, `third`: which distorted channel each channel of the result is.
 extern "C" __attribute__((visibility("default"))) void mindvideo_distort_colours(
     const uint8_t* picture, int64_t stride, int height, int width, float brightness, float contrast_before,
     float saturation, float hue, float contrast_after, int wrap, int first, int second, int third, uint8_t* result) {
-    static const DistortRows distort = fastest_rows();
-    const Colours colours{brightness, contrast_before, saturation, hue, contrast_after};
-    const int order[3] = {first, second, third};
-    distort(picture, stride, height, width, colours, wrap != 0, order, result);
+    static const DistortBlock distort = fastest();
+    Colours colours{brightness, contrast_before, saturation, hue, contrast_after, wrap != 0, {0, 0, 0}};
+    colours.place[first] = 0;
+    colours.place[second] = 8;
+    colours.place[third] = 16;
+    uint32_t pixels[kBlock];
+    for (int y = 0; y < height; ++y) {
+        for (int start = 0; start < width; start += kBlock) {
+            const uint8_t* source = picture + y * stride + static_cast<int64_t>(start) * 3;
+            uint8_t* target = result + (static_cast<int64_t>(y) * width + start) * 3;
+            const int count = std::min(kBlock, width - start);
+            const int roomy = std::min(count, width - start - 2);
+            unpack(source, count, roomy, pixels);
+            distort(pixels, count, colours);
+            pack(pixels, count, roomy, target);
+        }
+    }
 }
