@@ -15,6 +15,9 @@ from mindvideo.structures import Segmentation, VideoInstances
 
 # PARITY(instanceformer): a track that scores less than this has no mask in any frame.
 LEAST_TRACK_SCORE = 0.001
+# What is shown of a frame takes its scores and classes from a vote that is held again whenever the video has grown by
+# this factor, so that a frame costs the same however long the video is.
+VOTE_INTERVAL = 1.1
 
 
 PREDICTION_NAMES = ("probabilities", "boxes", "mask_logits", "embeddings", "references", "locations")
@@ -130,6 +133,7 @@ class OnlineTracker:
         self.vote = TrackVote(
             num_tracks=len(self.queries), frames_per_vote=self.frames_per_vote, num_frames=self.num_frames
         )
+        self.next_vote = 1.0
         first = [self._keep(predictions) for predictions in self.undecided]
         self.undecided = []
         return first
@@ -145,7 +149,10 @@ class OnlineTracker:
         self.boxes.append(corners)
         if self.observer is not None:
             self.observer.observe(embeddings=embeddings, references=references, locations=locations)
-        scores, labels = self.vote.result()
+        if len(self.boxes) >= self.next_vote:
+            self.current = self.vote.result()
+            self.next_vote = len(self.boxes) * VOTE_INTERVAL
+        scores, labels = self.current
         shown = [track for track, mask in enumerate(masks) if has_pixels(mask)]
         return VideoInstances(
             video_id=self.video_id,
