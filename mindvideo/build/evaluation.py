@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 
 from mindvideo.build.data import labelled_set
 from mindvideo.build.network import tracker_of
-from mindvideo.data.frame_reader import BrokenFrameError, decode_frame
+from mindvideo.data.broken_frame import BrokenFrameError
+from mindvideo.data.frame_reader import FrameReader
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo, read_ground_truth
 from mindvideo.evaluation.tracker_run import OpenFrames, evaluate_tracker
@@ -35,22 +36,22 @@ def labelled_videos(cfg: ConfigDict) -> GroundTruth:
 
 def frame_opener(cfg: ConfigDict) -> OpenFrames:
     """Opens the frames of a labelled video; a thread reads ahead."""
-    folder = labelled_set(cfg).frames
+    reader = FrameReader(folder=labelled_set(cfg).frames)
     evaluation = cfg.evaluation
 
     @contextlib.contextmanager
     def open_frames(video: LabelledVideo) -> Iterator[Iterable[np.ndarray]]:
-        frames = (_read_frame(folder / name) for name in video.file_names)
+        frames = (_read_frame(reader, name) for name in video.file_names)
         with ReadAhead(frames, depth=evaluation.read_ahead) as ahead:
             yield ahead
 
     return open_frames
 
 
-def _read_frame(path: Path) -> np.ndarray:
+def _read_frame(reader: FrameReader, name: str) -> np.ndarray:
     """A frame that cannot be read ends an evaluation: figures over other frames would not be those of the set."""
     try:
-        return decode_frame(path)
+        return reader.read(name)
     except BrokenFrameError as error:
         raise UserError(str(error)) from error
 

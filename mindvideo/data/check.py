@@ -11,8 +11,10 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from mindvideo.data.annotations import read_json
-from mindvideo.data.frame_reader import BrokenFrameError, decode_frame
+from mindvideo.data.broken_frame import BrokenFrameError
+from mindvideo.data.frame_reader import decode_frame
 from mindvideo.data.segmentation import decode_mask, mask_box, to_rle
+from mindvideo.data.video_frames import VideoFrames, parse_video_frame
 from mindvideo.errors import UserError
 
 BOX_TOLERANCE = 2.0  # pixels by which a box may differ from the tight box of its mask
@@ -83,24 +85,39 @@ def _check_videos(videos: list[dict[str, Any]]) -> Iterator[Problem]:
 
 def _check_frames(video: dict[str, Any], folder: Path, decode: bool) -> Iterator[Problem]:
     size = (video.get("height"), video.get("width"))
+    videos = VideoFrames()
     for name in dict.fromkeys(video.get("file_names") or ()):
-        problem = frame_problem(folder / name, size, f"video {video.get('id')}", decode)
+        problem = frame_problem(folder / name, size, f"video {video.get('id')}", decode, videos)
         if problem is not None:
             yield problem
 
 
-def frame_problem(path: Path, annotated: tuple[Any, Any], where: str, decode: bool) -> Problem | None:
-    """What is wrong with one picture that is annotated as (height, width)."""
-    if not path.is_file():
-        return Problem("missing frame", where, f"no file {path}")
+def frame_problem(
+    path: Path, annotated: tuple[Any, Any], where: str, decode: bool, videos: VideoFrames
+) -> Problem | None:
+    """What is wrong with one picture, or one frame of a video file, that is annotated as (height, width)."""
+    place = parse_video_frame(str(path))
+    file = path if place is None else Path(place[0])
+    if not file.is_file():
+        return Problem("missing frame", where, f"no file {file}")
     try:
-        size = decode_frame(path).shape[:2] if decode else _header_size(path)
+        if place is not None:
+            size = _video_frame_size(videos, *place, decode)
+        else:
+            size = decode_frame(path).shape[:2] if decode else _header_size(path)
     except BrokenFrameError as error:
         return Problem("broken frame", where, str(error))
     if size != annotated:
         found = f"{size[0]} x {size[1]} (height x width)"
         return Problem("frame size", where, f"{path} is {found}, annotated as {annotated[0]} x {annotated[1]}")
     return None
+
+
+def _video_frame_size(videos: VideoFrames, file: str, frame: int, decode: bool) -> tuple[int, int]:
+    """The frame's own size, or the video's when the frame is in range and need not be decoded."""
+    if decode or frame >= videos.num_frames(file):
+        return videos.read(file, [frame]).shape[1:3]
+    return videos.size(file)
 
 
 def _header_size(path: Path) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from mindvideo.data.annotations import read_json
 from mindvideo.data.check import Problem, frame_problem
 from mindvideo.data.segmentation import to_rle
+from mindvideo.data.video_frames import VideoFrames
 from mindvideo.errors import UserError
 
 
@@ -24,9 +25,12 @@ def check_image_set(
     if len(images) != len(content["images"]):
         problems.append(Problem("duplicate id", "images", f"{len(content['images']) - len(images)} ids are used again"))
     if image_folder is not None:
+        videos = VideoFrames()
         for entry in content["images"]:
             size = (entry.get("height"), entry.get("width"))
-            found = frame_problem(Path(image_folder) / entry["file_name"], size, f"image {entry.get('id')}", decode)
+            found = frame_problem(
+                Path(image_folder) / entry["file_name"], size, f"image {entry.get('id')}", decode, videos
+            )
             problems += [found] if found else []
     categories = {category.get("id") for category in content.get("categories") or ()}
     for entry in content.get("annotations") or ():

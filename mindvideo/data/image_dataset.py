@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mindvideo.data.broken_frame import BrokenFrameError
 from mindvideo.data.clip_frames import ClipFrames
 from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.data.clip_sample import ClipSample
-from mindvideo.data.frame_reader import BrokenFrameError, FrameReader
+from mindvideo.data.frame_reader import FrameReader
 from mindvideo.data.image_annotations import LabelledImage, read_image_annotations
 from mindvideo.data.image_motion import apply_motion, draw_motion
 from mindvideo.errors import UserError

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mindvideo.data.annotations import read_json
+from mindvideo.data.video_frames import video_of_frame
 from mindvideo.errors import UserError
 
 
@@ -22,8 +23,8 @@ class Split:
 
 
 def video_name(video: dict[str, Any]) -> str:
-    """What identifies a video across copies of a data set: the folder of its frames (ids may be renumbered)."""
-    return str(Path(video["file_names"][0]).parent)
+    """What identifies a video across copies of a data set, where ids may be renumbered: its folder of frames or file."""
+    return str(video_of_frame(video["file_names"][0]))
 
 
 def split_annotations(annotation_file: str | Path, *, share: float, seed: int = 0) -> Split:

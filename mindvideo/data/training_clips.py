@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from mindvideo.data.batch import Collate
+from mindvideo.data.broken_frame import BrokenFrameError
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.epoch_order import sample_generator
-from mindvideo.data.frame_reader import BrokenFrameError
 from mindvideo.data.transforms.base import Transform
 from mindvideo.errors import UserError
 from mindvideo.structures.clip import ClipBatch

@@ -6,9 +6,10 @@ import dataclasses
 import gzip
 import json
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from mindvideo.data.video_frames import video_of_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.run_lengths import Tube, tube_of
 
@@ -39,9 +40,9 @@ class LabelledVideo:
 
     @property
     def name(self) -> str:
-        """The folder of its frames, or its id."""
-        folder = PurePosixPath(self.file_names[0]).parent.name if self.file_names else ""
-        return folder or str(self.id)
+        """The folder of its frames or its file, or its id."""
+        name = video_of_frame(self.file_names[0]).name if self.file_names else ""
+        return name or str(self.id)
 
 
 @dataclasses.dataclass(frozen=True)

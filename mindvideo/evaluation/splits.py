@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mindvideo.data.video_frames import video_of_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth
 
@@ -56,5 +57,5 @@ def _listed(path: Path) -> set[str]:
         return {line.strip() for line in text.splitlines() if line.strip()}
     content = json.loads(text)
     if isinstance(content, dict):  # ids of another file need not be the same: take the folders
-        return {Path(video["file_names"][0]).parent.name for video in content["videos"]}
+        return {video_of_frame(video["file_names"][0]).name for video in content["videos"]}
     return {str(entry) for entry in content}

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.frame_reader import BrokenFrameError, decode_frame
+from mindvideo.data.broken_frame import BrokenFrameError
+from mindvideo.data.frame_reader import FrameReader
 from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.evaluation.run_lengths import Tube
 from mindvideo.inference.draw import draw_instances
@@ -28,7 +29,7 @@ class FramePainter:
 
     def __init__(self, video: LabelledVideo, frames: Path | None) -> None:
         self._video = video
-        self._frames = frames
+        self._frames = None if frames is None else FrameReader(folder=frames)
         scale = LONG_SIDE / max(video.height, video.width)
         self.size = (max(1, round(video.height * scale)), max(1, round(video.width * scale)))
 
@@ -38,7 +39,7 @@ class FramePainter:
         image = None
         if self._frames is not None and frame < len(self._video.file_names):
             try:
-                image = decode_frame(self._frames / self._video.file_names[frame])
+                image = self._frames.read(self._video.file_names[frame])
             except BrokenFrameError as error:
                 _log.warning("%s: shown as plain grey", error)
         if image is None:

@@ -252,7 +252,7 @@ def test_cvat_mistakes_are_named(tmp_path: Path) -> None:
     write_pictures(tmp_path / "frames", ["0.jpg", "1.jpg", "2.jpg"])
     file = tmp_path / "annotations.xml"
     file.write_text(CVAT_XML)
-    with pytest.raises(UserError, match="track 2 has a shape in frame 16, which is none of the 3 pictures"):
+    with pytest.raises(UserError, match="track 2 has a shape in frame 16, which is none of the 3 frames"):
         convert_cvat_video(file, tmp_path / "frames")
     file.write_text("<annotations><image id='0'/></annotations>")
     with pytest.raises(UserError, match="export the task as 'CVAT for video 1.1' and draw tracks"):

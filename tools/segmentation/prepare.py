@@ -146,6 +146,7 @@ def add_convert(commands: Commands) -> None:
     parser.add_argument("format", choices=("coco-video", "labelme", "cvat", "masks"))
     parser.add_argument("labels", type=Path, help="COCO file, labelme folder, CVAT XML, or folder of mask folders")
     parser.add_argument("--frames", type=Path, help="folder of the frames (cvat: of the video; masks: of all videos)")
+    parser.add_argument("--video", type=Path, help="cvat: the labelled video file, read in place of pictures")
     parser.add_argument("--meta", type=Path, help="masks: YouTube-VOS meta.json with the categories")
     parser.add_argument("--categories", help="names in the order of their ids, with commas (default: by alphabet)")
     parser.add_argument("--output", required=True, type=Path, help="new annotation file")
@@ -154,14 +155,17 @@ def add_convert(commands: Commands) -> None:
 
 def run_convert(arguments: argparse.Namespace) -> None:
     names = [name.strip() for name in arguments.categories.split(",")] if arguments.categories else None
-    if arguments.format in ("cvat", "masks") and arguments.frames is None:
-        raise UserError(f"convert {arguments.format} needs --frames, the folder of the frames")
+    if arguments.video is not None and arguments.format != "cvat":
+        raise UserError(f"convert {arguments.format} takes no --video; it is for cvat")
+    if arguments.format in ("cvat", "masks") and arguments.frames is None and arguments.video is None:
+        or_video = ", or --video, the file" if arguments.format == "cvat" else ""
+        raise UserError(f"convert {arguments.format} needs --frames, the folder of the frames{or_video}")
     if arguments.format == "coco-video":
         content = convert_coco_video(arguments.labels)
     elif arguments.format == "labelme":
         content = convert_labelme(arguments.labels, categories=names)
     elif arguments.format == "cvat":
-        content = convert_cvat_video(arguments.labels, arguments.frames, categories=names)
+        content = convert_cvat_video(arguments.labels, arguments.frames, video=arguments.video, categories=names)
     else:
         content = convert_mask_folders(arguments.labels, arguments.frames, meta=arguments.meta, categories=names)
     write_json(arguments.output, content, indent=None)

@@ -10,9 +10,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from mindvideo.data.broken_frame import BrokenFrameError
 from mindvideo.data.convert.builder import TrackBuilder, VisBuilder, relative_name
 from mindvideo.data.convert.shapes import box_mask, ellipse_mask, mask_of_runs, polygon_mask
 from mindvideo.data.images import is_image, natural_order
+from mindvideo.data.video_frames import VideoFrames, video_frame_name
 from mindvideo.errors import UserError
 
 
@@ -26,30 +28,59 @@ class _Shape:
     element: ElementTree.Element
 
 
-def convert_cvat_video(file: str | Path, frames: str | Path, *, categories: list[str] | None = None) -> dict[str, Any]:
-    """YouTube-VIS content of one exported video. ``frames``: the folder of its pictures, in natural order."""
-    file, frames = Path(file), Path(frames)
+def convert_cvat_video(
+    file: str | Path,
+    frames: str | Path | None = None,
+    *,
+    video: str | Path | None = None,
+    categories: list[str] | None = None,
+) -> dict[str, Any]:
+    """YouTube-VIS content of one exported video.
+
+    Its frames are the pictures of the folder ``frames``, in natural order; or those of the file ``video`` that the task
+    took, named relative to ``frames`` or else to the folder of the file.
+    """
+    file = Path(file)
     try:
         root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, OSError) as error:
         raise UserError(f"{file}: not a readable XML file ({error})") from error
     if root.tag != "annotations" or root.find("track") is None:
         raise UserError(f"{file}: no tracks; export the task as 'CVAT for video 1.1' and draw tracks, not shapes")
-    pictures = natural_order(path for path in frames.rglob("*") if is_image(path))
     size, numbering = _frame_size(root, file), _numbering(root)
-    tracks = [_read_track(track, len(pictures), numbering, size, file) for track in root.iter("track")]
+    if video is not None:
+        names = _names_in_video(Path(video), Path(video).parent if frames is None else Path(frames), numbering, size)
+    else:
+        names = [relative_name(path, Path(frames)) for path in natural_order(Path(frames).rglob("*")) if is_image(path)]
+    tracks = [_read_track(track, len(names), numbering, size, file) for track in root.iter("track")]
     builder = VisBuilder(categories=categories)
-    builder.add_video([relative_name(picture, frames) for picture in pictures], size, tracks)
+    builder.add_video(names, size, tracks)
     return builder.content()
+
+
+def _names_in_video(video: Path, frames: Path, numbering: range, size: tuple[int, int]) -> list[str]:
+    """The task's frames of the video file; its numbers are those of the file."""
+    if not video.resolve().is_relative_to(frames.resolve()):
+        raise UserError(f"--video {video} is not below --frames {frames}, so no name leads from there to it")
+    videos = VideoFrames()
+    try:
+        total, found = videos.num_frames(video), videos.size(video)
+    except BrokenFrameError as error:
+        raise UserError(str(error)) from error
+    if found != size:
+        raise UserError(f"{video} is {found[0]} x {found[1]} (height x width), labelled as {size[0]} x {size[1]}")
+    name = relative_name(video.resolve(), frames.resolve())
+    return [video_frame_name(name, number) for number in numbering[:total] if number < total]
 
 
 def _numbering(root: ElementTree.Element) -> range:
     """CVAT's frame numbers in order: those of the source video, from the task's first frame in its steps."""
     task = root.find("meta/task")
     task = task if task is not None else root.find("meta/job")
+    last = (task.findtext("stop_frame") or "") if task is not None else ""
     first = int(task.findtext("start_frame") or 0) if task is not None else 0
     step_filter = (task.findtext("frame_filter") or "") if task is not None else ""
-    return range(first, sys.maxsize, int(step_filter.partition("step=")[2] or 1))
+    return range(first, int(last) + 1 if last else sys.maxsize, int(step_filter.partition("step=")[2] or 1))
 
 
 def _frame_size(root: ElementTree.Element, file: Path) -> tuple[int, int]:
@@ -66,7 +97,7 @@ def _read_track(
     for child in element:
         number = int(child.get("frame"))
         if number not in numbering or numbering.index(number) >= length:
-            raise UserError(f"{where} has a shape in frame {number}, which is none of the {length} pictures")
+            raise UserError(f"{where} has a shape in frame {number}, which is none of the {length} frames")
         listed[numbering.index(number)] = _read_shape(child)
     for frame, shape in _every_frame(listed, length).items():
         try:
