@@ -23,7 +23,7 @@ class Split:
 
 
 def video_name(video: dict[str, Any]) -> str:
-    """What identifies a video across copies of a data set, where ids may be renumbered: its folder of frames or file."""
+    """What identifies a video across copies of a data set, where ids may change: its folder of frames or file."""
     return str(video_of_frame(video["file_names"][0]))
 
 
