@@ -30,7 +30,7 @@ from mindspore import Tensor, nn, ops  # noqa: E402
 from mindvideo.build.network import build_network  # noqa: E402
 from mindvideo.build.runtime import prepare_device  # noqa: E402
 from mindvideo.config import load_config  # noqa: E402
-from mindvideo.models.slot_portions import PortionedSlots  # noqa: E402
+from mindvideo.families.vistr import portioned  # noqa: E402
 
 MATMUL_SIZE = 3072
 
@@ -132,14 +132,13 @@ def main() -> None:
     cfg = load_config(arguments.config, [f"vistr.num_frames={arguments.frames}"])
     prepare_device(cfg)
     network = build_network(cfg)
-    vistr = cfg.vistr
-    portioned = PortionedSlots(network=network, num_slots=vistr.num_slots, maps_per_portion=vistr.maps_per_portion)
+    in_portions = portioned(cfg, network)
     height, width = arguments.size
     frames = Tensor(np.random.default_rng(0).standard_normal((1, arguments.frames, 3, height, width), np.float32))
 
     def run() -> float:
         start = time.perf_counter()
-        portioned(frames)[-1].asnumpy()
+        in_portions(frames)[-1].asnumpy()
         return time.perf_counter() - start
 
     before = matmul_rate()

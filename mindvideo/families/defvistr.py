@@ -17,6 +17,7 @@ from mindvideo.inference.windows import WindowTracker
 from mindvideo.models.defvistr import DeformableVisTR, FrameTokens, SlotTokens
 from mindvideo.models.layers.position_encoding import SinePositions2d, SinePositions3d
 from mindvideo.models.layers.slot_anchors import anchor_centres
+from mindvideo.models.slot_portions import PortionedSlots
 from mindvideo.models.slot_training import SlotTraining
 from mindvideo.models.transformers.clip_decoder import build_slot_decoder
 from mindvideo.models.transformers.deformable_clip_decoder import build_deformable_clip_decoder
@@ -115,13 +116,10 @@ def build_training(cfg: ConfigDict, network: DeformableVisTR, reduce_count: nn.C
 
 def build_tracker(cfg: ConfigDict, network: DeformableVisTR) -> WindowTracker:
     defvistr = cfg.defvistr
-    return slot_tracker(
-        cfg,
-        network,
-        num_frames=defvistr.num_frames,
-        num_slots=defvistr.num_slots,
-        maps_per_portion=defvistr.maps_per_portion,
+    portioned = PortionedSlots(
+        network=network, num_slots=defvistr.num_slots, maps_per_portion=defvistr.maps_per_portion
     )
+    return slot_tracker(cfg, network, portioned, num_frames=defvistr.num_frames)
 
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:

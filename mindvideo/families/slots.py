@@ -110,11 +110,9 @@ def slot_training(
     )
 
 
-def slot_tracker(
-    cfg: ConfigDict, network: nn.Cell, *, num_frames: int, num_slots: int, maps_per_portion: int
-) -> WindowTracker:
+def slot_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedSlots, *, num_frames: int) -> WindowTracker:
+    """``portioned``: ``network`` in less memory."""
     inference = cfg.inference
-    portioned = PortionedSlots(network=network, num_slots=num_slots, maps_per_portion=maps_per_portion)
     return WindowTracker(
         runner=SlotRunner(network=network, portioned=portioned, pixels=NormalizePixels()),
         num_frames=num_frames,

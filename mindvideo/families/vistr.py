@@ -14,8 +14,10 @@ from mindvideo.families.base import Family
 from mindvideo.families.slots import build_mask_branch, check_anchors, check_levels, slot_tracker, slot_training
 from mindvideo.inference.windows import WindowTracker
 from mindvideo.models.heads.class_box import ClassBoxHead
+from mindvideo.models.layer_by_layer import LayerByLayer
 from mindvideo.models.layers.position_encoding import SinePositions3d
 from mindvideo.models.layers.slot_anchors import anchor_boxes, anchor_codes
+from mindvideo.models.slot_portions import PortionedSlots
 from mindvideo.models.slot_training import SlotTraining
 from mindvideo.models.transformers.detr import align_queries_with_keys, build_decoder, build_encoder
 from mindvideo.models.vistr import SlotQueries, TokenProjection, VisTR
@@ -107,12 +109,17 @@ def build_tracker(cfg: ConfigDict, network: VisTR) -> WindowTracker:
     vistr = cfg.vistr
     if not vistr.masks:
         raise UserError("vistr.masks is false: a box model has no masks to give; set vistr.masks=true")
-    return slot_tracker(
-        cfg,
-        network,
-        num_frames=vistr.num_frames,
+    return slot_tracker(cfg, network, portioned(cfg, network), num_frames=vistr.num_frames)
+
+
+def portioned(cfg: ConfigDict, network: VisTR) -> PortionedSlots:
+    """The network as it runs at inference, in bounded memory."""
+    vistr = cfg.vistr
+    return PortionedSlots(
+        network=network,
         num_slots=vistr.num_slots,
         maps_per_portion=vistr.maps_per_portion,
+        clip_stage=LayerByLayer(network),
     )
 
 

@@ -7,6 +7,8 @@ whole network; each stage is one compiled graph, used for every portion.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
@@ -74,18 +76,28 @@ class _SlotMaskStage(_Stage):
 
 
 class PortionedSlots:
-    """Calls like the network itself, for one clip without padding: frames [1,T,3,H,W] -> the network's results."""
+    """Calls like the network itself, for one clip without padding: frames [1,T,3,H,W] -> the network's results.
 
-    def __init__(self, *, network: nn.Cell, num_slots: int, maps_per_portion: int):
+    ``clip_stage``: another way from the coarse maps [T,C,h,w] to logits, boxes, memory and attention maps.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Cell,
+        num_slots: int,
+        maps_per_portion: int,
+        clip_stage: Callable[..., tuple[ms.Tensor, ...]] | None = None,
+    ):
         network.set_train(False)
         self._network = network
         self._num_slots = num_slots
         self._most_frames = max(1, maps_per_portion // num_slots)
         self._frame_stage = _FrameStage(network)
-        self._clip_stage = _ClipStage(network)
+        self._clip_stage = clip_stage or _ClipStage(network).set_train(False)
         self._frame_mask_stage = _FrameMaskStage(network)
         self._slot_mask_stage = _SlotMaskStage(network, num_slots)
-        for stage in (self._frame_stage, self._clip_stage, self._frame_mask_stage, self._slot_mask_stage):
+        for stage in (self._frame_stage, self._frame_mask_stage, self._slot_mask_stage):
             stage.set_train(False)
 
     def __call__(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:

@@ -138,7 +138,11 @@ class VisTR(nn.Cell):
         memory = self.encoder(tokens, positions, token_padding)  # [B, S, C]
         query_positions, content = self.queries(batch)
         hs = self.decoder(content, query_positions, memory, positions, token_padding)  # [L, B, T*Q, C]
-        frames, _, h, w = coarse_maps[0].shape
+        return self.answers(hs, memory, coarse_maps[0], batch, token_padding)
+
+    def answers(self, hs, memory, coarse_map, batch, token_padding):
+        """The heads over hs [L,B,T*Q,C], and queries, memory [B,S,C] and padding in the shapes of ``slots``."""
+        frames, _, h, w = coarse_map.shape
         T = frames // batch
         L, _, queries, C = hs.shape
         hs = hs.reshape(L, batch, T, queries // T, C)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from mindvideo.models.slot_portions import PortionedSlots
+from mindvideo.families import vistr as card
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
 # Of a result: this many times the distance that float32 rounding alone puts between the original and its own float64.
@@ -137,10 +137,14 @@ def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portio
     facts = reference.facts("r50_tiny.manifest.json")
     model = Model(reference, facts, facts["state_dict"])
     frames, _ = reference.frames(facts["images"])
-    slots = model.cfg.vistr.num_slots
-    portioned = PortionedSlots(network=model.network, num_slots=slots, maps_per_portion=maps_per_portion)
+    with model.cfg.unlocked():
+        model.cfg.vistr.maps_per_portion = maps_per_portion
+    before = {name: p.asnumpy() for name, p in model.network.parameters_and_names()}
+    model.network.set_train(False)
     whole = model.network(ms.Tensor(frames))
-    for name, a, b in zip(("pred_logits", "pred_boxes", "pred_masks"), whole, portioned(ms.Tensor(frames))):
+    in_portions = card.portioned(model.cfg, model.network)(ms.Tensor(frames))
+    assert all((p.asnumpy() == before[name]).all() for name, p in model.network.parameters_and_names())
+    for name, a, b in zip(("pred_logits", "pred_boxes", "pred_masks"), whole, in_portions):
         error = float(ops.abs(a - b).max())
         assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][name], name
 
