@@ -26,7 +26,7 @@ class VisTR:
         [], "channels of the mask head, coarse to fine, one a finer map; empty halves the width each time", minimum=1
     )
     mask_channels: int = key(0, "channels of the maps that the sequence head reads; 0 takes width / 16", minimum=0)
-    maps_per_portion: int = key(60, "masks computed at a time in evaluation; bounds the memory", minimum=1)
+    maps_per_portion: int = key(30, "masks computed at a time in evaluation; bounds the memory", minimum=1)
     positions_in_tokens: bool = key(False, "add the position code to the tokens, so that values carry it too")
     slot_anchors: list[int] = key(
         [], "rows and columns of a grid on which the slots start, in place of random queries; empty for none", minimum=1
