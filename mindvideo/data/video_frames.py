@@ -6,6 +6,8 @@ which also reports damaged frames and turns pictures upright; decord puts a neig
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -79,9 +81,8 @@ class VideoFrames:
 
 
 def _open(file: str) -> Any:
-    """A decord.VideoReader. Imported here, since most sets consist of pictures."""
-    import decord
-
+    """A decord.VideoReader."""
+    decord = _load_decord()
     if not Path(file).is_file():
         raise BrokenFrameError(f"{file}: no such video file")
     decord.logging.set_level(decord.logging.QUIET)  # the message below says it
@@ -92,6 +93,22 @@ def _open(file: str) -> Any:
     if len(reader) == 0:
         raise BrokenFrameError(f"{file}: the video has no frames")
     return reader
+
+
+@functools.cache
+def _load_decord() -> Any:
+    """The decord module; loaded late, since most sets consist of pictures.
+
+    It would make its C++ runtime's symbols those of the whole process, and MindSpore, imported after it, ends the
+    program. Kept to itself it does no harm.
+    """
+    shared = ctypes.RTLD_GLOBAL
+    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
+    try:
+        import decord
+    finally:
+        ctypes.RTLD_GLOBAL = shared
+    return decord
 
 
 def _last_line(error: Exception) -> str:

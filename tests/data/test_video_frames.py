@@ -91,6 +91,18 @@ def test_few_files_stay_open_and_none_travels_to_a_worker(videos: Path) -> None:
     assert len(pickle.loads(pickle.dumps(reader))._open) == 0
 
 
+def test_mindspore_can_be_imported_after_it(videos: Path) -> None:
+    """decord's symbols, shared with the whole process, would end the program here."""
+    program = (
+        "from mindvideo.data.frame_reader import FrameReader; import sys;"
+        "assert FrameReader(folder=sys.argv[1]).read('valid_00000.mp4#3').any(); assert 'mindspore' not in sys.modules;"
+        "import mindspore; assert (mindspore.Tensor([1.0]) + 1).asnumpy() == 2"
+    )
+    root = PREPARE.parents[2]
+    done = subprocess.run([sys.executable, "-c", program, str(videos)], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stderr
+
+
 def test_unusable_frames_are_named(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 50)
     reader = FrameReader(folder=tmp_path)
