@@ -69,8 +69,12 @@ class MaskBranch(nn.Cell):
         """queries [B,T,Q,C], memory [B*T,C,h,w], fine_maps of [B*T,C',.,.], padding bool [B*T,h,w] -> [B,Q,T,H,W]"""
         B, T, Q, width = queries.shape
         maps = self.attention_map(queries.reshape(B * T, Q, width), memory, padding)  # [F, Q, M, h, w]
-        x = self.frame_head(memory, maps, fine_maps)
+        return self.along_time(self.frame_head(memory, maps, fine_maps), B, T)
+
+    def along_time(self, x, B, T):
+        """The frame head's maps [B*T*Q,C,H,W] -> mask logits [B,Q,T,H,W]"""
         channels, height, columns = x.shape[1:]
+        Q = x.shape[0] // (B * T)
         x = x.reshape(B, T, Q, channels, height, columns).swapaxes(1, 2).reshape(B * Q * T, channels, height, columns)
         return self.sequence_head(x, T).reshape(B, Q, T, height, columns)
 

@@ -44,7 +44,7 @@ class Stages(nn.Cell):
         decoder_layer0 = network.decoder.layers[0](content, query_positions, memory, memory + positions, token_padding)
         hs = network.decoder(content, query_positions, memory, positions, token_padding)
         values = (tokens, positions, encoder_layer0, memory, decoder_layer0, hs)
-        logits, boxes, queries, map_memory, map_padding = network.slots(coarse_maps, B, padding)
+        logits, boxes, queries, map_memory, map_padding = network.answers(hs, memory, coarse_maps[0], B, token_padding)
         if network.mask_branch is None:
             return maps, values, (logits, boxes), ()
         branch = network.mask_branch
@@ -52,7 +52,7 @@ class Stages(nn.Cell):
         attention = branch.attention_map(queries.reshape(F, Q, -1), map_memory, map_padding)
         fine_maps = maps[: network.num_fine_levels][::-1]
         stages = branch.frame_head.stages(map_memory, attention, fine_maps)
-        masks = branch(queries, map_memory, fine_maps, map_padding)
+        masks = branch.along_time(stages[-1], B, F // B)
         return maps, values, (logits, boxes, masks), (attention, *stages)
 
 
