@@ -16,6 +16,8 @@ from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 # Of a stage in between: this part of the tensor's standard deviation.
 RESULT_TOLERANCE = 4
 STAGE_TOLERANCE = 2e-4
+# The attention maps come from logits in the hundreds, whose rounding the softmax shows (3.4e-5 of 1 in the full model).
+ATTENTION_TOLERANCE = 1e-3
 GROUP_NORMS = 4
 
 
@@ -120,7 +122,9 @@ def check_mask_stages(check: Check, stages: tuple, masks: np.ndarray, B: int, T:
         return maps.reshape(B, T, -1, *maps.shape[1:]).swapaxes(0, 1).reshape(T, -1, *maps.shape[1:])
 
     attention = stages[0].asnumpy()
-    check("bbox_attention", attention.reshape(B, T, *attention.shape[1:]).swapaxes(0, 1))
+    attention = attention.reshape(B, T, *attention.shape[1:]).swapaxes(0, 1)
+    tolerance = ATTENTION_TOLERANCE * check.facts["tensors"]["bbox_attention"]["std"]
+    check("bbox_attention", attention, tolerance=tolerance)
     for number in range(GROUP_NORMS):
         check(f"mask_head.gn{number + 1}", by_frame(stages[1 + number]), rectified=True)
     for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), stages[1 + GROUP_NORMS :]):
