@@ -12,7 +12,7 @@ import yaml
 
 from mindvideo import UserError, VideoPredictor, build_model, load_config
 from mindvideo.build.predictor import class_names
-from mindvideo.config.load import CONFIG_FOLDER, CONFIG_FOLDER_VARIABLE
+from mindvideo.config.load import CONFIG_FOLDER, CONFIG_FOLDER_VARIABLE, read_with_bases
 from mindvideo.structures import VideoInstances
 from tests.inference.colored_videos import write_frame_folder, write_video
 
@@ -24,7 +24,7 @@ SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_frames": 3, "num_slots":
 def workshop(tmp_path_factory: pytest.TempPathFactory):
     """A folder with a small configuration called vistr, weights of the name that the README gives, and a video."""
     folder = tmp_path_factory.mktemp("workshop")
-    content = yaml.safe_load((CONFIG_FOLDER / "vistr" / "vistr_toy.yaml").read_text())
+    content = read_with_bases(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml")
     content["vistr"].update(SMALL, slot_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
     (folder / "config" / "vistr").mkdir(parents=True)
     (folder / "config" / "vistr" / "vistr.yaml").write_text(yaml.safe_dump(content))

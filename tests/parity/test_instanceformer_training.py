@@ -172,7 +172,9 @@ def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
 def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
     facts, arrays = case.facts, case.arrays
     tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
+    # A sample at a kink falls to one side in float32 and to the other in float64: either of the original's is right.
     expected = {canonical(name): norm for name, norm in facts["grad_norm_float64"].items()}
+    in_float32 = {canonical(name): norm for name, norm in facts["grad_norm"].items()}
     ours = {canonical(name): gradient for name, gradient in gradients.items()}
     assert ours.keys() == expected.keys()
     squares = 0.0
@@ -182,7 +184,8 @@ def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
         if name.startswith(TEMPORAL):
             assert norm < 1e-4  # rounding noise in the original, nothing here
         else:
-            assert norm == pytest.approx(expected[name], rel=tolerance), name
+            choices = (expected[name], in_float32[name])
+            assert any(norm == pytest.approx(choice, rel=tolerance) for choice in choices), (name, norm, choices)
     assert np.sqrt(squares) == pytest.approx(facts["grad_total_norm"], rel=tolerance)
     for key in (key for key in arrays.files if key.startswith("grad:")):
         name = key.removeprefix("grad:")
