@@ -14,8 +14,8 @@ class AnalysisRecorder:
     """A ``FrameObserver`` that writes ``<video_id>.npz`` into ``folder`` when a video ends.
 
     The file holds, for N tracks over T frames: ``embeddings`` float32 [T, N, C], the queries' last outputs;
-    ``references`` [T, N, 2 or 4], the points (or boxes) they started from; ``locations`` float16 [T, N, M, L, P, 2], what the
-    last decoder layer read, as (x, y) in units of the frame; ``queries``, ``scores``, ``labels`` and ``track_ids``
+    ``references`` [T, N, 2 or 4], the points (or boxes) they began from; ``locations`` float16 [T, N, M, L, P, 2], what
+    the last decoder layer read, as (x, y) in units of the frame; ``queries``, ``scores``, ``labels`` and ``track_ids``
     [N]; ``size`` (H, W). It grows with the length of the video, unlike tracking itself.
     """
 
