@@ -36,8 +36,10 @@ ops: $(VENV)/.runtime
 demo: ops
 	@$(BIN)/python tools/segmentation/demo.py --output demo
 
+# Two runs, because a process keeps every graph it ever compiled and the parity tests compile large ones.
 test: $(VENV)/.development ops
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/parity $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/parity $(ARGS)
 
 lint: $(VENV)/.development
 	@$(BIN)/ruff check .

@@ -133,7 +133,9 @@ def check_mask_stages(check: Check, stages: tuple, masks: np.ndarray, B: int, T:
     check("insmask_head", masks[0][:, None, None])
 
 
-@pytest.mark.parametrize("maps_per_portion", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "maps_per_portion", [7, pytest.param(1, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.slow)]
+)
 def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portion: int) -> None:
     """What users run at inference bounds the memory by portions; the numbers are those of the whole network."""
     ms.set_context(mode=ms.GRAPH_MODE)
