@@ -16,8 +16,11 @@ from mindvideo.ops.backend import backend
 def prepare_device(cfg: ConfigDict) -> None:
     """Select device and mode and seed MindSpore and NumPy. Call it before any network is built."""
     runtime = cfg.runtime
+    device = (runtime.device, int(os.environ.get("DEVICE_ID", runtime.device_id)))
     try:
-        ms.set_device(runtime.device, int(os.environ.get("DEVICE_ID", runtime.device_id)))
+        # MindSpore refuses any selection once an operator ran, also that of the device it ran on.
+        if device != (ms.get_context("device_target"), ms.get_context("device_id")):
+            ms.set_device(*device)
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
