@@ -37,13 +37,16 @@ class HostCaller:
 
     def __call__(self, name: str, inputs: list[np.ndarray], outputs: list[tuple]) -> list[np.ndarray]:
         """outputs: (shape, type) of each. The memory is poisoned first, so that nothing may rely on zeros."""
-        given = [np.ascontiguousarray(a) for a in inputs]
         results = [np.full(shape, 77, dtype) for shape, dtype in outputs]
-        arrays = [*given, *results]
+        self.into(name, [np.ascontiguousarray(a) for a in inputs], results)
+        return results
+
+    def into(self, name: str, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        """Fill ``outputs``. All arrays must be contiguous."""
+        arrays = [*inputs, *outputs]
         code = _call(getattr(self.library, name), arrays, [a.ctypes.data for a in arrays], None)
         if code != 0:
             raise OperatorError(f"{name} returned {code}")
-        return results
 
 
 class DeviceCaller:

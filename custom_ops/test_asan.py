@@ -10,6 +10,8 @@ from pathlib import Path
 
 import build
 
+PIPELINE_TESTS = [f"tests/data/test_{name}.py" for name in ("photometric", "resize", "annotations", "clips")]
+
 
 def main() -> int:
     compiler = build.find_cxx()
@@ -26,6 +28,10 @@ def main() -> int:
             environment["ASAN_OPTIONS"] = "detect_leaks=0:halt_on_error=1"
             command = [sys.executable, str(build.HERE / "test_cpu.py"), "--library", str(folder / build.CPU_LIBRARY)]
             failures += subprocess.run([*command, "--problems", "200"], env=environment).returncode != 0
+            # The functions of the data pipeline, through the tests that compare them with their twins.
+            environment["MINDVIDEO_OPS_FOLDER"] = str(folder)
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PIPELINE_TESTS]
+            failures += subprocess.run(command, env=environment, cwd=build.HERE.parent).returncode != 0
     print("AddressSanitizer: no wrong access" if failures == 0 else f"AddressSanitizer: {failures} runs failed")
     return failures
 

@@ -8,10 +8,10 @@ from ml_collections import ConfigDict
 
 from mindvideo.convert.defvistr_rules import defvistr_tables
 from mindvideo.convert.rules import RuleTable
-from mindvideo.engine.parameter_groups import ParameterGroup
 from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
+from mindvideo.families.groups import backbone_offsets_and_rest
 from mindvideo.families.slots import build_mask_branch, check_anchors, check_levels, slot_tracker, slot_training
 from mindvideo.inference.windows import WindowTracker
 from mindvideo.models.defvistr import DeformableVisTR, FrameTokens, SlotTokens
@@ -61,6 +61,7 @@ def build_network(cfg: ConfigDict) -> DeformableVisTR:
             fine_channels=backbone.channels[:num_fine],
             widths=defvistr.mask_widths,
             channels=defvistr.mask_channels,
+            unit_maps=defvistr.unit_maps,
         ),
         num_fine_levels=num_fine,
     )
@@ -126,21 +127,11 @@ def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
     return defvistr_tables()
 
 
-def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
-    optimizer = cfg.optimizer
-    rate, decay = optimizer.learning_rate, optimizer.weight_decay
-    return [
-        ParameterGroup("backbone", r"backbone\.", optimizer.backbone_learning_rate, decay),
-        ParameterGroup("offsets", r"reference_points|sampling_offsets", rate * optimizer.offset_factor, decay),
-        ParameterGroup("rest", r".*", rate, decay),
-    ]
-
-
 FAMILY = Family(
     name="defvistr",
     build_network=build_network,
     build_training=build_training,
     build_tracker=build_tracker,
     weight_rules=weight_rules,
-    parameter_groups=parameter_groups,
+    parameter_groups=backbone_offsets_and_rest,
 )

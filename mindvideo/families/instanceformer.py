@@ -10,9 +10,9 @@ from mindvideo.convert.coco_rules import deformable_detr_table
 from mindvideo.convert.instanceformer_rules import instanceformer_table
 from mindvideo.convert.rules import RuleTable
 from mindvideo.data.frame_size import ShortSideResize
-from mindvideo.engine.parameter_groups import ParameterGroup
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
+from mindvideo.families.groups import backbone_offsets_and_rest
 from mindvideo.families.instanceformer_checks import check
 from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.inference.online import OnlineTracker
@@ -129,21 +129,11 @@ def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
     return [instanceformer_table(), deformable_detr_table(), imagenet_table("backbone.")]
 
 
-def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
-    optimizer = cfg.optimizer
-    rate, decay = optimizer.learning_rate, optimizer.weight_decay
-    return [
-        ParameterGroup("backbone", r"^(network\.)?backbone\.", optimizer.backbone_learning_rate, decay),
-        ParameterGroup("offsets", r"reference_points|sampling_offsets", rate * optimizer.offset_factor, decay),
-        ParameterGroup("rest", r".*", rate, decay),
-    ]
-
-
 FAMILY = Family(
     name="instanceformer",
     build_network=build_network,
     build_training=build_training,
     build_tracker=build_tracker,
     weight_rules=weight_rules,
-    parameter_groups=parameter_groups,
+    parameter_groups=backbone_offsets_and_rest,
 )

@@ -27,6 +27,7 @@ def build_mask_branch(
     fine_channels: Sequence[int],
     widths: Sequence[int],
     channels: int,
+    unit_maps: bool,
 ) -> MaskBranch:
     """``fine_channels``: channels of the backbone's maps that are finer than the tokens, fine to coarse.
 
@@ -35,7 +36,7 @@ def build_mask_branch(
     widths = list(widths) or [width // 2 ** (i + 1) for i in range(len(fine_channels))]
     channels = channels or width // 16
     return MaskBranch(
-        attention_map=AttentionMap(width=width, heads=heads),
+        attention_map=AttentionMap(width=width, heads=heads, unit_mean=unit_maps),
         frame_head=FrameMaskHead(
             width=width, heads=heads, widths=widths, fine_channels=fine_channels[::-1], out_channels=channels
         ),

@@ -7,10 +7,10 @@ from ml_collections import ConfigDict
 
 from mindvideo.convert.rules import RuleTable
 from mindvideo.convert.vistr_rules import vistr_tables
-from mindvideo.engine.parameter_groups import ParameterGroup
 from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
+from mindvideo.families.groups import backbone_and_rest
 from mindvideo.families.slots import build_mask_branch, check_anchors, check_levels, slot_tracker, slot_training
 from mindvideo.inference.windows import WindowTracker
 from mindvideo.models.heads.class_box import ClassBoxHead
@@ -47,6 +47,7 @@ def build_network(cfg: ConfigDict) -> VisTR:
             fine_channels=backbone.channels[:num_fine],
             widths=vistr.mask_widths,
             channels=vistr.mask_channels,
+            unit_maps=vistr.unit_maps,
         )
     decoder = build_decoder(num_layers=vistr.decoder_layers, **layer_options)
     if anchors:
@@ -127,19 +128,11 @@ def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
     return vistr_tables(has_masks=cfg.vistr.masks)
 
 
-def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
-    optimizer = cfg.optimizer
-    return [
-        ParameterGroup("backbone", r"backbone\.", optimizer.backbone_learning_rate, optimizer.weight_decay),
-        ParameterGroup("rest", r".*", optimizer.learning_rate, optimizer.weight_decay),
-    ]
-
-
 FAMILY = Family(
     name="vistr",
     build_network=build_network,
     build_training=build_training,
     build_tracker=build_tracker,
     weight_rules=weight_rules,
-    parameter_groups=parameter_groups,
+    parameter_groups=backbone_and_rest,
 )

@@ -94,3 +94,47 @@ def test_native_can_be_demanded():
 def test_build_and_package_agree_on_the_folder():
     script = "import sys; sys.path.insert(0, 'custom_ops'); import build; print(build.platform_folder())"
     assert run(["-c", script]).stdout.strip() == platform_folder()
+
+
+# In a process of its own, because peak memory only ever grows: one small call first, for the threads and what Python
+# and the loader still fetch, then the large one into memory that was touched before.
+GROWTH_OF_FORWARD = """
+import sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, "custom_ops")
+from aot_call import HostCaller
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+def call(frames):
+    levels = np.array([(45, 80), (23, 40), (12, 20), (6, 10)], np.int32)
+    sizes = levels.prod(1)
+    starts = np.concatenate([[0], sizes.cumsum()[:-1]]).astype(np.int32)
+    pixels, shape = sizes.sum(), (frames, sizes.sum(), 8, 4, 4)
+    random = np.random.default_rng(0)
+    inputs = [random.standard_normal((frames, pixels, 8, 32), np.float32), levels, starts,
+              random.random((*shape, 2), np.float32), random.random(shape, np.float32)]
+    output = np.full((frames, pixels, 256), 77, np.float32)
+    caller = HostCaller(Path(sys.argv[1]))
+    before = peak()
+    caller.into("MsDeformAttnForward", inputs, [output])
+    return peak() - before, output
+
+call(1)
+growth, output = call(5)
+assert np.isfinite(output).all() and not (output == 77).any()
+print(growth, output.nbytes)
+"""
+
+
+@needs_library
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
+def test_forward_needs_no_more_memory_than_its_output():
+    done = run(["-c", GROWTH_OF_FORWARD, str(LIBRARY)])
+    assert done.returncode == 0, done.stderr
+    growth, output_bytes = (int(number) for number in done.stdout.split())
+    assert output_bytes == 5 * 4820 * 256 * 4  # 5 frames at 45x80, 23x40, 12x20, 6x10
+    assert growth <= output_bytes

@@ -182,7 +182,7 @@ def test_three_steps_of_the_optimiser(behaviour: str, golden: Path) -> None:
         cfg.optimizer.clip_norm = optimizer["clip_max_norm"]
     training = card.build_training(cfg, model.network, nn.Identity())
     training.pixels = GivenFrames(reference.frames(first["images"])[1])
-    step = build_step(cfg, model.network, training, 100, card.parameter_groups(cfg))
+    step = build_step(cfg, model.network, training, 100, card.FAMILY.parameter_groups(cfg))
     step.set_train(True)
     before = {p.name: p.asnumpy().astype(np.float64) for p in model.network.trainable_params()}
     batch = [*batch_of(reference, first), ms.Tensor(np.zeros((1, 2), np.int64))]

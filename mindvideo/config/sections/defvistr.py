@@ -41,4 +41,5 @@ class DefVisTR:
         [], "channels of the mask head, coarse to fine, one a finer map; empty halves the width each time", minimum=1
     )
     mask_channels: int = key(0, "channels of the maps that the sequence head reads; 0 takes width / 16", minimum=0)
+    unit_maps: bool = key(False, "scale attention maps to a mean of 1 before the mask head: not in the paper")
     maps_per_portion: int = key(60, "masks computed at a time in evaluation; bounds the memory", minimum=1)

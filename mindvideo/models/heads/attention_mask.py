@@ -23,15 +23,18 @@ def _group_norm_relu(channels: int, groups: int = 8) -> GroupNorm:
 class AttentionMap(nn.Cell):
     """How each query of a frame looks at the frame: [F,Q,C] and [F,C,H,W] -> [F,Q,M,H,W].
 
-    The softmax runs over heads and positions together, so a query's M maps sum to 1 as a whole.
+    The softmax runs over heads and positions together, so a query's M maps sum to 1 as a whole: next to features of
+    about 1 they are faint until attention is sharp. ``unit_mean`` scales them so that a map without preference is 1
+    everywhere, which lets a short training from nothing tell the slots apart.
     """
 
-    def __init__(self, *, width: int, heads: int):
+    def __init__(self, *, width: int, heads: int, unit_mean: bool = False):
         super().__init__()
         self.q_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.k_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.heads, self.depth = heads, width // heads
         self.scale = self.depth**-0.5
+        self.unit_mean = unit_mean
         self.times_transposed = ops.BatchMatMul(transpose_b=True)
         self.softmax = ops.Softmax(-1)
 
@@ -47,6 +50,8 @@ class AttentionMap(nn.Cell):
             logits = logits + padding.astype(ms.float32).reshape(F, 1, 1, height * columns) * MASKED
         # PARITY(vistr): jointly over heads and positions, not per head; the published weights need it.
         weights = self.softmax(logits.reshape(F, Q, self.heads * height * columns))
+        if self.unit_mean:
+            weights = weights * float(self.heads * height * columns)
         return weights.reshape(F, Q, self.heads, height, columns)
 
 
