@@ -11,6 +11,7 @@ from mindspore import nn, ops
 from mindvideo.losses.box import giou_loss_per_box, l1_per_box
 from mindvideo.losses.classification import weighted_softmax_cross_entropy
 from mindvideo.losses.mask import dice_per_mask, focal_per_mask
+from mindvideo.ops.assignment import matched_rows
 from mindvideo.ops.masks import resize_bilinear
 
 
@@ -73,22 +74,23 @@ class SequenceCriterion(nn.Cell):
         self.term_weights = ms.Tensor(np.array(list(table.values()), np.float32))
 
     def construct(self, logits, boxes, mask_logits, labels, target_boxes, target_masks, slot, supervised, exists):
-        """logits [L,B,Q,T,K], boxes [L,B,Q,T,4], mask_logits [B,Q,T,h,w] or None; labels [B,N,T], target_boxes
-        [B,N,T,4], target_masks [B,N,T,H,W]; slot [L,B,N], supervised [L,B,N,T], exists [B,N] -> total [], terms [n]
+        """logits [L,B,Q,T,K], boxes [L,B,Q,T,4], mask_logits [B,N,T,h,w] of the last layer's matches or None; labels
+        [B,N,T], target_boxes [B,N,T,4], target_masks [B,N,T,H,W]; slot [L,B,N], supervised [L,B,N,T], exists [B,N]
+        -> total [], terms [n]
         """
         num_frames = logits.shape[3]
         instances = exists.astype(ms.float32).sum(axis=-1)  # [B]
         count = self.reduce_count(instances.sum() * num_frames)
         count = ops.maximum(count, ops.ones_like(count))
         last = self.num_layers - 1
-        rows = self.rows_of(slot[last], logits.shape[2])
+        rows = matched_rows(slot[last], logits.shape[2])
         terms = self.layer_terms(logits[last], boxes[last], labels, target_boxes, rows, supervised[last], count)
         if self.has_masks:
             terms = terms + self.mask_terms(mask_logits, target_masks, slot[last], supervised[last], count)
         terms = terms + (self.class_error(logits[last], labels, rows, supervised[last]),)
         terms = terms + (self.cardinality_error(logits[last], instances),)
         for layer in range(last):
-            rows = self.rows_of(slot[layer], logits.shape[2])
+            rows = matched_rows(slot[layer], logits.shape[2])
             terms = terms + self.layer_terms(
                 logits[layer], boxes[layer], labels, target_boxes, rows, supervised[layer], count
             )
@@ -96,22 +98,10 @@ class SequenceCriterion(nn.Cell):
         terms = ops.stack(terms)
         return (terms * self.term_weights).sum(), terms
 
-    def rows_of(self, slot, num_slots):
-        """slot int [B,N] -> [B,N,Q] with a 1 at an instance's slot; a product with it picks the slot's row exactly."""
-        matched = (slot >= 0).astype(ms.float32).expand_dims(-1)
-        return ops.one_hot(ops.maximum(slot, ops.zeros_like(slot)), num_slots).astype(ms.float32) * matched
-
     def picked(self, rows, values):
         """rows [B,N,Q], values [B,Q,...] -> [B,N,...]"""
         B, N, Q = rows.shape
         return ops.bmm(rows, values.reshape(B, Q, -1)).reshape(B, N, *values.shape[2:])
-
-    def picked_maps(self, slot, maps):
-        """slot int [B,N], maps [B,Q,T,h,w] -> [B,N,T,h,w]; slot 0 stands in where there is none."""
-        B, Q = maps.shape[:2]
-        place = ops.maximum(slot, ops.zeros_like(slot)) + ops.arange(0, B * Q, Q).astype(slot.dtype).expand_dims(-1)
-        picked = ops.gather(maps.reshape(B * Q, -1), place.reshape(-1), 0)
-        return picked.reshape(B, slot.shape[1], *maps.shape[2:])
 
     def layer_terms(self, logits, boxes, labels, target_boxes, rows, supervised, count):
         """The class and box terms of one layer: logits [B,Q,T,K], boxes [B,Q,T,4], rows [B,N,Q], supervised [B,N,T]"""
@@ -126,14 +116,13 @@ class SequenceCriterion(nn.Cell):
         return loss_ce, loss_bbox, loss_giou
 
     def mask_terms(self, mask_logits, target_masks, slot, supervised, count):
-        """mask_logits [B,Q,T,h,w], target_masks uint8 [B,N,T,H,W], slot [B,N], supervised [B,N,T]"""
+        """mask_logits [B,N,T,h,w], target_masks uint8 [B,N,T,H,W], slot [B,N], supervised [B,N,T]"""
         B, N, T, H, W = target_masks.shape
         target = target_masks.astype(ms.float32).reshape(B * N, T, H, W)
         if self.mask_stride > 1:
             target = ops.avg_pool2d(target, self.mask_stride, self.mask_stride)
         H, W = target.shape[2:]
-        matched = self.picked_maps(slot, mask_logits)
-        matched = resize_bilinear(matched.reshape(B * N, T, *matched.shape[3:]), H, W)
+        matched = resize_bilinear(mask_logits.reshape(B * N, T, *mask_logits.shape[3:]), H, W)
         used = supervised.astype(ms.float32)
         shown = used
         if self.empty_frames:

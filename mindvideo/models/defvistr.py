@@ -12,6 +12,7 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, XavierUniform, initializer
 
+from mindvideo.models.slot_network import SlotNetwork
 from mindvideo.models.transformers.deformable_encoder import valid_ratio
 from mindvideo.ops.masks import resize_padding
 
@@ -73,13 +74,8 @@ class FrameTokens(nn.Cell):
         )
 
 
-class DeformableVisTR(nn.Cell):
-    """frames [B,T,3,H,W], padding bool [B,T,H,W] or None -> what every slot says.
-
-    class logits [L,B,Q,T,K] and boxes [L,B,Q,T,4] of every decoder layer (the last one counts), mask logits
-    [B,Q,T,h,w]. ``num_fine_levels`` of the backbone's maps are finer than the tokens and serve the masks alone.
-    ``slot_tokens`` None: a model without the level of learned tokens.
-    """
+class DeformableVisTR(SlotNetwork):
+    """``slot_tokens`` None: a model without the level of learned tokens."""
 
     def __init__(
         self,
@@ -92,19 +88,11 @@ class DeformableVisTR(nn.Cell):
         mask_branch: nn.Cell,
         num_fine_levels: int,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone=backbone, mask_branch=mask_branch, num_fine_levels=num_fine_levels)
         self.frame_tokens = frame_tokens
         self.slot_tokens = slot_tokens
         self.encoder = encoder
         self.decoder = decoder
-        self.mask_branch = mask_branch
-        self.num_fine_levels = num_fine_levels
-
-    def features(self, frames):
-        """[B,T,3,H,W] -> the backbone's maps fine to coarse, each [B*T,C,h,w]"""
-        B, T, C, H, W = frames.shape
-        return self.backbone(frames.reshape(B * T, C, H, W))
 
     def level_shapes(self, coarse_maps, num_frames):
         """(H, W) of every level: the maps of each frame, then the grid of the slots' tokens."""
@@ -157,10 +145,3 @@ class DeformableVisTR(nn.Cell):
         logits, boxes, hs = self.decoder(memory, positions, token_padding, (shapes, ratios, per_slot))
         map_memory, map_padding = self.finest_memory(memory, token_padding, batch, T, shapes)
         return logits, boxes, hs.swapaxes(1, 2), map_memory, map_padding
-
-    def construct(self, frames, padding=None):
-        maps = self.features(frames)
-        coarse_maps = maps[self.num_fine_levels :]
-        logits, boxes, queries, memory, map_padding = self.slots(coarse_maps, frames.shape[0], padding)
-        fine_maps = maps[: self.num_fine_levels][::-1]
-        return logits, boxes, self.mask_branch(queries, memory, fine_maps, map_padding)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
+from mindvideo.ops.assignment import matched_rows
+
 
 class SlotTraining(nn.Cell):
     """The training graph of a network whose slots each follow one instance through the clip.
 
-    ``network`` gives logits [L,B,Q,T,K], boxes [L,B,Q,T,4] and, unless it only boxes, mask logits [B,Q,T,h,w].
+    The mask branch of ``network``, a SlotNetwork, runs on the slots that are matched.
     """
 
     def __init__(
@@ -30,15 +32,25 @@ class SlotTraining(nn.Cell):
 
     def loss(self, frames, padding, labels, boxes, masks, present, exists):
         """As ``construct``, from normalised frames [B,T,3,H,W] and padding [B,T,H,W]."""
-        mask_logits = None
-        if self.has_masks:
-            logits, predicted, mask_logits = self.network(frames, padding)
-        else:
-            logits, predicted = self.network(frames, padding)
+        logits, predicted, queries, scene = self.network.before_masks(frames, padding)
         layers = self.criterion.num_layers  # fewer than the decoder's when the earlier ones are not trained
         logits, predicted = logits[-layers:], predicted[-layers:]
         present = ops.logical_and(present, exists.expand_dims(-1))
         # In a frame without the instance its label is 0, for the costs as for the released matcher's rows.
         frame_labels = labels.astype(ms.int32).expand_dims(-1) * present.astype(ms.int32)  # [B, N, T]
         slot, supervised = self.matcher(logits, predicted, frame_labels, boxes, present, exists)
+        mask_logits = None
+        if self.has_masks:
+            mask_logits = self.network.masks(matched_queries(queries, slot[-1]), scene)
         return self.criterion(logits, predicted, mask_logits, frame_labels, boxes, masks, slot, supervised, exists)
+
+
+def matched_queries(queries, slot):
+    """queries [B,T,Q,C], slot int [B,N] -> the queries of each instance's slot [B,T,N,C]; zeros where it has none.
+
+    Masks are trained on matched slots alone, so that no others are made.
+    """
+    B, T, Q, C = queries.shape
+    rows = matched_rows(slot, Q).astype(queries.dtype)  # [B, N, Q]
+    picked = ops.bmm(rows, queries.swapaxes(1, 2).reshape(B, Q, T * C))
+    return picked.reshape(B, rows.shape[1], T, C).swapaxes(1, 2)

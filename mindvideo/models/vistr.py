@@ -14,6 +14,7 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
+from mindvideo.models.slot_network import SlotNetwork
 from mindvideo.ops.masks import resize_nearest, resize_padding
 
 
@@ -79,12 +80,10 @@ class MaskBranch(nn.Cell):
         return self.sequence_head(x, T).reshape(B, Q, T, height, columns)
 
 
-class VisTR(nn.Cell):
-    """frames [B,T,3,H,W], padding bool [B,T,H,W] or None -> what every query says.
+class VisTR(SlotNetwork):
+    """The network of the paper; masks come at stride 4.
 
-    class logits [L,B,Q,T,K] and boxes [L,B,Q,T,4] of every decoder layer (the last one counts); with a mask branch
-    also mask logits [B,Q,T,H/4,W/4] of the last layer. ``num_fine_levels`` of the backbone's maps are finer than the
-    tokens and serve the masks alone. ``positions_in_tokens`` adds the position code to the tokens themselves.
+    ``positions_in_tokens`` adds the position code to the tokens themselves.
     """
 
     def __init__(
@@ -101,22 +100,14 @@ class VisTR(nn.Cell):
         num_fine_levels: int = 0,
         positions_in_tokens: bool = False,
     ):
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone=backbone, mask_branch=mask_branch, num_fine_levels=num_fine_levels)
         self.token_projection = token_projection
         self.positions = positions
         self.encoder = encoder
         self.decoder = decoder
         self.queries = queries
         self.head = head
-        self.mask_branch = mask_branch
-        self.num_fine_levels = num_fine_levels
         self.positions_in_tokens = positions_in_tokens
-
-    def features(self, frames):
-        """[B,T,3,H,W] -> the backbone's maps fine to coarse, each [B*T,C,h,w]"""
-        B, T, C, H, W = frames.shape
-        return self.backbone(frames.reshape(B * T, C, H, W))
 
     def tokenize(self, coarse_maps, batch, padding):
         """Maps -> tokens [B,S,C], positions [B,S,C], padding bool [B,S] or None; token = (frame, y, x)."""
@@ -154,12 +145,3 @@ class VisTR(nn.Cell):
         memory = memory.reshape(frames, h * w, C).swapaxes(1, 2).reshape(frames, C, h, w)
         map_padding = None if token_padding is None else token_padding.reshape(frames, h, w)
         return logits.swapaxes(2, 3), boxes.swapaxes(2, 3), hs[-1], memory, map_padding
-
-    def construct(self, frames, padding=None):
-        maps = self.features(frames)
-        coarse_maps = maps[self.num_fine_levels :]
-        logits, boxes, queries, memory, map_padding = self.slots(coarse_maps, frames.shape[0], padding)
-        if self.mask_branch is None:
-            return logits, boxes
-        fine_maps = maps[: self.num_fine_levels][::-1]
-        return logits, boxes, self.mask_branch(queries, memory, fine_maps, map_padding)

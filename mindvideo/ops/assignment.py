@@ -71,3 +71,12 @@ def _bprop(cost, valid, output, gradient):
 @constexpr
 def _assignment_op():
     return native_op("Assignment", out_shape=_output_shape, out_dtype=_output_type, bprop=_bprop)
+
+
+def matched_rows(row: Tensor, num_rows: int) -> Tensor:
+    """An assignment int [B, N] (-1: none) -> [B, N, Q] with a 1 at each instance's row.
+
+    A product with it picks those rows exactly, and zeros where there is none.
+    """
+    matched = (row >= 0).astype(mstype.float32).expand_dims(-1)
+    return ops.one_hot(ops.maximum(row, ops.zeros_like(row)), num_rows).astype(mstype.float32) * matched

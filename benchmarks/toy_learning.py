@@ -1,0 +1,124 @@
+"""What the toy configurations learn from nothing: training, evaluation on 300 held-out clips, curves.
+
+    python tools/segmentation/prepare.py synthetic --output DATA/synthetic_easy
+    python benchmarks/toy_learning.py vistr_toy instanceformer_toy --seeds 0 1 2 --data DATA --runs runs/toy
+
+Each run has a folder RUNS/<config>-<seed> of its own; what is there already is resumed or read, not done again. The
+table goes to benchmarks/toy_learning.csv and the curves to docs/toy_learning.png. The weights after the last step are
+evaluated: no checkpoint is picked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / "tools" / "segmentation"
+FIGURES = ("AP", "AP50", "AP75", "AR10")
+# The curves: a term of the loss under the name of each family, and what it is.
+TERMS = {
+    "mask dice loss": ("loss_dice",),
+    "box L1 loss": ("loss_bbox",),
+    "class loss": ("loss_ce",),
+}
+SMOOTHING = 5  # records that a point of a curve averages
+
+
+def train(config: str, seed: int, data: Path, run: Path) -> None:
+    if (run / "last.ckpt").is_file():
+        return
+    command = [sys.executable, TOOLS / "train.py", "-c", config, "--output", run, f"data.root={data}"]
+    resume = ["--resume"] if (run / "checkpoints").is_dir() else []
+    subprocess.run([*command, *resume, f"runtime.seed={seed}"], check=True)
+
+
+def evaluate(config: str, data: Path, run: Path) -> dict[str, float]:
+    output = run / "evaluation"
+    if not (output / "metrics.json").is_file():
+        command = [sys.executable, TOOLS / "eval.py", "-c", config, "--weights", run / "last.ckpt"]
+        subprocess.run([*command, "--output", output, f"data.root={data}"], check=True)
+    return json.loads((output / "metrics.json").read_text())
+
+
+def records_of(run: Path) -> list[dict]:
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [record for record in records if record.get("kind") == "train"]
+
+
+def minutes_of(records: list[dict]) -> float:
+    """Time of all steps; compiling, about 20 s, is not in the records."""
+    seconds, before = 0.0, 0
+    for record in records:
+        a_step = record["seconds_data"] + record["seconds_step"] + record["seconds_other"]
+        seconds += (record["step"] - before) * a_step
+        before = record["step"]
+    return seconds / 60
+
+
+def row_of(config: str, seed: int, metrics: dict, records: list[dict]) -> dict:
+    steps, minutes = records[-1]["step"], minutes_of(records)
+    row = {"config": config, "seed": seed, "steps": steps, "minutes": round(minutes, 1)}
+    row["seconds_a_step"] = round(60 * minutes / steps, 3)
+    return row | {name: round(100 * metrics[name], 1) for name in FIGURES}
+
+
+def smoothed(values: list[float]) -> list[float]:
+    return [sum(part) / len(part) for end in range(len(values)) for part in [values[max(0, end - SMOOTHING) : end + 1]]]
+
+
+def plot(curves: dict[tuple[str, int], list[dict]], rows: list[dict], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(TERMS), figsize=(11, 3.4), layout="constrained")
+    colors = dict(zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green")))
+    for (config, seed), records in curves.items():
+        AP = next(row["AP"] for row in rows if (row["config"], row["seed"]) == (config, seed))
+        steps = [record["step"] for record in records]
+        for panel, (title, names) in zip(axes, TERMS.items()):
+            name = next((name for name in names if name in records[0]), None)
+            if name is None:
+                continue
+            label = f"{config}, seed {seed}: AP {AP:.1f}"
+            style = ("-", "--", ":")[seed % 3]
+            panel.plot(steps, smoothed([record[name] for record in records]), style, color=colors[config], label=label)
+            panel.set(title=title, xlabel="step")
+            panel.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configs", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds synthetic_easy")
+    parser.add_argument("--runs", type=Path, default=Path("runs/toy"))
+    parser.add_argument("--csv", type=Path, default=ROOT / "benchmarks" / "toy_learning.csv")
+    parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "toy_learning.png")
+    arguments = parser.parse_args()
+    rows, curves = [], {}
+    for config in arguments.configs:
+        for seed in arguments.seeds:
+            run = arguments.runs / f"{config}-{seed}"
+            train(config, seed, arguments.data, run)
+            metrics = evaluate(config, arguments.data, run)
+            curves[config, seed] = records_of(run)
+            rows.append(row_of(config, seed, metrics, curves[config, seed]))
+            print(rows[-1], flush=True)
+    with arguments.csv.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    plot(curves, rows, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()
