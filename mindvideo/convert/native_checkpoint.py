@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mindvideo.convert.stored_tensor import STORAGE_TYPES, StoredTensor, from_numpy, row_major_strides, tensor_view
+from mindvideo.convert.varint import read_varint, write_varint
 from mindvideo.errors import UserError
 
 TYPE_NAMES = {
@@ -87,11 +88,11 @@ def read_native(content: memoryview) -> tuple[dict[str, StoredTensor], dict[str,
 
 def _write_value(stream: BinaryIO, name: str, dims: tuple[int, ...], type_name: str, piece: memoryview) -> None:
     tag, kind = name.encode(), type_name.encode()
-    head = b"".join(bytes([_DIMS]) + _varint(dim) for dim in dims)
-    head += bytes([_TYPE]) + _varint(len(kind)) + kind + bytes([_CONTENT]) + _varint(len(piece))
+    head = b"".join(bytes([_DIMS]) + write_varint(dim) for dim in dims)
+    head += bytes([_TYPE]) + write_varint(len(kind)) + kind + bytes([_CONTENT]) + write_varint(len(piece))
     tensor_size = len(head) + len(piece)
-    prefix = bytes([_TAG]) + _varint(len(tag)) + tag + bytes([_TENSOR]) + _varint(tensor_size)
-    stream.write(bytes([_VALUE]) + _varint(len(prefix) + tensor_size) + prefix + head)
+    prefix = bytes([_TAG]) + write_varint(len(tag)) + tag + bytes([_TENSOR]) + write_varint(tensor_size)
+    stream.write(bytes([_VALUE]) + write_varint(len(prefix) + tensor_size) + prefix + head)
     stream.write(piece)
 
 
@@ -133,8 +134,8 @@ def _tensor_message(message: memoryview) -> tuple[list[int], str, memoryview]:
 
 def _field(buffer: memoryview, position: int, end: int):
     """(field and wire type, value, next position): an integer for wire type 0, bytes for 2."""
-    field, position = _read_varint(buffer, position, end)
-    value, position = _read_varint(buffer, position, end)
+    field, position = read_varint(buffer, position, end)
+    value, position = read_varint(buffer, position, end)
     if field & 7 == 0:
         return field, value, position
     if field & 7 != 2:
@@ -142,24 +143,3 @@ def _field(buffer: memoryview, position: int, end: int):
     if position + value > end:
         raise UserError(f"the file is cut short: an entry ends at byte {position + value} of {end}")
     return field, buffer[position : position + value], position + value
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
-def _read_varint(buffer: memoryview, position: int, end: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        if position >= end or shift > 63:
-            raise UserError("the file is cut short or damaged: a number in it has no end")
-        byte = buffer[position]
-        number |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return number, position

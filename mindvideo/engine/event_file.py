@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from mindvideo.convert.varint import write_varint
+
 _CASTAGNOLI = 0x82F63B78  # CRC-32C, reflected
 _VARINT, _DOUBLE, _BYTES, _FLOAT = 0, 1, 2, 5  # wire types
 
@@ -38,26 +40,17 @@ def masked_crc32c(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
 def _tag(field: int, wire_type: int) -> bytes:
-    return varint(field << 3 | wire_type)
+    return write_varint(field << 3 | wire_type)
 
 
 def _message(field: int, content: bytes) -> bytes:
-    return _tag(field, _BYTES) + varint(len(content)) + content
+    return _tag(field, _BYTES) + write_varint(len(content)) + content
 
 
 def encode_event(*, wall_time: float, step: int, content: bytes) -> bytes:
     """Event{wall_time = 1, step = 2} and one of its contents, already encoded."""
-    return _tag(1, _DOUBLE) + struct.pack("<d", wall_time) + _tag(2, _VARINT) + varint(step) + content
+    return _tag(1, _DOUBLE) + struct.pack("<d", wall_time) + _tag(2, _VARINT) + write_varint(step) + content
 
 
 def encode_scalars(values: Mapping[str, float]) -> bytes:
@@ -70,7 +63,7 @@ def encode_scalars(values: Mapping[str, float]) -> bytes:
 
 
 VERSION_CONTENT = _message(3, b"brain.Event:2")
-SESSION_START = _message(7, _tag(1, _VARINT) + varint(1))  # Event.session_log = 7 {status = 1: START}
+SESSION_START = _message(7, _tag(1, _VARINT) + write_varint(1))  # Event.session_log = 7 {status = 1: START}
 
 
 class EventFile:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mindvideo.engine.event_file import EventFile, crc32c, varint
+from mindvideo.convert.varint import write_varint
+from mindvideo.engine.event_file import EventFile, crc32c
 
 
 def test_checksum_of_the_standard_vectors():
@@ -15,8 +16,8 @@ def test_checksum_of_the_standard_vectors():
 
 
 def test_varint_of_large_steps():
-    assert varint(300) == b"\xac\x02"
-    assert varint(0) == b"\0"
+    assert write_varint(300) == b"\xac\x02"
+    assert write_varint(0) == b"\0"
 
 
 def read(folder) -> EventAccumulator:
