@@ -25,6 +25,7 @@ def draw_instances(
     class_names: Mapping[int, str] | Sequence[str],
     *,
     confidence: float = 0.0,
+    most_overlap: float = 1.0,
     masks: bool = True,
     boxes: bool = True,
     tags: bool = True,
@@ -32,9 +33,10 @@ def draw_instances(
 ) -> np.ndarray:
     """A copy of ``image`` (uint8 RGB [H, W, 3]) with the instances of one frame (``num_frames`` 1) drawn over it.
 
-    ``class_names`` by category id: a mapping, or a list with the name of id 1 first. Tracks that score below
-    ``confidence`` are left out. Strong tracks are drawn over weak ones. With ``scale`` the result is that many times
-    larger, drawn with finer lines: for frames too small to be read otherwise, see ``readable_scale``.
+    ``class_names`` by category id: a mapping, or a list with the name of id 1 first. ``confidence`` and
+    ``most_overlap`` choose the tracks, see ``rows_to_draw``. Strong tracks are drawn over weak ones. With ``scale`` the
+    result is that many times larger, drawn with finer lines: for frames too small to be read otherwise, see
+    ``readable_scale``.
     """
     H, W = image.shape[:2]
     if instances.num_frames != 1 or tuple(instances.size) != (H, W):
@@ -43,17 +45,17 @@ def draw_instances(
         )
     canvas = image.copy() if scale == 1 else cv2.resize(image, (W * scale, H * scale), interpolation=cv2.INTER_CUBIC)
     thickness = max(1, round(scale * min(H, W) / 200))
-    rows = [row for row in np.argsort(instances.scores, kind="stable") if instances.scores[row] >= confidence]
+    rows = rows_to_draw(instances, confidence=confidence, most_overlap=most_overlap)
     drawn: list[tuple[int, Box]] = []
     for row in rows:
         segmentation = instances.segmentations[row][0]
-        box = _box_of(instances, int(row))
+        box = _box_of(instances, row)
         if box is None:
             continue
         color = track_color(int(instances.track_ids[row]))
         if masks and segmentation is not None:
             _tint_mask(canvas, segmentation, color, thickness, scale)
-        drawn.append((int(row), tuple(scale * side for side in box)))
+        drawn.append((row, tuple(scale * side for side in box)))
     if boxes:
         for row, (x0, y0, x1, y1) in drawn:
             color = track_color(int(instances.track_ids[row]))
@@ -61,6 +63,26 @@ def draw_instances(
     if tags:
         _draw_tags(canvas, instances, class_names, drawn)
     return canvas
+
+
+def rows_to_draw(instances: VideoInstances, *, confidence: float, most_overlap: float) -> list[int]:
+    """Tracks of one frame (``num_frames`` 1) that are worth showing, the surest last.
+
+    Left out are those that score below ``confidence``, and those whose mask overlaps a surer one's by more than
+    ``most_overlap`` (intersection over union): as a rule a second track of the same object.
+    """
+    rows = [int(row) for row in np.argsort(instances.scores, kind="stable") if instances.scores[row] >= confidence]
+    masked = [row for row in rows if instances.segmentations[row][0] is not None]
+    if most_overlap >= 1.0 or len(masked) < 2:
+        return rows
+    masks = [instances.segmentations[row][0] for row in masked]
+    overlaps = coco_mask.iou(masks, masks, [0] * len(masks))
+    shown: list[int] = []  # places in ``masked``
+    for place in reversed(range(len(masked))):
+        if all(overlaps[place, surer] <= most_overlap for surer in shown):
+            shown.append(place)
+    repeated = set(masked) - {masked[place] for place in shown}
+    return [row for row in rows if row not in repeated]
 
 
 def readable_scale(size: tuple[int, int]) -> int:

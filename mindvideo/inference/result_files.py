@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from mindvideo.files import atomic_path, write_json
 from mindvideo.inference.colors import track_color
-from mindvideo.inference.draw import draw_instances, name_of_class, readable_scale
+from mindvideo.inference.draw import draw_instances, name_of_class, readable_scale, rows_to_draw
 from mindvideo.inference.video_writer import VideoWriter
 from mindvideo.structures import Frame, VideoInstances
 
@@ -28,6 +28,7 @@ class OutputChoice:
     write: Sequence[str] = ("video",)
     draw: Sequence[str] = ("masks", "boxes", "tags")
     confidence: float = 0.3
+    most_overlap: float = 1.0
     class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
@@ -62,6 +63,7 @@ class ResultFiles:
                 instances,
                 choice.class_names,
                 confidence=choice.confidence,
+                most_overlap=choice.most_overlap,
                 masks="masks" in choice.draw,
                 boxes="boxes" in choice.draw,
                 tags="tags" in choice.draw,
@@ -69,7 +71,8 @@ class ResultFiles:
             )
             self._video.write(drawn)
         if self._masks is not None:
-            write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, confidence=choice.confidence)
+            shown = rows_to_draw(instances, confidence=choice.confidence, most_overlap=choice.most_overlap)
+            write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, shown)
 
     def finish(self, result: VideoInstances) -> None:
         self._write(result, partial=False)
@@ -111,15 +114,16 @@ class ResultFiles:
         shutil.rmtree(self._final(MASKS, partial=True), ignore_errors=True)
 
 
-def write_mask_picture(path: Path, instances: VideoInstances, *, confidence: float) -> None:
+def write_mask_picture(path: Path, instances: VideoInstances, rows: Sequence[int]) -> None:
     """One frame as an indexed PNG: a pixel is the id of the track it belongs to, 0 where there is none.
 
-    Strong tracks lie over weak ones. With a track id above 255 the picture is 16-bit grey instead.
+    ``rows``: the tracks to show; later ones lie over earlier ones. With a track id above 255 the picture is 16-bit grey
+    instead.
     """
     indices = np.zeros(instances.size, np.uint16)
-    for row in np.argsort(instances.scores, kind="stable"):
+    for row in rows:
         segmentation = instances.segmentations[row][0]
-        if segmentation is not None and instances.scores[row] >= confidence:
+        if segmentation is not None:
             indices[coco_mask.decode(segmentation) > 0] = instances.track_ids[row]
     if indices.max(initial=0) < _PALETTE_ENTRIES:
         picture = Image.fromarray(indices.astype(np.uint8))

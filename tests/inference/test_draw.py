@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mindvideo.inference.colors import PALETTE_LENGTH, palette, to_lab, track_color
-from mindvideo.inference.draw import TINT, draw_instances, name_of_class
+from mindvideo.inference.draw import TINT, draw_instances, name_of_class, rows_to_draw
 from mindvideo.structures import VideoInstances
 
 SIZE = (120, 160)
@@ -59,6 +59,16 @@ def test_boxes_tags_and_confidence() -> None:
     assert (drawn[85:] == 100).all()  # the weak track
     both = draw_instances(IMAGE, instances, ["cat", "dog"], confidence=0.1, masks=False)
     assert (both[109, 100:120] == track_color(5)).all()
+
+
+def test_a_second_track_of_an_object_is_left_out() -> None:
+    object_mask, shifted = _block(slice(40, 80), slice(30, 90)), _block(slice(40, 80), slice(36, 96))
+    other = _block(slice(40, 80), slice(60, 120))  # overlaps both, by a third and by 43 %
+    instances = _instances([shifted, object_mask, other, None], [0.5, 0.9, 0.4, 0.8])
+    assert rows_to_draw(instances, confidence=0.0, most_overlap=0.6) == [2, 3, 1]
+    assert rows_to_draw(instances, confidence=0.0, most_overlap=1.0) == [2, 0, 3, 1]
+    assert rows_to_draw(instances, confidence=0.0, most_overlap=0.3) == [3, 1]
+    assert rows_to_draw(instances, confidence=0.6, most_overlap=0.6) == [3, 1]
 
 
 def test_own_boxes_are_drawn_and_clipped() -> None:

@@ -92,6 +92,7 @@ class VideoRunner:
             write=tuple(inference.write),
             draw=tuple(inference.draw),
             confidence=inference.confidence,
+            most_overlap=inference.most_overlap,
         )
 
     def run_all(
