@@ -39,7 +39,7 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
     C, K = instanceformer.channels, instanceformer.num_classes
     levels = len(instanceformer.backbone_levels) + instanceformer.extra_levels
     backbone = backbone_of(cfg, out_levels=tuple(instanceformer.backbone_levels))
-    mask_channels = C // MASK_CHANNEL_DIVISOR
+    mask_channels = instanceformer.mask_channels or C // MASK_CHANNEL_DIVISOR
     has_memory = instanceformer.memory_tokens > 0
     temporal = (
         [nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)] if instanceformer.propagate_class else None
@@ -73,7 +73,7 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
         class_heads=class_heads(channels=C, num_classes=K, num_layers=instanceformer.decoder_layers),
         controller=MLP(in_width=C, hidden_width=C, out_width=parameter_count(mask_channels), num_layers=3),
         mask_features=MaskFeatures(channels=C, feature_channels=mask_channels),
-        dynamic_masks=DynamicMasks(feature_channels=mask_channels),
+        dynamic_masks=DynamicMasks(feature_channels=mask_channels, stride=backbone.strides[0]),
         channels=C,
         num_levels=levels,
         num_queries=instanceformer.num_queries,

@@ -7,8 +7,6 @@ from mindspore import nn, ops
 
 from mindvideo.models.instanceformer import InstanceFormer, gather_queries
 
-MASK_STRIDE = 4  # masks are compared at every fourth pixel, from the third on
-
 
 class InstanceFormerTraining(nn.Cell):
     """``construct`` takes the columns of a batch (without the ids) and gives (total loss [], terms [n_terms]).
@@ -41,7 +39,10 @@ class InstanceFormerTraining(nn.Cell):
         return self.losses(predictions, samples, labels, boxes, masks, present, exists)
 
     def losses(self, predictions, samples, labels, boxes, masks, present, exists):
-        sampled = ops.cast(masks[..., MASK_STRIDE // 2 :: MASK_STRIDE, MASK_STRIDE // 2 :: MASK_STRIDE], ms.float32)
+        # As published, a cell of the predicted masks is compared with one pixel: at stride 4 every fourth, from the
+        # third on.
+        stride = self.network.mask_stride
+        sampled = ops.cast(masks[..., stride // 2 :: stride, stride // 2 :: stride], ms.float32)
         targets = (labels, boxes, sampled.reshape(*sampled.shape[:3], -1), present, exists)
         count = self.reduce_count(ops.cast(exists, ms.float32).sum())
         return self.criterion(predictions, targets, ops.maximum(count, ms.Tensor(1.0, ms.float32)), samples)

@@ -10,6 +10,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 520, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 10, 12, 34
+_HALF_A_NUMBER = 14  # room that half of an axis number takes
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
 
 
@@ -36,8 +37,9 @@ def line_chart(
         parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{down}" dy=".32em" text-anchor="end">{tick:g}</text>')
     for tick in _ticks(x_low, x_high):
         across, _ = place(tick, y_low).split(",")
+        anchor = "end" if float(across) > WIDTH - _RIGHT - _HALF_A_NUMBER else "middle"
         parts.append(
-            f'<text class="tick" x="{across}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{tick:g}</text>'
+            f'<text class="tick" x="{across}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="{anchor}">{tick:g}</text>'
         )
     parts.append(f'<text class="axis" x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text>')
     for number, (name, xs, ys) in enumerate(series):

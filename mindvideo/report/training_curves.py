@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 from mindvideo.report.charts import line_chart, smooth
 from mindvideo.run_folder import METRICS
 
-_NOT_A_LOSS = {"kind", "step", "epoch", "learning_rate", "loss_scale", "gradient_norm"}
+_NOT_A_LOSS = {"loss_scale"}
 _MOST_TERMS = 6
+_OF_EARLIER_LAYER = re.compile(r"_\d+$")
 _AS_RECORDED = "as recorded"
 
 
@@ -52,14 +54,11 @@ def _series(records: list[dict], name: str) -> tuple[str, list[float], list[floa
 
 
 def _loss_terms(steps: list[dict]) -> list[tuple[str, list[float], list[float]]]:
-    """The terms that weigh most in the last record."""
+    """The terms of the last decoder layer, those that are largest in the last record."""
     if not steps:
         return []
-    names = [
-        name
-        for name, value in steps[-1].items()
-        if name not in _NOT_A_LOSS and name != "loss" and not name.startswith("seconds_") and _is_number(value)
-    ]
+    losses = [name for name, value in steps[-1].items() if name.startswith("loss_") and _is_number(value)]
+    names = [name for name in losses if not _OF_EARLIER_LAYER.search(name) and name not in _NOT_A_LOSS]
     chosen = sorted(names, key=lambda name: -steps[-1][name])[:_MOST_TERMS]
     return [(name, xs, smooth(ys)) for name, xs, ys in filter(None, (_series(steps, name) for name in chosen))]
 

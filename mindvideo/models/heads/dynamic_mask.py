@@ -11,7 +11,7 @@ from mindvideo.ops.masks import resize_nearest
 
 HIDDEN = 8  # channels of the two hidden layers of each query's network
 MASK_CHANNEL_DIVISOR = 32  # how wide the shared features are, as a fraction of the model: 8 channels for 256
-STRIDE = 8  # of the shared features; the masks come at half of it
+STRIDE = 8  # of the published models' shared features; the masks come at half of it
 
 
 def parameter_count(feature_channels: int) -> int:
@@ -33,7 +33,7 @@ def convolution(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 
 class MaskFeatures(nn.Cell):
-    """Encoder maps of the strides 8, 16, 32 (two or three of them), [F, C, H, W] each -> [F, C / 32, H8, W8].
+    """The three finest maps of the encoder (strides 8, 16, 32 as published), [F, C, H, W] each -> [F, c, H8, W8].
 
     Coarse to fine: the coarsest map alone, then each finer map plus what came up from below.
     """
@@ -54,10 +54,10 @@ class MaskFeatures(nn.Cell):
 
 
 @ops.constexpr
-def cell_centres(height: int, width: int) -> ms.Tensor:
-    """Pixel position (x, y) of each cell of a map of stride 8: float32 [2, H8 * W8]."""
+def cell_centres(height: int, width: int, stride: int) -> ms.Tensor:
+    """Pixel position (x, y) of each cell of a map: float32 [2, H * W]."""
     rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    positions = np.stack([columns.reshape(-1), rows.reshape(-1)]) * STRIDE + STRIDE // 2
+    positions = np.stack([columns.reshape(-1), rows.reshape(-1)]) * stride + stride // 2
     return ms.Tensor(positions.astype(np.float32))
 
 
@@ -69,9 +69,9 @@ class DynamicMasks(nn.Cell):
     each cell to it, unscaled, so that it can tell its own instance from one that looks the same elsewhere.
     """
 
-    def __init__(self, *, feature_channels: int) -> None:
+    def __init__(self, *, feature_channels: int, stride: int = STRIDE) -> None:
         super().__init__()
-        self.feature_channels = feature_channels
+        self.feature_channels, self.stride = feature_channels, stride
         inputs = feature_channels + 2
         sizes = (inputs * HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN, HIDDEN, 1)
         self.ends = tuple(int(end) for end in np.cumsum(sizes))
@@ -82,9 +82,8 @@ class DynamicMasks(nn.Cell):
         w1, w2, w3, b1, b2, b3 = self.split(parameters)
         w1 = w1.reshape(F, N, HIDDEN, c + 2)
         # W1 (reference - cell; feature) = W1 reference + W1 (-cell; feature): the sum over cells is one matrix product.
-        cells = ops.cat(
-            (-cell_centres(H, W).expand_dims(0).broadcast_to((F, 2, H * W)), features.reshape(F, c, H * W)), 1
-        )
+        centres = cell_centres(H, W, self.stride).expand_dims(0).broadcast_to((F, 2, H * W))
+        cells = ops.cat((-centres, features.reshape(F, c, H * W)), 1)
         x = ops.matmul(w1.reshape(F, N * HIDDEN, c + 2), cells).reshape(F, N, HIDDEN, H * W)
         own = (w1[..., :2] * references.expand_dims(2)).sum(-1) + b1  # [F, N, 8]
         x = ops.relu(x + own.expand_dims(-1))
