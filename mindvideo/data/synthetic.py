@@ -65,6 +65,21 @@ RECIPES = {
 }
 
 
+def longer(recipe: SyntheticRecipe, num_frames: int) -> SyntheticRecipe:
+    """The same objects in a long video: three or more of them, which turn round instead of leaving for good."""
+    return dataclasses.replace(
+        recipe,
+        num_frames=num_frames,
+        objects=(min(3, recipe.objects[1]), recipe.objects[1]),
+        angle_step=recipe.angle_step / 2,
+        scale_step=recipe.scale_step / 3,
+        background_drift=recipe.background_drift / 4,
+        speed=recipe.speed / 10,
+        sway=max(recipe.sway, 24.0),
+        least_inside=0.85,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class SyntheticVideo:
     """``frames`` uint8 [T, H, W, 3] RGB; ``masks`` bool [N, T, H, W] of what is visible; ``labels`` [N], from 1."""

@@ -78,7 +78,7 @@ def video_annotations(video: SyntheticVideo, *, video_id: int, first_id: int) ->
 def write_video_files(
     folder: str | Path, recipe: SyntheticRecipe, *, split: str, num_videos: int, seed: int
 ) -> list[Path]:
-    """The first videos of a split once more, as ``videos/<split>_<video>.mp4``."""
+    """The first videos of a split as ``videos/<split>_<video>.mp4``, without labels."""
     paths = []
     for index in range(num_videos):
         path = Path(folder) / "videos" / f"{split}_{index:05d}.mp4"

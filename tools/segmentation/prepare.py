@@ -22,7 +22,7 @@ from mindvideo.data.convert.mask_folders import convert_mask_folders  # noqa: E4
 from mindvideo.data.image_annotations import MAP_VERSIONS, read_category_map  # noqa: E402
 from mindvideo.data.keep_list import keep_categories  # noqa: E402
 from mindvideo.data.split import category_counts, split_annotations  # noqa: E402
-from mindvideo.data.synthetic import RECIPES  # noqa: E402
+from mindvideo.data.synthetic import RECIPES, longer  # noqa: E402
 from mindvideo.data.synthetic_files import write_split, write_video_files  # noqa: E402
 from mindvideo.errors import UserError  # noqa: E402
 from mindvideo.files import write_json, write_text  # noqa: E402
@@ -30,6 +30,7 @@ from mindvideo.logs import progress, set_up_logging  # noqa: E402
 
 Commands = Any  # what argparse's add_subparsers returns
 MAPS = CATALOGUE_FILE.parent / "maps"
+LONG_VIDEO_FRAMES = 60  # of the mp4 files beside a made-up set
 
 
 def add_synthetic(commands: Commands) -> None:
@@ -38,7 +39,7 @@ def add_synthetic(commands: Commands) -> None:
     parser.add_argument("--preset", choices=sorted(RECIPES), default="easy")
     parser.add_argument("--train", type=int, default=4000, metavar="N", help="training videos (default 4000)")
     parser.add_argument("--valid", type=int, default=300, metavar="N", help="validation videos (default 300)")
-    parser.add_argument("--mp4", type=int, default=3, metavar="N", help="validation videos written as mp4, too")
+    parser.add_argument("--mp4", type=int, default=3, metavar="N", help="long videos as mp4 files (default 3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="replace a set that is there already")
     parser.set_defaults(run=run_synthetic)
@@ -58,9 +59,8 @@ def run_synthetic(arguments: argparse.Namespace) -> None:
         written = write_split(arguments.output, recipe, split=split, num_videos=count, seed=arguments.seed)
         for _ in progress(written, total=count, label=split, unit="video"):
             pass
-    write_video_files(
-        arguments.output, recipe, split="valid", num_videos=min(arguments.mp4, arguments.valid), seed=arguments.seed
-    )
+    long_recipe = longer(recipe, LONG_VIDEO_FRAMES)
+    write_video_files(arguments.output, long_recipe, split="test", num_videos=arguments.mp4, seed=arguments.seed)
     print(f"wrote {arguments.train} + {arguments.valid} videos to {arguments.output}")
 
 
