@@ -48,14 +48,18 @@ def progress(
         yield from tqdm(items, total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False)
         return
     logger = logging.getLogger(f"{ROOT}.progress")
-    start = last = time.monotonic()
-    done = 0
+    last = time.monotonic()
+    done, first_done = 0, None
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
-        if now - last >= every_seconds:
-            last = now
-            rate = done / (now - start)
-            left = f", {(total - done) / rate:.0f} s left" if total else ""
-            logger.info("%s: %d%s %s, %.3g %s/s%s", label, done, f"/{total}" if total else "", unit, rate, unit, left)
+        first_done = first_done or now  # the first item may have waited for a graph to compile: no rate from it
+        if now - last < every_seconds:
+            continue
+        last = now
+        pace = ""
+        if done > 1:
+            rate = (done - 1) / (now - first_done)
+            pace = f", {rate:.3g} {unit}/s" + (f", {(total - done) / rate:.0f} s left" if total else "")
+        logger.info("%s: %d%s %s%s", label, done, f"/{total}" if total else "", unit, pace)

@@ -1,6 +1,7 @@
 """Draw what an online model saw: sampled points over the frames, a map of the embeddings, an overlay video.
 
-First run infer.py or eval.py with --analysis: every video leaves analysis/<video>.npz in the run folder.
+First run infer.py or eval.py with --analysis: every video leaves analysis/<its id>.npz in the run
+folder (videos.json there lists the ids).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mindvideo.inference.video_writer import VideoWriter  # noqa: E402
 EXAMPLES = """
 Example:
   infer.py -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
-  analyze.py runs/seen/analysis/clip.npz --input clip.mp4 --output runs/seen/drawn
+  analyze.py runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
 Written: embeddings.png, overlay.mp4, frames/00000.png ...
 """
 
