@@ -11,6 +11,8 @@ from mindspore.common.initializer import XavierUniform, initializer
 
 from mindvideo.ops.ms_deform_attn import ms_deform_attn
 
+BLOCK_SAMPLES = 2**24  # of a call, over all queries; a sample's place and weight take 12 bytes, a few times over
+
 
 @ops.constexpr
 def level_sizes(spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
@@ -37,6 +39,12 @@ def xavier_dense_with_default_bias(channels_in: int, channels_out: int) -> nn.De
     return nn.Dense(channels_in, channels_out, weight_init="xavier_uniform")
 
 
+@ops.constexpr
+def rows_of_block(samples_of_a_query: int, num_queries: int) -> int:
+    """How many queries to serve at a time, so that the places and weights of their samples stay small."""
+    return num_queries if num_queries * samples_of_a_query <= BLOCK_SAMPLES else BLOCK_SAMPLES // samples_of_a_query
+
+
 class DeformableAttention(nn.Cell):
     """M heads, L levels, P points a head and level.
 
@@ -44,7 +52,8 @@ class DeformableAttention(nn.Cell):
     gives [N, Lq, C]. ``spatial_shapes`` is a Python tuple of (H, W), one a level, with S = sum of H * W.
     ``padding`` bool [N, S], True where a token is padding, or None. A query that should know its position has it added
     already; the source has not. With reference points (x, y) an offset counts in cells of its level; with boxes
-    (cx, cy, w, h) in halves of the box over P.
+    (cx, cy, w, h) in halves of the box over P. Many queries are served in blocks (a clip of 72 frames would otherwise
+    need gigabytes for the places that its tokens look at); each query's numbers are the same.
 
     A caller that reads one source several times, or wants to know where, calls the three steps itself: ``project``,
     ``sampling_locations``, ``read``.
@@ -67,8 +76,18 @@ class DeformableAttention(nn.Cell):
         self.output_proj = xavier_dense(channels, channels)
 
     def construct(self, query, reference_points, source, spatial_shapes, padding=None):
-        locations = self.sampling_locations(query, reference_points, spatial_shapes)
-        return self.read(query, locations, self.project(source, padding), spatial_shapes)
+        value = self.project(source, padding)
+        N, Lq, _ = query.shape
+        most = rows_of_block(N * self.num_heads * self.num_levels * self.num_points, Lq)
+        if most == Lq:
+            locations = self.sampling_locations(query, reference_points, spatial_shapes)
+            return self.read(query, locations, value, spatial_shapes)
+        outputs = ()
+        for start in range(0, Lq, most):
+            part = query[:, start : start + most]
+            locations = self.sampling_locations(part, reference_points[:, start : start + most], spatial_shapes)
+            outputs += (self.read(part, locations, value, spatial_shapes),)
+        return ops.cat(outputs, 1)
 
     def project(self, source: ms.Tensor, padding: ms.Tensor | None) -> ms.Tensor:
         """[N, S, C] -> values [N, S, M, D]; padded tokens become 0, after the projection and its bias."""
