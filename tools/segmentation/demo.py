@@ -16,7 +16,7 @@ from mindvideo.command_line import EXIT_FAILURE, EXIT_OK, run_tool  # noqa: E402
 
 CONFIG = "instanceformer_toy"
 # Enough to see the model find, outline and follow most shapes; the configuration's own length reaches its figures.
-STEPS = 700
+STEPS = 900
 TRAIN_VIDEOS, VALID_VIDEOS = 2000, 60
 
 
