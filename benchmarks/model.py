@@ -2,6 +2,7 @@
 
     python benchmarks/model.py                         R50, 36 frames of 300 x 540
     python benchmarks/model.py -c vistr_r101 --frames 36 --size 300 540 --runs 3 --csv benchmarks/model.csv
+    python benchmarks/model.py encoders ...            VisTR's encoder beside Deformable VisTR's, see encoders.py
 
 Frames in (normalised float32), mask logits at stride 4 out. Model FLOPs are those of the network as defined, two a
 multiply-add, counting convolutions and matrix products; executed FLOPs leave out what the implementation computes once
@@ -122,6 +123,11 @@ def peak_gigabytes() -> float:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["encoders"]:
+        import encoders
+
+        del sys.argv[1]
+        return encoders.main()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-c", "--config", default="vistr")
     parser.add_argument("--frames", type=int, default=36)

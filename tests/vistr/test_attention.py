@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from mindvideo.models.layers.attention import MultiHeadAttention, _AttentionCore, rows_of_block
+from mindvideo.models.layers.attention import MOST_BLOCKS, MultiHeadAttention, _AttentionCore, rows_of_block
 
 ms.set_context(mode=ms.GRAPH_MODE)
 B, R, S, C, M = 2, 13, 19, 12, 3
@@ -122,6 +122,8 @@ def test_blocks_cover_the_rows_and_stay_below_the_limit() -> None:
         step = rows_of_block(rows, columns, lanes, limit)
         assert 1 <= step <= rows
         assert step == 1 or step * columns * lanes <= limit
+    long_clip = 46512  # 72 frames of 19 x 34 tokens: larger blocks, so that the graph still compiles
+    assert -(-long_clip // rows_of_block(long_clip, long_clip, 8, 1 << 24)) <= MOST_BLOCKS
 
 
 def test_heads_must_divide_the_width() -> None:

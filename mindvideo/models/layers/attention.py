@@ -16,13 +16,14 @@ from mindvideo.models.layers.dropout import Dropout
 
 # Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
 DEFAULT_BLOCK_ELEMENTS = 1 << 24
+MOST_BLOCKS = 128  # a graph of a thousand of them does not compile: past 15,000 tokens blocks grow instead
 MASKED = -1e30  # exp() of it is exactly 0, and a row that is masked everywhere stays finite
 
 
 @constexpr
 def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> int:
-    """How many query rows one block takes so that ``lanes * rows * num_columns <= limit`` (at least one row)."""
-    blocks = -(-num_rows // max(1, limit // (lanes * num_columns)))
+    """How many query rows one block takes so that ``lanes * rows * num_columns <= limit``, with MOST_BLOCKS at most."""
+    blocks = min(MOST_BLOCKS, -(-num_rows // max(1, limit // (lanes * num_columns))))
     return -(-num_rows // blocks)  # blocks of nearly equal size
 
 

@@ -85,6 +85,8 @@ class DeformableAttention(nn.Cell):
         outputs = ()
         for start in range(0, Lq, most):
             part = query[:, start : start + most]
+            if outputs:  # one after the other: side by side they would need the memory of all
+                part = ops.depend(part, outputs[-1])
             locations = self.sampling_locations(part, reference_points[:, start : start + most], spatial_shapes)
             outputs += (self.read(part, locations, value, spatial_shapes),)
         return ops.cat(outputs, 1)
