@@ -19,6 +19,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -37,6 +38,8 @@ RESULTS = Path(__file__).resolve().with_suffix(".csv")
 RECIPE = dataclasses.replace(
     RECIPES["hard"], height=720, width=1280, num_frames=36, objects=(2, 3), pixel_noise=0.012, background_contrast=0.2
 )
+COPIES = 60  # of the set, so that an epoch is as long as a real one
+MADE_AHEAD = 12  # batches that may be finished before the clock starts
 CASES = {
     "36-frame windows, resize and crop to 300 x 540": (
         ClipSettings(
@@ -46,7 +49,7 @@ CASES = {
             augmentation=AugmentationSettings(name="resize_crop", short_sides=(300,), max_long_side=540),
             least_instances=0,
         ),
-        [(320, 544), (544, 320), (544, 544)],
+        Collate(canvas=Canvas(buckets=[(320, 544), (544, 320), (544, 544)]), max_instances=10),
     ),
     "5 reference frames, resize or crop to 288..512": (
         ClipSettings(
@@ -56,7 +59,7 @@ CASES = {
                 name="resize_or_crop", short_sides=(288, 320, 352, 392, 416, 448, 480, 512), max_long_side=768
             ),
         ),
-        [(512, 768), (768, 512), (768, 768)],
+        Collate(canvas=Canvas(buckets=[(512, 768), (768, 512), (768, 768)]), max_instances=10, mask_stride=4),
     ),
 }
 
@@ -72,7 +75,7 @@ def decode_all(paths: list[Path]) -> int:
     """The plain loop."""
     for path in paths:
         with Image.open(path) as picture:
-            picture.convert("RGB").load()
+            picture.load()
     return len(paths)
 
 
@@ -84,28 +87,24 @@ def plain_frames_per_second(paths: list[Path], cores: int) -> float:
         return frames / (time.perf_counter() - start)
 
 
-def pipeline_source(folder: Path, name: str, workers: int):
+def pipeline_source(folder: Path, name: str, workers: int, *, copies: int = 1):
     from mindvideo.data.loader import load_loader
 
-    settings, buckets = CASES[name]
-    names = [f"{folder}/annotations/instances_train.json@{folder}/train/JPEGImages"]
+    settings, collate = CASES[name]
+    names = copies * [f"{folder}/annotations/instances_train.json@{folder}/train/JPEGImages"]
     clips = training_clips(names, catalogue=Catalogue(), settings=settings)
-    collate = Collate(canvas=Canvas(buckets=buckets), max_instances=10)
     return load_loader(clips, collate=collate, batch_size=1, seed=0, num_workers=workers)
 
 
-def pipeline_frames_per_second(dataset, num_frames: int, least_frames: int) -> float:
-    """Over whole epochs, from the second batch on (the first waits for the workers to start)."""
-    frames, start = 0, None
-    while frames < least_frames:
-        for _ in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
-            if start is None:
-                start = time.perf_counter()
-                continue
-            frames += num_frames
-            if frames >= least_frames:
-                break
-    return frames / (time.perf_counter() - start)
+def pipeline_frames_per_second(batches: Iterator, num_frames: int, least_frames: int) -> float:
+    """The first batches do not count: they were made while nobody waited for them."""
+    for _ in range(MADE_AHEAD):
+        next(batches)
+    start = time.perf_counter()
+    count = -(-least_frames // num_frames)
+    for _ in range(count):
+        next(batches)
+    return count * num_frames / (time.perf_counter() - start)
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
@@ -115,11 +114,11 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     rows = []
     for name, (settings, _) in CASES.items():
         plain, pipeline = [], []
-        dataset = pipeline_source(arguments.folder, name, arguments.cores)
+        dataset = pipeline_source(arguments.folder, name, arguments.cores, copies=COPIES)
+        batches = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
         for _ in range(arguments.rounds):
-            plain.append(plain_frames_per_second(paths, arguments.cores))
-            least = max(2 * settings.num_frames, len(paths) // 2)
-            pipeline.append(pipeline_frames_per_second(dataset, settings.num_frames, least))
+            plain.append(plain_frames_per_second(arguments.passes * paths, arguments.cores))
+            pipeline.append(pipeline_frames_per_second(batches, settings.num_frames, arguments.passes * len(paths)))
         dataset.batch_source.pool.close()
         ratio = statistics.median(after / before for before, after in zip(plain, pipeline))
         row = {
@@ -164,6 +163,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=6)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="plain and pipeline in turn, so often")
+    parser.add_argument("--passes", type=int, default=4, help="how often each side of a round goes over the frames")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--make-only", action="store_true")

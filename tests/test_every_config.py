@@ -31,6 +31,8 @@ def test_configuration_builds(name: str):
     assert len(training.term_names) == len(set(training.term_names)) > 3
     tracker = family.build_tracker(cfg, network)
     assert callable(tracker.feed)
+    if hasattr(network, "dynamic_masks"):  # one predicted cell for each mask pixel that the data gives
+        assert family.mask_stride(cfg) == network.dynamic_masks.stride // 2
     trainable = network.trainable_params()
     groups = assign_parameters(trainable, family.parameter_groups(cfg))
     assigned = [parameter.name for group in groups for parameter in group.parameters]

@@ -70,8 +70,8 @@ def model(name: str) -> Model:
     return Model(name, cfg, network, FAMILIES[name].build_training(cfg, network, nn.Identity()))
 
 
-def batch(*, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> list[ms.Tensor]:
-    """The columns of a ClipBatch without the ids: clips with that many objects, the second one smaller."""
+def batch(name: str, *, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> list[ms.Tensor]:
+    """The columns of a ClipBatch of a family without the ids: clips with that many objects, the second one smaller."""
     rng = np.random.default_rng(seed)
     B = len(objects)
     sizes = np.array([(HEIGHT, WIDTH), (HEIGHT - 12, WIDTH - 8)][:B], np.int32)
@@ -90,6 +90,8 @@ def batch(*, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> list[ms.Tensor
                 boxes[b, n, t] = (x + 8) / w, (y + 10) / h, 16 / w, 20 / h
     present = np.broadcast_to(exists[..., None], (B, N, T)).copy()
     present[0, 0, 1] = False  # one instance leaves for a frame
+    stride = FAMILIES[name].mask_stride(model(name).cfg)
+    masks = np.ascontiguousarray(masks[..., stride // 2 :: stride, stride // 2 :: stride])
     return [ms.Tensor(a) for a in (images, sizes, labels, boxes, masks, present, exists)]
 
 
@@ -103,7 +105,7 @@ def gradient_function(name: str):
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_loss_is_finite_and_reaches_every_parameter(name):
     own = model(name)
-    (total, terms), gradients = gradient_function(name)(*batch())
+    (total, terms), gradients = gradient_function(name)(*batch(name))
     assert np.isfinite(total.asnumpy()) and np.isfinite(terms.asnumpy()).all()
     dead = {place for place, g in zip(own.weights(), gradients) if not np.abs(g.asnumpy()).max() > 0}
     assert dead == set()
@@ -113,7 +115,7 @@ def test_loss_is_finite_and_reaches_every_parameter(name):
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_a_clip_without_objects_has_a_finite_loss_and_only_class_terms(name):
     own = model(name)
-    (total, terms), gradients = gradient_function(name)(*batch(objects=(0, 0)))
+    (total, terms), gradients = gradient_function(name)(*batch(name, objects=(0, 0)))
     assert np.isfinite(total.asnumpy())
     assert all(np.isfinite(g.asnumpy()).all() for g in gradients)
     of_objects = [
@@ -128,7 +130,7 @@ def test_two_clips_in_a_batch_equal_two_batches_of_one(name):
     own = model(name)
     own.training.set_train(False)
     pixels = NormalizePixels()
-    frames, padding = pixels(*batch()[:2])
+    frames, padding = pixels(*batch(name)[:2])
     together = own.network(frames, padding)
     for clip in range(2):
         alone = own.network(frames[clip : clip + 1], padding[clip : clip + 1])
@@ -156,7 +158,7 @@ def test_a_few_steps_lower_the_loss(name):
     own = model(name)
     step = build_step(own.cfg, own.network, own.training, 100, FAMILIES[name].parameter_groups(own.cfg))
     step.set_train(True)
-    inputs = [*batch(), ms.Tensor(np.zeros((2, 2), np.int64))]
+    inputs = [*batch(name), ms.Tensor(np.zeros((2, 2), np.int64))]
     losses = [float(step(*inputs)[0].asnumpy()[0]) for _ in range(8)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0], losses

@@ -1,10 +1,9 @@
 // The exported CPU operators: they check what they were given, then call the kernels of the best instruction set.
 #include <atomic>
-#include <cstdlib>
-#include <cstring>
 
 #include "../aot.h"
 #include "assignment.h"
+#include "instruction_set.h"
 #include "kernels.h"
 #include "thread_pool.h"
 
@@ -13,13 +12,9 @@ namespace {
 
 const Kernels &choose() {
 #ifdef MINDVIDEO_X86
-  const char *limit = std::getenv("MINDVIDEO_CPU_ISA");
-  const bool plain = limit && std::strcmp(limit, "plain") == 0, avx2 = limit && std::strcmp(limit, "avx2") == 0;
-  __builtin_cpu_init();
-  if (!plain && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-    return kernels_avx512;
-  if (!plain && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_avx2;
+  const InstructionSet best = best_instruction_set();
+  if (best == InstructionSet::avx512) return kernels_avx512;
+  if (best == InstructionSet::avx2) return kernels_avx2;
 #endif
   return kernels_plain;
 }

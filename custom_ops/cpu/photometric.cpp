@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "instruction_set.h"
+
 #if defined(MINDVIDEO_X86) && defined(__GNUC__)
 #include <immintrin.h>
 #endif
@@ -153,11 +155,9 @@ using DistortBlock = void (*)(uint32_t*, int, const Colours&);
 
 DistortBlock fastest() {
 #if defined(MINDVIDEO_X86) && defined(__GNUC__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq")) {
-        return distort_avx512;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return distort_avx2;
+    const mindvideo::InstructionSet best = mindvideo::best_instruction_set();
+    if (best == mindvideo::InstructionSet::avx512) return distort_avx512;
+    if (best == mindvideo::InstructionSet::avx2) return distort_avx2;
 #endif
     return distort_plain;
 }

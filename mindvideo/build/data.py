@@ -11,6 +11,7 @@ from mindvideo.data.loader import load_loader
 from mindvideo.data.transforms.pipelines import AugmentationSettings
 from mindvideo.engine.distributed import Ranks
 from mindvideo.engine.trainer import TrainingData
+from mindvideo.families import FAMILIES
 
 
 def build_catalogue(cfg: ConfigDict) -> Catalogue:
@@ -58,6 +59,7 @@ def build_training_data(cfg: ConfigDict, ranks: Ranks = Ranks()) -> TrainingData
             canvas=Canvas(buckets=[tuple(bucket) for bucket in data.buckets]),
             max_instances=data.max_instances,
             box_minimum=data.box_minimum,
+            mask_stride=FAMILIES[cfg.family].mask_stride(cfg),
         ),
         batch_size=data.batch_size,
         seed=runtime.seed,

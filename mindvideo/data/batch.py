@@ -47,22 +47,29 @@ def normalised_boxes(clip: ClipSample, minimum: float) -> np.ndarray:
     return np.maximum(boxes, np.float32(minimum)) if minimum > 0 else boxes
 
 
+def _samples(side: int, stride: int) -> int:
+    """How many of ``side`` pixels :meth:`ClipMasks.sampled` takes."""
+    return len(range(stride // 2, side, stride))
+
+
 class Collate:
     """Turns B clips into a :class:`ClipBatch`. Of more than ``max_instances`` instances the largest are kept.
 
-    ``box_minimum``: boxes of absent frames get this value in all four numbers instead of 0.
+    ``box_minimum``: boxes of absent frames get this value in all four numbers instead of 0. ``mask_stride``: as
+    published, a family whose masks come at a stride compares each of their cells with one pixel; only those are made.
     """
 
-    def __init__(self, *, canvas: Canvas, max_instances: int, box_minimum: float = 0.0) -> None:
+    def __init__(self, *, canvas: Canvas, max_instances: int, box_minimum: float = 0.0, mask_stride: int = 1) -> None:
         self.canvas = canvas
         self.max_instances = max_instances
         self.box_minimum = box_minimum
+        self.mask_stride = mask_stride
 
     def __call__(self, clips: Sequence[ClipSample]) -> ClipBatch:
         B, T, N = len(clips), clips[0].num_frames, self.max_instances
         H, W = self.canvas.size_for([clip.size for clip in clips])
         images = np.zeros((B, T, H, W, 3), np.uint8)
-        masks = np.zeros((B, N, T, H, W), np.uint8)
+        masks = np.zeros((B, N, T, *(_samples(side, self.mask_stride) for side in (H, W))), np.uint8)
         labels = np.zeros((B, N), np.int32)
         boxes = np.zeros((B, N, T, 4), np.float32)
         present = np.zeros((B, N, T), bool)
@@ -71,7 +78,8 @@ class Collate:
             clip = self._largest(clip)
             n, (h, w) = clip.num_instances, clip.size
             images[b, :, :h, :w] = clip.frames.pixels()
-            masks[b, :n, :, :h, :w] = clip.masks.pixels()
+            sampled = clip.masks.sampled(self.mask_stride)
+            masks[b, :n, :, : sampled.shape[2], : sampled.shape[3]] = sampled
             labels[b, :n] = clip.labels
             boxes[b, :n] = normalised_boxes(clip, self.box_minimum)
             present[b, :n] = clip.present

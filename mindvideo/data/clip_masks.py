@@ -6,6 +6,7 @@ and columns of the decoded mask.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,14 @@ class ClipMasks:
         """Keep the instances selected by a bool [N] or an index array."""
         self._tracks = [self._tracks[n] for n in np.arange(len(self._tracks))[kept]]
         self._pixels = None if self._pixels is None else self._pixels[kept]
+
+    def sampled(self, stride: int) -> np.ndarray:
+        """uint8 [N, T, h, w]: every ``stride``-th row and column, from the middle of the first ``stride`` on."""
+        if stride == 1 or self._pixels is not None:
+            return self.pixels()[..., stride // 2 :: stride, stride // 2 :: stride]
+        chosen = copy.copy(self)
+        chosen._choose(self._rows[stride // 2 :: stride], self._columns[stride // 2 :: stride])
+        return chosen.pixels()
 
     def pixels(self) -> np.ndarray:
         """uint8 [N, T, H, W] of 0 and 1."""

@@ -1,6 +1,6 @@
-"""Arrays in anonymous shared memory.
+"""The columns of a batch in anonymous shared memory, as one process writes them and another reads them.
 
-It comes from ``memfd_create``, which the size of /dev/shm (64 MB in many containers) does not bound.
+The memory comes from ``memfd_create``, which the size of /dev/shm (64 MB in many containers) does not bound.
 """
 
 from __future__ import annotations
@@ -28,32 +28,44 @@ def aligned(size: int) -> int:
     return -(-size // 64) * 64
 
 
-def store_columns(descriptor: int, columns: Iterable[np.ndarray]) -> Layout:
-    """Write arrays one after the other into shared memory, which grows as needed."""
-    columns = list(columns)
-    total = sum(aligned(column.nbytes) for column in columns)
-    if os.fstat(descriptor).st_size < total:
-        os.ftruncate(descriptor, total)
-    offset = 0
-    with mmap.mmap(descriptor, total) as memory:
-        for column in columns:
-            target = np.ndarray(column.shape, column.dtype, buffer=memory, offset=offset)
+class SharedColumns:
+    """Arrays in the memory behind one file descriptor, which stays mapped: fetching its pages costs as much as a copy.
+
+    The memory grows to the largest batch and is kept until :meth:`close`.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._memory = np.zeros(0, np.uint8)
+
+    def store(self, columns: Iterable[np.ndarray]) -> Layout:
+        columns = list(columns)
+        layout: Layout = [(column.shape, column.dtype.str) for column in columns]
+        size = _size_of(layout)
+        if os.fstat(self.descriptor).st_size < size:
+            os.ftruncate(self.descriptor, size)
+        for target, column in zip(self.views(layout), columns):
             np.copyto(target, column)
-            offset += aligned(column.nbytes)
-            del target  # an array that still looks at the memory would keep it from being unmapped
-    return [(column.shape, column.dtype.str) for column in columns]
+        return layout
 
-
-def copy_columns(descriptor: int, layout: Layout) -> tuple[np.ndarray, ...]:
-    total = sum(aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize) for shape, dtype in layout)
-    copies, offset = [], 0
-    with mmap.mmap(descriptor, total, prot=mmap.PROT_READ) as memory:
+    def views(self, layout: Layout) -> list[np.ndarray]:
+        """The stored arrays where they lie: valid until the other side stores the next ones."""
+        if self._memory.size < _size_of(layout):
+            self._memory = np.frombuffer(mmap.mmap(self.descriptor, 0), np.uint8)  # the whole file
+        views, offset = [], 0
         for shape, dtype in layout:
-            stored = np.ndarray(shape, np.dtype(dtype), buffer=memory, offset=offset)
-            copies.append(stored.copy())
-            offset += aligned(stored.nbytes)
-            del stored
-    return tuple(copies)
+            view = np.ndarray(shape, np.dtype(dtype), buffer=self._memory, offset=offset)
+            views.append(view)
+            offset += aligned(view.nbytes)
+        return views
+
+    def close(self) -> None:
+        self._memory = np.zeros(0, np.uint8)
+        os.close(self.descriptor)
+
+
+def _size_of(layout: Layout) -> int:
+    return sum(aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize) for shape, dtype in layout)
 
 
 _MASKS, _LABELS, _EXISTS = (CLIP_BATCH_COLUMNS.index(name) for name in ("masks", "labels", "exists"))
@@ -65,9 +77,9 @@ def without_unused_rows(columns: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ..
     return (*columns[:_MASKS], columns[_MASKS][:, :used], *columns[_MASKS + 1 :])
 
 
-def with_unused_rows(columns: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """The columns with the masks padded again to as many instances as there are labels."""
+def copied_with_unused_rows(columns: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Copies of the columns, the masks padded again to as many instances as there are labels."""
     given, N = columns[_MASKS], columns[_LABELS].shape[1]
     masks = np.zeros((len(given), N, *given.shape[2:]), np.uint8)
     masks[:, : given.shape[1]] = given
-    return (*columns[:_MASKS], masks, *columns[_MASKS + 1 :])
+    return tuple(masks if place == _MASKS else column.copy() for place, column in enumerate(columns))

@@ -9,18 +9,18 @@ from multiprocessing.connection import Connection
 
 import cv2
 
-from mindvideo.data.shared_columns import store_columns, without_unused_rows
+from mindvideo.data.shared_columns import SharedColumns, without_unused_rows
 from mindvideo.errors import UserError
 
 
-def serve(connection: Connection, memory: list[int]) -> None:
+def serve(connection: Connection, memory: list[SharedColumns]) -> None:
     """Receive a BatchMaker, then one task after the other until the other side closes."""
     maker = connection.recv()
     while True:
         place, epoch, indices = connection.recv()
         try:
             batch, broken = maker.make(epoch, indices)
-            answer = ("batch", store_columns(memory[place], without_unused_rows(batch.columns())), broken)
+            answer = ("batch", memory[place].store(without_unused_rows(batch.columns())), broken)
         except UserError as error:
             answer = ("mistake", str(error), [])
         except Exception:  # noqa: BLE001  sent to the training process, which raises it
@@ -31,9 +31,9 @@ def serve(connection: Connection, memory: list[int]) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to handle; it closes the pipe
     cv2.setNumThreads(0)
-    pipe, *memory = (int(argument) for argument in sys.argv[1:])
+    pipe, *descriptors = (int(argument) for argument in sys.argv[1:])
     try:
-        serve(Connection(pipe), memory)
+        serve(Connection(pipe), [SharedColumns(descriptor) for descriptor in descriptors])
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mindvideo.data import worker as worker_program
-from mindvideo.data.shared_columns import copy_columns, open_shared_memory, with_unused_rows
+from mindvideo.data.shared_columns import SharedColumns, copied_with_unused_rows, open_shared_memory
 from mindvideo.data.training_clips import BatchMaker
 from mindvideo.errors import UserError
 
@@ -42,8 +42,8 @@ class _Worker:
 
     def __init__(self, number: int, maker: BatchMaker) -> None:
         self.connection, remote = Pipe()
-        self.memory = [open_shared_memory() for _ in range(AHEAD)]
-        inherited = [remote.fileno(), *self.memory]
+        self.memory = [SharedColumns(open_shared_memory()) for _ in range(AHEAD)]
+        inherited = [remote.fileno(), *(memory.descriptor for memory in self.memory)]
         environment = {**os.environ, **WORKER_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", worker_program.__name__, *map(str, inherited)]
@@ -75,7 +75,7 @@ class _Worker:
             raise UserError(content)
         if kind == "failure":
             raise WorkerError(f"data worker {self.number} failed:\n{content}")
-        return with_unused_rows(copy_columns(self.memory[place], content)), broken
+        return copied_with_unused_rows(self.memory[place].views(content)), broken
 
     def _death(self) -> WorkerError:
         code = self.process.wait()
@@ -89,8 +89,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for descriptor in self.memory:
-            os.close(descriptor)
+        for memory in self.memory:
+            memory.close()
         self.memory = []
 
 

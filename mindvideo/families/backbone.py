@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mindspore import nn
 from ml_collections import ConfigDict
 
-from mindvideo.models.backbones.catalogue import SWINS, build_resnet, build_swin
+from mindvideo.models.backbones.catalogue import SWINS, build_resnet, build_swin, strides_of_stages
 
 
 def backbone_of(cfg: ConfigDict, *, out_levels: Sequence[int] = (0, 1, 2, 3)) -> nn.Cell:
@@ -24,5 +24,15 @@ def backbone_of(cfg: ConfigDict, *, out_levels: Sequence[int] = (0, 1, 2, 3)) ->
         dilate_last=backbone.dilate_last,
         widths=tuple(backbone.widths) or None,
         depths=tuple(backbone.depths) or None,
-        stem_pool=backbone.first_stride == 4 if backbone.first_stride else None,
+        stem_pool=_stem_pool(cfg),
     )
+
+
+def strides_of(cfg: ConfigDict) -> tuple[int, ...]:
+    """Pixels from one cell to the next in the four maps of the configured backbone."""
+    return strides_of_stages(cfg.backbone.name, stem_pool=_stem_pool(cfg), dilate_last=cfg.backbone.dilate_last)
+
+
+def _stem_pool(cfg: ConfigDict) -> bool | None:
+    """None: as the backbone of that name has it."""
+    return cfg.backbone.first_stride == 4 if cfg.backbone.first_stride else None

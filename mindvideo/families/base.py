@@ -1,4 +1,4 @@
-"""What a model family gives the rest of the project: one card with five answers."""
+"""What a model family gives the rest of the project: one card with six answers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Family:
     ``build_training(cfg, network, reduce_count)``: a Cell from the columns of a ClipBatch (without the ids) to
     (total loss, every loss term), with ``term_names``. ``reduce_count`` is a Cell that averages a count over the
     processes of a distributed run.
+    ``mask_stride(cfg)``: the training graph takes masks at every this many pixels (see :class:`ClipBatch`).
     ``build_tracker(cfg, network)``: frames in, instances out.
     ``weight_rules(cfg)``: tables of names, source -> parameter; the published checkpoint first, then other starts.
     ``parameter_groups(cfg)``: learning rates and weight decays by name pattern; the first pattern that fits counts.
@@ -31,6 +32,7 @@ class Family:
     name: str
     build_network: Callable[[ConfigDict], nn.Cell]
     build_training: Callable[[ConfigDict, nn.Cell, nn.Cell], nn.Cell]
+    mask_stride: Callable[[ConfigDict], int]
     build_tracker: Callable[[ConfigDict, nn.Cell], VideoTracker]
     weight_rules: Callable[[ConfigDict], Sequence[RuleTable]]
     parameter_groups: Callable[[ConfigDict], Sequence[ParameterGroup]]

@@ -12,7 +12,14 @@ from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
 from mindvideo.families.groups import backbone_offsets_and_rest
-from mindvideo.families.slots import build_mask_branch, check_anchors, check_levels, slot_tracker, slot_training
+from mindvideo.families.slots import (
+    build_mask_branch,
+    check_anchors,
+    check_levels,
+    every_pixel,
+    slot_tracker,
+    slot_training,
+)
 from mindvideo.inference.windows import WindowTracker
 from mindvideo.models.defvistr import DeformableVisTR, FrameTokens, SlotTokens
 from mindvideo.models.layers.position_encoding import SinePositions2d, SinePositions3d
@@ -131,6 +138,7 @@ FAMILY = Family(
     name="defvistr",
     build_network=build_network,
     build_training=build_training,
+    mask_stride=every_pixel,
     build_tracker=build_tracker,
     weight_rules=weight_rules,
     parameter_groups=backbone_offsets_and_rest,

@@ -10,7 +10,7 @@ from mindvideo.convert.coco_rules import deformable_detr_table
 from mindvideo.convert.instanceformer_rules import instanceformer_table
 from mindvideo.convert.rules import RuleTable
 from mindvideo.data.frame_size import ShortSideResize
-from mindvideo.families.backbone import backbone_of
+from mindvideo.families.backbone import backbone_of, strides_of
 from mindvideo.families.base import Family
 from mindvideo.families.groups import backbone_offsets_and_rest
 from mindvideo.families.instanceformer_checks import check
@@ -111,6 +111,11 @@ def build_training(cfg: ConfigDict, network: InstanceFormer, reduce_count: nn.Ce
     )
 
 
+def mask_stride(cfg: ConfigDict) -> int:
+    """The masks come at half the stride of the finest map."""
+    return strides_of(cfg)[cfg.instanceformer.backbone_levels[0]] // 2
+
+
 def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
     instanceformer, inference = cfg.instanceformer, cfg.inference
     network.set_train(False)
@@ -133,6 +138,7 @@ FAMILY = Family(
     name="instanceformer",
     build_network=build_network,
     build_training=build_training,
+    mask_stride=mask_stride,
     build_tracker=build_tracker,
     weight_rules=weight_rules,
     parameter_groups=backbone_offsets_and_rest,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
+from mindvideo.families.backbone import strides_of
 from mindvideo.models.heads.dynamic_mask import MASK_CHANNEL_DIVISOR
-from mindvideo.models.heads.dynamic_mask import STRIDE as MASK_STRIDE
 from mindvideo.models.instanceformer import MASK_LEVELS
 
 
@@ -40,6 +40,7 @@ def check(cfg: ConfigDict) -> None:
         )
     if instanceformer.contrastive_weight and not instanceformer.memory_tokens:
         raise UserError("instanceformer.contrastive_weight needs remembered queries: set instanceformer.memory_tokens")
-    odd = [list(bucket) for bucket in cfg.data.buckets if any(side % MASK_STRIDE for side in bucket)]
+    cell = strides_of(cfg)[instanceformer.backbone_levels[0]]
+    odd = [list(bucket) for bucket in cfg.data.buckets if any(side % cell for side in bucket)]
     if odd:
-        raise UserError(f"data.buckets has {odd}: masks come in cells of {MASK_STRIDE} pixels, so use multiples of it")
+        raise UserError(f"data.buckets has {odd}: the finest map has cells of {cell} pixels, so use multiples of it")

@@ -13,11 +13,15 @@ from mindvideo.inference.post_process import SlotRunner
 from mindvideo.inference.windows import WindowTracker
 from mindvideo.losses.criterion import SequenceCriterion, TermWeights
 from mindvideo.matching.sequence import SequenceMatcher
-from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
+from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, MaskBranch, SequenceMaskHead
 from mindvideo.models.layers.pixels import NormalizePixels
 from mindvideo.models.slot_portions import PortionedSlots
 from mindvideo.models.slot_training import SlotTraining
-from mindvideo.models.vistr import MaskBranch
+
+
+def every_pixel(cfg: ConfigDict) -> int:
+    """The mask stride: the losses of the slot families compare masks pixel by pixel."""
+    return 1
 
 
 def build_mask_branch(

@@ -11,7 +11,14 @@ from mindvideo.errors import UserError
 from mindvideo.families.backbone import backbone_of
 from mindvideo.families.base import Family
 from mindvideo.families.groups import backbone_and_rest
-from mindvideo.families.slots import build_mask_branch, check_anchors, check_levels, slot_tracker, slot_training
+from mindvideo.families.slots import (
+    build_mask_branch,
+    check_anchors,
+    check_levels,
+    every_pixel,
+    slot_tracker,
+    slot_training,
+)
 from mindvideo.inference.windows import WindowTracker
 from mindvideo.models.heads.class_box import ClassBoxHead
 from mindvideo.models.layer_by_layer import LayerByLayer
@@ -132,6 +139,7 @@ FAMILY = Family(
     name="vistr",
     build_network=build_network,
     build_training=build_training,
+    mask_stride=every_pixel,
     build_tracker=build_tracker,
     weight_rules=weight_rules,
     parameter_groups=backbone_and_rest,

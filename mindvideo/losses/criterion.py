@@ -11,7 +11,7 @@ from mindspore import nn, ops
 from mindvideo.losses.box import giou_loss_per_box, l1_per_box
 from mindvideo.losses.classification import weighted_softmax_cross_entropy
 from mindvideo.losses.mask import dice_per_mask, focal_per_mask
-from mindvideo.ops.assignment import matched_rows
+from mindvideo.ops.assignment import matched_rows, values_of
 from mindvideo.ops.masks import resize_bilinear
 
 
@@ -98,11 +98,6 @@ class SequenceCriterion(nn.Cell):
         terms = ops.stack(terms)
         return (terms * self.term_weights).sum(), terms
 
-    def picked(self, rows, values):
-        """rows [B,N,Q], values [B,Q,...] -> [B,N,...]"""
-        B, N, Q = rows.shape
-        return ops.bmm(rows, values.reshape(B, Q, -1)).reshape(B, N, *values.shape[2:])
-
     def layer_terms(self, logits, boxes, labels, target_boxes, rows, supervised, count):
         """The class and box terms of one layer: logits [B,Q,T,K], boxes [B,Q,T,4], rows [B,N,Q], supervised [B,N,T]"""
         used = supervised.astype(ms.float32)
@@ -110,7 +105,7 @@ class SequenceCriterion(nn.Cell):
         occupied = ops.bmm(slots, used)  # [B, Q, T]
         classes = ops.bmm(slots, labels.astype(ms.float32) * used) + (1.0 - occupied) * self.no_object
         loss_ce = weighted_softmax_cross_entropy(logits, ops.round(classes), self.class_weights)
-        matched = self.picked(rows, boxes)  # [B, N, T, 4]
+        matched = values_of(rows, boxes)  # [B, N, T, 4]
         loss_bbox = (l1_per_box(matched, target_boxes) * used).sum() / count
         loss_giou = (giou_loss_per_box(matched, target_boxes, eps=self.iou_eps) * used).sum() / count
         return loss_ce, loss_bbox, loss_giou
@@ -136,7 +131,7 @@ class SequenceCriterion(nn.Cell):
     def class_error(self, logits, labels, rows, supervised):
         """Percentage of supervised rows whose best class is wrong; 100 when there is none."""
         used = supervised.astype(ms.float32)
-        best = self.picked(rows, logits.argmax(axis=-1).astype(ms.float32))  # [B, N, T]
+        best = values_of(rows, logits.argmax(axis=-1).astype(ms.float32))  # [B, N, T]
         right = ((ops.abs(best - labels.astype(ms.float32)) < 0.5).astype(ms.float32) * used).sum()
         total = used.sum()
         return 100.0 - 100.0 * right / ops.maximum(total, ops.ones_like(total))

@@ -64,7 +64,6 @@ class InstanceFormer(nn.Cell):
         self.encoder, self.decoder = encoder, decoder
         self.class_embed, self.controller = class_heads, controller
         self.mask_head, self.dynamic_masks = mask_features, dynamic_masks
-        self.mask_stride = dynamic_masks.stride // 2
         self.channels, self.num_queries, self.num_classes = channels, num_queries, num_classes
         self.reference_propagation, self.inference_propagation = reference_propagation, inference_propagation
         self.has_memory = memory_projection is not None

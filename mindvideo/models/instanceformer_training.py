@@ -39,11 +39,8 @@ class InstanceFormerTraining(nn.Cell):
         return self.losses(predictions, samples, labels, boxes, masks, present, exists)
 
     def losses(self, predictions, samples, labels, boxes, masks, present, exists):
-        # As published, a cell of the predicted masks is compared with one pixel: at stride 4 every fourth, from the
-        # third on.
-        stride = self.network.mask_stride
-        sampled = ops.cast(masks[..., stride // 2 :: stride, stride // 2 :: stride], ms.float32)
-        targets = (labels, boxes, sampled.reshape(*sampled.shape[:3], -1), present, exists)
+        masks = ops.cast(masks, ms.float32)
+        targets = (labels, boxes, masks.reshape(*masks.shape[:3], -1), present, exists)
         count = self.reduce_count(ops.cast(exists, ms.float32).sum())
         return self.criterion(predictions, targets, ops.maximum(count, ms.Tensor(1.0, ms.float32)), samples)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from mindvideo.ops.assignment import matched_rows
+from mindvideo.ops.assignment import matched_rows, values_of
 
 
 class SlotTraining(nn.Cell):
@@ -50,7 +50,4 @@ def matched_queries(queries, slot):
 
     Masks are trained on matched slots alone, so that no others are made.
     """
-    B, T, Q, C = queries.shape
-    rows = matched_rows(slot, Q).astype(queries.dtype)  # [B, N, Q]
-    picked = ops.bmm(rows, queries.swapaxes(1, 2).reshape(B, Q, T * C))
-    return picked.reshape(B, rows.shape[1], T, C).swapaxes(1, 2)
+    return values_of(matched_rows(slot, queries.shape[2]), queries.swapaxes(1, 2)).swapaxes(1, 2)

@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.models.heads.attention_mask import AttentionMap, FrameMaskHead, SequenceMaskHead
+from mindvideo.models.heads.attention_mask import MaskBranch
 from mindvideo.models.slot_network import SlotNetwork
 from mindvideo.ops.masks import resize_nearest, resize_padding
 
@@ -55,29 +55,6 @@ class SlotQueries(nn.Cell):
         if self.content_from_queries:
             return positions, positions
         return positions, ops.zeros(positions.shape, positions.dtype)
-
-
-class MaskBranch(nn.Cell):
-    """From the queries' last state to mask logits at stride 4."""
-
-    def __init__(self, *, attention_map: AttentionMap, frame_head: FrameMaskHead, sequence_head: SequenceMaskHead):
-        super().__init__()
-        self.attention_map = attention_map
-        self.frame_head = frame_head
-        self.sequence_head = sequence_head
-
-    def construct(self, queries, memory, fine_maps, padding=None):
-        """queries [B,T,Q,C], memory [B*T,C,h,w], fine_maps of [B*T,C',.,.], padding bool [B*T,h,w] -> [B,Q,T,H,W]"""
-        B, T, Q, width = queries.shape
-        maps = self.attention_map(queries.reshape(B * T, Q, width), memory, padding)  # [F, Q, M, h, w]
-        return self.along_time(self.frame_head(memory, maps, fine_maps), B, T)
-
-    def along_time(self, x, B, T):
-        """The frame head's maps [B*T*Q,C,H,W] -> mask logits [B,Q,T,H,W]"""
-        channels, height, columns = x.shape[1:]
-        Q = x.shape[0] // (B * T)
-        x = x.reshape(B, T, Q, channels, height, columns).swapaxes(1, 2).reshape(B * Q * T, channels, height, columns)
-        return self.sequence_head(x, T).reshape(B, Q, T, height, columns)
 
 
 class VisTR(SlotNetwork):

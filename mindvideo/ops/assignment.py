@@ -80,3 +80,9 @@ def matched_rows(row: Tensor, num_rows: int) -> Tensor:
     """
     matched = (row >= 0).astype(mstype.float32).expand_dims(-1)
     return ops.one_hot(ops.maximum(row, ops.zeros_like(row)), num_rows).astype(mstype.float32) * matched
+
+
+def values_of(rows: Tensor, values: Tensor) -> Tensor:
+    """``rows`` of :func:`matched_rows` [B, N, Q], values [B, Q, ...] -> the values of the matched rows [B, N, ...]."""
+    B, N, Q = rows.shape
+    return ops.bmm(rows.astype(values.dtype), values.reshape(B, Q, -1)).reshape(B, N, *values.shape[2:])

@@ -71,8 +71,9 @@ class ClipBatch:
 
     ``images`` uint8 [B, T, H, W, 3], zero right of and below the valid area. ``sizes`` int32 [B, 2]: valid (h, w).
     ``labels`` int32 [B, N], 0 where padded. ``boxes`` float32 [B, N, T, 4]: cx cy w h in units of the valid area.
-    ``masks`` uint8 [B, N, T, H, W]. ``present`` bool [B, N, T]. ``exists`` bool [B, N]: the row is an instance, not
-    padding. ``clip_ids`` int64 [B, 2]: (video id, key frame), to name a clip in a message.
+    ``masks`` uint8 [B, N, T, H / s, W / s]: of rows and columns the pixels s // 2, s // 2 + s, ... for the family's mask
+    stride s, which is 1 where every pixel is compared. ``present`` bool [B, N, T]. ``exists`` bool [B, N]: the row is an
+    instance, not padding. ``clip_ids`` int64 [B, 2]: (video id, key frame), to name a clip in a message.
     """
 
     images: np.ndarray
@@ -92,7 +93,7 @@ class ClipBatch:
         expect_array(owner, "labels", self.labels, shape=(B, "N"), dtype=np.integer)
         N = self.labels.shape[1]
         expect_array(owner, "boxes", self.boxes, shape=(B, N, T, 4), dtype=np.float32)
-        expect_array(owner, "masks", self.masks, shape=(B, N, T, H, W), dtype=np.uint8)
+        expect_array(owner, "masks", self.masks, shape=(B, N, T, "h", "w"), dtype=np.uint8)
         expect_array(owner, "present", self.present, shape=(B, N, T), dtype=np.bool_)
         expect_array(owner, "exists", self.exists, shape=(B, N), dtype=np.bool_)
         expect_array(owner, "clip_ids", self.clip_ids, shape=(B, 2), dtype=np.integer)

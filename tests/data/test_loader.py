@@ -15,10 +15,9 @@ from mindvideo.data.catalogue import Catalogue
 from mindvideo.data.epoch_order import EpochOrder
 from mindvideo.data.loader import BatchSource, load_loader
 from mindvideo.data.shared_columns import (
-    copy_columns,
+    SharedColumns,
+    copied_with_unused_rows,
     open_shared_memory,
-    store_columns,
-    with_unused_rows,
     without_unused_rows,
 )
 from mindvideo.data.training_clips import BatchMaker, JointClips, TrainingClips
@@ -157,6 +156,19 @@ def test_buckets_smallest_that_fits() -> None:
         canvas.size_for([(600, 300)])
 
 
+@pytest.mark.parametrize("stride", [2, 4])
+def test_masks_at_a_stride_are_a_choice_of_the_pixels(clips: TrainingClips, stride: int) -> None:
+    """Whether the masks were made before (a transform looked at them) or not."""
+    whole, strided = (Collate(canvas=Canvas(buckets=[(98, 99)]), max_instances=4, mask_stride=s) for s in (1, stride))
+    for index in range(3):
+        clip, _ = clips.sample(index, np.random.default_rng(index))
+        expected = whole([clip]).masks[..., stride // 2 :: stride, stride // 2 :: stride]
+        assert expected.any()
+        np.testing.assert_array_equal(strided([clip]).masks, expected)
+        fresh, _ = clips.sample(index, np.random.default_rng(index))
+        np.testing.assert_array_equal(strided([fresh]).masks, expected)
+
+
 def test_more_instances_than_places_keeps_the_largest(clips: TrainingClips) -> None:
     index = max(range(len(clips)), key=lambda i: len(clips.source.clip(i, np.random.default_rng(0)).labels))
     clip = clips.source.clip(index, np.random.default_rng(0))
@@ -262,8 +274,19 @@ def test_masks_travel_without_their_padding(used: int) -> None:
     images, boxes = np.full((2, 4, 8, 8, 3), 9, np.uint8), np.ones((2, 3, 4, 4), np.float32)
     labels, present = np.zeros((2, 3), np.int32), np.zeros((2, 3, 4), bool)
     columns = (images, np.full((2, 2), 8, np.int32), labels, boxes, masks, present, exists, np.zeros((2, 2), np.int64))
-    memory = open_shared_memory()
-    layout = store_columns(memory, without_unused_rows(columns))
+    memory = SharedColumns(open_shared_memory())
+    layout = memory.store(without_unused_rows(columns))
     assert layout[4][0] == (2, used, 4, 8, 8)
-    assert_same([with_unused_rows(copy_columns(memory, layout))], [columns])
-    os.close(memory)
+    assert_same([copied_with_unused_rows(memory.views(layout))], [columns])
+    memory.close()
+
+
+def test_shared_memory_grows_under_a_reader() -> None:
+    """Writer and reader each keep their mapping; a larger batch makes both map anew."""
+    writer = SharedColumns(open_shared_memory())
+    reader = SharedColumns(os.dup(writer.descriptor))
+    for length in (1000, 100_000, 10):
+        stored = [np.arange(length), np.full(3, length, np.int8)]
+        assert_same([reader.views(writer.store(stored))], [stored])
+    writer.close()
+    reader.close()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
+from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.families import instanceformer as card
 from mindvideo.matching.first_frame import FrameMatcher
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
@@ -53,7 +54,7 @@ class Batch:
         return [ms.Tensor(getattr(self, field.name)) for field in dataclasses.fields(self)]
 
 
-def batch_of(case: Case) -> Batch:
+def batch_of(case: Case, mask_stride: int) -> Batch:
     facts, arrays = case.facts, case.arrays
     clips, T = facts["input"]["clips"], facts["frames"]
     B, N = len(clips), max(clip["instances"] for clip in clips)
@@ -78,6 +79,8 @@ def batch_of(case: Case) -> Batch:
         shape = arrays[f"tgt{b}_masks_shape"]
         masks = np.unpackbits(arrays[f"tgt{b}_masks_packed"])[: np.prod(shape)].reshape(shape)
         batch.masks[b, :n, :, : shape[2], : shape[3]] = masks.swapaxes(0, 1)
+    batch.masks = ClipMasks.of_pixels(batch.masks.reshape(B * N, T, H, W)).sampled(mask_stride)
+    batch.masks = np.ascontiguousarray(batch.masks.reshape(B, N, T, *batch.masks.shape[2:]))
     return batch
 
 
@@ -113,7 +116,7 @@ def test_training_step_equals_the_original(golden, name):
         step = WholeStep(training, stored_order(case))
         step.set_train(True)
         parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
-        batch = batch_of(case)
+        batch = batch_of(case, card.mask_stride(cfg))
         run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
         (total, (terms, predictions)), gradients = run(*batch.tensors())
     finally:

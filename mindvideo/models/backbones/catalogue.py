@@ -8,7 +8,8 @@ from typing import Any
 from mindspore import nn
 
 from mindvideo.models.backbones.group_norm import GroupNormAfterConv
-from mindvideo.models.backbones.resnet import BasicBlock, Bottleneck, NormFactory, ResNet
+from mindvideo.models.backbones.resnet import BasicBlock, Bottleneck, NormFactory, ResNet, stage_strides
+from mindvideo.models.backbones.swin import STAGE_STRIDES as SWIN_STRIDES
 from mindvideo.models.backbones.swin import Swin
 from mindvideo.models.layers.batch_norm import BatchNorm
 from mindvideo.models.layers.frozen_norm import FrozenBatchNorm
@@ -39,6 +40,15 @@ SWINS: dict[str, dict[str, Any]] = {
 }
 NORMS: dict[str, NormFactory] = {"frozen": FrozenBatchNorm, "batch": BatchNorm, "group": GroupNormAfterConv}
 BACKBONES = (*RESNETS, *SWINS)
+
+
+def strides_of_stages(name: str, *, stem_pool: bool | None = None, dilate_last: bool = False) -> tuple[int, ...]:
+    """Pixels from one cell to the next in the maps of the four stages; ``stem_pool`` None: as ``name`` has it."""
+    if name in SWINS:
+        return SWIN_STRIDES
+    return stage_strides(
+        stem_pool=RESNETS[name].get("stem_pool", True) if stem_pool is None else stem_pool, dilate_last=dilate_last
+    )
 
 
 def build_resnet(

@@ -86,6 +86,12 @@ class Bottleneck(nn.Cell):
         return ops.relu(y + x)
 
 
+def stage_strides(*, stem_pool: bool = True, dilate_last: bool = False) -> tuple[int, ...]:
+    """Pixels from one cell of a stage's map to the next."""
+    first = 4 if stem_pool else 2
+    return first, 2 * first, 4 * first, (4 if dilate_last else 8) * first
+
+
 class ResNet(nn.Cell):
     """Stem and four stages; returns the maps of the stages in ``out_levels``.
 
@@ -115,12 +121,10 @@ class ResNet(nn.Cell):
         self.conv1 = Convolution(3, stem_width, stem_kernel, stride=2, trainable=trainable_stages > STAGES)
         self.bn1 = norm(stem_width)
         self.stem_pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1) if stem_pool else None
-        stride, in_channels = (4 if stem_pool else 2), stem_width
-        channels, strides = [], []
+        in_channels, channels = stem_width, []
         for stage in range(STAGES):
             dilated = dilate_last and stage == STAGES - 1
             step = 1 if stage == 0 or dilated else 2
-            stride *= step
             blocks = []
             for index in range(depths[stage]):
                 blocks.append(
@@ -137,8 +141,8 @@ class ResNet(nn.Cell):
                 in_channels = widths[stage] * block.expansion
             setattr(self, f"layer{stage + 1}", nn.SequentialCell(blocks))
             channels.append(in_channels)
-            strides.append(stride)
         self.channels = tuple(channels[level] for level in self.out_levels)
+        strides = stage_strides(stem_pool=stem_pool, dilate_last=dilate_last)
         self.strides = tuple(strides[level] for level in self.out_levels)
 
     def construct(self, frames):

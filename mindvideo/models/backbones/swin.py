@@ -24,6 +24,7 @@ from mindvideo.models.layers.window_attention import (
 
 STAGES = 4
 PATCH = 4
+STAGE_STRIDES = tuple(PATCH * 2**stage for stage in range(STAGES))
 MLP_RATIO = 4
 # The authors truncate at +-2, a hundred times the deviation: a normal distribution for all purposes.
 _INIT_STD = 0.02
@@ -170,7 +171,7 @@ class Swin(nn.Cell):
         )
         self.norm0, self.norm1, self.norm2, self.norm3 = (LayerNorm(width) for width in widths)
         self.channels = tuple(widths[level] for level in self.out_levels)
-        self.strides = tuple(PATCH * 2**level for level in self.out_levels)
+        self.strides = tuple(STAGE_STRIDES[level] for level in self.out_levels)
 
     def construct(self, frames):
         """frames [N, 3, H, W] -> one map [N, C, ceil(H / stride), ceil(W / stride)] for each of ``out_levels``."""

@@ -196,3 +196,26 @@ class SequenceMaskHead(nn.Cell):
             x = x.reshape(-1, num_frames, self.width, height, columns).swapaxes(1, 2)  # [G, C, T, H, W]
             x = norm(x).swapaxes(1, 2).reshape(-1, self.width, height, columns)
         return self.out(x).reshape(-1, height, columns)
+
+
+class MaskBranch(nn.Cell):
+    """From the queries' last state to mask logits at stride 4."""
+
+    def __init__(self, *, attention_map: AttentionMap, frame_head: FrameMaskHead, sequence_head: SequenceMaskHead):
+        super().__init__()
+        self.attention_map = attention_map
+        self.frame_head = frame_head
+        self.sequence_head = sequence_head
+
+    def construct(self, queries, memory, fine_maps, padding=None):
+        """queries [B,T,Q,C], memory [B*T,C,h,w], fine_maps of [B*T,C',.,.], padding bool [B*T,h,w] -> [B,Q,T,H,W]"""
+        B, T, Q, width = queries.shape
+        maps = self.attention_map(queries.reshape(B * T, Q, width), memory, padding)  # [F, Q, M, h, w]
+        return self.along_time(self.frame_head(memory, maps, fine_maps), B, T)
+
+    def along_time(self, x, B, T):
+        """The frame head's maps [B*T*Q,C,H,W] -> mask logits [B,Q,T,H,W]"""
+        channels, height, columns = x.shape[1:]
+        Q = x.shape[0] // (B * T)
+        x = x.reshape(B, T, Q, channels, height, columns).swapaxes(1, 2).reshape(B * Q * T, channels, height, columns)
+        return self.sequence_head(x, T).reshape(B, Q, T, height, columns)
