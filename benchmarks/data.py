@@ -19,11 +19,12 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import mindvideo  # noqa: E402
@@ -72,18 +73,26 @@ def make_set(folder: Path, num_videos: int) -> None:
 
 
 def decode_all(paths: list[Path]) -> int:
-    """The plain loop."""
+    """The plain loop at its barest: the pixels stay in Pillow's own memory."""
     for path in paths:
         with Image.open(path) as picture:
             picture.load()
     return len(paths)
 
 
-def plain_frames_per_second(paths: list[Path], cores: int) -> float:
+def decode_to_arrays(paths: list[Path]) -> int:
+    """The plain loop as one would write it: the pixels of each frame as an array."""
+    for path in paths:
+        with Image.open(path) as picture:
+            np.asarray(picture.convert("RGB"))
+    return len(paths)
+
+
+def plain_frames_per_second(loop: Callable[[list[Path]], int], paths: list[Path], cores: int) -> float:
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        pool.map(decode_all, [paths[:2]] * cores)  # the processes start and import
+        pool.map(loop, [paths[:2]] * cores)  # the processes start and import
         start = time.perf_counter()
-        frames = sum(pool.map(decode_all, [paths[part::cores] for part in range(cores)], chunksize=1))
+        frames = sum(pool.map(loop, [paths[part::cores] for part in range(cores)], chunksize=1))
         return frames / (time.perf_counter() - start)
 
 
@@ -113,28 +122,34 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     print(f"{len(paths)} frames of {RECIPE.height} x {RECIPE.width}, {size:.0f} KiB each; {arguments.cores} cores")
     rows = []
     for name, (settings, _) in CASES.items():
-        plain, pipeline = [], []
+        plain, arrays, pipeline = [], [], []
         dataset = pipeline_source(arguments.folder, name, arguments.cores, copies=COPIES)
         batches = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
         for _ in range(arguments.rounds):
-            plain.append(plain_frames_per_second(arguments.passes * paths, arguments.cores))
+            plain.append(plain_frames_per_second(decode_all, arguments.passes * paths, arguments.cores))
+            arrays.append(plain_frames_per_second(decode_to_arrays, arguments.passes * paths, arguments.cores))
             pipeline.append(pipeline_frames_per_second(batches, settings.num_frames, arguments.passes * len(paths)))
         dataset.batch_source.pool.close()
-        ratio = statistics.median(after / before for before, after in zip(plain, pipeline))
+        share, share_of_arrays = (
+            statistics.median(after / before for before, after in zip(loop, pipeline)) for loop in (plain, arrays)
+        )
         row = {
             "case": name,
             "cores": arguments.cores,
             "plain_frames_per_second": round(statistics.median(plain), 1),
+            "plain_array_frames_per_second": round(statistics.median(arrays), 1),
             "pipeline_frames_per_second": round(statistics.median(pipeline), 1),
-            "share": round(ratio, 3),
+            "share": round(share, 3),
+            "share_of_arrays": round(share_of_arrays, 3),
             "frame_kib": round(size),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "mindvideo": mindvideo.__version__,
         }
         rows.append(row)
         print(
-            f"{name}: plain {row['plain_frames_per_second']} frames/s, pipeline {row['pipeline_frames_per_second']}"
-            f" frames/s, share {ratio:.2f}",
+            f"{name}: plain {row['plain_frames_per_second']} frames/s, into arrays"
+            f" {row['plain_array_frames_per_second']}, pipeline {row['pipeline_frames_per_second']}: share {share:.2f}"
+            f" of the plain loop, {share_of_arrays:.2f} of the one into arrays",
             flush=True,
         )
     return rows

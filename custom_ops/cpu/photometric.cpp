@@ -96,6 +96,18 @@ __attribute__((target("ssse3"))) int unpack_fours(const uint8_t* source, int cou
     return i;
 }
 
+// The same for pixels that lie from right to left; `source` is the first one, and `count` ends two pixels before the
+// row's left end.
+__attribute__((target("ssse3"))) int unpack_mirrored_fours(const uint8_t* source, int count, uint32_t* pixels) {
+    const __m128i spread = _mm_setr_epi8(13, 14, 15, -1, 10, 11, 12, -1, 7, 8, 9, -1, 4, 5, 6, -1);
+    int i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source - 3 * i - 13));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(pixels + i), _mm_shuffle_epi8(bytes, spread));
+    }
+    return i;
+}
+
 __attribute__((target("ssse3"))) int pack_fours(const uint32_t* pixels, int count, uint8_t* result) {
     const __m128i close = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
     int i = 0;
@@ -107,14 +119,15 @@ __attribute__((target("ssse3"))) int pack_fours(const uint32_t* pixels, int coun
 }
 #endif
 
-void unpack(const uint8_t* source, int count, int roomy, uint32_t* pixels) {
+// `step`: bytes from one pixel to the next, 3 or -3.
+void unpack(const uint8_t* source, int step, int count, int roomy, uint32_t* pixels) {
     int i = 0;
 #if defined(MINDVIDEO_X86) && defined(__GNUC__)
     static const bool has_shuffle = __builtin_cpu_supports("ssse3");
-    if (has_shuffle) i = unpack_fours(source, roomy, pixels);
+    if (has_shuffle) i = step > 0 ? unpack_fours(source, roomy, pixels) : unpack_mirrored_fours(source, roomy, pixels);
 #endif
     for (; i < count; ++i) {
-        const uint8_t* pixel = source + 3 * i;
+        const uint8_t* pixel = source + static_cast<int64_t>(step) * i;
         pixels[i] = pixel[0] | static_cast<uint32_t>(pixel[1]) << 8 | static_cast<uint32_t>(pixel[2]) << 16;
     }
 }
@@ -164,11 +177,12 @@ DistortBlock fastest() {
 
 }  // namespace
 
-// A [height, width, 3] picture whose rows start `stride` bytes apart into `result`, which is packed. Neutral values (0
+// A [height, width, 3] picture whose rows start `stride` bytes apart and pixels `step` (3, or -3 for a mirrored one) into
+// `result`, which is packed. Neutral values (0
 // for brightness and hue, 1 for the factors) leave a step out. `wrap`: values beyond 0..255 wrap around instead of being
 // clipped. `first`, `second`, `third`: which distorted channel each channel of the result is.
 extern "C" __attribute__((visibility("default"))) void mindvideo_distort_colours(
-    const uint8_t* picture, int64_t stride, int height, int width, float brightness, float contrast_before,
+    const uint8_t* picture, int64_t stride, int step, int height, int width, float brightness, float contrast_before,
     float saturation, float hue, float contrast_after, int wrap, int first, int second, int third, uint8_t* result) {
     static const DistortBlock distort = fastest();
     Colours colours{brightness, contrast_before, saturation, hue, contrast_after, wrap != 0, {0, 0, 0}};
@@ -178,11 +192,11 @@ extern "C" __attribute__((visibility("default"))) void mindvideo_distort_colours
     uint32_t pixels[kBlock];
     for (int y = 0; y < height; ++y) {
         for (int start = 0; start < width; start += kBlock) {
-            const uint8_t* source = picture + y * stride + static_cast<int64_t>(start) * 3;
+            const uint8_t* source = picture + y * stride + static_cast<int64_t>(start) * step;
             uint8_t* target = result + (static_cast<int64_t>(y) * width + start) * 3;
             const int count = std::min(kBlock, width - start);
             const int roomy = std::min(count, width - start - 2);
-            unpack(source, count, roomy, pixels);
+            unpack(source, step, count, roomy, pixels);
             distort(pixels, count, colours);
             pack(pixels, count, roomy, target);
         }

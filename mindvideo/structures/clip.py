@@ -71,8 +71,8 @@ class ClipBatch:
 
     ``images`` uint8 [B, T, H, W, 3], zero right of and below the valid area. ``sizes`` int32 [B, 2]: valid (h, w).
     ``labels`` int32 [B, N], 0 where padded. ``boxes`` float32 [B, N, T, 4]: cx cy w h in units of the valid area.
-    ``masks`` uint8 [B, N, T, H / s, W / s]: of rows and columns the pixels s // 2, s // 2 + s, ... for the family's mask
-    stride s, which is 1 where every pixel is compared. ``present`` bool [B, N, T]. ``exists`` bool [B, N]: the row is an
+    ``masks`` uint8 [B, N, T, H / s, W / s], for the family's mask stride s (1 where every pixel is compared): of rows
+    and columns the pixels s // 2, s // 2 + s, ... ``present`` bool [B, N, T]. ``exists`` bool [B, N]: the row is an
     instance, not padding. ``clip_ids`` int64 [B, 2]: (video id, key frame), to name a clip in a message.
     """
 

@@ -50,6 +50,18 @@ def test_both_implementations(kind: str, wrap: bool, monkeypatch: pytest.MonkeyP
 
 
 @needs_library
+def test_a_mirrored_view_is_read_as_it_lies() -> None:
+    rng = np.random.default_rng(6)
+    for colours in PhotometricDistortion().draw(rng, (0, 0), 40):
+        frame = picture("noise", (int(rng.integers(1, 6)), int(rng.integers(1, 600))), rng)
+        part = frame[:, int(rng.integers(frame.shape[1])) :]
+        mirrored = distort(part[:, ::-1], colours=colours, wrap=True)
+        np.testing.assert_array_equal(
+            mirrored, distort(np.ascontiguousarray(part[:, ::-1]), colours=colours, wrap=True)
+        )
+
+
+@needs_library
 def test_each_step_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = picture("noise", (40, 67), np.random.default_rng(4))
     steps = [

@@ -77,12 +77,12 @@ def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarr
     native = _native_distortion()
     if native is None:
         return _distort_by_strips(frame, colours, wrap)
-    if frame.strides[1:] != (3, 1):
+    if frame.strides[1:] not in ((3, 1), (-3, 1)):
         frame = np.ascontiguousarray(frame)
     result = np.empty(frame.shape, np.uint8)
     contrast = 1.0 if colours.contrast is None else colours.contrast
     native(
-        *(frame.ctypes.data, frame.strides[0], *frame.shape[:2]),
+        *(frame.ctypes.data, *frame.strides[:2], *frame.shape[:2]),
         0.0 if colours.brightness is None else colours.brightness,
         contrast if colours.contrast_first else 1.0,
         1.0 if colours.saturation is None else colours.saturation,
@@ -97,7 +97,7 @@ def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarr
 def _native_distortion():
     """The compiled function, or None where there is none or it is not wanted."""
     pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
-    takes = [pointer, ctypes.c_int64, number, number, *[real] * 5, *[number] * 4, pointer]
+    takes = [pointer, ctypes.c_int64, number, number, number, *[real] * 5, *[number] * 4, pointer]
     return find_function("mindvideo_distort_colours", takes=takes, returns=None)
 
 
