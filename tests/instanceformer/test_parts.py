@@ -29,17 +29,20 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def test_dynamic_masks_run_each_querys_own_network():
+@pytest.mark.parametrize("stride", [8, 4])
+def test_dynamic_masks_run_each_querys_own_network(stride):
     F, N, c, H, W = 2, 3, 2, 3, 5
     features, references = random(F, c, H, W), random(F, N, 2, seed=1) * 10
     parameters = random(F, N, parameter_count(c), seed=2)
-    masks = DynamicMasks(feature_channels=c)(*map(ms.Tensor, (features, parameters, references))).asnumpy()
+    masks = DynamicMasks(feature_channels=c, stride=stride)(
+        *map(ms.Tensor, (features, parameters, references))
+    ).asnumpy()
     assert masks.shape == (F, N, 2 * H, 2 * W)
     f, n, i, j = 1, 2, 2, 3
     w1, w2, w3, b1, b2, b3 = np.split(
         parameters[f, n], np.cumsum([HIDDEN * (c + 2), HIDDEN**2, HIDDEN, HIDDEN, HIDDEN])
     )
-    offset = references[f, n] - (8 * j + 4, 8 * i + 4)
+    offset = references[f, n] - (stride * j + stride // 2, stride * i + stride // 2)
     x = np.concatenate([offset, features[f, :, i, j]])
     x = np.maximum(w1.reshape(HIDDEN, c + 2) @ x + b1, 0)
     x = np.maximum(w2.reshape(HIDDEN, HIDDEN) @ x + b2, 0)
@@ -107,7 +110,11 @@ def test_clip_matching_looks_only_at_frames_with_the_instance():
             ["instanceformer.memory_tokens=3", "instanceformer.memory_frames=2", "instanceformer.match_on=clip"],
             "match_on=clip needs",
         ),
-        (["data.buckets=[[320,580]]"], r"data.buckets has \[\[320, 580\]\]"),
+        (["data.buckets=[[320,580]]"], r"data.buckets has \[\[320, 580\]\]: the finest map has cells of 8 pixels"),
+        (
+            ["data.buckets=[[328,584]]", "instanceformer.backbone_levels=[2,3]"],
+            r"data.buckets has \[\[328, 584\]\]: the finest map has cells of 16 pixels",
+        ),
         (["instanceformer.inference_propagation=box"], "inference_propagation must be 'same'"),
     ],
 )

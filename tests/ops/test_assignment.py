@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from mindvideo.errors import UserError
 from mindvideo.ops import assignment
+from mindvideo.ops.assignment import matched_rows, values_of
 from mindvideo.ops.assignment_ref import assignment_ref
 
 IMPLEMENTATIONS = {"public": assignment, "reference": assignment_ref}
@@ -18,6 +19,15 @@ IMPLEMENTATIONS = {"public": assignment, "reference": assignment_ref}
 @pytest.fixture(scope="module", params=sorted(IMPLEMENTATIONS))
 def solve(request):
     return ms.jit(IMPLEMENTATIONS[request.param])
+
+
+def test_values_of_matched_rows():
+    """Exactly the rows' values in the instances' order, and zeros for an instance without a row."""
+    values = np.random.default_rng(0).standard_normal((2, 4, 3, 5)).astype(np.float32)
+    row = np.array([[2, -1, 0], [3, 1, -1]])
+    picked = values_of(matched_rows(Tensor(row, ms.int32), 4), Tensor(values)).asnumpy()
+    for b, n in np.ndindex(2, 3):
+        np.testing.assert_array_equal(picked[b, n], values[b, row[b, n]] if row[b, n] >= 0 else 0)
 
 
 def make_costs(rng, B: int, Q: int, N: int) -> np.ndarray:

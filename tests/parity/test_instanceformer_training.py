@@ -204,7 +204,7 @@ def canonical(name: str) -> str:
 
 def test_matching_costs_equal_the_originals(golden):
     case = Case(golden / "instanceformer" / "r50_tiny", "train_ytvis_bs2_qpos")
-    args, batch = case.facts["args"], batch_of(case)
+    args, batch = case.facts["args"], batch_of(case, 1)
     matcher = FrameMatcher(
         class_weight=args["set_cost_class"], box_weight=args["set_cost_bbox"], giou_weight=args["set_cost_giou"]
     )

@@ -133,6 +133,13 @@ def test_charts_of_a_training():
     assert training_charts([]) == []
 
 
+def test_only_terms_of_the_last_layer_are_drawn_beside_the_loss():
+    terms = {"loss_ce": 1.0, "loss_ce_0": 9.0, "loss_mask": 2.0, "class_error": 80.0, "loss_scale": 1024.0}
+    records = [{"kind": "train", "step": step, "loss": 3.0, **terms} for step in (1, 2, 3)]
+    drawn = re.findall(r"<title>([^<]+)</title>", dict(training_charts(records))["Terms of the loss"])
+    assert sorted(drawn) == ["loss_ce", "loss_mask"]
+
+
 def test_line_chart_places_its_points():
     svg = line_chart([("a", [0, 10], [0.0, 1.0])], x_label="x", y_label="y", top=1.0)
     (points,) = re.findall(r'points="([^"]+)"', svg)

@@ -22,6 +22,20 @@ from tests.parity.vistr_case import Reference
 ms.set_context(mode=ms.GRAPH_MODE)
 
 
+@pytest.mark.parametrize("padded", [0, 7])
+def test_unit_maps_have_a_mean_of_one_and_the_published_shape_of_weights(padded: int) -> None:
+    rng = np.random.default_rng(0)
+    queries, memory = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3, 16), (2, 16, 5, 6)))
+    padding = np.zeros((2, 5, 6), bool)
+    padding.reshape(2, -1)[:, 30 - padded :] = True
+    plain, unit = (AttentionMap(width=16, heads=4, unit_mean=unit_mean) for unit_mean in (False, True))
+    for own, other in zip(unit.get_parameters(), plain.get_parameters()):
+        own.set_data(other)
+    plain, unit = (cell(*map(ms.Tensor, (queries, memory, padding))).asnumpy() for cell in (plain, unit))
+    np.testing.assert_allclose(unit.reshape(2, 3, -1).mean(-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(unit, plain * (4 * 30), rtol=1e-5)
+
+
 @pytest.fixture
 def reference(golden: Path) -> Reference:
     return Reference(golden)

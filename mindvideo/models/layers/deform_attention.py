@@ -11,13 +11,15 @@ from mindspore.common.initializer import XavierUniform, initializer
 
 from mindvideo.ops.ms_deform_attn import ms_deform_attn
 
-BLOCK_SAMPLES = 2**24  # of a call, over all queries; a sample's place and weight take 12 bytes, a few times over
+BLOCK_SAMPLES = 2**22  # of a call, over all queries; a sample's place and weight take 12 bytes, a few times over
 
 
 @ops.constexpr
-def level_sizes(spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
-    """((H, W), ...) -> float32 [L, 2] with (W, H), the order of the sampling coordinates."""
-    return ms.Tensor(np.asarray([(width, height) for height, width in spatial_shapes], np.float32))
+def cells_of_outputs(spatial_shapes: tuple[tuple[int, int], ...], num_heads: int, num_points: int) -> ms.Tensor:
+    """((H, W), ...) -> float32 [M * L * P * 2]: the size of a cell, (1 / W, 1 / H), for every output of the offsets."""
+    cells = 1.0 / np.asarray([(width, height) for height, width in spatial_shapes], np.float32)
+    shape = (num_heads, len(spatial_shapes), num_points, 2)
+    return ms.Tensor(np.broadcast_to(cells[:, None], shape).reshape(-1))
 
 
 def directions_of_heads(num_heads: int, num_levels: int, num_points: int) -> np.ndarray:
@@ -84,10 +86,10 @@ class DeformableAttention(nn.Cell):
             return self.read(query, locations, value, spatial_shapes)
         outputs = ()
         for start in range(0, Lq, most):
-            part = query[:, start : start + most]
+            part, reference = query[:, start : start + most], reference_points[:, start : start + most]
             if outputs:  # one after the other: side by side they would need the memory of all
-                part = ops.depend(part, outputs[-1])
-            locations = self.sampling_locations(part, reference_points[:, start : start + most], spatial_shapes)
+                part, reference = ops.depend(part, outputs[-1]), ops.depend(reference, outputs[-1])
+            locations = self.sampling_locations(part, reference, spatial_shapes)
             outputs += (self.read(part, locations, value, spatial_shapes),)
         return ops.cat(outputs, 1)
 
@@ -108,12 +110,24 @@ class DeformableAttention(nn.Cell):
         """Where each query looks, in units of each level: [N, Lq, M, L, P, 2] as (x, y)."""
         N, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points
-        offsets = self.sampling_offsets(query).reshape(N, Lq, M, L, P, 2)
+        shape = (N, Lq, M, L, P, 2)
+        # broadcast_to by itself: on CPU an operator that broadcasts keeps four times its result in memory.
         if reference_points.shape[-1] == 2:
-            offsets = offsets / level_sizes(spatial_shapes).reshape(1, 1, 1, L, 1, 2)
-            return reference_points.reshape(N, Lq, 1, L, 1, 2) + offsets
+            offsets = self.scaled_offsets(query, cells_of_outputs(spatial_shapes, M, P)).reshape(shape)
+            return ops.broadcast_to(reference_points.reshape(N, Lq, 1, L, 1, 2), shape) + offsets
+        offsets = self.sampling_offsets(query).reshape(shape)
         reference = reference_points.reshape(N, Lq, 1, L, 1, 4)
-        return reference[..., :2] + offsets / P * reference[..., 2:] * 0.5
+        centres, sides = (ops.broadcast_to(part, shape) for part in (reference[..., :2], reference[..., 2:]))
+        return centres + offsets / P * sides * 0.5
+
+    def scaled_offsets(self, query, scale):
+        """The offsets [N, Lq, M * L * P * 2], each output times its ``scale``: a product with the weights instead of one
+        with what they make of thousands of queries."""
+        dense = self.sampling_offsets
+        rows = query.reshape(-1, query.shape[-1])
+        # Not ops.dense: on CPU each call of it keeps memory of its own.
+        offsets = ops.bias_add(ops.matmul(rows, (dense.weight * scale.expand_dims(1)).T), dense.bias * scale)
+        return offsets.reshape(*query.shape[:2], -1)
 
     def sampling_weights(self, query: ms.Tensor, bias: ms.Tensor | None = None) -> ms.Tensor:
         """Softmax over the L * P samples of a head: [N, Lq, M, L, P]; ``bias`` (it broadcasts) adds to the logits."""
