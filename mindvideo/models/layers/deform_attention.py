@@ -121,7 +121,7 @@ class DeformableAttention(nn.Cell):
         return centres + offsets / P * sides * 0.5
 
     def scaled_offsets(self, query, scale):
-        """The offsets [N, Lq, M * L * P * 2], each output times its ``scale``: a product with the weights instead of one
+        """The offsets [N, Lq, M * L * P * 2], each output times its ``scale``: a product with the weights, not
         with what they make of thousands of queries."""
         dense = self.sampling_offsets
         rows = query.reshape(-1, query.shape[-1])
