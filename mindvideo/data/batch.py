@@ -8,7 +8,7 @@ import numpy as np
 
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.errors import UserError
-from mindvideo.structures.clip import ClipBatch
+from mindvideo.structures.clip import ClipBatch, sampled_length
 
 SIZE_STEP = 32  # without buckets the canvas is rounded up to this
 
@@ -47,11 +47,6 @@ def normalised_boxes(clip: ClipSample, minimum: float) -> np.ndarray:
     return np.maximum(boxes, np.float32(minimum)) if minimum > 0 else boxes
 
 
-def _samples(side: int, stride: int) -> int:
-    """How many of ``side`` pixels :meth:`ClipMasks.sampled` takes."""
-    return len(range(stride // 2, side, stride))
-
-
 class Collate:
     """Turns B clips into a :class:`ClipBatch`. Of more than ``max_instances`` instances the largest are kept.
 
@@ -69,7 +64,7 @@ class Collate:
         B, T, N = len(clips), clips[0].num_frames, self.max_instances
         H, W = self.canvas.size_for([clip.size for clip in clips])
         images = np.zeros((B, T, H, W, 3), np.uint8)
-        masks = np.zeros((B, N, T, *(_samples(side, self.mask_stride) for side in (H, W))), np.uint8)
+        masks = np.zeros((B, N, T, *(sampled_length(side, self.mask_stride) for side in (H, W))), np.uint8)
         labels = np.zeros((B, N), np.int32)
         boxes = np.zeros((B, N, T, 4), np.float32)
         present = np.zeros((B, N, T), bool)

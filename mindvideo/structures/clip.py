@@ -61,6 +61,11 @@ class ClipTargets:
         return len(self.labels)
 
 
+def sampled_length(length: int, stride: int) -> int:
+    """How many of ``length`` rows or columns a mask stride takes: those at stride // 2, stride // 2 + stride, ..."""
+    return len(range(stride // 2, length, stride))
+
+
 # The order in which the loader yields the arrays of a batch. The training network takes all but the last.
 CLIP_BATCH_COLUMNS = ("images", "sizes", "labels", "boxes", "masks", "present", "exists", "clip_ids")
 
@@ -93,7 +98,9 @@ class ClipBatch:
         expect_array(owner, "labels", self.labels, shape=(B, "N"), dtype=np.integer)
         N = self.labels.shape[1]
         expect_array(owner, "boxes", self.boxes, shape=(B, N, T, 4), dtype=np.float32)
-        expect_array(owner, "masks", self.masks, shape=(B, N, T, "h", "w"), dtype=np.uint8)
+        stride = max(1, round(H / max(1, np.shape(self.masks)[3]))) if np.ndim(self.masks) == 5 else 1
+        mask_shape = (B, N, T, sampled_length(H, stride), sampled_length(W, stride))
+        expect_array(owner, "masks", self.masks, shape=mask_shape, dtype=np.uint8)
         expect_array(owner, "present", self.present, shape=(B, N, T), dtype=np.bool_)
         expect_array(owner, "exists", self.exists, shape=(B, N), dtype=np.bool_)
         expect_array(owner, "clip_ids", self.clip_ids, shape=(B, 2), dtype=np.integer)
