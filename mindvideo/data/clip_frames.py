@@ -14,9 +14,8 @@ import numpy as np
 
 from mindvideo.data.resize import Region, resize_part, source_region
 
-PixelChange = Callable[
-    [np.ndarray], np.ndarray
-]  # uint8 [H, W, 3] -> the same shape; takes any part, mirrored views too
+# uint8 [H, W, 3] -> the same shape. It is given any part of a frame, mirrored views too.
+PixelChange = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)

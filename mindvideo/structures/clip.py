@@ -98,6 +98,7 @@ class ClipBatch:
         expect_array(owner, "labels", self.labels, shape=(B, "N"), dtype=np.integer)
         N = self.labels.shape[1]
         expect_array(owner, "boxes", self.boxes, shape=(B, N, T, 4), dtype=np.float32)
+        # The stride is not told: it is the one that would give this height.
         stride = max(1, round(H / max(1, np.shape(self.masks)[3]))) if np.ndim(self.masks) == 5 else 1
         mask_shape = (B, N, T, sampled_length(H, stride), sampled_length(W, stride))
         expect_array(owner, "masks", self.masks, shape=mask_shape, dtype=np.uint8)
