@@ -28,8 +28,6 @@ CUDA_LIBRARY = "libmindvideo_cuda.so"
 COMMON_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden"]
 # No contraction: whether a position counts as inside the image must not depend on the instruction set.
 KERNEL_FLAGS = ["-ffp-contract=off", "-fno-math-errno"]
-# Floats may be compared where no branch would have: with it choices between floats become vector instructions.
-CHOICE_FLAGS = ["-fno-trapping-math"]
 INSTRUCTION_SETS = {
     "plain": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -131,9 +129,8 @@ def build_cpu(folder: Path, compiler: str, verbose: bool) -> None:
     define = ["-DMINDVIDEO_X86"] if is_x86() else []
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         jobs = []
-        for name in ("thread_pool", "assignment", "exports", "tube_overlap", "resize", "sample_runs"):
+        for name in ("thread_pool", "assignment", "exports", "tube_overlap", "resize", "photometric", "sample_runs"):
             jobs.append((cpu / f"{name}.cpp", Path(scratch) / f"{name}.o", []))
-        jobs.append((cpu / "photometric.cpp", Path(scratch) / "photometric.o", CHOICE_FLAGS))
         for name, flags in INSTRUCTION_SETS.items():
             if name == "plain" or is_x86():
                 extra = [*KERNEL_FLAGS, *flags, f"-DMINDVIDEO_KERNELS=kernels_{name}"]

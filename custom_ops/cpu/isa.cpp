@@ -2,6 +2,7 @@
 #include "attention.h"
 #include "deform_conv.h"
 #include "normalization.h"
+#include "photometric.h"
 
 #define MINDVIDEO_TEXT_OF(name) #name
 #define MINDVIDEO_TEXT(name) MINDVIDEO_TEXT_OF(name)
@@ -18,6 +19,7 @@ const Kernels MINDVIDEO_KERNELS = {
     layer_norm_backward,
     group_norm_forward,
     group_norm_backward,
+    distort_row,
 };
 
 }  // namespace mindvideo

@@ -1,6 +1,7 @@
 // The kernels that exist once per instruction set, and the choice between them at run time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 namespace mindvideo {
@@ -22,7 +23,18 @@ struct GroupShape {
   bool relu;
 };
 
-// Every function returns false when scratch memory could not be had. Tensors are laid out as the README says.
+// What is done to the colours of a picture, in this order.
+struct Colours {
+  float brightness;       // added
+  float contrast_before;  // factor before the change of saturation and hue
+  float saturation;       // factor
+  float hue;              // degrees
+  float contrast_after;   // factor after it
+  bool wrap;              // levels beyond 0..255 wrap around instead of being clipped
+  std::array<int, 3> place;  // of each channel in a pixel of the result
+};
+
+// Every function that returns a bool returns false when scratch memory could not be had. Tensors are laid out as the README says.
 struct Kernels {
   const char *name;
   bool (*attention_forward)(const AttentionShape &, const float *value, const float *locations, const float *weights,
@@ -42,6 +54,8 @@ struct Kernels {
                              float *output);
   bool (*group_norm_backward)(const GroupShape &, const float *x, const float *weight, const float *bias,
                               const float *gradient, float *grad_x, float *grad_weight, float *grad_bias);
+  // `count` pixels of three bytes from `source` on, or to its left where they are mirrored.
+  void (*distort_row)(const Colours &, const uint8_t *source, bool mirrored, int64_t count, uint8_t *result);
 };
 
 extern const Kernels kernels_plain;

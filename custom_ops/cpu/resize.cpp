@@ -2,6 +2,7 @@
 //
 // Plain C interface for ctypes: it knows nothing of tensors or MindSpore. Two passes (columns, then rows) with integer
 // weights of 22 bits and a rounding to 8 bits between them, which is what makes Pillow's results its own.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -70,13 +71,14 @@ extern "C" __attribute__((visibility("default"))) int mindvideo_resize_rgb(
     const int bytes = (right - left) * 3;
     static thread_local std::vector<uint8_t> between;  // kept: fresh pages cost as much as the work
     between.resize(static_cast<std::size_t>(end_row - first_row) * bytes);
-    for (int y = first_row; y < end_row; ++y) {
-        const SourceRow source{part + static_cast<int64_t>(y - part_top) * stride, part_left, part_width};
+    for (int y = first_row; y < end_row; y += kRows) {
+        const SourceRows source{
+            part + (y - part_top) * stride, stride, std::min(kRows, end_row - y), part_left, part_width};
         uint8_t* target = between.data() + static_cast<std::size_t>(y - first_row) * bytes;
         if (width == new_width) {
-            std::memcpy(target, source.at(left), bytes);
+            for (int row = 0; row < source.count; ++row) std::memcpy(target + row * bytes, source.at(row, left), bytes);
         } else {
-            passes.along_row(source, columns, target);
+            passes.along_rows(source, columns, target);
         }
     }
     for (int y = 0; y < results; ++y) {

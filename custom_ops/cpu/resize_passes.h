@@ -12,18 +12,24 @@
 
 namespace mindvideo {
 
-// One row of a picture; its pixels from column `offset` on are there, `width` of them.
-struct SourceRow {
+constexpr int kRows = 4;  // that are worked on together along a row
+
+// `count` rows of a picture, `stride` bytes apart; their pixels from column `offset` on are there, `width` of them.
+struct SourceRows {
     const uint8_t* pixels;
+    int64_t stride;
+    int count;  // 1 to kRows
     int offset;
     int width;
 
-    const uint8_t* at(int column) const { return pixels + static_cast<std::ptrdiff_t>(column - offset) * 3; }
+    const uint8_t* at(int row, int column) const {
+        return pixels + row * stride + static_cast<std::ptrdiff_t>(column - offset) * 3;
+    }
 };
 
 struct Passes {
     void (*split)(Weights& weights);  // prepares the weights for the two others
-    void (*along_row)(const SourceRow& source, const Weights& columns, uint8_t* result);
+    void (*along_rows)(const SourceRows& source, const Weights& columns, uint8_t* result);  // packed rows
     // Result row `y` of `bytes` bytes; `source` is the first of the rows it is made from, packed.
     void (*from_rows)(const uint8_t* source, int bytes, const Weights& rows, int y, uint8_t* result);
 };
@@ -35,10 +41,10 @@ inline uint8_t clipped(int32_t sum) {
 
 inline void no_split(Weights&) {}
 
-inline void results_along_row(const SourceRow& source, const Weights& columns, int begin, uint8_t* result) {
+inline void results_along_row(const SourceRows& source, int row, const Weights& columns, int begin, uint8_t* result) {
     const int results = static_cast<int>(columns.results());
     for (int x = begin; x < results; ++x) {
-        const uint8_t* pixel = source.at(columns.first[x]);
+        const uint8_t* pixel = source.at(row, columns.first[x]);
         const int32_t* weight = columns.value.data() + static_cast<std::size_t>(x) * columns.taps;
         int32_t red = kHalf, green = kHalf, blue = kHalf;
         for (int k = 0; k < columns.count[x]; ++k) {
@@ -52,8 +58,10 @@ inline void results_along_row(const SourceRow& source, const Weights& columns, i
     }
 }
 
-inline void along_row_plain(const SourceRow& source, const Weights& columns, uint8_t* result) {
-    results_along_row(source, columns, 0, result);
+inline void along_rows_plain(const SourceRows& source, const Weights& columns, uint8_t* result) {
+    for (int row = 0; row < source.count; ++row) {
+        results_along_row(source, row, columns, 0, result + row * 3 * columns.results());
+    }
 }
 
 // Plain sums, which the compiler vectorises.
@@ -78,13 +86,13 @@ inline void from_rows_plain(const uint8_t* source, int bytes, const Weights& row
     sum_of_rows(source, bytes, rows, y, result);
 }
 
-constexpr Passes kPlainPasses{no_split, along_row_plain, from_rows_plain};
+constexpr Passes kPlainPasses{no_split, along_rows_plain, from_rows_plain};
 
 #if defined(MINDVIDEO_X86) && defined(__GNUC__)
 
 // The vector passes read 16 bytes for four pixels, which have 12, and write whole registers: how many results may be
 // made so without touching what lies beyond the row.
-inline int roomy_results(const SourceRow& source, const Weights& columns) {
+inline int roomy_results(const SourceRows& source, const Weights& columns) {
     int roomy = static_cast<int>(columns.results()) - 2;
     const int reach = 4 * columns.fours + 2;  // pixels, the bytes beyond the last included
     while (roomy > 0 && columns.first[roomy - 1] - source.offset + reach > source.width) --roomy;
@@ -100,14 +108,14 @@ __attribute__((target("avx2"))) inline __m256i spread_weights(const int16_t* fou
 
 // One result at a time, four of its source pixels at a time.
 __attribute__((target("avx2"))) inline void along_row_avx2(
-    const SourceRow& source, const Weights& columns, uint8_t* result) {
+    const SourceRows& source, int row, const Weights& columns, uint8_t* result) {
     // Red, green and blue of the first two pixels side by side, then of the other two.
     const __m256i pairs = _mm256_setr_epi8(
         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,  //
         6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
     const int roomy = roomy_results(source, columns);
     for (int x = 0; x < roomy; ++x) {
-        const uint8_t* pixel = source.at(columns.first[x]);
+        const uint8_t* pixel = source.at(row, columns.first[x]);
         const std::size_t start = static_cast<std::size_t>(x) * columns.fours * 4;
         __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
         for (int k = 0; k < columns.count[x]; k += 4) {
@@ -123,7 +131,14 @@ __attribute__((target("avx2"))) inline void along_row_avx2(
         const int32_t packed = _mm_cvtsi128_si32(total);
         std::memcpy(result + 3 * x, &packed, sizeof(packed));
     }
-    results_along_row(source, columns, roomy, result);
+    results_along_row(source, row, columns, roomy, result);
+}
+
+__attribute__((target("avx2"))) inline void along_rows_avx2(
+    const SourceRows& source, const Weights& columns, uint8_t* result) {
+    for (int row = 0; row < source.count; ++row) {
+        along_row_avx2(source, row, columns, result + row * 3 * columns.results());
+    }
 }
 
 __attribute__((target("avx2"))) inline void from_rows_avx2(
@@ -131,7 +146,7 @@ __attribute__((target("avx2"))) inline void from_rows_avx2(
     sum_of_rows(source, bytes, rows, y, result);
 }
 
-constexpr Passes kAvx2Passes{split_into_halves, along_row_avx2, from_rows_avx2};
+constexpr Passes kAvx2Passes{split_into_halves, along_rows_avx2, from_rows_avx2};
 
 #define MINDVIDEO_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 
@@ -141,38 +156,54 @@ MINDVIDEO_VNNI inline __m512i levels_of(const __m512i (&sums)[kDigits]) {
     return _mm512_srai_epi32(_mm512_add_epi32(sums[0], upper), kPrecision);
 }
 
-// Four results at a time, each in a quarter of the register, four of its source pixels at a time.
-MINDVIDEO_VNNI inline void along_row_vnni(const SourceRow& source, const Weights& columns, uint8_t* result) {
+// Four results of four rows at a time: a row in each quarter of a register.
+MINDVIDEO_VNNI inline void along_rows_vnni(const SourceRows& source, const Weights& columns, uint8_t* result) {
     // The red of four pixels side by side, then their green and their blue.
     const __m512i by_channel =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1));
-    const __m512i quarter = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m128i close = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    const __m512i close =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+    const std::size_t bytes = 3 * columns.results();
+    const int* const first = columns.first.data();
+    const int fours = columns.fours;
+    const uint8_t* row[kRows];  // the last one stands in for those beyond it
+    for (int r = 0; r < kRows; ++r) row[r] = source.at(std::min(r, source.count - 1), source.offset);
+    // Red, green and blue of one result of each row, and a fourth number of no meaning.
+    const auto results_at = [&](int x) MINDVIDEO_VNNI {
+        __m512i sums[kDigits] = {_mm512_set1_epi32(kHalf), _mm512_setzero_si512(), _mm512_setzero_si512()};
+        for (int four = 0; four < fours; ++four) {
+            const std::ptrdiff_t byte = 3 * static_cast<std::ptrdiff_t>(first[x] - source.offset) + 12 * four;
+            const auto pixels_of = [&](int r) MINDVIDEO_VNNI {
+                return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row[r] + byte));
+            };
+            __m512i pixels = _mm512_castsi128_si512(pixels_of(0));
+            pixels = _mm512_inserti32x4(pixels, pixels_of(1), 1);
+            pixels = _mm512_inserti32x4(pixels, pixels_of(2), 2);
+            pixels = _mm512_inserti32x4(pixels, pixels_of(3), 3);
+            const __m512i values = _mm512_shuffle_epi8(pixels, by_channel);
+            for (int d = 0; d < kDigits; ++d) {
+                int32_t digits;
+                std::memcpy(&digits, columns.digits_of(d, x, four), sizeof(digits));
+                sums[d] = _mm512_dpbusd_epi32(sums[d], values, _mm512_set1_epi32(digits));
+            }
+        }
+        return levels_of(sums);
+    };
     const int roomy = roomy_results(source, columns);
     int x = 0;
     for (; x + 4 <= roomy; x += 4) {
-        const uint8_t* pixel[4];
-        for (int i = 0; i < 4; ++i) pixel[i] = source.at(columns.first[x + i]);
-        __m512i sums[kDigits] = {_mm512_set1_epi32(kHalf), _mm512_setzero_si512(), _mm512_setzero_si512()};
-        for (int four = 0; four < columns.fours; ++four) {
-            __m128i bytes[4];
-            for (int i = 0; i < 4; ++i) {
-                bytes[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixel[i] + 12 * four));
-            }
-            const __m256i lower = _mm256_inserti128_si256(_mm256_castsi128_si256(bytes[0]), bytes[1], 1);
-            const __m256i upper = _mm256_inserti128_si256(_mm256_castsi128_si256(bytes[2]), bytes[3], 1);
-            const __m512i values =
-                _mm512_shuffle_epi8(_mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1), by_channel);
-            for (int d = 0; d < kDigits; ++d) {
-                const auto digits = reinterpret_cast<const __m128i*>(columns.digits_of(d, x, four));
-                const __m512i weights = _mm512_castsi128_si512(_mm_loadu_si128(digits));
-                sums[d] = _mm512_dpbusd_epi32(sums[d], values, _mm512_permutexvar_epi32(quarter, weights));
-            }
-        }
-        const __m128i bytes = _mm_shuffle_epi8(_mm512_cvtusepi32_epi8(levels_of(sums)), close);
-        std::memcpy(result + 3 * x, &bytes, 12);
+        const __m512i lower = _mm512_packs_epi32(results_at(x), results_at(x + 1));
+        const __m512i upper = _mm512_packs_epi32(results_at(x + 2), results_at(x + 3));
+        const __m512i made = _mm512_shuffle_epi8(_mm512_packus_epi16(lower, upper), close);
+        const auto store = [&](int r, __m128i four) MINDVIDEO_VNNI {  // and four bytes beyond, which are made next
+            if (r < source.count) _mm_storeu_si128(reinterpret_cast<__m128i*>(result + r * bytes + 3 * x), four);
+        };
+        store(0, _mm512_castsi512_si128(made));
+        store(1, _mm512_extracti32x4_epi32(made, 1));
+        store(2, _mm512_extracti32x4_epi32(made, 2));
+        store(3, _mm512_extracti32x4_epi32(made, 3));
     }
-    results_along_row(source, columns, x, result);
+    for (int r = 0; r < source.count; ++r) results_along_row(source, r, columns, x, result + r * bytes);
 }
 
 // 64 bytes of the result at a time, four source rows at a time.
@@ -212,7 +243,7 @@ MINDVIDEO_VNNI inline void from_rows_vnni(const uint8_t* source, int bytes, cons
     }
 }
 
-constexpr Passes kVnniPasses{split_into_digits, along_row_vnni, from_rows_vnni};
+constexpr Passes kVnniPasses{split_into_digits, along_rows_vnni, from_rows_vnni};
 
 #endif
 

@@ -24,14 +24,24 @@ struct Vec {
   Vec operator+(Vec o) const { return {_mm512_add_ps(v, o.v)}; }
   Vec operator-(Vec o) const { return {_mm512_sub_ps(v, o.v)}; }
   Vec operator*(Vec o) const { return {_mm512_mul_ps(v, o.v)}; }
+  Vec operator/(Vec o) const { return {_mm512_div_ps(v, o.v)}; }
+  Vec magnitude() const { return {_mm512_abs_ps(v)}; }
   // this * a + b, rounded once
   Vec fma(Vec a, Vec b) const { return {_mm512_fmadd_ps(v, a.v, b.v)}; }
+  // b - this * a, rounded once
+  Vec negative_fma(Vec a, Vec b) const { return {_mm512_fnmadd_ps(v, a.v, b.v)}; }
   // this where gate > 0, else 0
   Vec where_positive(Vec gate) const {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(gate.v, _mm512_setzero_ps(), _CMP_GT_OQ), v)};
   }
   float sum() const { return _mm512_reduce_add_ps(v); }
 };
+
+inline Vec least(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Vec greatest(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline __mmask16 equal(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
+inline __mmask16 below(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
+inline Vec pick(__mmask16 condition, Vec yes, Vec no) { return {_mm512_mask_blend_ps(condition, no.v, yes.v)}; }
 
 inline __m256 halves(Vec x) {
   return _mm256_add_ps(_mm512_castps512_ps256(x.v),
@@ -55,7 +65,10 @@ struct Vec {
   Vec operator+(Vec o) const { return {_mm256_add_ps(v, o.v)}; }
   Vec operator-(Vec o) const { return {_mm256_sub_ps(v, o.v)}; }
   Vec operator*(Vec o) const { return {_mm256_mul_ps(v, o.v)}; }
+  Vec operator/(Vec o) const { return {_mm256_div_ps(v, o.v)}; }
+  Vec magnitude() const { return {_mm256_andnot_ps(_mm256_set1_ps(-0.f), v)}; }
   Vec fma(Vec a, Vec b) const { return {_mm256_fmadd_ps(v, a.v, b.v)}; }
+  Vec negative_fma(Vec a, Vec b) const { return {_mm256_fnmadd_ps(v, a.v, b.v)}; }
   Vec where_positive(Vec gate) const {
     return {_mm256_and_ps(v, _mm256_cmp_ps(gate.v, _mm256_setzero_ps(), _CMP_GT_OQ))};
   }
@@ -66,6 +79,12 @@ struct Vec {
   }
 };
 
+inline Vec least(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline Vec greatest(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline __m256 equal(Vec a, Vec b) { return _mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ); }
+inline __m256 below(Vec a, Vec b) { return _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ); }
+inline Vec pick(__m256 condition, Vec yes, Vec no) { return {_mm256_blendv_ps(no.v, yes.v, condition)}; }
+
 inline __m256 halves(Vec x) { return x.v; }
 
 #else
@@ -73,10 +92,11 @@ inline __m256 halves(Vec x) { return x.v; }
 // Plain code for any machine; four lanes, which compilers turn into whatever vectors exist.
 struct Vec {
   static constexpr int width = 4;
-  float v[4];
-  static Vec zero() { return {{0, 0, 0, 0}}; }
-  static Vec all(float x) { return {{x, x, x, x}}; }
-  static Vec load(const float *p) { return {{p[0], p[1], p[2], p[3]}}; }
+  typedef float Lanes __attribute__((vector_size(16)));
+  Lanes v;
+  static Vec zero() { return all(0); }
+  static Vec all(float x) { return {Lanes{x, x, x, x}}; }
+  static Vec load(const float *p) { return {Lanes{p[0], p[1], p[2], p[3]}}; }
   static Vec load(const float *p, int n) {
     Vec r = zero();
     for (int i = 0; i < n; ++i) r.v[i] = p[i];
@@ -86,17 +106,24 @@ struct Vec {
   void store(float *p, int n) const {
     for (int i = 0; i < n; ++i) p[i] = v[i];
   }
-  template <typename F>
-  static Vec map(F f) {
-    return {{f(0), f(1), f(2), f(3)}};
-  }
-  Vec operator+(Vec o) const { return map([&](int i) { return v[i] + o.v[i]; }); }
-  Vec operator-(Vec o) const { return map([&](int i) { return v[i] - o.v[i]; }); }
-  Vec operator*(Vec o) const { return map([&](int i) { return v[i] * o.v[i]; }); }
-  Vec fma(Vec a, Vec b) const { return map([&](int i) { return v[i] * a.v[i] + b.v[i]; }); }
-  Vec where_positive(Vec gate) const { return map([&](int i) { return gate.v[i] > 0 ? v[i] : 0.f; }); }
+  Vec operator+(Vec o) const { return {v + o.v}; }
+  Vec operator-(Vec o) const { return {v - o.v}; }
+  Vec operator*(Vec o) const { return {v * o.v}; }
+  Vec operator/(Vec o) const { return {v / o.v}; }
+  Vec magnitude() const { return {v < 0 ? -v : v}; }
+  Vec fma(Vec a, Vec b) const { return {v * a.v + b.v}; }
+  Vec negative_fma(Vec a, Vec b) const { return {b.v - v * a.v}; }
+  Vec where_positive(Vec gate) const { return {gate.v > 0 ? v : zero().v}; }
   float sum() const { return (v[0] + v[2]) + (v[1] + v[3]); }
 };
+
+typedef int32_t Choice __attribute__((vector_size(16)));
+
+inline Vec least(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+inline Vec greatest(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
+inline Choice equal(Vec a, Vec b) { return a.v == b.v; }
+inline Choice below(Vec a, Vec b) { return a.v < b.v; }
+inline Vec pick(Choice condition, Vec yes, Vec no) { return {condition ? yes.v : no.v}; }
 
 #endif
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.errors import UserError
-from mindvideo.structures.clip import ClipBatch, sampled_length
+from mindvideo.structures.clip import CLIP_BATCH_COLUMNS, ClipBatch, sampled_length
 
 SIZE_STEP = 32  # without buckets the canvas is rounded up to this
+
+Layout = list[tuple[tuple[int, ...], str]]  # shape and dtype of each column of a batch
+
+
+def fresh_columns(layout: Layout) -> list[np.ndarray]:
+    """Arrays of that layout, with anything in them."""
+    return [np.empty(shape, dtype) for shape, dtype in layout]
 
 
 class Canvas:
@@ -61,37 +68,67 @@ class Collate:
         self.mask_stride = mask_stride
 
     def __call__(self, clips: Sequence[ClipSample]) -> ClipBatch:
+        return unpacked(self.pack(clips))
+
+    def pack(
+        self, clips: Sequence[ClipSample], columns_for: Callable[[Layout], list[np.ndarray]] = fresh_columns
+    ) -> list[np.ndarray]:
+        """The columns of the batch, written to the arrays that ``columns_for`` provides.
+
+        Masks have as many rows as the clips have instances: most of their bytes would be padding (see :func:`unpacked`).
+        """
+        clips = [self._largest(clip) for clip in clips]
         B, T, N = len(clips), clips[0].num_frames, self.max_instances
         H, W = self.canvas.size_for([clip.size for clip in clips])
-        images = np.zeros((B, T, H, W, 3), np.uint8)
-        masks = np.zeros((B, N, T, *(sampled_length(side, self.mask_stride) for side in (H, W))), np.uint8)
-        labels = np.zeros((B, N), np.int32)
-        boxes = np.zeros((B, N, T, 4), np.float32)
-        present = np.zeros((B, N, T), bool)
-        exists = np.zeros((B, N), bool)
+        most = max(clip.num_instances for clip in clips)
+        mask_size = [sampled_length(side, self.mask_stride) for side in (H, W)]
+        layout: dict[str, tuple[tuple[int, ...], str]] = {
+            "images": ((B, T, H, W, 3), "u1"),
+            "sizes": ((B, 2), "i4"),
+            "labels": ((B, N), "i4"),
+            "boxes": ((B, N, T, 4), "f4"),
+            "masks": ((B, most, T, *mask_size), "u1"),
+            "present": ((B, N, T), "?"),
+            "exists": ((B, N), "?"),
+            "clip_ids": ((B, 2), "i8"),
+        }
+        columns = columns_for([layout[name] for name in CLIP_BATCH_COLUMNS])
+        batch = dict(zip(CLIP_BATCH_COLUMNS, columns))
+        for name in ("labels", "boxes", "present", "exists"):
+            batch[name][:] = 0
         for b, clip in enumerate(clips):
-            clip = self._largest(clip)
-            n, (h, w) = clip.num_instances, clip.size
-            images[b, :, :h, :w] = clip.frames.pixels()
-            sampled = clip.masks.sampled(self.mask_stride)
-            masks[b, :n, :, : sampled.shape[2], : sampled.shape[3]] = sampled
-            labels[b, :n] = clip.labels
-            boxes[b, :n] = normalised_boxes(clip, self.box_minimum)
-            present[b, :n] = clip.present
-            exists[b, :n] = True
-        return ClipBatch(
-            images=images,
-            sizes=np.array([clip.size for clip in clips], np.int32),
-            labels=labels,
-            boxes=boxes,
-            masks=masks,
-            present=present,
-            exists=exists,
-            clip_ids=np.array([(clip.video_id, clip.key_frame) for clip in clips], np.int64),
-        )
+            n = clip.num_instances
+            _write_to_corner(batch["images"][b], clip.frames.pixels())
+            batch["masks"][b, n:] = 0
+            for target, masks in zip(batch["masks"][b], clip.masks.sampled(self.mask_stride)):
+                _write_to_corner(target, masks)
+            batch["sizes"][b] = clip.size
+            batch["labels"][b, :n] = clip.labels
+            batch["boxes"][b, :n] = normalised_boxes(clip, self.box_minimum)
+            batch["present"][b, :n] = clip.present
+            batch["exists"][b, :n] = True
+            batch["clip_ids"][b] = clip.video_id, clip.key_frame
+        return columns
 
     def _largest(self, clip: ClipSample) -> ClipSample:
         if clip.num_instances <= self.max_instances:
             return clip
         areas = clip.masks.pixels().sum(axis=(1, 2, 3), dtype=np.int64)
         return clip.keep_instances(np.sort(np.argsort(-areas, kind="stable")[: self.max_instances]))
+
+
+def _write_to_corner(canvas: np.ndarray, content: np.ndarray) -> None:
+    """``content`` [T, h, w, ...] to the top left of ``canvas`` [T, H, W, ...], zeros to the rest."""
+    h, w = content.shape[1:3]
+    canvas[:, :h, :w] = content
+    canvas[:, :h, w:] = 0
+    canvas[:, h:] = 0
+
+
+def unpacked(columns: Sequence[np.ndarray], *, copy: bool = False) -> ClipBatch:
+    """The batch of packed columns: masks padded to as many rows as there are labels. ``copy``: nothing is shared."""
+    batch = dict(zip(CLIP_BATCH_COLUMNS, columns))
+    packed = batch.pop("masks")
+    masks = np.zeros((len(packed), batch["labels"].shape[1], *packed.shape[2:]), np.uint8)
+    masks[:, : packed.shape[1]] = packed
+    return ClipBatch(masks=masks, **{name: column.copy() if copy else column for name, column in batch.items()})

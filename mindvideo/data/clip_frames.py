@@ -57,8 +57,8 @@ def needed_region(step: Step, size: tuple[int, int], wanted: Region) -> Region:
     return wanted
 
 
-def run_chain(frame: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
-    """The frame [H, W, 3] after all steps, computing no more than what the result shows."""
+def run_chain(frame: np.ndarray, steps: Sequence[Step], result: np.ndarray) -> None:
+    """Write the frame [H, W, 3] after all steps to ``result``, computing no more than what that shows."""
     sizes = [frame.shape[:2]]
     for step in steps:
         sizes.append(size_after(step, sizes[-1]))
@@ -67,14 +67,16 @@ def run_chain(frame: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
         regions.append(needed_region(step, size, regions[-1]))
     regions.reverse()
     frame = regions[0].of(frame)
-    for step, size, given, wanted in zip(steps, sizes, regions, regions[1:]):
+    for number, (step, size, given, wanted) in enumerate(zip(steps, sizes, regions, regions[1:]), start=1):
         if isinstance(step, Mirror):
             frame = frame[:, ::-1]
         elif isinstance(step, Resize):
-            frame = resize_part(_upright(frame), size, given, (step.height, step.width), wanted)
+            place = result if number == len(steps) else None
+            frame = resize_part(_upright(frame), size, given, (step.height, step.width), wanted, place)
         elif not isinstance(step, Crop):  # a crop is done by the regions
             frame = step(frame)
-    return frame
+    if frame is not result:
+        result[:] = frame
 
 
 def _upright(frame: np.ndarray) -> np.ndarray:
@@ -133,7 +135,7 @@ class ClipFrames:
             for loader, positions in users.items():
                 frame = loader()
                 for t in positions:
-                    pixels[t] = run_chain(frame, self._slots[t][1])
+                    run_chain(frame, self._slots[t][1], pixels[t])
             self._pixels = pixels
         return self._pixels
 

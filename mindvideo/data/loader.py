@@ -47,9 +47,9 @@ class BatchSource:
         epoch, position = self.epoch, self.position
         self.seek(epoch + 1)
         batches = self.order.batches(epoch)
-        for columns, broken in self.pool.run((epoch, indices) for indices in batches[position:]):
+        for batch, broken in self.pool.run((epoch, indices) for indices in batches[position:]):
             self._report(broken)
-            yield columns
+            yield batch.columns()
 
     def _report(self, broken: list[str]) -> None:
         self.skipped += len(broken)

@@ -55,19 +55,27 @@ def _source_span(length: int, new_length: int, start: int, end: int) -> tuple[in
 
 
 def resize_part(
-    part: np.ndarray, size: tuple[int, int], given: Region, new_size: tuple[int, int], wanted: Region
+    part: np.ndarray,
+    size: tuple[int, int],
+    given: Region,
+    new_size: tuple[int, int],
+    wanted: Region,
+    result: np.ndarray | None = None,
 ) -> np.ndarray:
     """Part ``wanted`` of a picture resized from ``size`` to ``new_size``, from its part ``given``, uint8 [h, w, 3].
 
-    The pixels are those of resizing the whole picture with Pillow.
+    The pixels are those of resizing the whole picture with Pillow. They are written to ``result``, a packed array, or
+    to a new one.
     """
+    if result is None:
+        result = np.empty((*wanted.size, 3), np.uint8)
     native = _native_resize()
     if native is None:
         picture = Image.fromarray(np.ascontiguousarray(part))
-        return wanted.of(np.asarray(picture.resize((new_size[1], new_size[0]), Image.Resampling.BILINEAR)))
+        result[:] = wanted.of(np.asarray(picture.resize((new_size[1], new_size[0]), Image.Resampling.BILINEAR)))
+        return result
     if part.strides[1:] != (3, 1):
         part = np.ascontiguousarray(part)
-    result = np.empty((*wanted.size, 3), np.uint8)
     lacking = native(
         part.ctypes.data,
         part.strides[0],

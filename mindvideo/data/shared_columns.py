@@ -8,13 +8,10 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable
 
 import numpy as np
 
-from mindvideo.structures.clip import CLIP_BATCH_COLUMNS
-
-Layout = list[tuple[tuple[int, ...], str]]  # shape and dtype of each column, stored one after the other
+from mindvideo.data.batch import Layout
 
 
 def open_shared_memory() -> int:
@@ -38,18 +35,15 @@ class SharedColumns:
         self.descriptor = descriptor
         self._memory = np.zeros(0, np.uint8)
 
-    def store(self, columns: Iterable[np.ndarray]) -> Layout:
-        columns = list(columns)
-        layout: Layout = [(column.shape, column.dtype.str) for column in columns]
+    def reserve(self, layout: Layout) -> list[np.ndarray]:
+        """Arrays to write a batch to, one after the other in the memory."""
         size = _size_of(layout)
         if os.fstat(self.descriptor).st_size < size:
             os.ftruncate(self.descriptor, size)
-        for target, column in zip(self.views(layout), columns):
-            np.copyto(target, column)
-        return layout
+        return self.views(layout)
 
     def views(self, layout: Layout) -> list[np.ndarray]:
-        """The stored arrays where they lie: valid until the other side stores the next ones."""
+        """The arrays where they lie: valid until the other side writes the next ones."""
         if self._memory.size < _size_of(layout):
             self._memory = np.frombuffer(mmap.mmap(self.descriptor, 0), np.uint8)  # the whole file
         views, offset = [], 0
@@ -66,20 +60,3 @@ class SharedColumns:
 
 def _size_of(layout: Layout) -> int:
     return sum(aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize) for shape, dtype in layout)
-
-
-_MASKS, _LABELS, _EXISTS = (CLIP_BATCH_COLUMNS.index(name) for name in ("masks", "labels", "exists"))
-
-
-def without_unused_rows(columns: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """The columns of a batch with the masks of the instances that any clip has; most of the bytes are padding."""
-    used = int(columns[_EXISTS].sum(axis=1).max(initial=0))
-    return (*columns[:_MASKS], columns[_MASKS][:, :used], *columns[_MASKS + 1 :])
-
-
-def copied_with_unused_rows(columns: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Copies of the columns, the masks padded again to as many instances as there are labels."""
-    given, N = columns[_MASKS], columns[_LABELS].shape[1]
-    masks = np.zeros((len(given), N, *given.shape[2:]), np.uint8)
-    masks[:, : given.shape[1]] = given
-    return tuple(masks if place == _MASKS else column.copy() for place, column in enumerate(columns))

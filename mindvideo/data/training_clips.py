@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from mindvideo.data.batch import Collate
+from mindvideo.data.batch import Collate, Layout, fresh_columns
 from mindvideo.data.broken_frame import BrokenFrameError
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.epoch_order import sample_generator
 from mindvideo.data.transforms.base import Transform
 from mindvideo.errors import UserError
-from mindvideo.structures.clip import ClipBatch
 
 MOST_ATTEMPTS = 100  # other samples tried before a set is called unusable
 
@@ -114,7 +113,13 @@ class BatchMaker:
         self.collate = collate
         self.seed = seed
 
-    def make(self, epoch: int, indices: Sequence[int]) -> tuple[ClipBatch, list[str]]:
-        """(batch, lines about frames that could not be read)."""
+    def make(
+        self,
+        epoch: int,
+        indices: Sequence[int],
+        columns_for: Callable[[Layout], list[np.ndarray]] = fresh_columns,
+    ) -> tuple[list[np.ndarray], list[str]]:
+        """(packed columns, lines about frames that could not be read); see :meth:`Collate.pack`."""
         made = [self.clips.sample(int(index), sample_generator(self.seed, epoch, int(index))) for index in indices]
-        return self.collate([clip for clip, _ in made]), [line for _, lines in made for line in lines]
+        broken = [line for _, lines in made for line in lines]
+        return self.collate.pack([clip for clip, _ in made], columns_for), broken

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 import cv2
 
-from mindvideo.data.shared_columns import SharedColumns, without_unused_rows
+from mindvideo.data.shared_columns import SharedColumns
 from mindvideo.errors import UserError
 
 
@@ -19,8 +19,8 @@ def serve(connection: Connection, memory: list[SharedColumns]) -> None:
     while True:
         place, epoch, indices = connection.recv()
         try:
-            batch, broken = maker.make(epoch, indices)
-            answer = ("batch", memory[place].store(without_unused_rows(batch.columns())), broken)
+            columns, broken = maker.make(epoch, indices, memory[place].reserve)
+            answer = ("batch", [(column.shape, column.dtype.str) for column in columns], broken)
         except UserError as error:
             answer = ("mistake", str(error), [])
         except Exception:  # noqa: BLE001  sent to the training process, which raises it

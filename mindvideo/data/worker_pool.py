@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from mindvideo.data import worker as worker_program
-from mindvideo.data.shared_columns import SharedColumns, copied_with_unused_rows, open_shared_memory
+from mindvideo.data.batch import unpacked
+from mindvideo.data.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.data.training_clips import BatchMaker
 from mindvideo.errors import UserError
+from mindvideo.structures.clip import ClipBatch
 
 AHEAD = 2  # batches that each worker may hold finished or in the making
 WORKER_ENVIRONMENT = {
@@ -66,7 +68,7 @@ class _Worker:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise self._death() from error
 
-    def collect(self, place: int) -> tuple[tuple[np.ndarray, ...], list[str]]:
+    def collect(self, place: int) -> Made:
         try:
             kind, content, broken = self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
@@ -75,7 +77,7 @@ class _Worker:
             raise UserError(content)
         if kind == "failure":
             raise WorkerError(f"data worker {self.number} failed:\n{content}")
-        return copied_with_unused_rows(self.memory[place].views(content)), broken
+        return unpacked(self.memory[place].views(content), copy=True), broken
 
     def _death(self) -> WorkerError:
         code = self.process.wait()
@@ -95,7 +97,7 @@ class _Worker:
 
 
 Task = tuple[int, np.ndarray]  # epoch, sample numbers
-Made = tuple[tuple[np.ndarray, ...], list[str]]  # columns of a ClipBatch, lines about broken frames
+Made = tuple[ClipBatch, list[str]]  # and lines about broken frames
 
 
 class WorkerPool:
@@ -110,8 +112,8 @@ class WorkerPool:
         """Batches in order. Abandoning the iterator before its end is allowed; the next run starts clean."""
         if self.num_workers == 0:
             for epoch, indices in tasks:
-                batch, broken = self.maker.make(epoch, indices)
-                yield batch.columns(), broken
+                columns, broken = self.maker.make(epoch, indices)
+                yield unpacked(columns), broken
             return
         self._start()
         pending: deque[tuple[_Worker, int]] = deque()

@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 
 from mindvideo.data.assemble import ClipSettings, training_clips
-from mindvideo.data.batch import Canvas, Collate
+from mindvideo.data.batch import Canvas, Collate, Layout, unpacked
 from mindvideo.data.catalogue import Catalogue
 from mindvideo.data.epoch_order import EpochOrder
 from mindvideo.data.loader import BatchSource, load_loader
-from mindvideo.data.shared_columns import (
-    SharedColumns,
-    copied_with_unused_rows,
-    open_shared_memory,
-    without_unused_rows,
-)
+from mindvideo.data.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.data.training_clips import BatchMaker, JointClips, TrainingClips
 from mindvideo.data.transforms.pipelines import AugmentationSettings
 from mindvideo.data.worker_pool import WorkerError, WorkerPool
@@ -265,19 +260,27 @@ def test_unknown_set_and_missing_files(shapes_set: Path, tmp_path: Path) -> None
     assert Catalogue(root=shapes_set).find("synthetic_easy/train").require().frames.is_dir()  # root of one set
 
 
-@pytest.mark.parametrize("used", [0, 1, 3])
-def test_masks_travel_without_their_padding(used: int) -> None:
-    exists = np.zeros((2, 3), bool)
-    exists[1, :used] = True
-    masks = np.zeros((2, 3, 4, 8, 8), np.uint8)
-    masks[1, :used] = 1
-    images, boxes = np.full((2, 4, 8, 8, 3), 9, np.uint8), np.ones((2, 3, 4, 4), np.float32)
-    labels, present = np.zeros((2, 3), np.int32), np.zeros((2, 3, 4), bool)
-    columns = (images, np.full((2, 2), 8, np.int32), labels, boxes, masks, present, exists, np.zeros((2, 2), np.int64))
+def test_a_batch_travels_through_memory_that_holds_another(clips: TrainingClips) -> None:
+    """Packed into memory full of something else, masks without their padding, it is the batch made in place."""
+    collate = Collate(canvas=Canvas(buckets=[(112, 128)]), max_instances=6, box_minimum=1e-6)
+    made = [clips.sample(index, np.random.default_rng(index))[0] for index in range(3)]
+    most = max(clip.num_instances for clip in made)
+    assert min(clip.num_instances for clip in made) < most < 6
     memory = SharedColumns(open_shared_memory())
-    layout = memory.store(without_unused_rows(columns))
-    assert layout[4][0] == (2, used, 4, 8, 8)
-    assert_same([copied_with_unused_rows(memory.views(layout))], [columns])
+
+    def used_memory(layout: Layout) -> list[np.ndarray]:
+        columns = memory.reserve(layout)
+        for column in columns:
+            column.view(np.uint8)[:] = 255
+        return columns
+
+    packed = collate.pack(made, used_memory)
+    assert packed[4].shape[:2] == (3, most)
+    travelled = unpacked(packed, copy=True)
+    assert_same([travelled.columns()], [collate(made).columns()])
+    memory.reserve([((10,), "u1")])[0][:] = 7
+    assert_same([travelled.columns()], [collate(made).columns()])
+    assert not travelled.images[:, :, 96:].any() and not travelled.masks[:, most:].any()
     memory.close()
 
 
@@ -286,7 +289,8 @@ def test_shared_memory_grows_under_a_reader() -> None:
     writer = SharedColumns(open_shared_memory())
     reader = SharedColumns(os.dup(writer.descriptor))
     for length in (1000, 100_000, 10):
-        stored = [np.arange(length), np.full(3, length, np.int8)]
-        assert_same([reader.views(writer.store(stored))], [stored])
+        written = writer.reserve(layout := [((length,), "i8"), ((3,), "i1")])
+        written[0][:], written[1][:] = np.arange(length), length % 100
+        assert_same([reader.views(layout)], [written])
     writer.close()
     reader.close()
