@@ -221,7 +221,7 @@ def test_strict_stops_at_the_first_broken_frame(damaged: Path) -> None:
 class _Failing:
     """Stands for a mistake of ours inside a worker."""
 
-    def make(self, epoch: int, indices: np.ndarray) -> None:
+    def make(self, epoch: int, indices: np.ndarray, columns_for: object) -> None:
         raise ZeroDivisionError("on purpose")
 
 
@@ -263,7 +263,8 @@ def test_unknown_set_and_missing_files(shapes_set: Path, tmp_path: Path) -> None
 def test_a_batch_travels_through_memory_that_holds_another(clips: TrainingClips) -> None:
     """Packed into memory full of something else, masks without their padding, it is the batch made in place."""
     collate = Collate(canvas=Canvas(buckets=[(112, 128)]), max_instances=6, box_minimum=1e-6)
-    made = [clips.sample(index, np.random.default_rng(index))[0] for index in range(3)]
+    numbers = [np.random.default_rng(index).integers(len(clips)) for index in range(8)]
+    made = [clips.sample(int(number), np.random.default_rng(number))[0] for number in numbers]
     most = max(clip.num_instances for clip in made)
     assert min(clip.num_instances for clip in made) < most < 6
     memory = SharedColumns(open_shared_memory())
@@ -275,7 +276,7 @@ def test_a_batch_travels_through_memory_that_holds_another(clips: TrainingClips)
         return columns
 
     packed = collate.pack(made, used_memory)
-    assert packed[4].shape[:2] == (3, most)
+    assert packed[4].shape[:2] == (8, most)
     travelled = unpacked(packed, copy=True)
     assert_same([travelled.columns()], [collate(made).columns()])
     memory.reserve([((10,), "u1")])[0][:] = 7
