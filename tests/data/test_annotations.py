@@ -95,10 +95,16 @@ def test_labels_withheld(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"bboxes": [None]}, "annotation 1: 1 boxes and 2 masks for a video of 2 frames; .*prepare.py check"),
-        ({"segmentations": [[[1, 2]], None]}, "annotation 1: a polygon of 2 numbers"),
-        ({"segmentations": [uncompressed(square()[:5]), None]}, r"mask size \[5, 20\], video size \[12, 20\]"),
-        ({"video_id": 9}, "annotation 1 is of video 9, which is not listed"),
+        (
+            {"bboxes": [None]},
+            "annotation 1: 1 boxes and 2 masks for a video of 2 frames; .*prepare.py check FILE@FRAMES",
+        ),
+        ({"segmentations": [[[1, 2]], None]}, "annotation 1, frame 0: a polygon of 2 numbers"),
+        (
+            {"segmentations": [uncompressed(square()[:5]), None]},
+            r"annotation 1, frame 0: mask size \[5, 20\], frame size \[12, 20\]",
+        ),
+        ({"video_id": 9}, "annotation 1: it is of video 9, which is not listed"),
     ],
 )
 def test_unusable_files_are_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -109,8 +115,8 @@ def test_unusable_files_are_refused(tmp_path: Path, changes: dict[str, Any], rea
 @pytest.fixture(params=["compiled", "pycocotools"])
 def mask_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "pycocotools":
-        monkeypatch.setattr(mask_sampling, "_native_sampling", lambda: None)
-    elif mask_sampling._native_sampling() is None:
+        monkeypatch.setattr(mask_sampling, "native_sampling", lambda: None)
+    elif mask_sampling.native_sampling() is None:
         pytest.skip("the compiled library is not built")
     return request.param
 
@@ -134,7 +140,7 @@ def test_masks_of_a_clip_follow_flip_crop_and_resize(mask_decoder: str) -> None:
 
 
 def test_damaged_runs_are_not_read_beyond() -> None:
-    if mask_sampling._native_sampling() is None:
+    if mask_sampling.native_sampling() is None:
         pytest.skip("the compiled library is not built")
     rle = to_rle(encode_mask(square()), HEIGHT, WIDTH)
     rows, columns, result = np.arange(HEIGHT), np.arange(WIDTH), np.zeros((HEIGHT, WIDTH), np.uint8)
