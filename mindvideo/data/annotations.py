@@ -79,7 +79,7 @@ def read_json(path: Path) -> Any:
 
 
 def annotation_kind(path: Path) -> str:
-    """ "image" for a COCO file of single images (``images`` and no ``videos``), else "video".
+    """Kind "image" for a COCO file of single images (``images`` and no ``videos``), else "video".
 
     Looks for the two keys in the text, since parsing takes long; only where both occur is the file parsed.
     """
