@@ -116,23 +116,6 @@ COCO_FAULTS: dict[str, tuple[Change, str]] = {
     "unknown category": (first("annotations", category_id=5), "annotation 1: category_id 5 is not listed"),
     "track id is a list": (first("annotations", instance_id=[1]), "annotation 1: 'instance_id' is [1]; a whole"),
     "attributes is a text": (first("annotations", attributes="a"), "annotation 1: 'attributes' is 'a'; an entry"),
-    "nothing drawn": (first("annotations", segmentation=[]), "annotation 1: it has no segmentation and no bbox"),
-    "bbox of three": (first("annotations", segmentation=[], bbox=[1, 2, 3]), "no bbox [x, y, width, height]"),
-    "polygon of texts": (first("annotations", segmentation=[["a"] * 6]), "annotation 1: its points are not pairs"),
-    "polygon of pairs": (first("annotations", segmentation=[[[1, 2]] * 4]), "annotation 1: its points are not"),
-    "polygon far away": (first("annotations", segmentation=[[0, 0, 1e12, 0, 1e12, 1]]), "annotation 1: a point is"),
-    "other size": (
-        first("annotations", segmentation={"size": [10, 16], "counts": coco_text(np.ones((10, 16)))}),
-        "annotation 1: RLE size [10, 16], its image is [20, 32]",
-    ),
-    "wrong characters": (run_lengths("zzzz!!"), "annotation 1: the RLE text has characters outside"),
-    "text too short": (run_lengths(coco_text(rectangle(4, 4, 6, 6))[:2]), "annotation 1: the RLE runs cover "),
-    "text too long": (run_lengths(coco_text(rectangle(4, 4, 6, 6)) * 2), "annotation 1: the RLE runs cover "),
-    "text cut in a run": (run_lengths("\x60"), "annotation 1: the RLE text breaks off"),
-    "runs too short": (run_lengths([4, 5]), "annotation 1: the RLE runs cover 9 pixels, its size [20, 32] has 640"),
-    "negative runs": (run_lengths([-10, 20, HEIGHT * WIDTH - 10]), "annotation 1: the RLE has runs that are no whole"),
-    "runs of texts": (run_lengths(["a"]), "annotation 1: the RLE has runs that are no whole"),
-    "runs are missing": (run_lengths(None), "annotation 1: RLE counts of type NoneType"),
 }
 
 
@@ -140,8 +123,37 @@ COCO_FAULTS: dict[str, tuple[Change, str]] = {
 def test_coco_faults(tmp_path: Path, fault: str) -> None:
     change, message = COCO_FAULTS[fault]
     file = changed_coco(tmp_path, change)
-    in_file = "" if fault == "no annotations" else f"{file}: "
-    assert_refused(lambda: convert_coco_video(file), in_file, message)
+    assert_refused(lambda: convert_coco_video(file), "" if fault == "no annotations" else f"{file}: ", message)
+
+
+SQUARE_TEXT = coco_text(rectangle(4, 4, 6, 6))
+COCO_MASK_FAULTS: dict[str, tuple[Change, str]] = {
+    "nothing drawn": (first("annotations", segmentation=[]), "it has no segmentation and no bbox"),
+    "bbox of three": (first("annotations", segmentation=[], bbox=[1, 2, 3]), "no bbox [x, y, width, height]"),
+    "bbox of texts": (first("annotations", segmentation=[], bbox=["a"] * 4), "its points are not pairs of numbers"),
+    "polygon of texts": (first("annotations", segmentation=[["a"] * 6]), ""),
+    "polygon of pairs": (first("annotations", segmentation=[[[1, 2]] * 4]), ""),
+    "polygon far away": (first("annotations", segmentation=[[0, 0, 1e12, 0, 1e12, 1]]), ""),
+    "other size": (
+        first("annotations", segmentation={"size": [10, 16], "counts": coco_text(np.ones((10, 16)))}),
+        "[10, 16]",
+    ),
+    "wrong characters": (run_lengths("zzzz!!"), "RLE"),
+    "text too short": (run_lengths(SQUARE_TEXT[:2]), "RLE"),
+    "text too long": (run_lengths(SQUARE_TEXT * 2), "RLE"),
+    "text cut in a run": (run_lengths("`"), "RLE"),
+    "runs too short": (run_lengths([4, 5]), "RLE runs cover 9 pixels"),
+    "negative runs": (run_lengths([-10, 20, HEIGHT * WIDTH - 10]), "RLE"),
+    "runs of texts": (run_lengths(["a"]), "RLE"),
+    "runs are missing": (run_lengths(None), "counts of type NoneType"),
+}
+
+
+@pytest.mark.parametrize("fault", COCO_MASK_FAULTS)
+def test_coco_masks_that_cannot_be_used(tmp_path: Path, fault: str) -> None:
+    change, message = COCO_MASK_FAULTS[fault]
+    file = changed_coco(tmp_path, change)
+    assert_refused(lambda: convert_coco_video(file), f"{file}: annotation 1: ", message)
 
 
 def test_every_rle_text_is_accepted(tmp_path: Path) -> None:
