@@ -18,12 +18,12 @@ def names_below(folder: Path) -> list[str]:
 
 
 def test_a_path_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "afile").write_text("kept")
-    (tmp_path / "afolder").mkdir()
-    for path in ("afile/x.json", "afile/below/x.json", "afolder"):
+    (tmp_path / "textfile").write_text("kept")
+    (tmp_path / "somefolder").mkdir()
+    for path in ("textfile/x.json", "textfile/below/x.json", "somefolder"):
         with pytest.raises(UserError, match=r"cannot be written \(\w[^\n]*\)$"):
             write_text(tmp_path / path, "new")
-    assert names_below(tmp_path) == ["afile", "afolder"]
+    assert names_below(tmp_path) == ["somefolder", "textfile"]
 
 
 def test_a_full_disk_stays_an_error_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,11 +52,11 @@ def test_outputs_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest
     given.write_text("kept")
     (tmp_path / "link.json").symlink_to(given)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "afolder").mkdir()
+    (tmp_path / "somefolder").mkdir()
     check_new_file(tmp_path / "new/deep/x.json", overwrite=False, inputs=[given, None])
     check_new_file(given, overwrite=True)
     for path, reason in (
-        (tmp_path / "afolder", "is a folder"),
+        (tmp_path / "somefolder", "is a folder"),
         (given / "x.json", "given.json is not a folder"),
         (tmp_path / "gone/x.json", "gone is not a folder"),
         (given, "is an input"),

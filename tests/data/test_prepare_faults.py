@@ -127,9 +127,9 @@ def test_what_a_killed_run_left_does_not_disturb(tmp_path: Path, run: Run) -> No
 
 
 def test_synthetic_outputs_that_cannot_be(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "afile").write_text("kept")
-    assert_refused(run("synthetic", "--output", tmp_path / "afile", *SMALL), "afile is not a folder")
-    assert_refused(run("synthetic", "--output", tmp_path / "afile/set", *SMALL), "afile is not a folder")
+    (tmp_path / "textfile").write_text("kept")
+    assert_refused(run("synthetic", "--output", tmp_path / "textfile", *SMALL), "textfile is not a folder")
+    assert_refused(run("synthetic", "--output", tmp_path / "textfile/set", *SMALL), "textfile is not a folder")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert_refused(run("synthetic", "--output", ".", *SMALL), "is the current folder or above it")
@@ -201,19 +201,19 @@ def writing_commands(folder: Path, shapes_set: Path) -> dict[str, tuple[Path, tu
 @pytest.mark.parametrize("command", ["coco-keep", "convert", "browse"])
 def test_outputs_are_not_replaced_unasked(command: str, shapes_set: Path, tmp_path: Path, run: Run) -> None:
     given, arguments = writing_commands(tmp_path / "in", shapes_set)[command]
-    (tmp_path / "afolder").mkdir()
-    (tmp_path / "afile").write_text("kept")
+    (tmp_path / "somefolder").mkdir()
+    (tmp_path / "textfile").write_text("kept")
     before = given.read_bytes()
     for output, reason in (
         (given, "is an input of this very command"),
-        (tmp_path / "afolder", "afolder is a folder; give the name of a new file"),
-        (tmp_path / "afile/x.json", "afile is not a folder"),
+        (tmp_path / "somefolder", "somefolder is a folder; give the name of a new file"),
+        (tmp_path / "textfile/x.json", "textfile is not a folder"),
     ):
         assert_refused(run(command, *arguments, "--overwrite", "--output", output), reason)
-    assert_refused(run(command, *arguments, "--output", tmp_path / "afile"), "afile exists already.* --overwrite")
-    assert (tmp_path / "afile").read_text() == "kept" and given.read_bytes() == before
-    assert run(command, *arguments, "--overwrite", "--output", tmp_path / "afile")[0] == EXIT_OK
-    assert (tmp_path / "afile").read_text() != "kept"
+    assert_refused(run(command, *arguments, "--output", tmp_path / "textfile"), "textfile exists already.* --overwrite")
+    assert (tmp_path / "textfile").read_text() == "kept" and given.read_bytes() == before
+    assert run(command, *arguments, "--overwrite", "--output", tmp_path / "textfile")[0] == EXIT_OK
+    assert (tmp_path / "textfile").read_text() != "kept"
 
 
 def test_split_replaces_nothing_unasked(shapes_set: Path, tmp_path: Path, run: Run) -> None:
