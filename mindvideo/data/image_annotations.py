@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from mindvideo.data.annotation_form import IMAGE_SET_FORMS, place_of
+from mindvideo.data.annotation_form import IMAGE_SET_FORMS, box_fault, place_of
 from mindvideo.data.annotations import (
     Category,
     read_categories,
@@ -24,8 +24,11 @@ MAP_VERSIONS = ("published", "corrected")
 
 @dataclasses.dataclass(frozen=True)
 class ImageInstance:
+    """``box``: x, y, width, height as the file has it; None where it has none."""
+
     category_id: int
     mask: Rle
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,10 @@ def read_image_annotations(
             mask = read_mask(entry["segmentation"], image["height"], image["width"])
         except ValueError as error:
             raise refusal(path, where, error) from error
-        instances[entry["image_id"]].append(ImageInstance(category, mask))
+        box = entry.get("bbox")
+        if fault := box_fault(box):
+            raise refusal(path, where, fault)
+        instances[entry["image_id"]].append(ImageInstance(category, mask, None if box is None else tuple(box)))
     labelled = [
         LabelledImage(image_id, entry["file_name"], entry["height"], entry["width"], tuple(instances[image_id]))
         for image_id, entry in images.items()

@@ -47,7 +47,7 @@ WIDEST_FRAME = 2000  # pixels; several stand in a row of a JPEG, which holds 65,
 COCO_TARGETS = {"ytvis19": "ytvis19", "ytvis21": "ytvis21", "ytvis22": "ytvis21", "ovis": "ovis"}  # set -> its map
 # Format -> the options that it reads.
 CONVERT_OPTIONS = {
-    "coco-video": (),
+    "coco-video": ("frames",),
     "labelme": ("categories",),
     "cvat": ("frames", "video", "categories"),
     "masks": ("frames", "meta", "categories"),
@@ -211,7 +211,8 @@ def add_convert(commands: Commands) -> None:
     parser = commands.add_parser("convert", help="labels of other tools to YouTube-VIS JSON")
     parser.add_argument("format", choices=tuple(CONVERT_OPTIONS))
     parser.add_argument("labels", type=Path, help="COCO file, labelme folder, CVAT XML, or folder of mask folders")
-    parser.add_argument("--frames", type=Path, help="folder of the frames (cvat: of the video; masks: of all videos)")
+    frames = "folder of the frames (cvat: of the video; masks: of all videos; coco-video: to compare their sizes)"
+    parser.add_argument("--frames", type=Path, help=frames)
     parser.add_argument("--video", type=Path, help="cvat: the labelled video file, read in place of pictures")
     parser.add_argument("--meta", type=Path, help="masks: YouTube-VOS meta.json with the categories")
     parser.add_argument("--categories", help="names in the order of their ids, with commas (default: by alphabet)")
@@ -227,7 +228,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
         inputs.append(arguments.output)
     check_new_file(arguments.output, overwrite=arguments.overwrite, inputs=inputs)
     if arguments.format == "coco-video":
-        content = convert_coco_video(arguments.labels)
+        content = convert_coco_video(arguments.labels, arguments.frames)
     elif arguments.format == "labelme":
         content = convert_labelme(arguments.labels, categories=names)
     elif arguments.format == "cvat":
