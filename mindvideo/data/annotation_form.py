@@ -1,6 +1,7 @@
 """The form that every entry of an annotation file must have.
 
-The readers refuse a file at its first fault; ``tools/segmentation/prepare.py check`` lists them all.
+The readers refuse a file at its first fault; ``tools/segmentation/prepare.py check`` lists them all. The forms here are
+what training needs; who needs less of an entry states a form of its own.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ class Problem:
         return f"{'error' if self.is_error else 'note'}: {self.kind}: {self.where}: {self.message}"
 
 
-def _whole_number(value: Any, bits: int = 64) -> str | None:
+def whole_number(value: Any, bits: int = 64) -> str | None:
     limit = 2 ** (bits - 1)
     fits = type(value) is int and -limit <= value < limit
     return None if fits else f"a whole number of at most {bits} bits is needed"
 
 
 def _category_number(value: Any) -> str | None:
-    return _whole_number(value, bits=32)  # as the labels of a batch
+    return whole_number(value, bits=32)  # as the labels of a batch
 
 
-def _number_or_text(value: Any) -> str | None:
+def number_or_text(value: Any) -> str | None:
     return None if type(value) in (int, str) else "a number or a text is needed"
 
 
@@ -47,13 +48,17 @@ def _side(value: Any) -> str | None:
     return None if fits else f"a whole number of pixels from 1 to {LONGEST_SIDE} is needed"
 
 
-def _text(value: Any) -> str | None:
+def text(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "a text is needed"
 
 
 def _texts(value: Any) -> str | None:
     fits = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
     return None if fits else "a list of texts is needed"
+
+
+def some_texts(value: Any) -> str | None:
+    return None if value and _texts(value) is None else "a list of at least one text is needed"
 
 
 def _list(value: Any) -> str | None:
@@ -66,17 +71,17 @@ def _anything(value: Any) -> str | None:
 
 # Key -> what says what the key's value should be, None for one that fits.
 Form = Mapping[str, Callable[[Any], str | None]]
-VIDEO_FORM: Form = {"id": _whole_number, "height": _side, "width": _side, "file_names": _texts}
+VIDEO_FORM: Form = {"id": whole_number, "height": _side, "width": _side, "file_names": _texts}
 TRACK_FORM: Form = {
-    "id": _number_or_text,
-    "video_id": _whole_number,
+    "id": number_or_text,
+    "video_id": whole_number,
     "category_id": _category_number,
     "bboxes": _list,
     "segmentations": _list,
 }
-IMAGE_FORM: Form = {"id": _whole_number, "file_name": _text, "height": _side, "width": _side}
-INSTANCE_FORM: Form = {"image_id": _whole_number, "category_id": _category_number, "segmentation": _anything}
-CATEGORY_FORM: Form = {"id": _category_number, "name": _text}
+IMAGE_FORM: Form = {"id": whole_number, "file_name": text, "height": _side, "width": _side}
+INSTANCE_FORM: Form = {"image_id": whole_number, "category_id": _category_number, "segmentation": _anything}
+CATEGORY_FORM: Form = {"id": _category_number, "name": text}
 VIDEO_SET_FORMS = {"videos": VIDEO_FORM, "annotations": TRACK_FORM, "categories": CATEGORY_FORM}
 IMAGE_SET_FORMS = {"images": IMAGE_FORM, "annotations": INSTANCE_FORM, "categories": CATEGORY_FORM}
 
@@ -116,7 +121,7 @@ def form_problems(content: Mapping[str, Any], forms: Mapping[str, Form]) -> Iter
 def place_of(part: str, index: int, entry: Any) -> str:
     """``video 7``, or ``videos[3]`` for an entry without an id to name it by."""
     number = entry.get("id") if isinstance(entry, dict) else None
-    return f"{part}[{index}]" if _number_or_text(number) else f"{_NOUNS[part]} {number}"
+    return f"{part}[{index}]" if number_or_text(number) else f"{_NOUNS[part]} {number}"
 
 
 def box_fault(box: Any) -> str | None:

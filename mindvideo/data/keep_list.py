@@ -6,9 +6,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.annotations import read_json
-from mindvideo.data.entries import IDENTITY, NUMBER, require_entries
+from mindvideo.data.annotation_form import Form, number_or_text, whole_number
+from mindvideo.data.annotations import read_json, require_form, require_list
 from mindvideo.errors import UserError
+
+# All that is looked at; the rest of an entry is passed on unseen.
+FORMS: dict[str, Form] = {
+    "images": {"id": number_or_text},
+    "annotations": {"image_id": number_or_text, "category_id": whole_number},
+}
 
 
 def keep_categories(annotation_file: str | Path, kept: Collection[int]) -> dict[str, Any]:
@@ -16,16 +22,17 @@ def keep_categories(annotation_file: str | Path, kept: Collection[int]) -> dict[
 
     ``categories`` stays whole: the ids remain COCO's, the reader maps them.
     """
-    content = read_json(Path(annotation_file))
-    images = require_entries(annotation_file, content, "images", {"id": IDENTITY}, layout="COCO")
-    needs = {"image_id": IDENTITY, "category_id": NUMBER}
-    labelled = require_entries(annotation_file, content, "annotations", needs, layout="COCO")
-    annotations = [entry for entry in labelled if entry["category_id"] in kept]
+    file = Path(annotation_file)
+    content = read_json(file)
+    for part in FORMS:
+        require_list(file, content, part, "labelled COCO")
+    require_form(file, content, FORMS)
+    annotations = [entry for entry in content["annotations"] if entry["category_id"] in kept]
     if not annotations:
         raise UserError(f"{annotation_file}: no annotation has one of the kept categories {sorted(kept)}")
     used = {entry["image_id"] for entry in annotations}
     return {
         **content,
-        "images": [entry for entry in images if entry["id"] in used],
+        "images": [entry for entry in content["images"] if entry["id"] in used],
         "annotations": annotations,
     }

@@ -9,12 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.annotations import read_json
-from mindvideo.data.entries import IDENTITY, NUMBER, TEXT, TEXTS, require_entries
+from mindvideo.data.annotation_form import Form, number_or_text, some_texts, text, whole_number
+from mindvideo.data.annotations import read_json, require_form, require_list
 from mindvideo.data.video_frames import video_of_frame
 from mindvideo.errors import UserError
 
-LAYOUT = "YouTube-VIS"
+LAYOUT = "labelled YouTube-VIS"
+# All that a split looks at; the rest of an entry is passed on unseen.
+FORMS: dict[str, Form] = {
+    "videos": {"id": number_or_text, "file_names": some_texts},
+    "annotations": {"video_id": number_or_text, "category_id": whole_number},
+    "categories": {"id": whole_number, "name": text},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +75,15 @@ def split_annotations(annotation_file: str | Path, *, share: float, seed: int = 
 
 def _read_labelled(file: str | Path) -> dict[str, Any]:
     """The file's content, with everything that a split looks at in it."""
-    content = read_json(Path(file))
-    videos = require_entries(file, content, "videos", {"id": IDENTITY, "file_names": TEXTS}, layout=LAYOUT)
+    file = Path(file)
+    content = read_json(file)
+    require_list(file, content, "videos", LAYOUT)
     if not content.get("annotations"):
         raise UserError(f"{file} has no annotations; only a labelled set can be split")
-    needs = {"video_id": IDENTITY, "category_id": NUMBER}
-    annotations = require_entries(file, content, "annotations", needs, layout=LAYOUT)
-    require_entries(file, content, "categories", {"id": NUMBER, "name": TEXT}, layout=LAYOUT)
-    unknown = {entry["video_id"] for entry in annotations} - {video["id"] for video in videos}
+    for part in FORMS:
+        require_list(file, content, part, LAYOUT)
+    require_form(file, content, FORMS)
+    unknown = {entry["video_id"] for entry in content["annotations"]} - {video["id"] for video in content["videos"]}
     if unknown:
         raise UserError(f"{file}: annotations of videos that are not listed: {sorted(unknown, key=str)[:5]}")
     return content
