@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mindvideo.data.run_lengths import first_broken
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.evaluation.results_json import Record, ResultsFile, VideoId
-from mindvideo.evaluation.run_lengths import first_broken
 from mindvideo.files import atomic_path
 
 RESULTS_NAME = "results.json"  # what servers look for in the archive
@@ -89,7 +89,7 @@ def _problems_of_masks(segmentations: list[Any], video: LabelledVideo) -> Iterab
             continue
         if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str) or not mask["counts"].isascii():
             yield f"frame {frame}: neither null nor an RLE with 'size' and 'counts' as text"
-        elif list(mask.get("size") or ()) != size:
+        elif mask.get("size") != size:
             yield f"frame {frame}: mask size {mask.get('size')}, but the video's frames are {size} (height, width)"
         else:
             texts[-1] = mask["counts"].encode("ascii")

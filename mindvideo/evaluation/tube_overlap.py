@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mindvideo.evaluation.run_lengths import Tube, first_broken
+from mindvideo.data.run_lengths import first_broken
+from mindvideo.evaluation.run_lengths import Tube
 from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
 
 _AREAS_AT_ONCE = 255  # for more, pycocotools makes an array of the number as uint8, an error in numpy 2

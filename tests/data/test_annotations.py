@@ -189,6 +189,14 @@ def test_whole_texts_are_told_from_damaged_ones(run_reader: None) -> None:
     assert "cut short" in run_lengths.text_fault(b"1o", 3, 5)
 
 
+@pytest.mark.parametrize("characters, is_fine", [(2, True), (8, True), (12, True), (13, False), (30, False)])
+def test_runs_written_longer_than_need_be(run_reader: None, characters: int, is_fine: bool) -> None:
+    """15 pixels, the value filled up with zeros; every decoder takes as many characters."""
+    text = b"_" + b"P" * (characters - 2) + b"0"
+    assert (run_lengths.text_fault(text, 3, 5) is None) == is_fine
+    assert run_lengths.first_broken([b"?0", b"", text], 15) == (None if is_fine else 2)
+
+
 def coco(folder: Path, **changes: Any) -> Path:
     made = {
         "images": [{"id": 7, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}],

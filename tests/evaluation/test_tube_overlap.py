@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from mindvideo.data.run_lengths import first_broken
 from mindvideo.evaluation import tube_overlap
-from mindvideo.evaluation.run_lengths import first_broken, tube_of
+from mindvideo.evaluation.run_lengths import tube_of
 from mindvideo.evaluation.tube_overlap import BrokenMaskError
 
 IMPLEMENTATIONS = {"reference": tube_overlap._overlap_reference}
@@ -109,6 +110,7 @@ def test_absent_frames(empty):
         ({"size": [5, 4], "counts": "d0"}, r"frame 1: mask size \[5, 4\]"),
         ({"size": [4, 5], "counts": "é"}, "frame 1: "),
         ({"counts": "d0"}, "frame 1: mask size None"),
+        ({"size": 5, "counts": "d0"}, "frame 1: mask size 5"),
         ([[1.0, 2.0]], "frame 1: a polygon of 2 numbers"),
         (3.5, "frame 1: a segmentation of type float"),
     ],
