@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from mindvideo.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 _EXIF_ORIENTATION = 0x0112
-_EXIF_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
+_DAMAGED = (OSError, SyntaxError, ValueError, struct.error)  # what Pillow raises for truncated and damaged files
+TURNED_BY_A_QUARTER = range(5, 9)  # EXIF orientations that exchange height and width
 
 
 def is_image(path: Path) -> bool:
@@ -39,18 +41,39 @@ def read_image(path: str | Path) -> np.ndarray:
     with _opened(path) as picture:
         try:
             return _to_rgb(picture, path)
-        except (OSError, SyntaxError, ValueError) as error:  # PIL's own for truncated and damaged files
+        except _DAMAGED as error:
             raise UserError(f"{path}: damaged picture ({_one_line(error)})") from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """(H, W) as :func:`read_image` would give it, from the header alone."""
-    with _opened(Path(path)) as picture:
+    path = Path(path)
+    with _opened(path) as picture:
         width, height = picture.size
-        # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
-        has_exif = picture.format != "PNG" or "exif" in picture.info
-        turned = has_exif and picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED
+        turned = _orientation(picture, path) in TURNED_BY_A_QUARTER
     return (width, height) if turned else (height, width)
+
+
+def stored_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of the pixels as the file has them, whatever its EXIF says, from the header alone."""
+    with _opened(Path(path)) as picture:
+        return picture.height, picture.width
+
+
+def exif_orientation(path: str | Path) -> int:
+    """1 for a picture that is stored upright; 2 to 8 are turned or mirrored."""
+    path = Path(path)
+    with _opened(path) as picture:
+        return _orientation(picture, path)
+
+
+def _orientation(picture: Image.Image, path: Path) -> int:
+    if picture.format == "PNG" and "exif" not in picture.info:
+        return 1  # Pillow would decode the whole picture to look for EXIF data behind the pixels
+    try:
+        return picture.getexif().get(_EXIF_ORIENTATION, 1)
+    except _DAMAGED as error:
+        raise UserError(f"{path}: damaged EXIF data ({_one_line(error)})") from error
 
 
 def _opened(path: Path) -> Image.Image:

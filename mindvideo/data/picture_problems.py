@@ -15,7 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from mindvideo.data.annotation_form import Problem
 from mindvideo.data.broken_frame import BrokenFrameError
 from mindvideo.data.frame_reader import JPEG_END, JPEG_START, decode_frame
+from mindvideo.data.images import stored_size
 from mindvideo.data.video_frames import VideoFrames, parse_video_frame
+from mindvideo.errors import UserError
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # Marks of whole files: how they start -> how they end.
@@ -60,10 +62,11 @@ def _picture_size(path: Path, decode: bool) -> tuple[int, int]:
     try:
         _require_whole(path)
         if not decode:
-            with Image.open(path) as picture:
-                return picture.height, picture.width
-    except _UNREADABLE as error:
+            return stored_size(path)
+    except OSError as error:
         raise BrokenFrameError(f"{path}: the frame cannot be read ({error})") from error
+    except UserError as error:
+        raise BrokenFrameError(str(error)) from error
     with silent_decoders():
         return decode_frame(path).shape[:2]
 

@@ -172,7 +172,7 @@ def test_coco_sizes_are_held_against_the_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (2 * WIDTH, 2 * HEIGHT)).save(tmp_path / "clip_a/2.jpg")
     assert_refused(lambda: convert_coco_video(file, tmp_path), "clip_a/2.jpg is 40 x 64", "labelled as 20 x 32")
     (tmp_path / "clip_a/2.jpg").unlink()
-    assert_refused(lambda: convert_coco_video(file, tmp_path), "clip_a/2.jpg: no such picture")
+    assert_refused(lambda: convert_coco_video(file, tmp_path), "clip_a/2.jpg: no such file")
 
 
 # ---------------------------------------------------------------- labelme

@@ -44,17 +44,17 @@ def text(value: Any, name: str) -> str:
 
 
 def whole(value: Any, name: str, *, least: int = 0) -> int:
-    if not is_whole(value) or value < least:
+    if not _is_whole(value) or value < least:
         raise _wrong(value, name, f"a whole number of at least {least}")
     return int(value)
 
 
-def is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer() or isinstance(value, int) and not isinstance(value, bool)
 
 
 def identifier(value: Any, name: str) -> str | int:
-    if not is_whole(value) and not isinstance(value, str):
+    if not _is_whole(value) and not isinstance(value, str):
         raise _wrong(value, name, "a whole number or a text")
     return value
 

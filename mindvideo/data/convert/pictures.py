@@ -5,15 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from PIL import Image
-
-from mindvideo.data.images import is_image, natural_order
+from mindvideo.data.images import TURNED_BY_A_QUARTER, exif_orientation, is_image, natural_order, stored_size
 from mindvideo.errors import UserError
 
 _log = logging.getLogger("mindvideo.data")
-_EXIF_ORIENTATION = 0x0112
-_CHANGED = range(2, 9)  # orientations that turn or mirror the picture
-_TURNED_BY_A_QUARTER = range(5, 9)
+_CHANGED = range(2, 9)  # EXIF orientations that turn or mirror the picture
 
 
 def visible_files(folder: Path, suffix: str) -> list[Path]:
@@ -55,8 +51,8 @@ def require_size(picture: Path, size: tuple[int, int], *, labels: str | Path) ->
     Training ignores the EXIF orientation. Labelling tools show the picture turned by it, so labels of the turned size
     lie elsewhere in the stored pixels; where turning leaves the size as it is, nothing says which of them was labelled.
     """
-    stored, orientation = _header(picture)
-    turned = stored[::-1] if orientation in _TURNED_BY_A_QUARTER else stored
+    stored, orientation = stored_size(picture), exif_orientation(picture)
+    turned = stored[::-1] if orientation in TURNED_BY_A_QUARTER else stored
     if orientation in _CHANGED and size == turned:
         raise UserError(
             f"{picture} has the EXIF orientation {orientation}, which training ignores, so labels drawn on the turned "
@@ -67,16 +63,3 @@ def require_size(picture: Path, size: tuple[int, int], *, labels: str | Path) ->
             f"{picture} is {stored[0]} x {stored[1]} (height x width), labelled as {size[0]} x {size[1]} in "
             f"{labels}; label and train with the same pictures"
         )
-
-
-def _header(path: Path) -> tuple[tuple[int, int], int]:
-    """(H, W) as stored and the EXIF orientation."""
-    try:
-        with Image.open(path) as picture:
-            # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
-            has_exif = picture.format != "PNG" or "exif" in picture.info
-            return (picture.height, picture.width), picture.getexif().get(_EXIF_ORIENTATION, 1) if has_exif else 1
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such picture") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's for damaged files
-        raise UserError(f"{path}: not a picture that can be opened") from error
