@@ -11,7 +11,7 @@ from mindvideo.build.data import build_catalogue
 from mindvideo.build.network import build_network, tracker_of
 from mindvideo.build.runtime import prepare_device
 from mindvideo.config import load_config
-from mindvideo.data.annotations import read_json
+from mindvideo.data.annotations import read_category_file
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.tracker import VideoTracker
 
@@ -39,12 +39,12 @@ def class_names(cfg: ConfigDict) -> dict[int, str]:
     if cfg.inference.class_names:
         return dict(enumerate(cfg.inference.class_names, start=1))
     files = build_catalogue(cfg).find(cfg.data.valid)
-    categories = []
+    categories = ()
     if files.categories is not None:
-        categories = read_json(files.categories)
+        categories = read_category_file(files.categories)
     elif files.annotations.is_file():
-        categories = read_json(files.annotations)["categories"]
-    return {category["id"]: category["name"] for category in categories}
+        categories = read_category_file(files.annotations)
+    return {category.id: category.name for category in categories}
 
 
 def build_tracker(cfg: ConfigDict, *, weights: str | Path | None) -> VideoTracker:

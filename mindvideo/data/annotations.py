@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import gzip
 import json
 import mmap
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.annotation_form import VIDEO_SET_FORMS, Form, box_fault, form_problems
+from mindvideo.data.annotation_form import CATEGORY_FORM, VIDEO_SET_FORMS, Form, box_fault, form_problems
 from mindvideo.data.segmentation import Rle, to_rle
 from mindvideo.errors import UserError
 
@@ -61,14 +63,16 @@ class MaskSizeError(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; a missing or broken one is the caller's mistake, told in one line."""
+    """The content of a JSON file, plain or ``.gz``; one that is missing or broken is the caller's mistake."""
     try:
         content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
     except FileNotFoundError as error:
         raise UserError(f"no annotation file {path}") from error
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder; a JSON file is needed") from error
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # ValueError: a null character in the name
         raise UserError(f"{path}: cannot be read ({error})") from error
     try:
         return json.loads(content.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
@@ -139,7 +143,20 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     return VideoAnnotations(videos, read_categories(content), has_labels=bool(content.get("annotations")))
 
 
+def read_category_file(path: Path) -> tuple[Category, ...]:
+    """The categories of an annotation file, or of a list of them alone (``datas/categories``)."""
+    content = read_json(path)
+    if isinstance(content, list):
+        content = {"categories": content}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: neither an annotation file nor a list of categories")
+    for problem in form_problems(content, {"categories": CATEGORY_FORM}):
+        raise UserError(f"{path}: {problem.where}: {problem.message}")
+    return read_categories(content)
+
+
 def read_categories(content: Mapping[str, Any]) -> tuple[Category, ...]:
+    """The categories of an annotation file that has the form."""
     return tuple(Category(entry["id"], entry["name"]) for entry in content.get("categories") or ())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mindvideo.data.annotations import Category, read_json
+from mindvideo.data.annotations import Category, read_category_file
 from mindvideo.data.catalogue import Catalogue, DatasetFiles
 from mindvideo.data.clip_rules import clip_rule
 from mindvideo.data.image_annotations import read_category_map
@@ -80,7 +80,7 @@ def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
 
 def dataset_categories(files: DatasetFiles) -> tuple[Category, ...]:
     """The categories of a set: those of its annotation file, or the catalogue's list where the file names none."""
-    listed = read_json(files.annotations.resolve()).get("categories") if files.annotations.is_file() else None
+    listed = read_category_file(files.annotations) if files.annotations.is_file() else ()
     if not listed and files.categories is not None:
-        listed = read_json(files.categories)
-    return tuple(Category(entry["id"], entry["name"]) for entry in listed or ())
+        listed = read_category_file(files.categories)
+    return listed

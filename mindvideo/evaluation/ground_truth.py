@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mindvideo.data.annotations import read_json, require_list
 from mindvideo.data.video_frames import video_of_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.run_lengths import Tube, tube_of
@@ -60,15 +59,8 @@ class GroundTruth:
 def read_ground_truth(path: str | Path) -> GroundTruth:
     """A YouTube-VIS annotation file, plain or ``.gz``."""
     path = Path(path)
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        content = json.loads(raw)
-    except FileNotFoundError as error:
-        raise UserError(f"no annotation file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict) or "videos" not in content:
-        raise UserError(f"{path}: no 'videos' list, so not a YouTube-VIS annotation file")
+    content = read_json(path)
+    require_list(path, content, "videos", "YouTube-VIS")
     return parse_ground_truth(content, source=str(path))
 
 

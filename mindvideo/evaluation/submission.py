@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mindvideo.data.annotations import read_json, require_list
 from mindvideo.data.run_lengths import first_broken
-from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.evaluation.results_json import Record, ResultsFile, VideoId
 from mindvideo.files import atomic_path
@@ -22,14 +22,8 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal results give equal archives
 def read_video_list(path: str | Path) -> tuple[dict[VideoId, LabelledVideo], set[int]]:
     """Videos and category ids of an annotation file whose labels may be withheld."""
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no annotation file {path}") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict) or "videos" not in content:
-        raise UserError(f"{path}: no 'videos' list, so not a YouTube-VIS annotation file")
+    content = read_json(path)
+    require_list(path, content, "videos", "YouTube-VIS")
     videos = {
         entry["id"]: LabelledVideo(
             id=entry["id"],

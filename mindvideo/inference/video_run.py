@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
 import logging
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 
 from mindvideo.data.video_io import BrokenFrame, VideoReader
 from mindvideo.errors import UserError
-from mindvideo.files import atomic_path, write_json
+from mindvideo.files import NO_ROOM, atomic_path, write_json
 from mindvideo.inference.pipeline import WriteBehind
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.result_files import RESULTS, OutputChoice, ResultFiles
@@ -24,7 +23,6 @@ from mindvideo.structures import Frame
 
 RECORD, VIDEOS = "run.json", "videos.json"
 _MOST_PROBLEMS_SHOWN = 5
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 logger = logging.getLogger("mindvideo.inference")
 
 
@@ -123,7 +121,7 @@ def run_video(
 
 
 def _without_room(error: OSError, folder: Path) -> Exception:
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         return NoRoomError(
             f"{folder}: no room to write ({error.strerror}); free some space or give another --output. "
             "Finished videos stay, this one is to be run again"

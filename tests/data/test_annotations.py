@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mindvideo.data import mask_sampling, run_lengths
-from mindvideo.data.annotations import read_json, read_video_annotations
+from mindvideo.data.annotations import read_category_file, read_json, read_video_annotations
 from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.data.clip_rules import ConsecutiveFrames
 from mindvideo.data.image_annotations import read_category_map, read_image_annotations
@@ -270,3 +271,41 @@ def test_files_that_are_no_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"name": "é"}', encoding="utf-8-sig")
     assert read_json(tmp_path / "a.json") == {"name": "é"}
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    file = tmp_path / "a.json.gz"
+    whole = gzip.compress(b'{"videos": []}')
+    file.write_bytes(whole)
+    assert read_json(file) == {"videos": []}
+    for damaged in (whole[:-9], b"{}", whole[:12] + b"\xff" * 8 + whole[20:]):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match="a.json.gz: cannot be read"):
+            read_json(file)
+
+
+def test_files_of_categories(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    listed = [{"id": 3, "name": "fish"}]
+    for made in (listed, {"categories": listed}):
+        file.write_text(json.dumps(made))
+        assert [(category.id, category.name) for category in read_category_file(file)] == [(3, "fish")]
+    file.write_text("{}")
+    assert read_category_file(file) == ()
+
+
+@pytest.mark.parametrize(
+    "made, reason",
+    [
+        (7, "neither an annotation file nor a list of categories"),
+        (["fish"], r"categories\[0\]: 'fish'; an object with id, name is needed"),
+        ({"categories": [{"id": 3}]}, "category 3: no name"),
+        ({"categories": {"3": "fish"}}, "categories: {'3': 'fish'}; a list is needed"),
+    ],
+)
+def test_unusable_files_of_categories(tmp_path: Path, made: Any, reason: str) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(made))
+    with pytest.raises(UserError, match=reason) as caught:
+        read_category_file(file)
+    assert str(caught.value).startswith(f"{file}: ") and "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ import pytest
 
 from mindvideo.errors import UserError
 from mindvideo.evaluation import submission_server
+from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.evaluation.results_json import ResultsFile
 from mindvideo.evaluation.submission import problems_of, read_video_list, write_archive
 from mindvideo.evaluation.submission_server import Access, SubmissionServer
@@ -37,6 +38,19 @@ def write(path: Path, records: list[dict]) -> Path:
 def problems(tmp_path: Path, annotations: Path, records: list[dict]) -> list[str]:
     videos, categories = read_video_list(annotations)
     return list(problems_of(ResultsFile(write(tmp_path / "results.json", records)), videos, categories))
+
+
+@pytest.mark.parametrize("read", [read_video_list, read_ground_truth])
+@pytest.mark.parametrize(
+    ("content", "message"), [("[]", "no 'videos' list"), ('{"videos": 3}', "no 'videos' list"), ("{", "not valid JSON")]
+)
+def test_files_that_are_no_annotations(tmp_path, read, content, message):
+    path = tmp_path / "a.json"
+    with pytest.raises(UserError, match="no annotation file"):
+        read(path)
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read(path)
 
 
 def test_a_good_file_has_no_problems(tmp_path, annotations):
