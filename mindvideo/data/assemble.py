@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mindvideo.data.annotations import Category, read_json
 from mindvideo.data.catalogue import Catalogue, DatasetFiles
-from mindvideo.data.clip_rules import CLIP_RULES
+from mindvideo.data.clip_rules import clip_rule
 from mindvideo.data.image_annotations import read_category_map
 from mindvideo.data.image_dataset import ImageDataset
 from mindvideo.data.training_clips import JointClips, TrainingClips
@@ -23,6 +23,7 @@ class ClipSettings:
 
     num_frames: int
     clip_rule: str = "consecutive"
+    repeat_last_frame: bool = False
     samples_per: str = "frame"
     augmentation: AugmentationSettings = dataclasses.field(default_factory=AugmentationSettings)
     absent: str = "keep"
@@ -46,7 +47,7 @@ def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     source = VideoDataset(
         annotation_file=files.annotations,
         frame_folder=files.frames,
-        clip_rule=CLIP_RULES[settings.clip_rule](num_frames=settings.num_frames),
+        clip_rule=clip_rule(settings.clip_rule, num_frames=settings.num_frames, repeat_last=settings.repeat_last_frame),
         samples_per=settings.samples_per,
         cache_megabytes=settings.cache_megabytes,
     )

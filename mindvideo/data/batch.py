@@ -75,7 +75,8 @@ class Collate:
     ) -> list[np.ndarray]:
         """The columns of the batch, written to the arrays that ``columns_for`` provides.
 
-        Masks have as many rows as the clips have instances: most of their bytes would be padding (see :func:`unpacked`).
+        Masks have as many rows as the clips have instances, since most of their bytes would be padding: see
+        :func:`unpacked`.
         """
         clips = [self._largest(clip) for clip in clips]
         B, T, N = len(clips), clips[0].num_frames, self.max_instances

@@ -29,13 +29,13 @@ class CircularWindow:
 class ReferenceFrames:
     """The key frame, a frame up to ``reach`` before and one up to ``reach`` after it, the rest from further away.
 
-    ``repeat_last``: the pool of further frames includes the later reference frame itself.
+    ``repeat_last``: the pool of further frames includes the later reference frame itself, which can so be drawn twice.
     """
 
-    def __init__(self, *, num_frames: int, reach: int = 3, repeat_last: bool = True) -> None:
+    def __init__(self, *, num_frames: int, reach: int = 3, repeat_last: bool = False) -> None:
         self.num_frames = num_frames
         self.reach = reach
-        # PARITY(instanceformer, seqformer): the pool starts at the later reference frame, so it can be drawn twice.
+        # PARITY(instanceformer, seqformer): off by one in the published code; true reproduces it.
         self.repeat_last = repeat_last
 
     def frames(self, key_frame: int, length: int, rng: np.random.Generator) -> list[int]:
@@ -84,3 +84,9 @@ CLIP_RULES: dict[str, type] = {
     "reference_frames": ReferenceFrames,
     "consecutive": ConsecutiveFrames,
 }
+
+
+def clip_rule(name: str, *, num_frames: int, repeat_last: bool = False) -> ClipRule:
+    """The rule of that name; ``repeat_last`` concerns the reference frames alone."""
+    options = {"repeat_last": repeat_last} if name == "reference_frames" else {}
+    return CLIP_RULES[name](num_frames=num_frames, **options)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mindvideo.data.broken_frame import BrokenFrameError
 from mindvideo.data.clip_frames import ClipFrames
 from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.frame_reader import FrameReader
-from mindvideo.data.image_annotations import LabelledImage, read_image_annotations
-from mindvideo.data.image_motion import apply_motion, draw_motion
+from mindvideo.data.image_annotations import read_image_annotations
+from mindvideo.data.image_motion import ImageMotion, draw_motion, move_labels, move_picture
 from mindvideo.errors import UserError
 
 
@@ -47,17 +46,19 @@ class ImageDataset:
     def clip(self, index: int, rng: np.random.Generator) -> ClipSample:
         image = self.images[index]
         size = (image.height, image.width)
-        runs = [[instance.mask] for instance in image.instances]
-        if self.num_frames == 1:
-            frames, masks = self.reader.clip([image.file_name], size), ClipMasks(runs, 1, size)
-        else:
-            frames, masks = self._moved_copies(image, ClipMasks(runs, 1, size).pixels()[:, 0], rng)
+        masks = ClipMasks([[instance.mask] for instance in image.instances], 1, size)
+        motions = [None, *(draw_motion(rng) for _ in range(self.num_frames - 1))]
+        motions = [motions[t] for t in rng.permutation(self.num_frames)] if self.num_frames > 1 else motions
+        frames = self.reader.clip([image.file_name], size)
+        if self.num_frames > 1:
+            picture = frames
+            frames = ClipFrames([_Moved(picture, motion) for motion in motions], size)
+            masks = moved_masks(masks.pixels()[:, 0], motions)
         pixels = masks.pixels()
-        boxes = mask_extents(pixels)
         return ClipSample(
             frames=frames,
             labels=np.array([instance.category_id for instance in image.instances], np.int32),
-            boxes=boxes,
+            boxes=mask_extents(pixels),
             masks=masks,
             present=pixels.any(axis=(2, 3)),
             video_id=image.id,
@@ -65,25 +66,26 @@ class ImageDataset:
             key_frame=0,
         )
 
-    def _moved_copies(
-        self, image: LabelledImage, masks: np.ndarray, rng: np.random.Generator
-    ) -> tuple[ClipFrames, ClipMasks]:
-        """Frames and masks of a clip, from masks [N, H, W]."""
-        picture = self.reader.read(image.file_name)
-        if picture.shape[:2] != masks.shape[1:]:
-            raise BrokenFrameError(
-                f"{self.reader.folder}/{image.file_name}: image of {picture.shape[:2]}, annotated as {masks.shape[1:]}"
-            )
-        label_map = pack_masks(masks)
-        numbers = np.arange(1, len(masks) + 1, dtype=label_map.dtype)[:, None, None]
-        frames, frame_masks = [picture], [masks]
-        for _ in range(self.num_frames - 1):
-            copy, labels = apply_motion(picture, label_map, draw_motion(rng))
-            frames.append(copy)
-            frame_masks.append((labels == numbers).astype(np.uint8))
-        order = rng.permutation(self.num_frames)
-        stacked = np.stack([frame_masks[t] for t in order], axis=1)
-        return ClipFrames.of_pixels(np.stack([frames[t] for t in order])), ClipMasks.of_pixels(stacked)
+
+class _Moved:
+    """Loads a moved copy of a picture, ``picture`` being a clip of it alone; without a motion the picture itself."""
+
+    def __init__(self, picture: ClipFrames, motion: ImageMotion | None) -> None:
+        self.picture, self.motion = picture, motion
+
+    def __call__(self) -> np.ndarray:
+        pixels = self.picture.pixels()[0]  # decoded once for all copies
+        return pixels if self.motion is None else move_picture(pixels, self.motion)
+
+
+def moved_masks(masks: np.ndarray, motions: Sequence[ImageMotion | None]) -> ClipMasks:
+    """Masks [N, H, W] of a picture -> those of a clip of its moved copies. Copies have no overlaps left."""
+    label_map = pack_masks(masks)
+    numbers = np.arange(1, len(masks) + 1, dtype=label_map.dtype)[:, None, None]
+    frames = [
+        masks if motion is None else (move_labels(label_map, motion) == numbers).astype(np.uint8) for motion in motions
+    ]
+    return ClipMasks.of_pixels(np.stack(frames, axis=1))
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:

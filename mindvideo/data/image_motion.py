@@ -57,18 +57,21 @@ def draw_motion(rng: np.random.Generator) -> ImageMotion:
     )
 
 
-def apply_motion(image: np.ndarray, label_map: np.ndarray, motion: ImageMotion) -> tuple[np.ndarray, np.ndarray]:
-    """(image uint8 [H, W, 3] RGB, label map [H, W]) moved; sizes stay."""
+def move_picture(image: np.ndarray, motion: ImageMotion) -> np.ndarray:
+    """uint8 [H, W, 3] RGB -> the moved copy, of the same size."""
     if motion.brightness is not None:
         image = add_brightness(image, motion.brightness)
     if motion.hue_saturation is not None:
         image = add_hue_and_saturation(image, motion.hue_saturation)
-    matrix, size = perspective(motion.corners, image.shape[:2])
-    image, label_map = change_perspective(image, label_map, matrix, size)
-    image, label_map = shift_and_turn(image, label_map, motion.shift, motion.rotation)
-    if motion.blur is not None:
-        image = blur(image, motion_kernel(*motion.blur))
-    return image, label_map
+    image = picture_in_perspective(image, *perspective(motion.corners, image.shape[:2]))
+    image = shift_and_turn_picture(image, motion.shift, motion.rotation)
+    return image if motion.blur is None else blur(image, motion_kernel(*motion.blur))
+
+
+def move_labels(label_map: np.ndarray, motion: ImageMotion) -> np.ndarray:
+    """Label map [H, W] -> moved as the picture is."""
+    label_map = labels_in_perspective(label_map, *perspective(motion.corners, label_map.shape))
+    return shift_and_turn_labels(label_map, motion.shift, motion.rotation)
 
 
 def add_brightness(image: np.ndarray, value: float) -> np.ndarray:
@@ -102,27 +105,30 @@ def _in_order(corners: np.ndarray) -> np.ndarray:
     return np.stack([left[0], right[0], right[1], left[1]])
 
 
-def change_perspective(
-    image: np.ndarray, label_map: np.ndarray, matrix: np.ndarray, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Warp to ``size`` and resize back to the size that both had."""
+def picture_in_perspective(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Warp to ``size`` and resize back to the size that it had."""
     height, width = image.shape[:2]
     grows = height > size[0] or width > size[1]
-    picture = cv2.resize(
-        warp_bilinear(image, matrix, size),
-        (width, height),
-        interpolation=cv2.INTER_AREA if grows else cv2.INTER_LINEAR,
-    )
-    labels = cv2.resize(warp_nearest(label_map, matrix, size), (width, height), interpolation=cv2.INTER_NEAREST)
-    return picture, labels
+    filtering = cv2.INTER_AREA if grows else cv2.INTER_LINEAR
+    return cv2.resize(warp_bilinear(image, matrix, size), (width, height), interpolation=filtering)
 
 
-def shift_and_turn(
-    image: np.ndarray, label_map: np.ndarray, shift: float, degrees: float
-) -> tuple[np.ndarray, np.ndarray]:
+def labels_in_perspective(label_map: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    height, width = label_map.shape
+    return cv2.resize(warp_nearest(label_map, matrix, size), (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def shift_and_turn_picture(image: np.ndarray, shift: float, degrees: float) -> np.ndarray:
     size = image.shape[:2]
-    matrix = rotation_about_centre(degrees, size, shift=(shift * size[1], shift * size[0]))
-    return warp_bilinear(image, matrix, size), warp_nearest(label_map, matrix, size)
+    return warp_bilinear(image, _shift_and_turn(size, shift, degrees), size)
+
+
+def shift_and_turn_labels(label_map: np.ndarray, shift: float, degrees: float) -> np.ndarray:
+    return warp_nearest(label_map, _shift_and_turn(label_map.shape, shift, degrees), label_map.shape)
+
+
+def _shift_and_turn(size: tuple[int, int], shift: float, degrees: float) -> np.ndarray:
+    return rotation_about_centre(degrees, size, shift=(shift * size[1], shift * size[0]))
 
 
 def blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -62,17 +62,16 @@ class TrainingClips:
         """(clip, lines about frames that could not be read)."""
         broken: list[str] = []
         for _ in range(MOST_ATTEMPTS):
-            clip = self.source.clip(index, rng)
-            clip = self.transform.apply(clip, self.transform.draw(rng, clip.size, clip.num_frames))
-            if self._is_usable(clip):
-                try:
+            try:
+                clip = self.source.clip(index, rng)
+                clip = self.transform.apply(clip, self.transform.draw(rng, clip.size, clip.num_frames))
+                if self._is_usable(clip):
                     clip.frames.pixels()
-                except BrokenFrameError as error:
-                    if self.strict:
-                        raise UserError(f"{error} (data.strict is on)") from error
-                    broken.append(str(error))
-                else:
                     return clip, broken
+            except BrokenFrameError as error:
+                if self.strict:
+                    raise UserError(f"{error} (data.strict is on)") from error
+                broken.append(str(error))
             index = int(rng.integers(len(self.source)))
         reasons = f"; unreadable frames, the last: {broken[-1]}" if broken else "; no instance survives the transforms"
         raise UserError(f"none of {MOST_ATTEMPTS} samples in a row can be used{reasons}")

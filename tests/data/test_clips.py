@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mindvideo.data.broken_frame import BrokenFrameError
 from mindvideo.data.clip_frames import ClipFrames
 from mindvideo.data.clip_masks import ClipMasks
-from mindvideo.data.clip_rules import CLIP_RULES, CircularWindow, ConsecutiveFrames, ReferenceFrames
+from mindvideo.data.clip_rules import CLIP_RULES, CircularWindow, ConsecutiveFrames, ReferenceFrames, clip_rule
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.image_dataset import ImageDataset, mask_extents
+from mindvideo.data.training_clips import TrainingClips
+from mindvideo.data.transforms.base import Compose
 from mindvideo.data.transforms.photometric import FrameColours, distort
 from mindvideo.data.transforms.pipelines import AUGMENTATIONS, AugmentationSettings, build_augmentation
+from mindvideo.errors import UserError
 
 SETTINGS = {"short_sides": (40, 48), "max_long_side": 80, "crop_short_sides": (50, 60), "crop_range": (30, 50)}
 
@@ -26,7 +30,7 @@ SETTINGS = {"short_sides": (40, 48), "max_long_side": 80, "crop_short_sides": (5
 def test_every_rule_gives_frames_of_the_video(name: str, length: int, num_frames: int) -> None:
     rng = np.random.default_rng(length)
     for key_frame in range(length):
-        frames = CLIP_RULES[name](num_frames=num_frames).frames(key_frame, length, rng)
+        frames = clip_rule(name, num_frames=num_frames, repeat_last=bool(key_frame % 2)).frames(key_frame, length, rng)
         assert len(frames) == num_frames and min(frames) >= 0 and max(frames) < length
         if name != "circular_window":
             assert frames == sorted(frames)
@@ -45,7 +49,7 @@ def test_consecutive_frames_in_a_row_and_repeating_the_last() -> None:
 def test_reference_frames_without_the_repeat() -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):
-        frames = ReferenceFrames(num_frames=6, repeat_last=False).frames(20, 40, rng)
+        frames = ReferenceFrames(num_frames=6).frames(20, 40, rng)
         assert len(set(frames)) == 6
 
 
@@ -143,6 +147,34 @@ def test_clips_of_images(tmp_path: Path) -> None:
     assert clip.present.all()
     # The masks move with the picture: most of their area stays where the frame is not black.
     assert all(frames[t][masks[n, t] > 0].mean() > 40 for n in range(2) for t in range(4))
+
+
+def test_a_clip_of_an_image_decodes_it_when_its_pixels_are_asked_for(tmp_path: Path) -> None:
+    file = coco_set(tmp_path)
+    (tmp_path / "000000000001.jpg").unlink()
+    dataset = ImageDataset(annotation_file=file, image_folder=tmp_path, num_frames=3)
+    clip = dataset.clip(0, np.random.default_rng(0))
+    assert clip.masks.pixels().any(axis=(2, 3)).all()
+    with pytest.raises(BrokenFrameError, match="000000000001.jpg.*No such file"):
+        clip.frames.pixels()
+
+
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_broken_images_are_passed_over(tmp_path: Path, num_frames: int) -> None:
+    """As single frames and as clips of moved copies; strict names the file."""
+    file = coco_set(tmp_path, count=4)
+    broken = tmp_path / "000000000003.jpg"
+    broken.write_bytes(broken.read_bytes()[:400])
+    for strict in (False, True):
+        source = ImageDataset(annotation_file=file, image_folder=tmp_path, num_frames=num_frames)
+        clips = TrainingClips(source=source, transform=Compose(transforms=[]), strict=strict)
+        if strict:
+            with pytest.raises(UserError, match="000000000003.jpg.*data.strict is on"):
+                clips.sample(2, np.random.default_rng(0))
+        else:
+            clip, told = clips.sample(2, np.random.default_rng(0))
+            assert clip.video_id != 3 and clip.frames.pixels().shape == (num_frames, 50, 70, 3)
+            assert told and all("000000000003.jpg" in line for line in told)
 
 
 def test_single_images_keep_every_category_without_a_map(tmp_path: Path) -> None:

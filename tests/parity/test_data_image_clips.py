@@ -14,9 +14,11 @@ from mindvideo.data.image_motion import (
     add_brightness,
     add_hue_and_saturation,
     blur,
-    change_perspective,
+    labels_in_perspective,
     motion_kernel,
-    shift_and_turn,
+    picture_in_perspective,
+    shift_and_turn_labels,
+    shift_and_turn_picture,
 )
 
 # An interpolated value that lies between two levels to within float32 rounding may go either way.
@@ -65,10 +67,12 @@ def test_pieces(facts: dict, arrays: dict, image: np.ndarray) -> None:
         labels = None
         if name.startswith("affine"):
             shift, degrees = settings["shift_fraction_both_axes"], settings["rotate_degrees"]
-            picture, labels = shift_and_turn(image, label_map, shift, degrees)
+            picture = shift_and_turn_picture(image, shift, degrees)
+            labels = shift_and_turn_labels(label_map, shift, degrees)
         elif name.startswith("persp"):
             size = tuple(int(side) for side in arrays[f"{name}_out_hw"])
-            picture, labels = change_perspective(image, label_map, arrays[f"{name}_matrix"], size)
+            picture = picture_in_perspective(image, arrays[f"{name}_matrix"], size)
+            labels = labels_in_perspective(label_map, arrays[f"{name}_matrix"], size)
         elif name.startswith("add"):
             picture = add_brightness(image, settings["add"])
         elif name.startswith("huesat"):

@@ -114,13 +114,15 @@ def datasets(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     for name, content in json.loads((folder / "mini_annotations.json").read_text()).items():
         write_frames(place, content["videos"][0]["file_names"], frames)
         file = write_annotations(place / f"{name}.json", content)
-        made[name] = VideoDataset(annotation_file=file, frame_folder=place, clip_rule=ReferenceFrames(num_frames=3))
+        made[name] = VideoDataset(
+            annotation_file=file, frame_folder=place, clip_rule=ReferenceFrames(num_frames=3, repeat_last=True)
+        )
     return made
 
 
 def take_frames(draws: Draws, key_frame: int, length: int, num_frames: int) -> list[int]:
     """The clip that the rule gives with the recorded draws; the recorded pool must be the rule's."""
-    rule = ReferenceFrames(num_frames=num_frames)
+    rule = ReferenceFrames(num_frames=num_frames, repeat_last=True)
     near = rule.near_frames(key_frame, length, draws.take("randint", [1, 3]), draws.take("randint", [1, 3]))
     further: list[int] = []
     if num_frames > len(near):

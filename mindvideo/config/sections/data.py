@@ -22,6 +22,9 @@ class Data:
         "the key frame with one reference frame shortly before, one shortly after and others from further away",
         choices=("consecutive", "circular_window", "reference_frames"),
     )
+    repeat_last_frame: bool = key(
+        False, "reference_frames: the later reference frame may be drawn a second time, as in the published code"
+    )
     samples_per: str = key(
         "frame", "an epoch holds one clip for every frame, or one for every video", choices=("frame", "video")
     )
