@@ -10,15 +10,20 @@ from ml_collections import ConfigDict
 from mindvideo.convert.backbone_rules import imagenet_table
 from mindvideo.convert.rules import RuleTable
 from mindvideo.convert.seqformer_rules import seqformer_table
+from mindvideo.data.frame_size import ShortSideResize
 from mindvideo.families.base import Family
 from mindvideo.families.encoded_frames import check_encoded_frames, frame_parts, mask_stride, transformer_settings
 from mindvideo.families.groups import backbone_offsets_and_rest
+from mindvideo.inference.post_process import SequenceRunner
+from mindvideo.inference.track_scores import BestPairs
+from mindvideo.inference.windows import WindowTracker
 from mindvideo.losses.frame_set import ClipSetCriterion
 from mindvideo.matching.clip_set import ClipSetMatcher
 from mindvideo.models.heads.query_heads import class_heads
 from mindvideo.models.layers.deform_attention import TwoOutputAttention
 from mindvideo.models.layers.pixels import NormalizePixels
 from mindvideo.models.seqformer import SeqFormer
+from mindvideo.models.seqformer_portions import PortionedSeqFormer
 from mindvideo.models.seqformer_training import SeqFormerTraining
 from mindvideo.models.transformers.two_stream_decoder import build_two_stream_decoder
 
@@ -69,8 +74,26 @@ def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
     return [seqformer_table(), imagenet_table("backbone.")]
 
 
-def build_tracker(cfg: ConfigDict, network: SeqFormer):
-    raise SystemExit
+def build_tracker(cfg: ConfigDict, network: SeqFormer) -> WindowTracker:
+    seqformer, inference = cfg.seqformer, cfg.inference
+    pixels = NormalizePixels()
+    runner = SequenceRunner(
+        network=network,
+        portioned=PortionedSeqFormer(network=network, pixels=pixels),
+        pixels=pixels,
+        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        candidate_pairs=seqformer.candidate_pairs,
+        clip_frames=cfg.data.num_frames,
+    )
+    return WindowTracker(
+        runner=runner,
+        num_frames=seqformer.window_frames,
+        prepare=runner.prepare,
+        rule=BestPairs(pairs=seqformer.candidate_pairs),
+        repeat_short=False,
+        overlap=inference.window_overlap,
+        least_similarity=inference.link_similarity,
+    )
 
 
 FAMILY = Family(

@@ -67,7 +67,9 @@ class FrameSetCriterion(nn.Cell):
         scale = 1.0 / (num_instances * boxes.shape[2])
         box_terms = self.box_terms(boxes, target_boxes.transpose(0, 2, 1, 3), shown, scale)
         mask_terms = self.mask_terms(masks, target_masks.transpose(0, 2, 1, 3), rows, shown, scale)
-        terms = self.in_order((self.class_term(logits, query_of_instance, labels, shown, scale), *box_terms, *mask_terms))
+        terms = self.in_order(
+            (self.class_term(logits, query_of_instance, labels, shown, scale), *box_terms, *mask_terms)
+        )
         if self.contrastive:
             features, identities = samples
             contrast = supervised_contrastive(features, identities).sum() / identities.shape[1]

@@ -40,9 +40,7 @@ class ClipSetMatcher(nn.Cell):
         overlaps = giou_cost(boxes, targets.swapaxes(1, 2))  # [D, B, T, Q, N]
         weights = shown.swapaxes(1, 2).expand_dims(2)  # [B, T, 1, N]
         overlap = (overlaps * weights).sum(2) / ops.maximum(weights.sum(1), ms.Tensor(1.0, ms.float32))
-        return (
-            self.box_weight * distance + self.class_weight * focal_cost(logits, labels) + self.giou_weight * overlap
-        )
+        return self.box_weight * distance + self.class_weight * focal_cost(logits, labels) + self.giou_weight * overlap
 
     def frame_weights(self, present):
         """1 where a frame counts: float [B, N, T]."""

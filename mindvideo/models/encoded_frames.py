@@ -76,6 +76,13 @@ class EncodedFrames(nn.Cell):
         mask_features = self.mask_head(*self.finest_maps(tokens, spatial_shapes))
         return spatial_shapes, valid_ratios, flat_padding, tokens, mask_features.reshape(B, T, *mask_features.shape[1:])
 
+    def level_shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """((H_l, W_l), ...) of frames of that size."""
+        shapes = [(-(-height // stride), -(-width // stride)) for stride in self.backbone.strides]
+        while len(shapes) < self.level_embed.shape[0]:
+            shapes.append((-(-shapes[-1][0] // 2), -(-shapes[-1][1] // 2)))
+        return tuple(shapes)
+
     def finest_maps(self, tokens: ms.Tensor, spatial_shapes):
         """The three finest levels of tokens [F, S, C] as maps [F, C, H_l, W_l]."""
         maps, start = (), 0

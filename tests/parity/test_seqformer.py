@@ -6,7 +6,6 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-import pytest
 
 from mindvideo.families import seqformer as card
 from tests.parity.seqformer_golden import Case, assert_close, fill_network, padded_input

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.build.training import build_step
 from mindvideo.data.clip_masks import ClipMasks
+from mindvideo.engine.parameter_groups import assign_parameters
 from mindvideo.families import seqformer as card
 from mindvideo.matching.clip_set import ClipSetMatcher
 from tests.parity.seqformer_golden import Case, assert_close, fill_network, padded_input
@@ -25,7 +25,9 @@ SHIFT = "time_attention_weights.bias"
 def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "mssts" / "r50_tiny"
-        metafunc.parametrize("name", sorted(path.stem.removesuffix("_targets") for path in folder.glob("*_targets.npz")))
+        metafunc.parametrize(
+            "name", sorted(path.stem.removesuffix("_targets") for path in folder.glob("*_targets.npz"))
+        )
 
 
 class Batch:
@@ -57,13 +59,6 @@ class Batch:
 
     def tensors(self, *names: str) -> list[ms.Tensor]:
         return [ms.Tensor(getattr(self, name)) for name in names]
-
-
-class FloatFrames(nn.Cell):
-    """In place of the step from bytes to frames: hands on frames and padding as they are."""
-
-    def construct(self, images, sizes):
-        return images
 
 
 class WholeStep(nn.Cell):
@@ -199,3 +194,16 @@ def whole_of(case: Case, name: str) -> np.ndarray:
     numbers, whole = case.stored(name)
     assert whole["flat_stride"] == 1
     return numbers.reshape(whole["shape"])
+
+
+def test_learning_rates_equal_the_originals(golden, name):
+    """The backbone, and what decides where attention looks, learn ten times more slowly."""
+    case = Case(golden / "mssts" / "r50_tiny", name)
+    cfg = case.config()
+    network = card.build_network(cfg)
+    published = fill_network(case, network, cfg)
+    groups = assign_parameters(network.trainable_params(), card.FAMILY.parameter_groups(cfg))
+    rates = {published[p.name]: group.learning_rate for group in groups for p in group.parameters}
+    expected = {canonical(source): case.facts["group_lr"][group] for source, group in case.facts["lr_group"].items()}
+    assert {source: rate for source, rate in expected.items() if ".temp_attn_box." not in source} == rates
+    assert {group.weight_decay for group in groups} == {case.facts["optimizer"]["weight_decay"]}
