@@ -33,16 +33,20 @@ SECTION = "seqformer"
 def build_network(cfg: ConfigDict) -> SeqFormer:
     check_encoded_frames(cfg, SECTION)
     seqformer = cfg.seqformer
-    return SeqFormer(
+    network = SeqFormer(
         decoder=build_two_stream_decoder(
             num_layers=seqformer.decoder_layers, points=seqformer.decoder_points, **transformer_settings(cfg, SECTION)
         ),
         class_heads=class_heads(
             channels=seqformer.channels, num_classes=seqformer.num_classes, num_layers=seqformer.decoder_layers
         ),
-        # The published weights hold the second projection for the encoder too, which has no use for it.
         **frame_parts(cfg, SECTION, attention_type=TwoOutputAttention),
     )
+    # The published weights hold the second projection for the encoder too, which has no use for it.
+    for layer in network.encoder.layers:
+        for parameter in layer.self_attn.output_proj_box.get_parameters():
+            parameter.requires_grad = False
+    return network
 
 
 def build_training(cfg: ConfigDict, network: SeqFormer, reduce_count: nn.Cell) -> SeqFormerTraining:
