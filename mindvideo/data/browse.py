@@ -65,17 +65,21 @@ def contact_sheet(frames: np.ndarray, *, columns: int) -> np.ndarray:
     return sheet
 
 
-def page(title: str, entries: Sequence[tuple[str, str, np.ndarray]]) -> str:
-    """HTML of (heading, explanation, picture) entries; the pictures are inside the page."""
+def page(title: str, entries: Sequence[tuple[str, str, np.ndarray | None]]) -> str:
+    """HTML of (heading, explanation, picture or None) entries; the pictures are inside the page."""
     parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"]
     parts.append(f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>")
     for heading, explanation, picture in entries:
-        encoded, content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-        if not encoded:
-            raise OSError(f"the picture of {heading} could not be encoded")
-        data = base64.b64encode(content.tobytes()).decode("ascii")
         if heading:
             parts.append(f"<h2>{html.escape(heading)}</h2>")
         parts.append(f"<p>{html.escape(explanation)}</p>")
-        parts.append(f"<img alt='{html.escape(explanation)}' src='data:image/jpeg;base64,{data}'>")
+        if picture is not None:
+            parts.append(f"<img alt='{html.escape(explanation)}' src='data:image/jpeg;base64,{_jpeg_text(picture)}'>")
     return "\n".join([*parts, "</html>\n"])
+
+
+def _jpeg_text(picture: np.ndarray) -> str:
+    encoded, content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if not encoded:
+        raise OSError(f"a picture of {picture.shape[0]} x {picture.shape[1]} could not be encoded")
+    return base64.b64encode(content.tobytes()).decode("ascii")

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.annotations import read_json
-from mindvideo.data.check import Problem, frame_problem
-from mindvideo.data.segmentation import to_rle
+from mindvideo.data.annotation_form import (
+    IMAGE_FORM,
+    IMAGE_SET_FORMS,
+    INSTANCE_FORM,
+    Problem,
+    form_problems,
+    has_form,
+    place_of,
+)
+from mindvideo.data.annotations import read_json, read_mask, require_list
+from mindvideo.data.check import (
+    annotated_size,
+    by_id,
+    check_box,
+    check_category,
+    check_ids,
+    check_labelled,
+    entries_of,
+    mask_problem,
+)
+from mindvideo.data.picture_problems import frame_problem
+from mindvideo.data.segmentation import mask_area
 from mindvideo.data.video_frames import VideoFrames
-from mindvideo.errors import UserError
 
 
 def check_image_set(
@@ -18,41 +36,49 @@ def check_image_set(
 ) -> list[Problem]:
     """Every problem of a COCO file and, with a folder, of its images."""
     content = read_json(Path(annotation_file))
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise UserError(f"{annotation_file}: no 'images' list, so not a COCO annotation file")
-    images = {entry.get("id"): entry for entry in content["images"]}
-    problems = []
-    if len(images) != len(content["images"]):
-        problems.append(Problem("duplicate id", "images", f"{len(content['images']) - len(images)} ids are used again"))
+    require_list(Path(annotation_file), content, "images", "COCO")
+    problems = [*form_problems(content, IMAGE_SET_FORMS), *check_ids(content, IMAGE_SET_FORMS)]
     if image_folder is not None:
-        videos = VideoFrames()
-        for entry in content["images"]:
-            size = (entry.get("height"), entry.get("width"))
-            found = frame_problem(
-                Path(image_folder) / entry["file_name"], size, f"image {entry.get('id')}", decode, videos
-            )
-            problems += [found] if found else []
-    categories = {category.get("id") for category in content.get("categories") or ()}
-    for entry in content.get("annotations") or ():
-        problems += _check_annotation(entry, images, categories)
+        problems += _check_files(content["images"], Path(image_folder), decode)
+    problems += check_labelled(content, "nothing can be learned from it")
+    images, categories = by_id(content, "images"), by_id(content, "categories")
+    for index, entry in enumerate(entries_of(content, "annotations")):
+        if has_form(entry, INSTANCE_FORM):
+            problems += _check_annotation(entry, place_of("annotations", index, entry), images, categories)
     return problems
 
 
+def _check_files(images: list[Any], folder: Path, decode: bool) -> Iterator[Problem]:
+    videos = VideoFrames()
+    for index, image in enumerate(images):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if not isinstance(name, str) or not name:
+            continue
+        found = frame_problem(folder / name, annotated_size(image), place_of("images", index, image), decode, videos)
+        if found is not None:
+            yield found
+
+
 def _check_annotation(
-    entry: dict[str, Any], images: dict[Any, dict[str, Any]], categories: set[Any]
+    entry: dict[str, Any], where: str, images: Mapping[Any, dict[str, Any]], categories: Mapping[Any, Any]
 ) -> Iterator[Problem]:
-    where = f"annotation {entry.get('id')}"
-    if entry.get("category_id") not in categories:
-        yield Problem("unknown category", where, f"category {entry.get('category_id')} is not in 'categories'")
-    image = images.get(entry.get("image_id"))
+    if entry.get("id") is None:
+        yield Problem("missing key", where, "no id")
+    yield from check_category(where, entry["category_id"], categories)
+    image = images.get(entry["image_id"])
     if image is None:
-        yield Problem("unknown image", where, f"image {entry.get('image_id')} is not in 'images'")
+        yield Problem("unknown image", where, f"image {entry['image_id']} is not in 'images'")
         return
+    if not has_form(image, IMAGE_FORM):
+        return
+    size = (image["height"], image["width"])
+    if entry.get("bbox") is not None and (problem := check_box(where, entry["bbox"], size)):
+        yield problem
     try:
-        rle = to_rle(entry["segmentation"], image["height"], image["width"])
-    except (KeyError, TypeError, ValueError) as error:
-        yield Problem("mask", where, str(error))
+        rle = read_mask(entry["segmentation"], *size)
+    except ValueError as error:
+        yield mask_problem(where, error)
         return
-    if list(rle["size"]) != [image["height"], image["width"]]:
-        size = [image["height"], image["width"]]
-        yield Problem("mask size", where, f"{list(rle['size'])}, the image is {size} ([height, width])")
+    if not mask_area(rle):
+        # COCO itself has polygons too thin to cover a pixel; such an instance is present in no frame.
+        yield Problem("empty mask", where, "a segmentation without pixels", is_error=not entry["segmentation"])

@@ -6,8 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from mindvideo.data.annotations import Category, read_json
-from mindvideo.data.segmentation import Rle, to_rle
+from mindvideo.data.annotation_form import IMAGE_SET_FORMS, box_fault, place_of
+from mindvideo.data.annotations import (
+    Category,
+    read_categories,
+    read_json,
+    read_mask,
+    refusal,
+    require_form,
+    require_list,
+)
+from mindvideo.data.segmentation import Rle
 from mindvideo.errors import UserError
 
 MAP_VERSIONS = ("published", "corrected")
@@ -15,8 +24,11 @@ MAP_VERSIONS = ("published", "corrected")
 
 @dataclasses.dataclass(frozen=True)
 class ImageInstance:
+    """``box``: x, y, width, height as the file has it; None where it has none."""
+
     category_id: int
     mask: Rle
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +43,10 @@ class LabelledImage:
 def read_category_map(path: str | Path, version: str) -> dict[int, int]:
     """COCO category id -> id in the video set, ``published`` or ``corrected``. Ids that are not in it are dropped."""
     content = read_json(Path(path))
-    return {int(coco_id): int(target) for coco_id, target in content[version].items()}
+    try:
+        return {int(coco_id): int(target) for coco_id, target in content[version].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: no map '{version}' of category ids to category ids ({error!r})") from error
 
 
 def read_image_annotations(
@@ -40,25 +55,29 @@ def read_image_annotations(
     """Images with at least one instance that is no crowd (and, with a map, whose category has a counterpart)."""
     path = Path(path)
     content = read_json(path)
-    if not isinstance(content, dict) or "images" not in content:
-        raise UserError(f"{path}: no 'images' list, so not a COCO annotation file")
+    require_list(path, content, "images", "COCO")
+    require_form(path, content, IMAGE_SET_FORMS)
     images = {entry["id"]: entry for entry in content["images"]}
     instances: dict[int, list[ImageInstance]] = {image_id: [] for image_id in images}
-    for entry in content.get("annotations") or ():
+    for index, entry in enumerate(content.get("annotations") or ()):
         category = entry["category_id"] if category_map is None else category_map.get(entry["category_id"])
         if category is None or entry.get("iscrowd", 0):
             continue
         image = images.get(entry["image_id"])
+        where = place_of("annotations", index, entry)
         if image is None:
-            raise UserError(f"{path}: annotation {entry['id']} is of image {entry['image_id']}, which is not listed")
+            raise refusal(path, where, f"it is of image {entry['image_id']}, which is not listed")
         try:
-            mask = to_rle(entry["segmentation"], image["height"], image["width"])
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{path}: annotation {entry['id']}: {error}") from error
-        instances[entry["image_id"]].append(ImageInstance(category, mask))
+            mask = read_mask(entry["segmentation"], image["height"], image["width"])
+        except ValueError as error:
+            raise refusal(path, where, error) from error
+        box = entry.get("bbox")
+        if fault := box_fault(box):
+            raise refusal(path, where, fault)
+        instances[entry["image_id"]].append(ImageInstance(category, mask, None if box is None else tuple(box)))
     labelled = [
         LabelledImage(image_id, entry["file_name"], entry["height"], entry["width"], tuple(instances[image_id]))
         for image_id, entry in images.items()
         if instances[image_id]
     ]
-    return labelled, [Category(entry["id"], entry["name"]) for entry in content.get("categories") or ()]
+    return labelled, list(read_categories(content))

@@ -12,7 +12,7 @@ from mindvideo.data.clip_frames import ClipFrames
 from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.data.clip_sample import ClipSample
 from mindvideo.data.frame_reader import FrameReader
-from mindvideo.data.image_annotations import read_image_annotations
+from mindvideo.data.image_annotations import LabelledImage, read_image_annotations
 from mindvideo.data.image_motion import ImageMotion, draw_motion, move_labels, move_picture
 from mindvideo.errors import UserError
 
@@ -55,16 +55,29 @@ class ImageDataset:
             frames = ClipFrames([_Moved(picture, motion) for motion in motions], size)
             masks = moved_masks(masks.pixels()[:, 0], motions)
         pixels = masks.pixels()
+        boxes = mask_extents(pixels)
+        if self.num_frames == 1:
+            boxes = annotated_boxes(image, boxes)
         return ClipSample(
             frames=frames,
             labels=np.array([instance.category_id for instance in image.instances], np.int32),
-            boxes=mask_extents(pixels),
+            boxes=boxes,
             masks=masks,
             present=pixels.any(axis=(2, 3)),
             video_id=image.id,
             frame_indices=np.zeros(self.num_frames, np.int64),
             key_frame=0,
         )
+
+
+def annotated_boxes(image: LabelledImage, extents: np.ndarray) -> np.ndarray:
+    """f32 [N, 1, 4] x0 y0 x1 y1 within the image: the file's boxes, or the ``extents`` of masks without one."""
+    boxes = extents.copy()
+    for row, instance in zip(boxes, image.instances):
+        if instance.box is not None:
+            x, y, width, height = instance.box
+            row[0] = x, y, x + width, y + height
+    return np.clip(boxes, 0, np.array([image.width, image.height] * 2, np.float32))
 
 
 class _Moved:

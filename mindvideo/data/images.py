@@ -22,7 +22,7 @@ def is_image(path: Path) -> bool:
 
 def natural_key(text: str) -> list[tuple[int, int | str]]:
     """Sorting key that puts frame2 before frame10."""
-    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", text)]
+    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", text)]
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:

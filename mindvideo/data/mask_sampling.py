@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.segmentation import Rle
 from mindvideo.native_library import find_function
+
+if TYPE_CHECKING:  # it imports this module by way of run_lengths
+    from mindvideo.data.segmentation import Rle
 
 
 def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndarray) -> None:
@@ -21,7 +24,7 @@ def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndar
 
     Rows ascend (with repeats); columns come in any order.
     """
-    native = _native_sampling()
+    native = native_sampling()
     if native is None:
         whole = coco_mask.decode(rle)  # [H, W], columns first in memory
         result[:] = whole.T[columns][:, rows].T
@@ -38,7 +41,7 @@ def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndar
 
 
 @functools.cache
-def _native_sampling():
+def native_sampling():
     """The compiled function, or None where there is none or it is not wanted."""
     pointer, number = ctypes.c_void_p, ctypes.c_int
     takes = [ctypes.c_char_p, ctypes.c_int64, number, number, pointer, number, pointer, number, pointer]

@@ -2,46 +2,70 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mindvideo.data.run_lengths import runs_fault, text_fault
+
 Rle = dict[str, Any]  # {"size": [H, W], "counts": bytes}
+FARTHEST = 1_000_000  # pixels from the corner that a polygon's point may lie
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> Rle:
     """Compressed RLE of one segmentation; the parts of a polygon are united.
 
-    Raises ValueError with the reason when it is none of the three forms.
+    Raises ValueError with the reason when it is none of the three forms or is damaged. An RLE keeps its own size, which
+    the caller compares.
     """
     if isinstance(segmentation, dict):
-        counts = segmentation.get("counts")
-        if isinstance(counts, list):
-            _require_full_run(counts, segmentation.get("size"))
-            return coco_mask.frPyObjects(segmentation, height, width)
-        if isinstance(counts, str):
-            return {"size": list(segmentation["size"]), "counts": counts.encode("ascii")}
-        if isinstance(counts, bytes):
-            return segmentation
-        raise ValueError(f"counts of type {type(counts).__name__}; a list of runs or an RLE text is needed")
+        return _checked_rle(segmentation)
     if isinstance(segmentation, list):
         if not segmentation:
             return coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))
         polygons = [segmentation] if isinstance(segmentation[0], (int, float)) else segmentation
         for polygon in polygons:
-            if len(polygon) < 6 or len(polygon) % 2:
-                raise ValueError(f"a polygon of {len(polygon)} numbers; at least three x, y pairs are needed")
+            _require_polygon(polygon)
         return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     raise ValueError(f"a segmentation of type {type(segmentation).__name__}; polygons or RLE are needed")
 
 
-def _require_full_run(counts: Sequence[int], size: Any) -> None:
-    if not isinstance(size, (list, tuple)) or len(size) != 2:
+def _checked_rle(rle: dict[str, Any]) -> Rle:
+    counts, size = rle.get("counts"), rle.get("size")
+    if isinstance(counts, bytes):  # only our own, never from a file
+        return rle
+    if not isinstance(counts, (list, str)):
+        raise ValueError(f"counts of type {type(counts).__name__}; a list of runs or an RLE text is needed")
+    if not isinstance(size, (list, tuple)) or [type(side) for side in size] != [int, int] or min(size) < 1:
         raise ValueError(f"RLE size {size!r}; [height, width] is needed")
-    if sum(counts) != size[0] * size[1]:
-        raise ValueError(f"RLE runs cover {sum(counts)} pixels, its size {list(size)} has {size[0] * size[1]}")
+    if isinstance(counts, list):
+        if fault := runs_fault(counts, *size):
+            raise ValueError(fault)
+        return coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size)
+    if not counts.isascii():
+        raise ValueError(f"RLE counts {reprlib.repr(counts)}; their characters are ASCII, so these are damaged")
+    text = counts.encode("ascii")
+    if fault := text_fault(text, *size):
+        raise ValueError(fault)
+    return {"size": list(size), "counts": text}
+
+
+def _require_polygon(polygon: Any) -> None:
+    if not isinstance(polygon, list):
+        raise ValueError(f"a polygon that is {reprlib.repr(polygon)}; a list x, y, x, y, ... is needed")
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError(f"a polygon of {len(polygon)} numbers; at least three x, y pairs are needed")
+    try:
+        # pycocotools reserves memory for every pixel of an edge, so one far outside would take it all.
+        fits = math.isfinite(sum(polygon)) and max(polygon) <= FARTHEST and min(polygon) >= -FARTHEST
+    except (TypeError, OverflowError):
+        fits = False
+    if not fits:
+        raise ValueError(f"a polygon {reprlib.repr(polygon)}; numbers x, y, x, y, ... in pixels are needed")
 
 
 def unite(rles: Sequence[Rle]) -> Rle:
@@ -52,6 +76,11 @@ def unite(rles: Sequence[Rle]) -> Rle:
 def decode_mask(rle: Rle) -> np.ndarray:
     """uint8 [H, W] of 0 and 1."""
     return coco_mask.decode(rle)
+
+
+def mask_area(rle: Rle) -> int:
+    """Number of pixels, without decoding the mask."""
+    return int(coco_mask.area(rle))
 
 
 def encode_mask(mask: np.ndarray) -> Rle:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,59 @@ import av
 import cv2
 import numpy as np
 
+from mindvideo.data.annotations import read_json
 from mindvideo.data.segmentation import encode_mask, mask_box
-from mindvideo.data.synthetic import SyntheticRecipe, SyntheticVideo, render_video
-from mindvideo.files import atomic_path, write_json
+from mindvideo.data.synthetic import SPLIT_STREAMS, SyntheticRecipe, SyntheticVideo, render_video
+from mindvideo.errors import UserError
+from mindvideo.files import atomic_path, check_place, write_json
 
 JPEG_QUALITY = 95
 VIDEO_FRAMES_PER_SECOND = 10
+MAKER = "mindvideo synthetic set"  # begins the description in the annotation files
+_SPLITS = "|".join(SPLIT_STREAMS)
+_SET_FILE = re.compile(
+    rf"annotations/instances_({_SPLITS})\.json"
+    rf"|({_SPLITS})/JPEGImages/\d{{5,}}/\d{{5,}}\.jpg"
+    rf"|videos/({_SPLITS})_\d{{5,}}\.mp4"
+)
+
+
+def check_set_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that cannot become a made-up set, or that holds anything but one that may be replaced."""
+    check_place(folder)
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give the name of a new one")
+    whole = folder.resolve()
+    if os.path.ismount(whole) or Path.cwd().is_relative_to(whole):
+        where = "a mount point" if os.path.ismount(whole) else "the current folder or above it"
+        raise UserError(f"{folder} is {where}, so no new set can take its place; give the name of a folder below it")
+    if not any(whole.iterdir()):
+        return
+    _require_made_up(folder)
+    if not overwrite:
+        raise UserError(f"{folder} holds a set already; give another --output, or --overwrite")
+
+
+def _require_made_up(folder: Path) -> None:
+    """Refuse a folder unless its annotation files say that they were made here and all else is of such a set too."""
+    kept = "so it is not replaced; give the name of a new folder"
+    annotation_files = sorted((folder / "annotations").glob("*.json"))
+    if not annotation_files:
+        raise UserError(f"{folder} holds files but no annotation file of a synthetic set, {kept}")
+    for file in annotation_files:
+        if not _says_made_up(read_json(file)):
+            raise UserError(f"{folder} is no synthetic set ({file.relative_to(folder)} was made elsewhere), {kept}")
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if (path.is_symlink() or not path.is_dir()) and not _SET_FILE.fullmatch(name):
+            raise UserError(f"{folder} also holds {name}, which is not of the synthetic set, {kept}, or move that away")
+
+
+def _says_made_up(content: Any) -> bool:
+    info = content.get("info") if isinstance(content, dict) else None
+    return isinstance(info, dict) and str(info.get("description")).startswith(MAKER)
 
 
 def write_split(
@@ -40,7 +89,7 @@ def write_split(
         annotations += video_annotations(video, video_id=index + 1, first_id=len(annotations) + 1)
         yield index + 1
     content = {
-        "info": {"description": f"mindvideo synthetic set, split {split}, seed {seed}"},
+        "info": {"description": f"{MAKER}, split {split}, seed {seed}"},
         "videos": videos,
         "categories": [{"id": number + 1, "name": shape} for number, shape in enumerate(recipe.shapes)],
         "annotations": annotations,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mindvideo.data import mask_sampling
-from mindvideo.data.annotations import read_video_annotations
+from mindvideo.data import mask_sampling, run_lengths
+from mindvideo.data.annotations import read_json, read_video_annotations
 from mindvideo.data.clip_masks import ClipMasks
 from mindvideo.data.clip_rules import ConsecutiveFrames
+from mindvideo.data.image_annotations import read_category_map, read_image_annotations
 from mindvideo.data.segmentation import decode_mask, encode_mask, mask_box, to_rle
 from mindvideo.data.video_dataset import VideoDataset
 from mindvideo.errors import UserError
@@ -49,6 +52,13 @@ def test_all_forms_of_a_mask_are_equal() -> None:
         ({"size": [HEIGHT, WIDTH], "counts": [7, 7]}, "runs cover 14 pixels"),
         ({"size": [HEIGHT, WIDTH], "counts": 3}, "counts of type int"),
         ("text", "a segmentation of type str"),
+        ([[4, 3, 14, 3, float("nan"), 9]], "a polygon .* numbers x, y"),
+        ([[4, 3, 14, 3, 1e12, 9]], "a polygon .* in pixels are needed"),
+        ([None], "a polygon that is None"),
+        ({"size": [HEIGHT, WIDTH], "counts": ["7"]}, "whole numbers are needed"),
+        ({"size": [HEIGHT, WIDTH], "counts": [0.5, HEIGHT * WIDTH - 0.5]}, "no whole numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [-1, HEIGHT * WIDTH + 1]}, "an RLE run of -1 pixels"),
+        ({"size": ["12", 20], "counts": "a"}, "RLE size"),
     ],
 )
 def test_bad_masks_say_why(form: Any, reason: str) -> None:
@@ -95,10 +105,16 @@ def test_labels_withheld(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"bboxes": [None]}, "annotation 1: 1 boxes and 2 masks for a video of 2 frames; .*prepare.py check"),
-        ({"segmentations": [[[1, 2]], None]}, "annotation 1: a polygon of 2 numbers"),
-        ({"segmentations": [uncompressed(square()[:5]), None]}, r"mask size \[5, 20\], video size \[12, 20\]"),
-        ({"video_id": 9}, "annotation 1 is of video 9, which is not listed"),
+        (
+            {"bboxes": [None]},
+            "annotation 1: 1 boxes and 2 masks for a video of 2 frames; .*prepare.py check FILE@FRAMES",
+        ),
+        ({"segmentations": [[[1, 2]], None]}, "annotation 1, frame 0: a polygon of 2 numbers"),
+        (
+            {"segmentations": [uncompressed(square()[:5]), None]},
+            r"annotation 1, frame 0: mask size \[5, 20\], frame size \[12, 20\]",
+        ),
+        ({"video_id": 9}, "annotation 1: it is of video 9, which is not listed"),
     ],
 )
 def test_unusable_files_are_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -109,8 +125,8 @@ def test_unusable_files_are_refused(tmp_path: Path, changes: dict[str, Any], rea
 @pytest.fixture(params=["compiled", "pycocotools"])
 def mask_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "pycocotools":
-        monkeypatch.setattr(mask_sampling, "_native_sampling", lambda: None)
-    elif mask_sampling._native_sampling() is None:
+        monkeypatch.setattr(mask_sampling, "native_sampling", lambda: None)
+    elif mask_sampling.native_sampling() is None:
         pytest.skip("the compiled library is not built")
     return request.param
 
@@ -134,10 +150,115 @@ def test_masks_of_a_clip_follow_flip_crop_and_resize(mask_decoder: str) -> None:
 
 
 def test_damaged_runs_are_not_read_beyond() -> None:
-    if mask_sampling._native_sampling() is None:
+    if mask_sampling.native_sampling() is None:
         pytest.skip("the compiled library is not built")
     rle = to_rle(encode_mask(square()), HEIGHT, WIDTH)
     rows, columns, result = np.arange(HEIGHT), np.arange(WIDTH), np.zeros((HEIGHT, WIDTH), np.uint8)
     for counts in (rle["counts"][:-2], rle["counts"] + b"9", b"\x7f\x01"):
         with pytest.raises(ValueError, match="do not cover its 12 x 20 pixels"):
             mask_sampling.sample_mask({**rle, "counts": counts}, rows, columns, result)
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def run_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "numpy":
+        monkeypatch.setattr(run_lengths, "native_sampling", lambda: None)
+    elif mask_sampling.native_sampling() is None:
+        pytest.skip("the compiled library is not built")
+
+
+def test_whole_texts_are_told_from_damaged_ones(run_reader: None) -> None:
+    rng = np.random.default_rng(0)
+    for density in (0.0, 0.001, 0.1, 0.5, 1.0):
+        height, width = (int(side) for side in rng.integers(1, 400, 2))
+        text = coco_mask.encode(np.asfortranarray(rng.random((height, width)) < density, np.uint8))["counts"]
+        assert run_lengths.text_fault(text, height, width) is None
+        assert run_lengths.decode_runs(text).sum() == height * width
+        for damaged in (
+            text[:-1],
+            text + b"1",
+            text * 3,
+            text + b"o",
+            b"",
+            b"z" + text,
+            b"o" * 9 + text,
+            text + b"\xff",
+        ):
+            assert run_lengths.text_fault(damaged, height, width), damaged
+    assert "RLE run of -5 pixels" in run_lengths.text_fault(b"K", 3, 5)
+    assert "cut short" in run_lengths.text_fault(b"1o", 3, 5)
+
+
+def coco(folder: Path, **changes: Any) -> Path:
+    made = {
+        "images": [{"id": 7, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 2, "segmentation": encode_mask(square())}],
+        "categories": [{"id": 2, "name": "fish"}],
+    }
+    for key, change in changes.items():
+        made[key] = [change(made[key][0])]
+    return write(folder, made)
+
+
+def without(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda entry: {name: value for name, value in entry.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"images": without("file_name")}, "image 7: no file_name; .*prepare.py check FILE@FRAMES"),
+        ({"images": without("height")}, "image 7: no height"),
+        ({"images": without("id")}, r"images\[0\]: no id"),
+        ({"images": lambda _: "x"}, r"images\[0\]: 'x'; an object"),
+        ({"annotations": without("image_id")}, "annotation 1: no image_id"),
+        ({"annotations": without("category_id")}, "annotation 1: no category_id"),
+        ({"annotations": lambda _: "x"}, r"annotations\[0\]: 'x'; an object"),
+        (
+            {"annotations": lambda entry: {**entry, "image_id": 8}},
+            "annotation 1: it is of image 8, which is not listed",
+        ),
+        (
+            {"annotations": lambda entry: {**entry, "segmentation": {"size": [HEIGHT, WIDTH], "counts": "zz"}}},
+            "annotation 1: RLE counts with 'z'",
+        ),
+        (
+            {"annotations": lambda entry: {**entry, "segmentation": encode_mask(square().T)}},
+            r"annotation 1: mask size \[20, 12\], frame size \[12, 20\]",
+        ),
+        ({"categories": without("name")}, "category 2: no name"),
+    ],
+)
+def test_unusable_image_sets_are_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    assert len(read_image_annotations(coco(tmp_path))[0]) == 1
+    with pytest.raises(UserError, match=reason):
+        read_image_annotations(coco(tmp_path, **changes))
+
+
+def test_a_category_map_without_the_version(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no map 'corrected'"):
+        read_category_map(write(tmp_path, {"published": {}}), "corrected")
+
+
+def test_files_that_are_no_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="is a folder; a JSON file is needed"):
+        read_json(tmp_path)
+    file = tmp_path / "a.json"
+    file.write_bytes('{"name": "é"}'.encode("latin-1"))
+    with pytest.raises(UserError, match="not UTF-8 text .at byte 10."):
+        read_json(file)
+    file.write_text("[" * 200_000)
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_json(file)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything, whatever the file's mode
+    with pytest.raises(UserError, match="cannot be read .*Permission denied"):
+        read_json(file)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"name": "é"}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == {"name": "é"}

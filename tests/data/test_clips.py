@@ -177,6 +177,18 @@ def test_broken_images_are_passed_over(tmp_path: Path, num_frames: int) -> None:
             assert told and all("000000000003.jpg" in line for line in told)
 
 
+def test_single_images_have_the_boxes_of_the_file(tmp_path: Path) -> None:
+    file = coco_set(tmp_path)
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"] = [10.5, 9.25, 20.0, 90.0]  # goes beyond the image, which is 50 high
+    file.write_text(json.dumps(content))
+    single, clip = (ImageDataset(annotation_file=file, image_folder=tmp_path, num_frames=T) for T in (1, 2))
+    boxes = single.clip(0, np.random.default_rng(0)).boxes[:, 0].tolist()
+    assert boxes == [[10.5, 9.25, 30.5, 50.0], [20, 10, 39, 34]]
+    moved = clip.clip(0, np.random.default_rng(0))
+    np.testing.assert_array_equal(moved.boxes, mask_extents(moved.masks.pixels()))
+
+
 def test_single_images_keep_every_category_without_a_map(tmp_path: Path) -> None:
     dataset = ImageDataset(annotation_file=coco_set(tmp_path), image_folder=tmp_path, num_frames=1)
     clip = dataset.clip(0, np.random.default_rng(0))

@@ -165,8 +165,42 @@ def test_cvat_coco_export(tmp_path: Path) -> None:
 
 
 def test_cvat_coco_export_of_shapes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="annotation 1 has no instance_id or track_id.*draw tracks, not shapes"):
+    with pytest.raises(UserError, match="annotation 1: no instance_id or track_id.*draw tracks, not shapes"):
         convert_coco_video(cvat_coco_export(tmp_path, with_tracks=False))
+
+
+def coco_rectangles(tmp_path: Path, box: list[float], rotation: float = 0.0) -> Path:
+    """CVAT's export of a rectangle: the bbox alone, before it is turned."""
+    file = cvat_coco_export(tmp_path)
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        entry.update(segmentation=[], bbox=box, iscrowd=0)
+        entry["attributes"]["rotation"] = rotation
+    file.write_text(json.dumps(content))
+    return file
+
+
+def test_boxes_stand_in_for_segmentations_that_are_missing(tmp_path: Path) -> None:
+    content = convert_coco_video(coco_rectangles(tmp_path, [4.0, 4.0, 8.0, 6.0]))
+    (track,) = content["annotations"]
+    assert track["bboxes"] == [[4.0, 4.0, 8.0, 6.0]] * 2 and track["areas"] == [48, 48]
+    assert_reads_back(content, tmp_path, tmp_path)
+    turned = convert_coco_video(coco_rectangles(tmp_path, [4.0, 4.0, 8.0, 6.0], rotation=90.0))
+    assert turned["annotations"][0]["bboxes"][0] == [5.0, 3.0, 6.0, 8.0]
+
+
+def test_tracks_without_a_pixel_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outside = [WIDTH + 4.0, 2.0, 8.0, 6.0]
+    with pytest.raises(UserError, match=r"no labelled instance was found \(1 tracks have no pixel in any frame\)"):
+        convert_coco_video(coco_rectangles(tmp_path, outside))
+    file = coco_video_file(tmp_path)
+    content = json.loads(file.read_text())
+    content["annotations"][2].update(segmentation=[], bbox=outside)
+    file.write_text(json.dumps(content))
+    with caplog.at_level("WARNING", logger="mindvideo.data"):
+        converted = convert_coco_video(file)
+    assert [entry["video_id"] for entry in converted["annotations"]] == [1]
+    assert "1 tracks have no pixel in any frame and are left out" in caplog.text
 
 
 # ---------------------------------------------------------------- labelme
@@ -220,7 +254,7 @@ def test_labelme_needs_group_ids_for_equal_labels(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two shapes 'dog' without group id"):
         convert_labelme(tmp_path)
     labelme_file(tmp_path / "v/0.json", [{**polygon("dog", 2), "shape_type": "line"}])
-    with pytest.raises(UserError, match="shape 'dog': a line has no area"):
+    with pytest.raises(UserError, match=r"shapes\[0\], 'dog': a line has no area"):
         convert_labelme(tmp_path)
 
 
@@ -246,6 +280,37 @@ def test_cvat_for_video(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decoded(calf)[3], expected)
     assert decoded(calf)[:3] == [None] * 3
     assert_reads_back(content, frames, tmp_path)
+
+
+def cvat_boxes(tmp_path: Path, *boxes: str) -> dict[str, Any]:
+    """The converted track of boxes at frames 10, 12, ..."""
+    frames = tmp_path / "frames"
+    write_pictures(frames, [f"{number}.jpg" for number in range(4)])
+    file = tmp_path / "annotations.xml"
+    file.write_text(CVAT_XML.split("<track")[0] + f'<track id="0" label="cow">{"".join(boxes)}</track></annotations>')
+    (track,) = convert_cvat_video(file, frames)["annotations"]
+    return track
+
+
+def cvat_box(frame: int, rotation: float) -> str:
+    """12 x 4 about the centre (16, 10)."""
+    corners = 'xtl="10" ytl="8" xbr="22" ybr="12"'
+    return f'<box frame="{frame}" outside="0" {corners} rotation="{rotation}"></box>'
+
+
+def test_cvat_boxes_keep_their_rotation(tmp_path: Path) -> None:
+    upright = cvat_boxes(tmp_path, cvat_box(10, 90))
+    assert upright["bboxes"][0] == [14.0, 4.0, 4.0, 12.0]
+    slanted = decoded(cvat_boxes(tmp_path, cvat_box(10, 45)))[0]
+    assert slanted[13, 19] and slanted[7, 13]  # clockwise: the right end goes down
+    assert not slanted[7, 19] and not slanted[13, 13]
+    assert abs(int(slanted.sum()) - 48) <= 8  # pixels on the edge
+
+
+def test_cvat_rotation_goes_the_shorter_way_between_key_frames(tmp_path: Path) -> None:
+    """From 350 to 50 degrees over three frames: by 20 a frame, not by -100."""
+    track = cvat_boxes(tmp_path, cvat_box(10, 350), cvat_box(16, 50))
+    assert track["segmentations"][1:3] == cvat_boxes(tmp_path, cvat_box(10, 10), cvat_box(12, 30))["segmentations"][:2]
 
 
 def test_cvat_mistakes_are_named(tmp_path: Path) -> None:
@@ -296,3 +361,19 @@ def test_mask_folders(tmp_path: Path) -> None:
     palette_png(masks / "bear/00002.png", first)
     with pytest.raises(UserError, match=r"00002\.png has no frame"):
         convert_mask_folders(masks, frames)
+
+
+def test_binary_masks_have_one_object(tmp_path: Path) -> None:
+    """DAVIS 2016 writes 255 for its one object; DAVIS 2017 for pixels of no object."""
+    masks, frames = tmp_path / "masks", tmp_path / "frames"
+    write_pictures(frames, ["bear/0.jpg", "bear/1.jpg"])
+    palette_png(masks / "bear/0.PNG", 255 * rectangle(2, 2, 6, 6))
+    palette_png(masks / "bear/1.PNG", rectangle(0, 0, 0, 0))
+    content = convert_mask_folders(masks, frames)
+    assert [entry["bboxes"] for entry in content["annotations"]] == [[[2.0, 2.0, 6.0, 6.0], None]]
+    assert_reads_back(content, frames, tmp_path)
+    meta = tmp_path / "meta.json"
+    meta.write_text(json.dumps({"videos": {"bear": {"objects": {"1": {"category": "bear"}}}}}))
+    assert convert_mask_folders(masks, frames, meta=meta)["categories"] == [{"id": 1, "name": "bear"}]
+    palette_png(masks / "bear/1.PNG", 3 * rectangle(2, 2, 3, 3))
+    assert [entry["bboxes"][0] for entry in convert_mask_folders(masks, frames)["annotations"]] == [None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 
 from mindvideo.data.segmentation import Rle, decode_mask, encode_mask, mask_box, unite
 from mindvideo.errors import UserError
+
+_log = logging.getLogger("mindvideo.data")
 
 
 class TrackBuilder:
@@ -23,18 +26,28 @@ class TrackBuilder:
     def add(self, frame: int, mask: np.ndarray) -> None:
         """``mask`` bool or 0/1 [H, W]. Nothing is noted down for an empty one."""
         if mask.any():
-            self.add_rle(frame, encode_mask(mask))
+            self._unite(frame, encode_mask(mask))
 
     def add_rle(self, frame: int, rle: Rle) -> None:
+        if decode_mask(rle).any():
+            self._unite(frame, rle)
+
+    def _unite(self, frame: int, rle: Rle) -> None:
         self.masks[frame] = unite([self.masks[frame], rle]) if frame in self.masks else rle
 
 
 class VisBuilder:
     """Collects videos and tracks; ``content`` is the finished file."""
 
-    def __init__(self, *, categories: Sequence[str] | None = None) -> None:
-        """``categories``: the names in the order of their ids (from 1), or None to take those met, by alphabet."""
+    def __init__(self, *, categories: Sequence[str] | None = None, listed_in: str = "the given categories") -> None:
+        """``categories``: the names in the order of their ids (from 1), or None to take those met, by alphabet.
+
+        ``listed_in`` says in messages where the names come from.
+        """
+        if categories is not None:
+            _check_names(categories, listed_in)
         self._given = list(categories) if categories is not None else None
+        self._without_pixels = 0
         self._videos: list[dict[str, Any]] = []
         self._tracks: list[tuple[int, TrackBuilder]] = []
 
@@ -49,15 +62,23 @@ class VisBuilder:
                 "file_names": list(file_names),
             }
         )
-        self._tracks += [(number, track) for track in tracks if track.masks]
+        seen = [(number, track) for track in tracks if track.masks]
+        self._tracks += seen
+        self._without_pixels += len(tracks) - len(seen)
 
     def content(self) -> dict[str, Any]:
-        names = self._given or sorted({track.category for _, track in self._tracks})
-        unknown = sorted({track.category for _, track in self._tracks} - set(names))
+        met = {track.category for _, track in self._tracks}
+        names = sorted(met) if self._given is None else self._given
+        unknown = sorted(met - set(names))
         if unknown:
             raise UserError(f"the labels use {', '.join(unknown)}; the given categories are {', '.join(names)}")
         if not self._tracks:
-            raise UserError("no labelled instance was found; is this the right folder or file for this format?")
+            dropped = f" ({self._without_pixels} tracks have no pixel in any frame)" if self._without_pixels else ""
+            raise UserError(
+                f"no labelled instance was found{dropped}; is this the right folder or file for this format?"
+            )
+        if self._without_pixels:
+            _log.warning("%d tracks have no pixel in any frame and are left out", self._without_pixels)
         numbers = {name: number for number, name in enumerate(names, start=1)}
         lengths = {video["id"]: video["length"] for video in self._videos}
         return {
@@ -71,15 +92,23 @@ class VisBuilder:
         }
 
 
+def _check_names(names: Sequence[str], listed_in: str) -> None:
+    if not names:
+        raise UserError(f"{listed_in}: none; at least one name is needed")
+    for name in names:
+        if not name.strip():
+            raise UserError(f"{listed_in}: a name is empty in '{', '.join(names)}'; leave it out")
+        if names.count(name) > 1:
+            raise UserError(f"{listed_in}: '{name}' is there {names.count(name)} times; each name once is needed")
+
+
 def _annotation(number: int, video: int, category: int, track: TrackBuilder, length: int) -> dict[str, Any]:
     boxes: list[Any] = [None] * length
     segmentations: list[Any] = [None] * length
     areas: list[Any] = [None] * length
     for frame, rle in track.masks.items():
         mask = decode_mask(rle)
-        box = mask_box(mask)
-        if box is not None:
-            boxes[frame], segmentations[frame], areas[frame] = box, encode_mask(mask), int(mask.sum())
+        boxes[frame], segmentations[frame], areas[frame] = mask_box(mask), encode_mask(mask), int(mask.sum())
     return {
         "id": number,
         "video_id": video,
