@@ -67,6 +67,16 @@ def row_of(config: str, seed: int, metrics: dict, records: list[dict]) -> dict:
     return row | {name: round(100 * metrics[name], 1) for name in FIGURES}
 
 
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Rows of other configurations and seeds that the file has stay."""
+    known = list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
+    table = {(row["config"], str(row["seed"])): row for row in [*known, *rows]}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(table.values())
+
+
 def smoothed(values: list[float]) -> list[float]:
     return [sum(part) / len(part) for end in range(len(values)) for part in [values[max(0, end - SMOOTHING) : end + 1]]]
 
@@ -78,7 +88,7 @@ def plot(curves: dict[tuple[str, int], list[dict]], rows: list[dict], path: Path
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(TERMS), figsize=(11, 3.4), layout="constrained")
-    colors = dict(zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green")))
+    colors = dict(zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green", "tab:red")))
     for (config, seed), records in curves.items():
         AP = next(row["AP"] for row in rows if (row["config"], row["seed"]) == (config, seed))
         steps = [record["step"] for record in records]
@@ -113,10 +123,7 @@ def main() -> None:
             curves[config, seed] = records_of(run)
             rows.append(row_of(config, seed, metrics, curves[config, seed]))
             print(rows[-1], flush=True)
-    with arguments.csv.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(arguments.csv, rows)
     plot(curves, rows, arguments.plot)
 
 

@@ -39,6 +39,11 @@ SMALL = {
         "instanceformer.contrastive_weight": 0.5, "instanceformer.match_on": "first_frame",
         "instanceformer.reference_propagation": "multiply",
     },
+    "seqformer": {
+        "seqformer.num_queries": Q, "seqformer.num_classes": K, "seqformer.channels": 32,
+        "seqformer.feedforward": 20, "seqformer.encoder_layers": 1, "seqformer.decoder_layers": 2,
+        "seqformer.absent_boxes": True,
+    },
 }  # fmt: skip
 COMMON = {"data.num_frames": T, "data.max_instances": N, "backbone.widths": [8, 16, 16, 24], "optimizer.clip_norm": 0}
 

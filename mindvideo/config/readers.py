@@ -1,7 +1,8 @@
 """Who reads which key: found in the source, so that a key nobody reads cannot stay.
 
 A reader takes a key as ``<section>.<key>`` where the object is called like the section (``cfg.vistr.num_frames``, or
-``vistr = cfg.vistr`` and then ``vistr.num_frames``).
+``vistr = cfg.vistr`` and then ``vistr.num_frames``). What several sections share is read from an object called
+``section``, which counts for each of them that has such a key.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+from mindvideo.config.schema import all_keys
+
 PROJECT = Path(__file__).resolve().parents[2]
+SHARED = "section"
 # The only places that may see a configuration.
 READER_PLACES = ("mindvideo/families", "mindvideo/build.py", "mindvideo/build", "tools")
 
@@ -34,4 +38,8 @@ def find_readers(project: Path = PROJECT) -> dict[str, list[str]]:
             section = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", None)
             if section is not None:
                 readers[f"{section}.{node.attr}"].append(f"{path.relative_to(project)}:{node.lineno}")
+    for section, keys in all_keys().items():
+        for name in keys:
+            if shared := readers.get(f"{SHARED}.{name}"):
+                readers[f"{section}.{name}"] += shared
     return {name: sorted(set(places)) for name, places in readers.items()}

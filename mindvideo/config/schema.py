@@ -15,7 +15,7 @@ from typing import Any
 from mindvideo.config import sections
 
 # The keys of `mindvideo.families.FAMILIES`, written out so that reading a configuration does not load the models.
-FAMILY_NAMES = ("vistr", "defvistr", "instanceformer")
+FAMILY_NAMES = ("vistr", "defvistr", "instanceformer", "seqformer")
 
 TOP_LEVEL_KEYS = {
     "family": "name of the model family; its own settings are in the section of the same name",

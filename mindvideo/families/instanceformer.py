@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mindspore import nn
 from ml_collections import ConfigDict
 
@@ -10,8 +12,8 @@ from mindvideo.convert.coco_rules import deformable_detr_table
 from mindvideo.convert.instanceformer_rules import instanceformer_table
 from mindvideo.convert.rules import RuleTable
 from mindvideo.data.frame_size import ShortSideResize
-from mindvideo.families.backbone import backbone_of, strides_of
 from mindvideo.families.base import Family
+from mindvideo.families.encoded_frames import frame_parts, mask_stride, transformer_settings
 from mindvideo.families.groups import backbone_offsets_and_rest
 from mindvideo.families.instanceformer_checks import check
 from mindvideo.inference.analysis_record import AnalysisRecorder
@@ -19,17 +21,12 @@ from mindvideo.inference.online import OnlineTracker
 from mindvideo.losses.frame_set import FrameSetCriterion
 from mindvideo.matching.first_frame import FrameMatcher
 from mindvideo.matching.whole_clip import ClipMatcher
-from mindvideo.models.heads.dynamic_mask import MASK_CHANNEL_DIVISOR, DynamicMasks, MaskFeatures, parameter_count
 from mindvideo.models.heads.query_heads import START_SIZE_LOGIT, class_heads
 from mindvideo.models.instanceformer import InstanceFormer
 from mindvideo.models.instanceformer_step import InstanceFormerStep
 from mindvideo.models.instanceformer_training import InstanceFormerTraining
 from mindvideo.models.layers.deform_attention import xavier_dense_with_default_bias
-from mindvideo.models.layers.feature_projection import FeatureProjection
-from mindvideo.models.layers.mlp import MLP
 from mindvideo.models.layers.pixels import NormalizePixels
-from mindvideo.models.layers.position_encoding import SinePositions2d
-from mindvideo.models.transformers.deformable_encoder import build_deformable_encoder
 from mindvideo.models.transformers.memory_decoder import build_memory_decoder
 
 
@@ -37,22 +34,9 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
     instanceformer = cfg.instanceformer
     check(cfg)
     C, K = instanceformer.channels, instanceformer.num_classes
-    levels = len(instanceformer.backbone_levels) + instanceformer.extra_levels
-    backbone = backbone_of(cfg, out_levels=tuple(instanceformer.backbone_levels))
-    mask_channels = instanceformer.mask_channels or C // MASK_CHANNEL_DIVISOR
     has_memory = instanceformer.memory_tokens > 0
     temporal = (
         [nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)] if instanceformer.propagate_class else None
-    )
-    transformer = {
-        "channels": C,
-        "heads": instanceformer.heads,
-        "num_levels": levels,
-        "hidden": instanceformer.feedforward,
-        "dropout": instanceformer.dropout,
-    }
-    encoder = build_deformable_encoder(
-        num_layers=instanceformer.encoder_layers, points=instanceformer.encoder_points, **transformer
     )
     decoder = build_memory_decoder(
         num_layers=instanceformer.decoder_layers,
@@ -60,23 +44,11 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
         locate_by_position=instanceformer.locate_by_position,
         has_memory=has_memory,
         start_size_logit=0.0 if instanceformer.reference_propagation == "box" else START_SIZE_LOGIT,
-        **transformer,
+        **transformer_settings(cfg, "instanceformer"),
     )
     return InstanceFormer(
-        backbone=backbone,
-        projection=FeatureProjection(
-            channels_of_maps=backbone.channels, channels=C, extra_levels=instanceformer.extra_levels
-        ),
-        position=SinePositions2d(features=C // 2, offset=-0.5),
-        encoder=encoder,
         decoder=decoder,
         class_heads=class_heads(channels=C, num_classes=K, num_layers=instanceformer.decoder_layers),
-        controller=MLP(in_width=C, hidden_width=C, out_width=parameter_count(mask_channels), num_layers=3),
-        mask_features=MaskFeatures(channels=C, feature_channels=mask_channels),
-        dynamic_masks=DynamicMasks(feature_channels=mask_channels, stride=backbone.strides[0]),
-        channels=C,
-        num_levels=levels,
-        num_queries=instanceformer.num_queries,
         num_classes=K,
         reference_propagation=instanceformer.reference_propagation,
         inference_propagation=instanceformer.inference_propagation,
@@ -85,6 +57,7 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
         memory_tokens=instanceformer.memory_tokens,
         memory_mixes_clips=instanceformer.memory_mixes_clips,
         temporal_class_heads=nn.CellList(temporal) if temporal else None,
+        **frame_parts(cfg, "instanceformer"),
     )
 
 
@@ -111,11 +84,6 @@ def build_training(cfg: ConfigDict, network: InstanceFormer, reduce_count: nn.Ce
     )
 
 
-def mask_stride(cfg: ConfigDict) -> int:
-    """The masks come at half the stride of the finest map."""
-    return strides_of(cfg)[cfg.instanceformer.backbone_levels[0]] // 2
-
-
 def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
     instanceformer, inference = cfg.instanceformer, cfg.inference
     network.set_train(False)
@@ -138,7 +106,7 @@ FAMILY = Family(
     name="instanceformer",
     build_network=build_network,
     build_training=build_training,
-    mask_stride=mask_stride,
+    mask_stride=partial(mask_stride, name="instanceformer"),
     build_tracker=build_tracker,
     weight_rules=weight_rules,
     parameter_groups=backbone_offsets_and_rest,

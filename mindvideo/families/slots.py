@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from mindvideo.data.frame_size import ShortSideResize
 from mindvideo.errors import UserError
 from mindvideo.inference.post_process import SlotRunner
+from mindvideo.inference.track_scores import VoteByFrame
 from mindvideo.inference.windows import WindowTracker
 from mindvideo.losses.criterion import SequenceCriterion, TermWeights
 from mindvideo.matching.sequence import SequenceMatcher
@@ -121,7 +122,8 @@ def slot_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedSlots, *
     return WindowTracker(
         runner=SlotRunner(network=network, portioned=portioned, pixels=NormalizePixels()),
         num_frames=num_frames,
-        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        rule=VoteByFrame(),
         overlap=inference.window_overlap,
         least_similarity=inference.link_similarity,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -34,9 +35,9 @@ class ClipPrediction:
 
 
 class ClipRunner(Protocol):
-    """The network of such a family as a function of frames: uint8 RGB [T, h, w, 3], already of the network's size."""
+    """The network of such a family as a function of the T frames of a window, each as it was prepared for it."""
 
-    def __call__(self, frames: np.ndarray) -> ClipPrediction: ...
+    def __call__(self, frames: Sequence[Any]) -> ClipPrediction: ...
 
 
 def frame_votes(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import mindspore as ms
 import numpy as np
@@ -10,6 +11,7 @@ from mindspore import nn, ops
 
 from mindvideo.inference.clip_prediction import ClipPrediction
 from mindvideo.inference.export import ExportPlan
+from mindvideo.inference.track_vote import first_candidates
 
 
 class _Frames(nn.Cell):
@@ -56,11 +58,82 @@ class SlotRunner:
         inputs = {"images": images, "sizes": ms.Tensor(np.array([size], np.int32))}
         return ExportPlan(graph=self._whole, inputs=inputs, outputs=("probabilities", "mask_logits"))
 
-    def __call__(self, frames: np.ndarray) -> ClipPrediction:
+    def __call__(self, frames: Sequence[np.ndarray]) -> ClipPrediction:
+        """Frames uint8 [h, w, 3] of the network's size."""
+        frames = np.stack(frames)
         sizes = np.array([frames.shape[1:3]], np.int32)
         logits, _, mask_logits = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
         probabilities = softmax(logits[-1, 0].asnumpy())[..., :-1]
         return ClipPrediction(probabilities=probabilities, mask_logits=mask_logits[0].asnumpy())
+
+
+class PortionedClip(Protocol):
+    """A clip network that takes its frames one by one."""
+
+    def encode(self, image: np.ndarray) -> tuple[ms.Tensor, ...]:
+        """uint8 [h, w, 3]."""
+
+    def __call__(self, frames: Sequence[tuple[ms.Tensor, ...]]) -> np.ndarray:
+        """Class logits [Q, K] of a clip of encoded frames."""
+
+    def masks(self, queries: Sequence[int]) -> np.ndarray:
+        """Mask logits [N, T, h, w] of some queries of that clip."""
+
+
+class _SequenceInference(nn.Cell):
+    """One clip through a network of whole-clip queries.
+
+    Images uint8 [1,T,H,W,3] -> probabilities [Q,K], boxes [T,Q,4], mask logits [T,Q,h,w].
+    """
+
+    def __init__(self, *, network: nn.Cell, pixels: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.network, self.pixels = network, pixels
+
+    def construct(self, images, sizes):
+        logits, boxes, mask_logits = self.network(*self.pixels(images, sizes))
+        return ops.sigmoid(logits[0]), boxes[0], mask_logits[0]
+
+
+class SequenceRunner:
+    """A :class:`~mindvideo.inference.clip_prediction.ClipRunner` over a network whose queries hold whole clips.
+
+    ``network``: normalised frames [1,T,3,H,W] and padding -> class logits [1,Q,K], boxes [1,T,Q,4], mask logits
+    [1,T,Q,h,w]; ``portioned``: the same function for any number of frames, which is what runs here. Of each window the
+    queries of the ``candidate_pairs`` best (query, category) are looked at further. ``clip_frames``: how many frames
+    an exported graph takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Cell,
+        portioned: PortionedClip,
+        pixels: nn.Cell,
+        resize: Callable[[np.ndarray], np.ndarray],
+        candidate_pairs: int,
+        clip_frames: int,
+    ):
+        self._portioned, self._resize = portioned, resize
+        self._candidate_pairs, self._clip_frames = candidate_pairs, clip_frames
+        self._whole = _SequenceInference(network=network, pixels=pixels)
+        self._whole.set_train(False)
+
+    def export_plan(self, *, num_frames: int, size: tuple[int, int]) -> ExportPlan:
+        """The whole network as one graph, for clips of frames of ``size`` (H, W)."""
+        images = ms.Tensor(np.zeros((1, self._clip_frames, *size, 3), np.uint8))
+        inputs = {"images": images, "sizes": ms.Tensor(np.array([size], np.int32))}
+        return ExportPlan(graph=self._whole, inputs=inputs, outputs=("probabilities", "boxes", "mask_logits"))
+
+    def prepare(self, frame: np.ndarray) -> tuple[ms.Tensor, ...]:
+        """uint8 [H, W, 3] -> what :meth:`__call__` takes of it."""
+        return self._portioned.encode(np.ascontiguousarray(self._resize(frame)))
+
+    def __call__(self, frames: Sequence[tuple[ms.Tensor, ...]]) -> ClipPrediction:
+        probabilities = 1.0 / (1.0 + np.exp(-self._portioned(frames)))  # [Q, K]
+        chosen = first_candidates(probabilities[None], self._candidate_pairs)
+        of_frames = np.broadcast_to(probabilities[chosen, None], (len(chosen), len(frames), probabilities.shape[1]))
+        return ClipPrediction(probabilities=of_frames, mask_logits=self._portioned.masks(chosen))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from mindvideo.inference.clip_prediction import (
-    LEAST_FRAME_PROBABILITY,
     ClipPrediction,
     ClipRunner,
-    frame_votes,
     has_pixels,
-    score_track,
     segment_frame,
 )
+from mindvideo.inference.track_scores import Entry, ScoreRule, TrackScores
 from mindvideo.inference.window_links import link_slots
 from mindvideo.structures import Segmentation, VideoInstances
 
@@ -30,17 +29,14 @@ MOST_ENDED_TRACKS = 100
 
 @dataclasses.dataclass
 class _Track:
-    """One instance so far: consecutive frames from ``start`` on, with a vote and a mask each."""
+    """One instance so far: consecutive frames from ``start`` on, with a mask each, and what they say of its class."""
 
     start: int
-    scores: list[float] = dataclasses.field(default_factory=list)
-    labels: list[int] = dataclasses.field(default_factory=list)
+    scores: TrackScores
     segmentations: list[Segmentation | None] = dataclasses.field(default_factory=list)
     visible: bool = False  # some frame has a pixel
-    track_id: int = 0  # given when the track becomes visible
-
-    def score(self) -> tuple[float, int]:
-        return score_track(np.asarray(self.scores, np.float32), np.asarray(self.labels))
+    # Track ids by category (None where a track is one record), given when the track is first told of.
+    ids: dict[int | None, int] = dataclasses.field(default_factory=dict)
 
     def in_frame(self, index: int) -> Segmentation | None:
         place = index - self.start
@@ -50,7 +46,8 @@ class _Track:
 class WindowTracker:
     """A :class:`~mindvideo.inference.tracker.VideoTracker` over a clip network.
 
-    ``runner`` sees exactly ``num_frames`` frames after ``resize`` (uint8 [H, W, 3] -> uint8 [h, w, 3]).
+    ``prepare`` turns each frame, uint8 [H, W, 3], into what ``runner`` wants to see of it; that takes ``num_frames`` of
+    them. A shorter video is repeated (``repeat_short``) or shown as it is. ``rule``: how scores and categories follow.
     ``overlap``: share of a window that the next one sees again. ``least_similarity``: see ``link_slots``.
     """
 
@@ -59,7 +56,9 @@ class WindowTracker:
         *,
         runner: ClipRunner,
         num_frames: int,
-        resize: Callable[[np.ndarray], np.ndarray],
+        prepare: Callable[[np.ndarray], Any],
+        rule: ScoreRule,
+        repeat_short: bool = True,
         overlap: float = 1 / 3,
         least_similarity: float = 0.25,
     ) -> None:
@@ -67,7 +66,9 @@ class WindowTracker:
             raise ValueError(f"overlap: expected a share from 0 to below 1, got {overlap}")
         self._runner = runner
         self._T = num_frames
-        self._resize = resize
+        self._prepare = prepare
+        self._rule = rule
+        self._repeat_short = repeat_short
         self._overlap = min(round(overlap * num_frames), num_frames - 1)
         self._least_similarity = least_similarity
 
@@ -78,7 +79,7 @@ class WindowTracker:
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self._size = size
         self._video_id = video_id
-        self._frames: list[np.ndarray] = []  # the last T, resized
+        self._frames: list[Any] = []  # the last T, prepared
         self._seen = 0  # frames fed
         self._covered = 0  # frames that a window has seen
         self._decided = 0  # frames whose masks are read
@@ -88,7 +89,7 @@ class WindowTracker:
         self._next_id = 1
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
-        self._frames.append(self._resize(frame))
+        self._frames.append(self._prepare(frame))
         del self._frames[: -self._T]
         self._seen += 1
         waiting = self._seen - self._covered
@@ -105,20 +106,20 @@ class WindowTracker:
         if self._covered < self._seen:
             self._run_window()
         self._decide_until(self._seen)
-        tracks = [track for track in self._ended + list(self._track_of_slot.values()) if track.visible]
-        result = self._video_result(tracks)
+        result = self._video_result(self._ended + list(self._track_of_slot.values()))
         self._frames, self._window, self._ended = [], None, []
         return result
 
     def _run_window(self) -> None:
-        """See the last T frames (of a shorter video: all of them, over and over) and continue the tracks."""
+        """See the last T frames (of a shorter video: all of them) and continue the tracks."""
         available = len(self._frames)
-        clip = np.stack([self._frames[position % available] for position in range(self._T)])  # [T, h, w, 3]
+        length = self._T if self._repeat_short else available
+        clip = [self._frames[position % available] for position in range(length)]
         before, self._window = self._window, self._runner(clip)
         start = max(self._seen - self._T, 0)
         if before is None:
             slots = range(len(self._window.probabilities))
-            self._track_of_slot = {slot: _Track(start=0) for slot in slots}
+            self._track_of_slot = {slot: self._new_track() for slot in slots}
         else:
             # What the window before has seen beyond the decided frames belongs to this window now.
             links = link_slots(
@@ -130,63 +131,68 @@ class WindowTracker:
     def _continue_tracks(self, links: dict[int, int]) -> None:
         previous = self._track_of_slot
         self._track_of_slot = {
-            slot: previous.pop(links[slot]) if slot in links else _Track(start=self._decided)
+            slot: previous.pop(links[slot]) if slot in links else self._new_track()
             for slot in range(len(self._window.probabilities))
         }
         self._ended += [track for track in previous.values() if track.visible]
         if len(self._ended) > MOST_ENDED_TRACKS:
-            best = sorted(self._ended, key=lambda track: -track.score()[0])[:MOST_ENDED_TRACKS]
+            best = sorted(self._ended, key=lambda track: -track.scores.best())[:MOST_ENDED_TRACKS]
             kept = {id(track) for track in best}
             self._ended = [track for track in self._ended if id(track) in kept]
+
+    def _new_track(self) -> _Track:
+        return _Track(start=self._decided, scores=self._rule.begin_track())
 
     def _decide_until(self, end: int) -> None:
         """Read masks and votes of the frames up to ``end`` from the latest window."""
         start = max(self._covered - self._T, 0)
-        scores, labels = frame_votes(self._window.probabilities)  # [N, T]
         for slot, track in self._track_of_slot.items():
             for index in range(self._decided, end):
                 place = index - start
-                segmentation = None
-                logits = self._window.mask_logits[slot, place]
-                mask = segment_frame(logits, self._size)
-                if scores[slot, place] >= LEAST_FRAME_PROBABILITY:
-                    segmentation = mask
+                mask = segment_frame(self._window.mask_logits[slot, place], self._size)
                 # PARITY(vistr): a slot is dropped for having no pixel before low scores empty its frames.
                 track.visible = track.visible or has_pixels(mask)
-                track.scores.append(float(scores[slot, place]))
-                track.labels.append(int(labels[slot, place]))
-                track.segmentations.append(segmentation)
-            if track.visible and not track.track_id:
-                track.track_id, self._next_id = self._next_id, self._next_id + 1
+                track.segmentations.append(mask if track.scores.add(self._window.probabilities[slot, place]) else None)
         self._decided = end
 
     def _frame_result(self, index: int) -> VideoInstances:
+        tracks = list(self._track_of_slot.values())
+        segmentations = [[track.in_frame(index)] for track in tracks]
         shown = [
-            (track, segmentation)
-            for track in self._track_of_slot.values()
-            if track.visible and (segmentation := track.in_frame(index)) is not None and has_pixels(segmentation)
+            track.visible and mask is not None and has_pixels(mask) for track, (mask,) in zip(tracks, segmentations)
         ]
-        return self._instances(
-            [track for track, _ in shown], [[segmentation] for _, segmentation in shown], num_frames=1
-        )
+        return self._instances(tracks, segmentations, shown, num_frames=1)
 
     def _video_result(self, tracks: list[_Track]) -> VideoInstances:
         segmentations = []
         for track in tracks:
             after = self._seen - track.start - len(track.segmentations)
             segmentations.append([None] * track.start + track.segmentations + [None] * after)
-        return self._instances(tracks, segmentations, num_frames=self._seen)
+        return self._instances(tracks, segmentations, [track.visible for track in tracks], num_frames=self._seen)
 
     def _instances(
-        self, tracks: list[_Track], segmentations: list[list[Segmentation | None]], *, num_frames: int
+        self,
+        tracks: list[_Track],
+        segmentations: list[list[Segmentation | None]],
+        shown: list[bool],
+        *,
+        num_frames: int,
     ) -> VideoInstances:
-        votes = [track.score() for track in tracks]
+        """Records of the tracks that are ``shown``."""
+        # PARITY(seqformer): a track without a pixel takes part in the choice of the best, and is then left out.
+        entries = [entry for entry in self._rule.entries([track.scores for track in tracks]) if shown[entry.track]]
         return VideoInstances(
             video_id=self._video_id,
             size=self._size,
             num_frames=num_frames,
-            scores=np.array([score for score, _ in votes], np.float32),
-            labels=np.array([label for _, label in votes], np.int64),
-            track_ids=np.array([track.track_id for track in tracks], np.int64),
-            segmentations=segmentations,
+            scores=np.array([entry.score for entry in entries], np.float32),
+            labels=np.array([entry.label for entry in entries], np.int64),
+            track_ids=np.array([self._id(tracks[entry.track], entry) for entry in entries], np.int64),
+            segmentations=[segmentations[entry.track] if entry.has_masks else [None] * num_frames for entry in entries],
         )
+
+    def _id(self, track: _Track, entry: Entry) -> int:
+        category = None if self._rule.one_entry else entry.label
+        if category not in track.ids:
+            track.ids[category], self._next_id = self._next_id, self._next_id + 1
+        return track.ids[category]

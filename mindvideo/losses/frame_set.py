@@ -67,15 +67,20 @@ class FrameSetCriterion(nn.Cell):
         scale = 1.0 / (num_instances * boxes.shape[2])
         box_terms = self.box_terms(boxes, target_boxes.transpose(0, 2, 1, 3), shown, scale)
         mask_terms = self.mask_terms(masks, target_masks.transpose(0, 2, 1, 3), rows, shown, scale)
-        per_layer = (self.class_term(logits, query_of_instance, labels, shown, scale), *box_terms, *mask_terms)
-        by_layer = ops.stack(per_layer, -1)  # [D, 5]
-        last = self.num_layers - 1
-        terms = ops.cat((by_layer[last], by_layer[:last].reshape(-1)), 0)
+        terms = self.in_order(
+            (self.class_term(logits, query_of_instance, labels, shown, scale), *box_terms, *mask_terms)
+        )
         if self.contrastive:
             features, identities = samples
             contrast = supervised_contrastive(features, identities).sum() / identities.shape[1]
             terms = ops.cat((terms, contrast.reshape(1)), 0)
         return (terms * self.weights).sum(), terms
+
+    def in_order(self, per_layer):
+        """Terms of [D] each, in the order of ``LAYER_TERMS`` -> [5 * D] in the order of ``term_names``."""
+        by_layer = ops.stack(per_layer, -1)  # [D, 5]
+        last = self.num_layers - 1
+        return ops.cat((by_layer[last], by_layer[:last].reshape(-1)), 0)
 
     def class_term(self, logits, query_of_instance, labels, shown, scale):
         """[D]. A query is taught the class of the instances it was matched to, every other class and query: nothing."""
@@ -99,3 +104,31 @@ class FrameSetCriterion(nn.Cell):
         focal = (focal_per_mask(masks, targets) * rows).sum((1, 2, 3)) * scale
         dice = (dice_per_mask(masks, targets) * shown).sum((1, 2, 3)) * scale
         return focal, dice
+
+
+class ClipSetCriterion(FrameSetCriterion):
+    """The same losses where a query holds its instance for the whole clip.
+
+    The class is one, and the mask is one tube: both as on a clip of a single frame. Boxes count by frame.
+    ``absent_as_positive`` concerns boxes alone; an instance that is not on a frame has an empty mask there.
+    """
+
+    def construct(self, predictions, targets, num_instances):
+        """(total [], terms [n]), the terms before their weights.
+
+        ``predictions``: logits [D, B, Q, K]; boxes [D, B, T, N, 4] and mask logits [D, B, N, T, P] of the queries
+        matched; query_of_instance int [D, B, N]. ``targets`` and ``num_instances`` as above.
+        """
+        logits, boxes, masks, query_of_instance = predictions
+        labels, target_boxes, target_masks, present, exists = targets
+        D, B, T, N, _ = boxes.shape
+        rows = ops.cast(exists, ms.float32).expand_dims(1)  # [B, 1, N]
+        of_frames = rows.broadcast_to((B, T, N))
+        shown = of_frames if self.absent_as_positive else of_frames * ops.cast(present.swapaxes(1, 2), ms.float32)
+        scale = 1.0 / num_instances
+        class_term = self.class_term(logits.expand_dims(2), query_of_instance, labels, rows, scale)
+        box_terms = self.box_terms(boxes, target_boxes.transpose(0, 2, 1, 3), shown, scale / T)
+        tubes, target_tubes = masks.reshape(D, B, 1, N, -1), target_masks.reshape(B, 1, N, -1)
+        mask_terms = self.mask_terms(tubes, target_tubes, rows, rows, scale)
+        terms = self.in_order((class_term, *box_terms, *mask_terms))
+        return (terms * self.weights).sum(), terms

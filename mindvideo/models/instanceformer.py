@@ -9,22 +9,18 @@ of the last frames [B, F - 1, M, X], X = C + K + 4 + C: content, class probabili
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Parameter, nn, ops
-from mindspore.common.initializer import Normal, initializer
+from mindspore import nn, ops
 
-from mindvideo.models.heads.dynamic_mask import DynamicMasks, MaskFeatures
+from mindvideo.models.encoded_frames import EncodedFrames, frame_sizes, per_frame
 from mindvideo.models.heads.query_heads import START_SIZE_LOGIT
-from mindvideo.models.layers.feature_projection import FeatureProjection
-from mindvideo.models.layers.position_encoding import SinePositions2d
-from mindvideo.models.transformers.deformable_encoder import DeformableEncoder, flatten_levels, valid_ratio
-from mindvideo.models.transformers.memory_decoder import MemoryDecoder, inverse_sigmoid, slot_codes
+from mindvideo.models.transformers.memory_decoder import MemoryDecoder, slot_codes
 
 REFERENCE_PROPAGATIONS = ("none", "multiply", "add", "box")
-MASK_LEVELS = 3  # the three finest levels feed the masks
 
 
-class InstanceFormer(nn.Cell):
-    """The network. ``memory_frames`` is F: a frame sees the tokens of at most F - 1 earlier frames; 0 or M = 0: none.
+class InstanceFormer(EncodedFrames):
+    """The network; ``of_frames`` are the arguments of :class:`EncodedFrames`. ``memory_frames`` is F: a frame sees the
+    tokens of at most F - 1 earlier frames; 0 or M = 0: none.
 
     ``temporal_class_heads`` are carried for the published weights only: what they computed cancels out.
     ``memory_mixes_clips`` reproduces how the published models were trained with several clips a batch.
@@ -33,17 +29,9 @@ class InstanceFormer(nn.Cell):
     def __init__(
         self,
         *,
-        backbone: nn.Cell,
-        projection: FeatureProjection,
-        position: SinePositions2d,
-        encoder: DeformableEncoder,
         decoder: MemoryDecoder,
         class_heads: nn.CellList,
-        controller: nn.Cell,
-        mask_features: MaskFeatures,
-        dynamic_masks: DynamicMasks,
         channels: int,
-        num_levels: int,
         num_queries: int,
         num_classes: int,
         reference_propagation: str,
@@ -53,18 +41,16 @@ class InstanceFormer(nn.Cell):
         memory_tokens: int = 0,
         memory_mixes_clips: bool = False,
         temporal_class_heads: nn.CellList | None = None,
+        **of_frames,
     ) -> None:
-        super().__init__()
+        super().__init__(channels=channels, num_queries=num_queries, **of_frames)
         if inference_propagation == "same":
             inference_propagation = reference_propagation
         for propagation in (reference_propagation, inference_propagation):
             if propagation not in REFERENCE_PROPAGATIONS:
                 raise ValueError(f"references are carried by one of {REFERENCE_PROPAGATIONS}, got {propagation!r}")
-        self.backbone, self.projection, self.position = backbone, projection, position
-        self.encoder, self.decoder = encoder, decoder
-        self.class_embed, self.controller = class_heads, controller
-        self.mask_head, self.dynamic_masks = mask_features, dynamic_masks
-        self.channels, self.num_queries, self.num_classes = channels, num_queries, num_classes
+        self.decoder, self.class_embed = decoder, class_heads
+        self.num_classes = num_classes
         self.reference_propagation, self.inference_propagation = reference_propagation, inference_propagation
         self.has_memory = memory_projection is not None
         self.memory_frames, self.memory_tokens = memory_frames, memory_tokens
@@ -79,8 +65,6 @@ class InstanceFormer(nn.Cell):
         self.memory_shape = (memory_frames - 1, memory_tokens, 2 * channels + num_classes + 4)
         if temporal_class_heads is not None:
             self.temporal_class_embed = temporal_class_heads
-        self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, channels)), name="level_embed")
-        self.query_embed = Parameter(initializer(Normal(1.0), (num_queries, 2 * channels)), name="query_embed")
         # Where boxes are carried, the references are boxes from the start.
         self.reference_width = 4 if reference_propagation == "box" else 2
         start = [0.0, 0.0] + [START_SIZE_LOGIT] * (self.reference_width - 2)
@@ -95,8 +79,7 @@ class InstanceFormer(nn.Cell):
         [B, T, Q, 2 * H8, 2 * W8], H8 = ceil(H / 8).
         """
         B, T = frames.shape[:2]
-        valid = ops.cast(ops.logical_not(padding[:, 0]), ms.float32)
-        sizes = ops.stack((valid[:, :, 0].sum(1), valid[:, 0, :].sum(1)), -1)  # [B, 2] as (h, w)
+        sizes = frame_sizes(padding)
         spatial_shapes, ratios, flat_padding, tokens, features = self.encode(frames, padding)
         values = self.values_of_frames(tokens, flat_padding, T)
         state = self.initial_state(B)
@@ -107,42 +90,6 @@ class InstanceFormer(nn.Cell):
             boxes.append(outputs[1])
             masks.append(self.masks(features[:, frame], outputs[2], outputs[3], sizes))
         return ops.stack(logits, 1), ops.stack(boxes, 1), ops.stack(masks, 1)
-
-    def encode(self, frames: ms.Tensor, padding: ms.Tensor):
-        """All frames at once; they do not see each other, and the frames of a clip share their valid area.
-
-        Gives ((H_l, W_l), ...), valid ratios [B, L, 2], padding [B, S], tokens [B * T, S, C] and mask features
-        [B, T, c, H8, W8].
-        """
-        B, T, _, H, W = frames.shape
-        C = self.channels
-        maps = self.backbone(frames.reshape(B * T, 3, H, W))
-        features, paddings = self.projection(maps, padding[:, 0])
-        spatial_shapes, positions, ratios, flat_paddings = (), (), (), ()
-        for level, level_padding in enumerate(paddings):
-            h, w = level_padding.shape[-2:]
-            spatial_shapes += ((h, w),)
-            positions += ((self.position(level_padding).reshape(B, h * w, C) + self.level_embed[level]),)
-            ratios += (valid_ratio(level_padding),)
-            flat_paddings += (level_padding.reshape(B, h * w),)
-        position = per_frame(ops.cat(positions, 1), T)
-        flat_padding = ops.cat(flat_paddings, 1)  # [B, S]
-        valid_ratios = ops.stack(ratios, 1)  # [B, L, 2]
-        tokens = self.encoder(
-            flatten_levels(features), position, spatial_shapes, per_frame(valid_ratios, T), per_frame(flat_padding, T)
-        )
-        mask_features = self.mask_head(*self.finest_maps(tokens, spatial_shapes))
-        return spatial_shapes, valid_ratios, flat_padding, tokens, mask_features.reshape(B, T, *mask_features.shape[1:])
-
-    def finest_maps(self, tokens: ms.Tensor, spatial_shapes):
-        """The three finest levels of tokens [F, S, C] as maps [F, C, H_l, W_l]."""
-        maps, start = (), 0
-        for level in range(MASK_LEVELS):
-            h, w = spatial_shapes[level]
-            part = tokens[:, start : start + h * w]
-            maps += (part.transpose(0, 2, 1).reshape(-1, self.channels, h, w),)
-            start += h * w
-        return maps
 
     def values_of_frames(self, tokens: ms.Tensor, flat_padding: ms.Tensor, T: int):
         """For each frame the values of all decoder layers: T tuples of D tensors [B, S, M, D']."""
@@ -155,18 +102,12 @@ class InstanceFormer(nn.Cell):
 
     def initial_state(self, B: int):
         """Before the first frame."""
-        content = self.query_embed[:, self.channels :].expand_dims(0)
-        content = content.broadcast_to((B, self.num_queries, self.channels))
+        content = self.start_content(B)
         reference = ops.zeros((B, self.num_queries, self.reference_width), ms.float32)
         state = (content, reference, ops.zeros((), ms.int32))
         if self.has_memory:
             state += (ops.zeros((B, *self.memory_shape), ms.float32),)
         return state
-
-    def query_position(self, B: int) -> ms.Tensor:
-        """[B, Q, C], the same in every frame."""
-        position = self.query_embed[:, : self.channels].expand_dims(0)
-        return position.broadcast_to((B, self.num_queries, self.channels))
 
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:
         return ops.sigmoid(self.reference_points(query_position))
@@ -237,26 +178,10 @@ class InstanceFormer(nn.Cell):
         shape = (B, slots * M, self.channels)
         return keys.reshape(shape), tokens.reshape(shape)
 
-    def masks(self, features: ms.Tensor, content: ms.Tensor, reference: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
-        """features [F, c, H8, W8], content [F, N, C], reference [F, N, 2 or 4], sizes [F, 2] as (h, w): logits
-
-        [F, N, 2 * H8, 2 * W8].
-        """
-        points = ops.sigmoid(inverse_sigmoid(reference[..., :2]))
-        height_width = ops.cast(sizes, ms.float32)
-        pixels = points * ops.stack((height_width[:, 1], height_width[:, 0]), -1).expand_dims(1)
-        return self.dynamic_masks(features, self.controller(content), pixels)
-
 
 @ops.constexpr
 def slot_code_tensor(num_slots: int, span: int, channels: int) -> ms.Tensor:
     return ms.Tensor(slot_codes(num_slots=num_slots, span=span, channels=channels))
-
-
-def per_frame(of_clip: ms.Tensor, T: int) -> ms.Tensor:
-    """[B, ...] -> [B * T, ...], each clip's row once for each of its frames."""
-    B, rest = of_clip.shape[0], of_clip.shape[1:]
-    return of_clip.expand_dims(1).broadcast_to((B, T, *rest)).reshape(B * T, *rest)
 
 
 def gather_queries(rows: ms.Tensor, chosen: ms.Tensor) -> ms.Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import mindspore as ms
 from mindspore import nn, ops
 
+from mindvideo.models.shared_graph import SharedGraph
 from mindvideo.models.vistr import VisTR
 
 
@@ -49,28 +50,15 @@ class _Stack:
     """Layers of one shape, run one after the other through the first one's graph."""
 
     def __init__(self, layers: Sequence[nn.Cell]):
-        self._vessel = layers[0]
-        self._vessel.set_train(False)
-        self._parameters = list(self._vessel.get_parameters())
-        self._layers = [[p for p in layer.get_parameters()] for layer in layers]
+        self._layers = SharedGraph(layers)
 
     def __call__(self, x: ms.Tensor, *others: ms.Tensor) -> list[ms.Tensor]:
         """x and what every layer takes besides -> the output of each layer"""
-        own = [ms.Tensor(p.asnumpy().copy()) for p in self._parameters]
         outputs = []
-        try:
-            for index, parameters in enumerate(self._layers):
-                if index:
-                    self._fill(parameters)
-                x = self._vessel(x, *others)
-                outputs.append(x)
-        finally:
-            self._fill(own)
+        for layer in self._layers:
+            x = layer(x, *others)
+            outputs.append(x)
         return outputs
-
-    def _fill(self, values: Sequence[ms.Tensor]) -> None:
-        for parameter, value in zip(self._parameters, values):
-            parameter.set_data(ms.Tensor(value.asnumpy()))
 
 
 class LayerByLayer:

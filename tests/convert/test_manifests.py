@@ -86,3 +86,12 @@ def test_family_checkpoint_there_and_back(golden: Path, full_manifest: str, tmp_
     assert_same_bits(open_checkpoint(tmp_path / "last.pth").tensors, tensors)
     provenance = open_checkpoint(tmp_path / "middle.ckpt").provenance
     assert provenance["source"] == "first.pth" and provenance["names"] == "published"
+
+
+def test_files_of_the_mssts_code_are_seqformers_with_a_module_that_nothing_calls(golden: Path):
+    entries, _ = read_manifest(golden / "mssts/r50_full_6l/manifest.json")
+    cfg = load_config("seqformer_ytvis2019_r50")
+    fit, _ = fit_of(CheckpointFile(Path("mssts.pth"), "hollow", hollow(entries), {}, {}), cfg)
+    assert fit.is_complete and not fit.plan.fresh
+    assert len(fit.plan.dropped) == 3 * cfg.seqformer.decoder_layers
+    assert all(".temp_attn_box." in name for name in fit.plan.dropped)

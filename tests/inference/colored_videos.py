@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,8 @@ class ColorClipNetwork:
         self.windows: list[np.ndarray] = []
         self._rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
 
-    def __call__(self, frames: np.ndarray) -> ClipPrediction:
+    def __call__(self, frames: Sequence[np.ndarray]) -> ClipPrediction:
+        frames = np.stack(frames)
         self.windows.append(frames)
         T, H, W, _ = frames.shape
         N = len(COLORS) + 1

@@ -46,6 +46,16 @@ FAMILIES = {
         "memory_frames": 3,
         "memory_tokens": 2,
     },
+    "seqformer": {
+        **LAYERS,
+        "num_classes": 5,
+        "num_queries": 6,
+        "channels": 64,
+        "heads": 4,
+        "feedforward": 32,
+        "backbone_levels": [2, 3],
+        "window_frames": 3,
+    },
 }
 
 

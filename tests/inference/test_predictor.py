@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from mindvideo.errors import UserError
 from mindvideo.inference.predictor import Predictor
+from mindvideo.inference.track_scores import VoteByFrame
 from mindvideo.inference.windows import WindowTracker
 from tests.inference.colored_videos import (
     ColorClipNetwork,
@@ -23,7 +24,9 @@ from tests.inference.colored_videos import (
 
 
 def _window_tracker() -> WindowTracker:
-    return WindowTracker(runner=ColorClipNetwork(shuffle_seed=1), num_frames=6, resize=lambda frame: frame)
+    return WindowTracker(
+        runner=ColorClipNetwork(shuffle_seed=1), num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame()
+    )
 
 
 @pytest.mark.parametrize("tracker", [ColorTracker(), ColorTracker(delay=5), _window_tracker()])

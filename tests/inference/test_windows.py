@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mindvideo.inference.clip_prediction import ClipPrediction
+from mindvideo.inference.clip_prediction import ClipPrediction, ClipRunner
+from mindvideo.inference.track_scores import VoteByFrame
 from mindvideo.inference.tracker import frame_of
 from mindvideo.inference.window_links import link_slots
 from mindvideo.inference.windows import MOST_ENDED_TRACKS, WindowTracker
@@ -21,6 +22,13 @@ SIZE = (24, 32)
 def _softmax(logits: np.ndarray) -> np.ndarray:
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def window_tracker(runner: ClipRunner, num_frames: int, **options: float) -> WindowTracker:
+    """Over frames as they are."""
+    return WindowTracker(
+        runner=runner, num_frames=num_frames, prepare=lambda frame: frame, rule=VoteByFrame(), **options
+    )
 
 
 def _track(tracker: WindowTracker, frames: list[np.ndarray], video_id: int = 1):
@@ -46,7 +54,9 @@ def test_results_of_the_original_inference(golden: Path) -> None:
         masks = arrays[f"masks_{name}"][0]
         masks = masks.reshape(T, N, *masks.shape[1:]).transpose(1, 0, 2, 3)
         prediction = ClipPrediction(np.ascontiguousarray(probabilities), np.ascontiguousarray(masks))
-        tracker = WindowTracker(runner=lambda _, fixed=prediction: fixed, num_frames=T, resize=lambda frame: frame)
+        tracker = WindowTracker(
+            runner=lambda _, fixed=prediction: fixed, num_frames=T, prepare=lambda frame: frame, rule=VoteByFrame()
+        )
         frames = [np.zeros((video["height"], video["width"], 3), np.uint8)] * video["length"]
         found = _track(tracker, frames, name)[1].to_results()
         expected = [record for record in facts["results"] if record["video_id"] == name]
@@ -68,7 +78,9 @@ def test_results_of_the_original_inference(golden: Path) -> None:
 @pytest.mark.parametrize("overlap", [1 / 3, 0.5])
 def test_tracks_run_through_windows_whatever_the_order_of_their_slots(length: int, overlap: float) -> None:
     network = ColorClipNetwork(shuffle_seed=length)
-    tracker = WindowTracker(runner=network, num_frames=6, resize=lambda frame: frame, overlap=overlap)
+    tracker = WindowTracker(
+        runner=network, num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame(), overlap=overlap
+    )
     emitted, whole = _track(tracker, [make_frame(index, SIZE) for index in range(length)])
 
     assert all(window.shape[0] == 6 for window in network.windows)
@@ -86,7 +98,9 @@ def test_tracks_run_through_windows_whatever_the_order_of_their_slots(length: in
 
 
 def test_frames_become_final_as_windows_pass_and_few_are_kept() -> None:
-    tracker = WindowTracker(runner=ColorClipNetwork(), num_frames=6, resize=lambda frame: frame, overlap=1 / 3)
+    tracker = WindowTracker(
+        runner=ColorClipNetwork(), num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame(), overlap=1 / 3
+    )
     tracker.begin(size=SIZE, num_frames=None, video_id=1)
     emitted = 0
     for index in range(60):
@@ -98,7 +112,9 @@ def test_frames_become_final_as_windows_pass_and_few_are_kept() -> None:
 
 def test_an_object_that_leaves_ends_and_one_that_comes_begins() -> None:
     frames = [make_frame(index, SIZE, absent=(3,) if index < 20 else (2,)) for index in range(40)]
-    tracker = WindowTracker(runner=ColorClipNetwork(shuffle_seed=3), num_frames=6, resize=lambda frame: frame)
+    tracker = WindowTracker(
+        runner=ColorClipNetwork(shuffle_seed=3), num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame()
+    )
     whole = _track(tracker, frames)[1]
     assert sorted(whole.labels.tolist()) == [1, 2, 3]
     for label, segmentations in zip(whole.labels.tolist(), whole.segmentations):
@@ -108,7 +124,7 @@ def test_an_object_that_leaves_ends_and_one_that_comes_begins() -> None:
 
 def test_short_videos_repeat_cyclically() -> None:
     network = ColorClipNetwork()
-    tracker = WindowTracker(runner=network, num_frames=7, resize=lambda frame: frame)
+    tracker = window_tracker(network, 7)
     frames = [make_frame(index, SIZE) for index in range(3)]
     emitted, whole = _track(tracker, frames)
     assert emitted == [] and whole.num_frames == 3 and len(network.windows) == 1
@@ -141,14 +157,14 @@ def test_the_number_of_ended_tracks_is_bounded() -> None:
             logits[:, :, self.calls % SIZE[0]] = 1.0
             return ClipPrediction(np.full((1, 2, 2), 0.001 * self.calls, np.float32), logits)
 
-    tracker = WindowTracker(runner=Restless(), num_frames=2, resize=lambda frame: frame)
+    tracker = window_tracker(Restless(), 2)
     whole = _track(tracker, [make_frame(0, SIZE)] * 300)[1]
     assert len(whole) <= MOST_ENDED_TRACKS + 1
     assert whole.scores.min() > 0.001 * 40  # the weakest went
 
 
 def test_finish_without_frames_says_so() -> None:
-    tracker = WindowTracker(runner=ColorClipNetwork(), num_frames=2, resize=lambda frame: frame)
+    tracker = window_tracker(ColorClipNetwork(), 2)
     tracker.begin(size=SIZE, num_frames=None, video_id=5)
     with pytest.raises(ValueError, match="before any frame"):
         tracker.finish()

@@ -103,8 +103,12 @@ class DeformableAttention(nn.Cell):
 
     def read(self, query, locations, value, spatial_shapes, bias=None):
         """query [N, Lq, C], locations [N, Lq, M, L, P, 2], value [N, S, M, D] -> [N, Lq, C]; bias as below."""
+        return self.output_proj(self.sample(query, locations, value, spatial_shapes, bias))
+
+    def sample(self, query, locations, value, spatial_shapes, bias=None):
+        """As ``read``, before the last projection."""
         weights = self.sampling_weights(query, bias)
-        return self.output_proj(ms_deform_attn(value, spatial_shapes, None, locations, weights))
+        return ms_deform_attn(value, spatial_shapes, None, locations, weights)
 
     def sampling_locations(self, query, reference_points, spatial_shapes):
         """Where each query looks, in units of each level: [N, Lq, M, L, P, 2] as (x, y)."""
@@ -137,3 +141,16 @@ class DeformableAttention(nn.Cell):
         if bias is not None:
             logits = logits.reshape(N, Lq, M, L, P) + bias
         return ops.softmax(logits.reshape(N, Lq, M, L * P), -1).reshape(N, Lq, M, L, P)
+
+
+class TwoOutputAttention(DeformableAttention):
+    """Deformable attention whose samples are projected twice, for two streams that look at the same places."""
+
+    def __init__(self, *, channels: int, num_levels: int, num_heads: int, num_points: int) -> None:
+        super().__init__(channels=channels, num_levels=num_levels, num_heads=num_heads, num_points=num_points)
+        self.output_proj_box = xavier_dense_with_default_bias(channels, channels)
+
+    def read_both(self, query, locations, value, spatial_shapes):
+        """As ``read``, for the first stream and for the second: two of [N, Lq, C]."""
+        samples = self.sample(query, locations, value, spatial_shapes)
+        return self.output_proj(samples), self.output_proj_box(samples)

@@ -94,10 +94,19 @@ class DeformableEncoder(nn.Cell):
 
 
 def build_deformable_encoder(
-    *, num_layers: int, channels: int, heads: int, num_levels: int, points: int, hidden: int, dropout: float
+    *,
+    num_layers: int,
+    channels: int,
+    heads: int,
+    num_levels: int,
+    points: int,
+    hidden: int,
+    dropout: float,
+    attention_type: type[DeformableAttention] = DeformableAttention,
 ) -> DeformableEncoder:
+    """``attention_type``: another one with the same call, for published weights that hold more than is used."""
     layers = []
     for _ in range(num_layers):
-        attention = DeformableAttention(channels=channels, num_levels=num_levels, num_heads=heads, num_points=points)
+        attention = attention_type(channels=channels, num_levels=num_levels, num_heads=heads, num_points=points)
         layers.append(DeformableEncoderLayer(attention=attention, channels=channels, hidden=hidden, dropout=dropout))
     return DeformableEncoder(layers=layers)

@@ -1,0 +1,36 @@
+"""One compiled graph for cells that differ in their weights alone, such as the layers of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import mindspore as ms
+from mindspore import nn
+
+
+class SharedGraph:
+    """Iterating gives the first cell once for each cell, every time with that cell's weights.
+
+    The graph of the first serves them all, so memory and time for compiling are those of one. Behind the iteration,
+    also when it ends early, the first has its own weights again.
+    """
+
+    def __init__(self, cells: Sequence[nn.Cell]) -> None:
+        self._vessel = cells[0]
+        self._vessel.set_train(False)
+        self._parameters = list(self._vessel.get_parameters())
+        self._weights = [list(cell.get_parameters()) for cell in cells]
+
+    def __iter__(self) -> Iterator[nn.Cell]:
+        own = [ms.Tensor(parameter.asnumpy().copy()) for parameter in self._parameters]
+        try:
+            for index, weights in enumerate(self._weights):
+                if index:
+                    self._fill(weights)
+                yield self._vessel
+        finally:
+            self._fill(own)
+
+    def _fill(self, values: Sequence[ms.Tensor]) -> None:
+        for parameter, value in zip(self._parameters, values):
+            parameter.set_data(ms.Tensor(value.asnumpy()))
