@@ -88,7 +88,9 @@ def plot(curves: dict[tuple[str, int], list[dict]], rows: list[dict], path: Path
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(TERMS), figsize=(11, 3.4), layout="constrained")
-    colors = dict(zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green", "tab:red")))
+    colors = dict(
+        zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green", "tab:red"))
+    )
     for (config, seed), records in curves.items():
         AP = next(row["AP"] for row in rows if (row["config"], row["seed"]) == (config, seed))
         steps = [record["step"] for record in records]
