@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,16 @@ def golden(request: pytest.FixtureRequest) -> Path:
     if not root.is_dir():
         raise pytest.UsageError(f"--golden {root}: no such folder")
     return root
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A tool that a test runs sets up mindvideo's logging for its process; the next test finds it as it was."""
+    logger = logging.getLogger("mindvideo")
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    for handler in set(logger.handlers) - set(handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+    logger.propagate = propagate

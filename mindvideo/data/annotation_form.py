@@ -83,6 +83,12 @@ IMAGE_FORM: Form = {"id": whole_number, "file_name": text, "height": _side, "wid
 INSTANCE_FORM: Form = {"image_id": whole_number, "category_id": _category_number, "segmentation": _anything}
 CATEGORY_FORM: Form = {"id": _category_number, "name": text}
 VIDEO_SET_FORMS = {"videos": VIDEO_FORM, "annotations": TRACK_FORM, "categories": CATEGORY_FORM}
+# What scoring looks at before any mask.
+EVALUATED_FORMS = {
+    "videos": {"id": number_or_text, "height": _side, "width": _side},
+    "annotations": {"video_id": number_or_text, "category_id": _category_number},
+    "categories": CATEGORY_FORM,
+}
 IMAGE_SET_FORMS = {"images": IMAGE_FORM, "annotations": INSTANCE_FORM, "categories": CATEGORY_FORM}
 
 

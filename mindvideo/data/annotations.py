@@ -103,12 +103,12 @@ def require_list(path: Path, content: Any, part: str, layout: str) -> None:
         raise UserError(f"{path}: no '{part}' list, so not a {layout} annotation file")
 
 
-def require_form(path: Path, content: Any, forms: Mapping[str, Form]) -> None:
+def require_form(path: Path | str, content: Any, forms: Mapping[str, Form]) -> None:
     for problem in form_problems(content, forms):
         raise refusal(path, problem.where, problem.message)
 
 
-def refusal(path: Path, where: str, message: object) -> UserError:
+def refusal(path: Path | str, where: str, message: object) -> UserError:
     """What a reader raises at the first fault of a file."""
     return UserError(f"{path}: {where}: {message}; for the whole list: tools/segmentation/prepare.py check FILE@FRAMES")
 

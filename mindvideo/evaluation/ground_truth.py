@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.annotations import read_json, require_list
+from mindvideo.data.annotation_form import EVALUATED_FORMS
+from mindvideo.data.annotations import read_json, require_form, require_list
 from mindvideo.data.video_frames import video_of_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.run_lengths import Tube, tube_of
@@ -71,13 +72,15 @@ def parse_ground_truth(content: dict[str, Any], *, source: str = "annotations") 
             f"{source}: its videos have no annotations (labels of test and validation sets are often withheld), "
             "so nothing can be evaluated with it"
         )
+    require_form(source, content, EVALUATED_FORMS)
+    require_lengths(content, source)
     tracks: dict[int | str, list[LabelledTrack]] = {entry["id"]: [] for entry in content["videos"]}
     videos = {entry["id"]: entry for entry in content["videos"]}
     if len(videos) != len(content["videos"]):
         raise UserError(f"{source}: video ids occur more than once")
     categories = {entry["id"]: entry["name"] for entry in content.get("categories") or ()}
     for entry in content["annotations"]:
-        video = videos.get(entry.get("video_id"))
+        video = videos.get(entry["video_id"])
         if video is None:
             raise UserError(f"{source}: annotation {entry.get('id')} is of video {entry.get('video_id')}, not listed")
         if entry.get("category_id") not in categories:
@@ -90,7 +93,7 @@ def parse_ground_truth(content: dict[str, Any], *, source: str = "annotations") 
             raise UserError(f"{source}: video {video['id']}, annotation {entry.get('id')}: {error}") from error
     return GroundTruth(
         videos=tuple(
-            _parse_video(videos[key], tracks[key]) for key in sorted(videos, key=lambda key: (str(type(key)), key))
+            parse_video(videos[key], tracks[key]) for key in sorted(videos, key=lambda key: (str(type(key)), key))
         ),
         categories=categories,
     )
@@ -100,7 +103,13 @@ def _length_of(video: dict[str, Any]) -> int:
     return int(video["length"]) if "length" in video else len(video["file_names"])
 
 
-def _parse_video(entry: dict[str, Any], tracks: Sequence[LabelledTrack]) -> LabelledVideo:
+def require_lengths(content: dict[str, Any], source: str) -> None:
+    for video in content["videos"]:
+        if type(video.get("length")) is not int and not isinstance(video.get("file_names"), list):
+            raise UserError(f"{source}: video {video['id']}: no length and no file_names, so its frames are unknown")
+
+
+def parse_video(entry: dict[str, Any], tracks: Sequence[LabelledTrack] = ()) -> LabelledVideo:
     return LabelledVideo(
         id=entry["id"],
         height=int(entry["height"]),

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.annotations import read_json, require_list
+from mindvideo.data.annotation_form import EVALUATED_FORMS
+from mindvideo.data.annotations import read_json, require_form, require_list
 from mindvideo.data.run_lengths import first_broken
-from mindvideo.evaluation.ground_truth import LabelledVideo
+from mindvideo.evaluation.ground_truth import LabelledVideo, parse_video, require_lengths
 from mindvideo.evaluation.results_json import Record, ResultsFile, VideoId
 from mindvideo.files import atomic_path
 
@@ -24,17 +25,9 @@ def read_video_list(path: str | Path) -> tuple[dict[VideoId, LabelledVideo], set
     path = Path(path)
     content = read_json(path)
     require_list(path, content, "videos", "YouTube-VIS")
-    videos = {
-        entry["id"]: LabelledVideo(
-            id=entry["id"],
-            height=int(entry["height"]),
-            width=int(entry["width"]),
-            length=int(entry["length"]) if "length" in entry else len(entry["file_names"]),
-            file_names=tuple(entry.get("file_names") or ()),
-            tracks=(),
-        )
-        for entry in content["videos"]
-    }
+    require_form(path, content, {part: EVALUATED_FORMS[part] for part in ("videos", "categories")})
+    require_lengths(content, str(path))
+    videos = {entry["id"]: parse_video(entry) for entry in content["videos"]}
     return videos, {entry["id"] for entry in content.get("categories") or ()}
 
 

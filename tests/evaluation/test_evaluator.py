@@ -159,3 +159,23 @@ def test_crowds_are_nobodys_object():
     twice = [record for record in scenes.perfect() if record["video_id"] == 3 and record["category_id"] == 1]
     metrics = figures([*scenes.perfect(), {**twice[0], "score": 0.95}], content)
     assert metrics["AP"] == 1.0  # two detections on the crowd are ignored
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("videos", {"id": None}, r"videos\[0\]: id is None"),
+        ("videos", {"height": "48"}, "video 3: height is '48'"),
+        ("videos", {"length": None, "file_names": None}, "video 3: no length and no file_names"),
+        ("categories", {"name": 3}, "category 1: name is 3"),
+        ("annotations", {"video_id": []}, r"annotation 1: video_id is \[\]"),
+    ],
+)
+def test_an_entry_of_the_wrong_form_is_refused(part: str, change: dict, message: str) -> None:
+    content = copy.deepcopy(scenes.annotations())
+    content[part][0].update(change)
+    with pytest.raises(UserError, match=message):
+        parse_ground_truth(content)
+    content[part][0] = "nonsense"
+    with pytest.raises(UserError, match=f"{part}.0.: 'nonsense'"):
+        parse_ground_truth(content)
