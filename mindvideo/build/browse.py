@@ -41,7 +41,7 @@ def browse_page(cfg: ConfigDict, *, num_clips: int, epoch: int, frame_width: int
         # Both begin with the same draws; training goes on with them where it takes another clip.
         generators = [sample_generator(runtime.seed, epoch, index) for _ in (ON_DISK, TRAINING)]
         source = _clip_on_disk(clips, index, generators[0])
-        entries.append(drawing.entry(source, heading=_name_of(source, index), what=ON_DISK))
+        entries.append(drawing.entry(source, heading=_name_of(source), what=ON_DISK))
         entries.append(_training_entry(clips, index, generators[1], source, drawing))
     return page(f"{cfg.name}: {', '.join(data.train)}", entries)
 
@@ -52,11 +52,9 @@ class _Drawing:
     def __init__(self, names: Mapping[int, str], width: int) -> None:
         self.names, self.width = names, width
 
-    def entry(self, clip: ClipSample | BrokenFrameError, *, heading: str, what: str) -> Entry:
+    def entry(self, clip: ClipSample, *, heading: str, what: str) -> Entry:
         """A clip that cannot be read has no picture; the broken frame is named in its place."""
         try:
-            if isinstance(clip, BrokenFrameError):
-                raise clip
             sheet = contact_sheet(draw_clip(clip, self.names, width=self.width), columns=COLUMNS)
         except BrokenFrameError as error:
             logger.warning("%s: %s", heading, error)
@@ -65,36 +63,29 @@ class _Drawing:
         return heading, f"{what}: {clip.size[0]} x {clip.size[1]}, frames {frames}", sheet
 
 
-def _clip_on_disk(
-    clips: TrainingClips | JointClips, index: int, rng: np.random.Generator
-) -> ClipSample | BrokenFrameError:
+def _clip_on_disk(clips: TrainingClips | JointClips, index: int, rng: np.random.Generator) -> ClipSample:
     part, position = clips.locate(index) if isinstance(clips, JointClips) else (clips, index)
-    try:
-        return part.source.clip(position, rng)
-    except BrokenFrameError as error:  # clips that decode their frames at once
-        return error
+    return part.source.clip(position, rng)
 
 
 def _training_entry(
     clips: TrainingClips | JointClips,
     index: int,
     rng: np.random.Generator,
-    source: ClipSample | BrokenFrameError,
+    source: ClipSample,
     drawing: _Drawing,
 ) -> Entry:
     """What training makes of a sample, which may be another clip than the one on disk; it is then named."""
     try:
         shown, broken = clips.sample(index, rng)
-    except (BrokenFrameError, UserError) as error:
-        logger.warning("%s: training stops here: %s", _name_of(source, index), error)
+    except UserError as error:
+        logger.warning("%s: training stops here: %s", _name_of(source), error)
         return "", f"{TRAINING}: training stops here: {error}", None
-    if _name_of(shown, index) == _name_of(source, index):
+    if _name_of(shown) == _name_of(source):
         return drawing.entry(shown, heading="", what=TRAINING)
     reason = "; ".join(broken) or "the transforms leave too few or too many instances of the one above"
-    return drawing.entry(shown, heading="", what=f"{TRAINING}, which takes {_name_of(shown, index)} instead ({reason})")
+    return drawing.entry(shown, heading="", what=f"{TRAINING}, which takes {_name_of(shown)} instead ({reason})")
 
 
-def _name_of(clip: ClipSample | BrokenFrameError, index: int) -> str:
-    if isinstance(clip, BrokenFrameError):
-        return f"Sample {index}"
+def _name_of(clip: ClipSample) -> str:
     return f"Video {clip.video_id}, key frame {clip.key_frame}"

@@ -116,7 +116,7 @@ def test_training_step_equals_the_original(golden, name):
         step = WholeStep(training, stored_order(case))
         step.set_train(True)
         parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
-        batch = batch_of(case, card.mask_stride(cfg))
+        batch = batch_of(case, card.FAMILY.mask_stride(cfg))
         run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
         (total, (terms, predictions)), gradients = run(*batch.tensors())
     finally:
