@@ -166,6 +166,10 @@ MINDVIDEO_VNNI inline void along_rows_vnni(const SourceRows& source, const Weigh
     const std::size_t bytes = 3 * columns.results();
     const int* const first = columns.first.data();
     const int fours = columns.fours;
+    const std::size_t group = 4 * columns.results();  // digits of one four of all results
+    // Read once: the compiler must think that the bytes written below could change where the digits are.
+    const int8_t* digits[kDigits];
+    for (int d = 0; d < kDigits; ++d) digits[d] = columns.digits_of(d, 0, 0);
     const uint8_t* row[kRows];  // the last one stands in for those beyond it
     for (int r = 0; r < kRows; ++r) row[r] = source.at(std::min(r, source.count - 1), source.offset);
     // Red, green and blue of one result of each row, and a fourth number of no meaning.
@@ -182,9 +186,9 @@ MINDVIDEO_VNNI inline void along_rows_vnni(const SourceRows& source, const Weigh
             pixels = _mm512_inserti32x4(pixels, pixels_of(3), 3);
             const __m512i values = _mm512_shuffle_epi8(pixels, by_channel);
             for (int d = 0; d < kDigits; ++d) {
-                int32_t digits;
-                std::memcpy(&digits, columns.digits_of(d, x, four), sizeof(digits));
-                sums[d] = _mm512_dpbusd_epi32(sums[d], values, _mm512_set1_epi32(digits));
+                int32_t four_digits;
+                std::memcpy(&four_digits, digits[d] + four * group + 4 * x, sizeof(four_digits));
+                sums[d] = _mm512_dpbusd_epi32(sums[d], values, _mm512_set1_epi32(four_digits));
             }
         }
         return levels_of(sums);

@@ -12,6 +12,7 @@ from mindvideo.structures.clip import CLIP_BATCH_COLUMNS, ClipBatch, sampled_len
 
 SIZE_STEP = 32  # without buckets the canvas is rounded up to this
 
+_PADDED = ("images", "masks")  # columns that travel without their padding
 Layout = list[tuple[tuple[int, ...], str]]  # shape and dtype of each column of a batch
 
 
@@ -68,23 +69,23 @@ class Collate:
         self.mask_stride = mask_stride
 
     def __call__(self, clips: Sequence[ClipSample]) -> ClipBatch:
-        return unpacked(self.pack(clips))
+        return self.unpack(self.pack(clips))
 
     def pack(
         self, clips: Sequence[ClipSample], columns_for: Callable[[Layout], list[np.ndarray]] = fresh_columns
     ) -> list[np.ndarray]:
-        """The columns of the batch, written to the arrays that ``columns_for`` provides.
+        """The columns of the batch as they travel, written to the arrays that ``columns_for`` provides.
 
-        Masks have as many rows as the clips have instances, since most of their bytes would be padding: see
-        :func:`unpacked`.
+        Without padding: images and masks are of the size of the largest clip, and masks have as many rows as the clips
+        have instances.
         """
         clips = [self._largest(clip) for clip in clips]
         B, T, N = len(clips), clips[0].num_frames, self.max_instances
-        H, W = self.canvas.size_for([clip.size for clip in clips])
+        h, w = np.max([clip.size for clip in clips], axis=0).tolist()
         most = max(clip.num_instances for clip in clips)
-        mask_size = [sampled_length(side, self.mask_stride) for side in (H, W)]
+        mask_size = [sampled_length(side, self.mask_stride) for side in (h, w)]
         layout: dict[str, tuple[tuple[int, ...], str]] = {
-            "images": ((B, T, H, W, 3), "u1"),
+            "images": ((B, T, h, w, 3), "u1"),
             "sizes": ((B, 2), "i4"),
             "labels": ((B, N), "i4"),
             "boxes": ((B, N, T, 4), "f4"),
@@ -111,6 +112,23 @@ class Collate:
             batch["clip_ids"][b] = clip.video_id, clip.key_frame
         return columns
 
+    def unpack(self, columns: Sequence[np.ndarray]) -> ClipBatch:
+        """The batch of packed columns, padded, in memory of its own."""
+        batch = {name: column.copy() for name, column in zip(CLIP_BATCH_COLUMNS, columns) if name not in _PADDED}
+        packed = {name: column for name, column in zip(CLIP_BATCH_COLUMNS, columns) if name in _PADDED}
+        H, W = self.canvas.size_for([tuple(size) for size in batch["sizes"].tolist()])
+        B, T = packed["images"].shape[:2]
+        images = np.empty((B, T, H, W, 3), np.uint8)
+        for canvas, content in zip(images, packed["images"]):
+            _write_to_corner(canvas, content)
+        # Most of it is never touched, so it comes as zero pages.
+        masks = np.zeros(
+            (B, self.max_instances, T, *(sampled_length(side, self.mask_stride) for side in (H, W))), np.uint8
+        )
+        _, most, _, h, w = packed["masks"].shape
+        masks[:, :most, :, :h, :w] = packed["masks"]
+        return ClipBatch(images=images, masks=masks, **batch)
+
     def _largest(self, clip: ClipSample) -> ClipSample:
         if clip.num_instances <= self.max_instances:
             return clip
@@ -124,12 +142,3 @@ def _write_to_corner(canvas: np.ndarray, content: np.ndarray) -> None:
     canvas[:, :h, :w] = content
     canvas[:, :h, w:] = 0
     canvas[:, h:] = 0
-
-
-def unpacked(columns: Sequence[np.ndarray], *, copy: bool = False) -> ClipBatch:
-    """The batch of packed columns: masks padded to as many rows as there are labels. ``copy``: nothing is shared."""
-    batch = dict(zip(CLIP_BATCH_COLUMNS, columns))
-    packed = batch.pop("masks")
-    masks = np.zeros((len(packed), batch["labels"].shape[1], *packed.shape[2:]), np.uint8)
-    masks[:, : packed.shape[1]] = packed
-    return ClipBatch(masks=masks, **{name: column.copy() if copy else column for name, column in batch.items()})

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from mindvideo.data import worker as worker_program
-from mindvideo.data.batch import unpacked
 from mindvideo.data.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.data.training_clips import BatchMaker
 from mindvideo.errors import UserError
@@ -68,7 +67,8 @@ class _Worker:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise self._death() from error
 
-    def collect(self, place: int) -> Made:
+    def collect(self, place: int) -> tuple[list[np.ndarray], list[str]]:
+        """Packed columns, valid until the place is written to again, and lines about broken frames."""
         try:
             kind, content, broken = self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
@@ -77,7 +77,7 @@ class _Worker:
             raise UserError(content)
         if kind == "failure":
             raise WorkerError(f"data worker {self.number} failed:\n{content}")
-        return unpacked(self.memory[place].views(content), copy=True), broken
+        return self.memory[place].views(content), broken
 
     def _death(self) -> WorkerError:
         code = self.process.wait()
@@ -113,7 +113,7 @@ class WorkerPool:
         if self.num_workers == 0:
             for epoch, indices in tasks:
                 columns, broken = self.maker.make(epoch, indices)
-                yield unpacked(columns), broken
+                yield self.maker.collate.unpack(columns), broken
             return
         self._start()
         pending: deque[tuple[_Worker, int]] = deque()
@@ -122,18 +122,20 @@ class WorkerPool:
             for position, (epoch, indices) in enumerate(tasks):
                 if len(pending) == AHEAD * self.num_workers:
                     worker, place = pending.popleft()
-                    made = worker.collect(place)
-                    yield made
+                    yield self._collected(worker, place)
                 worker = self._workers[position % self.num_workers]
                 pending.append((worker, worker.order(epoch, indices)))
             while pending:
                 worker, place = pending.popleft()
-                made = worker.collect(place)
-                yield made
+                yield self._collected(worker, place)
             finished = True
         finally:
             if not finished:
                 self.close()
+
+    def _collected(self, worker: _Worker, place: int) -> Made:
+        columns, broken = worker.collect(place)
+        return self.maker.collate.unpack(columns), broken
 
     def _start(self) -> None:
         if not self._workers:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mindvideo.data.assemble import ClipSettings, training_clips
-from mindvideo.data.batch import Canvas, Collate, Layout, unpacked
+from mindvideo.data.batch import Canvas, Collate, Layout
 from mindvideo.data.catalogue import Catalogue
 from mindvideo.data.epoch_order import EpochOrder
 from mindvideo.data.loader import BatchSource, load_loader
@@ -277,7 +277,8 @@ def test_a_batch_travels_through_memory_that_holds_another(clips: TrainingClips)
 
     packed = collate.pack(made, used_memory)
     assert packed[4].shape[:2] == (8, most)
-    travelled = unpacked(packed, copy=True)
+    assert packed[0].shape[2:4] == tuple(np.max([clip.size for clip in made], axis=0))
+    travelled = collate.unpack(packed)
     assert_same([travelled.columns()], [collate(made).columns()])
     memory.reserve([((10,), "u1")])[0][:] = 7
     assert_same([travelled.columns()], [collate(made).columns()])
