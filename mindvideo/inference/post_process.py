@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import mindspore as ms
 import numpy as np
@@ -67,17 +67,20 @@ class SlotRunner:
         return ClipPrediction(probabilities=probabilities, mask_logits=mask_logits[0].asnumpy())
 
 
+class Decoded(Protocol):
+    """Class logits [Q, K] of a clip, and the mask logits [N, T, h, w] of the queries one asks for."""
+
+    logits: np.ndarray
+    masks: Callable[[Sequence[int]], np.ndarray]
+
+
 class PortionedClip(Protocol):
     """A clip network that takes its frames one by one."""
 
-    def encode(self, image: np.ndarray) -> tuple[ms.Tensor, ...]:
-        """uint8 [h, w, 3]."""
+    def encode(self, image: np.ndarray) -> Any:
+        """uint8 [h, w, 3] -> what is kept of a frame."""
 
-    def __call__(self, frames: Sequence[tuple[ms.Tensor, ...]]) -> np.ndarray:
-        """Class logits [Q, K] of a clip of encoded frames."""
-
-    def masks(self, queries: Sequence[int]) -> np.ndarray:
-        """Mask logits [N, T, h, w] of some queries of that clip."""
+    def __call__(self, frames: Sequence[Any]) -> Decoded: ...
 
 
 class _SequenceInference(nn.Cell):
@@ -125,15 +128,16 @@ class SequenceRunner:
         inputs = {"images": images, "sizes": ms.Tensor(np.array([size], np.int32))}
         return ExportPlan(graph=self._whole, inputs=inputs, outputs=("probabilities", "boxes", "mask_logits"))
 
-    def prepare(self, frame: np.ndarray) -> tuple[ms.Tensor, ...]:
+    def prepare(self, frame: np.ndarray) -> Any:
         """uint8 [H, W, 3] -> what :meth:`__call__` takes of it."""
         return self._portioned.encode(np.ascontiguousarray(self._resize(frame)))
 
-    def __call__(self, frames: Sequence[tuple[ms.Tensor, ...]]) -> ClipPrediction:
-        probabilities = 1.0 / (1.0 + np.exp(-self._portioned(frames)))  # [Q, K]
+    def __call__(self, frames: Sequence[Any]) -> ClipPrediction:
+        decoded = self._portioned(frames)
+        probabilities = 1.0 / (1.0 + np.exp(-decoded.logits))  # [Q, K]
         chosen = first_candidates(probabilities[None], self._candidate_pairs)
         of_frames = np.broadcast_to(probabilities[chosen, None], (len(chosen), len(frames), probabilities.shape[1]))
-        return ClipPrediction(probabilities=of_frames, mask_logits=self._portioned.masks(chosen))
+        return ClipPrediction(probabilities=of_frames, mask_logits=decoded.masks(chosen))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

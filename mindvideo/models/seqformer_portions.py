@@ -6,7 +6,8 @@ of one number a frame, and what was seen, summed with it. So the numbers are tho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import mindspore as ms
 import numpy as np
@@ -16,11 +17,26 @@ from mindvideo.models.seqformer import SeqFormer
 from mindvideo.models.shared_graph import SharedGraph
 from mindvideo.models.transformers.memory_decoder import refine, scale_reference
 
-EncodedFrame = tuple[ms.Tensor, ms.Tensor]  # tokens [1, S, C], mask features [1, c, H8, W8]
+
+@dataclasses.dataclass(frozen=True)
+class EncodedFrame:
+    """``tokens`` [1, S, C], mask ``features`` [1, c, H8, W8] and the ``size`` (H, W) of the frame."""
+
+    tokens: ms.Tensor
+    features: ms.Tensor
+    size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodedClip:
+    """Class ``logits`` [Q, K]; ``masks(queries)`` makes the mask logits of some queries, [N, T, h, w]."""
+
+    logits: np.ndarray
+    masks: Callable[[Sequence[int]], np.ndarray]
 
 
 class _Encode(nn.Cell):
-    """image uint8 [H, W, 3] -> an :data:`EncodedFrame`."""
+    """image uint8 [H, W, 3] and its size [1, 2] -> tokens [1, S, C], mask features [1, c, H8, W8]."""
 
     def __init__(self, network: SeqFormer, pixels: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
@@ -77,7 +93,7 @@ class _Masks(nn.Cell):
 
 
 class PortionedSeqFormer:
-    """``encode`` each frame, then call with all of them, then ask for the masks of some queries."""
+    """``encode`` each frame, then call with all of them."""
 
     def __init__(self, *, network: SeqFormer, pixels: nn.Cell) -> None:
         network.set_train(False)
@@ -90,41 +106,45 @@ class PortionedSeqFormer:
             cell.set_train(False)
 
     def encode(self, image: np.ndarray) -> EncodedFrame:
-        """uint8 [H, W, 3]; the frames of a clip have one size."""
-        self._size = ms.Tensor(np.asarray([image.shape[:2]], np.int32))
-        self._shapes = self._network.level_shapes(*image.shape[:2])
-        return self._encode(ms.Tensor(image), self._size)
+        """uint8 [H, W, 3]."""
+        size = image.shape[:2]
+        return EncodedFrame(*self._encode(ms.Tensor(image), size_tensor(size)), size)
 
-    def __call__(self, frames: Sequence[EncodedFrame]) -> np.ndarray:
-        """Class logits [Q, K] of the clip."""
+    def __call__(self, frames: Sequence[EncodedFrame]) -> DecodedClip:
+        """All frames of a clip, of one size."""
         network = self._network
-        position, start = network.query_position(1), network.start_content(1)
-        self._frames, self._content = frames, start
-        boxes, references = [start] * len(frames), [network.first_reference(position)] * len(frames)
+        shapes = network.level_shapes(*frames[0].size)
+        position, content = network.query_position(1), network.start_content(1)
+        boxes, following = [content] * len(frames), [network.first_reference(position)] * len(frames)
         for on_frame, on_instances in zip(self._on_frame, self._on_instances):
-            self._references = references
-            boxes, references, summary = self._look(on_frame, boxes, references, position)
-            self._content = on_instances(self._content, position, summary)
-        return network.class_embed[-1](self._content)[0].asnumpy()
+            references = following
+            found = [
+                on_frame(box, position, reference, frame.tokens, shapes)
+                for box, reference, frame in zip(boxes, references, frames)
+            ]
+            boxes, following = [each[0] for each in found], [each[3] for each in found]
+            content = on_instances(content, position, seen_in_all(found))
+        logits = network.class_embed[-1](content)[0].asnumpy()
+        return DecodedClip(logits, lambda queries: self._masks_of(queries, frames, content, references))
 
-    def _look(self, on_frame, boxes, references, position):
-        """One layer over all frames: the next contents and references, and what was seen in all, [1, Q, C]."""
-        found = [
-            on_frame(box, position, reference, tokens, self._shapes)
-            for box, reference, (tokens, _) in zip(boxes, references, self._frames)
-        ]
-        logits = np.stack([logit.asnumpy() for _, _, logit, _ in found])  # [T, Q, 1]
-        weights = np.exp(logits - logits.max(0))
-        weights /= weights.sum(0)
-        summary = sum(weight * seen.asnumpy() for weight, (_, seen, _, _) in zip(weights, found))
-        return [each[0] for each in found], [each[3] for each in found], ms.Tensor(summary[None])
-
-    def masks(self, queries: Sequence[int]) -> np.ndarray:
-        """Mask logits of those queries of the last clip, [N, T, h, w]."""
+    def _masks_of(self, queries, frames, content, references) -> np.ndarray:
+        """``references``: those that the last layer started from, one a frame."""
         chosen = ms.Tensor(np.asarray(queries, np.int32))
-        content = ops.gather(self._content, chosen, 1)
+        content, size = ops.gather(content, chosen, 1), size_tensor(frames[0].size)
         masks = [
-            self._masks(features, content, ops.gather(reference, chosen, 1), self._size).asnumpy()
-            for (_, features), reference in zip(self._frames, self._references)
+            self._masks(frame.features, content, ops.gather(reference, chosen, 1), size).asnumpy()
+            for frame, reference in zip(frames, references)
         ]
         return np.stack(masks, 1)
+
+
+def size_tensor(size: tuple[int, int]) -> ms.Tensor:
+    return ms.Tensor(np.asarray([size], np.int32))
+
+
+def seen_in_all(found) -> ms.Tensor:
+    """What :class:`_OnFrame` gave for every frame -> the weighted sum of what was seen, [1, Q, C]."""
+    logits = np.stack([logit.asnumpy() for _, _, logit, _ in found])  # [T, Q, 1]
+    weights = np.exp(logits - logits.max(0))
+    weights /= weights.sum(0)
+    return ms.Tensor(sum(weight * seen.asnumpy() for weight, (_, seen, _, _) in zip(weights, found))[None])

@@ -20,6 +20,15 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools" / "segmentation"
 BACKBONE = {"name": "resnet_small", "norm": "batch", "trainable_stages": 5}
 LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
 SLOTS = {**LAYERS, "num_frames": 2, "num_slots": 3, "num_classes": 5, "width": 48, "heads": 4, "ffn_width": 32}
+QUERIES = {
+    **LAYERS,
+    "num_classes": 5,
+    "num_queries": 6,
+    "channels": 64,
+    "heads": 4,
+    "feedforward": 32,
+    "backbone_levels": [2, 3],
+}
 FAMILIES = {
     "vistr": {**SLOTS, "levels": [1, 2, 3], "token_levels": 2, "mask_channels": 8},
     "defvistr": {
@@ -35,27 +44,8 @@ FAMILIES = {
         "levels": [1, 2, 3],
         "mask_channels": 8,
     },
-    "instanceformer": {
-        **LAYERS,
-        "num_classes": 5,
-        "num_queries": 6,
-        "channels": 64,
-        "heads": 4,
-        "feedforward": 32,
-        "backbone_levels": [2, 3],
-        "memory_frames": 3,
-        "memory_tokens": 2,
-    },
-    "seqformer": {
-        **LAYERS,
-        "num_classes": 5,
-        "num_queries": 6,
-        "channels": 64,
-        "heads": 4,
-        "feedforward": 32,
-        "backbone_levels": [2, 3],
-        "window_frames": 3,
-    },
+    "instanceformer": {**QUERIES, "memory_frames": 3, "memory_tokens": 2},
+    "seqformer": {**QUERIES, "window_frames": 3},
 }
 
 

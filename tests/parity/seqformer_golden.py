@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from mindspore import nn
 from mindvideo.config import load_config
 from mindvideo.convert.rules import plan_leaving
 from mindvideo.families import seqformer as card
+from tests.parity.golden_weights import golden_value
 
 
 class Case:
@@ -57,13 +57,7 @@ class Case:
 
     def value(self, source: str, shape) -> np.ndarray:
         """The original's tensor of this name."""
-        if source.startswith(self.alias["prefix"]):
-            source = self.alias["canonical"] + source.removeprefix(self.alias["prefix"])
-        value = self.fill(source, shape, self.facts["fill_seed"])
-        for pattern, factor in self.facts["scale"]:
-            if re.search(pattern, source):
-                value = value * np.float32(factor)
-        return value
+        return golden_value(self, source, shape)
 
     def stored(self, name: str) -> tuple[np.ndarray, dict[str, Any]]:
         """(numbers, what the json says of the whole tensor)."""

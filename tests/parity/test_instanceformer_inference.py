@@ -7,16 +7,14 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-import pytest
-from pycocotools import mask as coco_mask
 
 from mindvideo.families import instanceformer as card
 from mindvideo.inference.analysis_record import AnalysisRecorder
 from tests.parity.instanceformer_golden import Case, assert_close, fill_network
+from tests.parity.masks import assert_same_results
 
 SCORE_TOLERANCE = 2e-5
 TOLERANCE = 5e-5
-LEAST_IOU = 0.995  # of one mask: a logit near 0 may fall on either side
 
 
 def pytest_generate_tests(metafunc):
@@ -47,7 +45,7 @@ def test_results_from_frames_equal_the_original(golden, name, tmp_path):
     video = tracker.finish()
     assert len(final) == len(frames)
     check_outputs(case, seen.outputs)
-    check_results(facts["results"], json.loads(json.dumps(video.to_results())))
+    assert_same_results(json.loads(json.dumps(video.to_results())), facts["results"], score_tolerance=SCORE_TOLERANCE)
     check_analysis(case, np.load(tmp_path / f"{facts['video']['id']}.npz"))
 
 
@@ -72,24 +70,6 @@ def check_outputs(case: Case, outputs) -> None:
     np.testing.assert_allclose(probabilities, expected, atol=SCORE_TOLERANCE)
     np.testing.assert_allclose(boxes, case.arrays["pred_boxes"], atol=SCORE_TOLERANCE)
     assert_close(masks, case.arrays, "pred_masks", 2e-4)
-
-
-def check_results(expected: list[dict], results: list[dict]) -> None:
-    assert len(results) == len(expected)
-    for ours, theirs in zip(results, expected):
-        assert ours["video_id"] == theirs["video_id"]
-        assert ours["category_id"] == theirs["category_id"]
-        assert ours["score"] == pytest.approx(theirs["score"], abs=SCORE_TOLERANCE)
-        assert len(ours["segmentations"]) == len(theirs["segmentations"])
-        for mine, original in zip(ours["segmentations"], theirs["segmentations"]):
-            assert (mine is None) == (original is None)
-            if original is None:
-                continue
-            assert mine["size"] == original["size"]
-            if mine["counts"] != original["counts"]:
-                difference = np.logical_xor(coco_mask.decode(mine), coco_mask.decode(original)).sum()
-                overlap = coco_mask.iou([mine], [original], [0])[0, 0]
-                assert overlap >= LEAST_IOU or difference <= 2, f"IoU {overlap:.4f}, {difference} pixels"
 
 
 def check_analysis(case: Case, record) -> None:

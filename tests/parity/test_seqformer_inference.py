@@ -66,7 +66,7 @@ class Recording:
 
     def __call__(self, frames) -> ClipPrediction:
         prediction = self._runner(frames)
-        logits = self._runner._portioned(frames)
+        logits = self._runner._portioned(frames).logits
         chosen = first_candidates(1.0 / (1.0 + np.exp(-logits[None])), self._runner._candidate_pairs)
         self.last = (chosen, prediction, logits)
         return prediction
