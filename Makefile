@@ -17,11 +17,12 @@ help:
 	@echo "make clean  remove what these commands made (but runs/)"
 
 # The stamps carry a time: installing again happens only when a requirements file changed.
-$(VENV)/.runtime: requirements.txt tools/check_python.py
+$(VENV)/.runtime: requirements.txt pyproject.toml tools/check_python.py
 	@$(PYTHON) tools/check_python.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing requirements.txt (MindSpore is about 800 MB: this takes a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
@@ -34,7 +35,7 @@ ops: $(VENV)/.runtime
 	@$(BIN)/python custom_ops/build.py
 
 demo: ops
-	@$(BIN)/python tools/segmentation/demo.py --output demo
+	@$(BIN)/mindvideo demo --output demo
 
 # Three runs, because a process keeps every graph it ever compiled and the parity tests compile large ones.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

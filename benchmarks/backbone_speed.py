@@ -10,19 +10,16 @@ from __future__ import annotations
 import csv
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import mindspore as ms
+import numpy as np
 
-import mindvideo  # noqa: E402, F401, I001  (prepares the environment)
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-
-from mindvideo.models.backbones.catalogue import build_backbone, build_resnet  # noqa: E402
-from mindvideo.models.layers.frozen_norm import FrozenBatchNorm  # noqa: E402
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from mindvideo.modules.backbones.catalogue import build_backbone, build_resnet
+from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 
 REPEATS = 3
 FRAMES = (4, 3, 192, 320)

@@ -17,23 +17,20 @@ import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+from PIL import Image
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-
-import mindvideo  # noqa: E402
-from mindvideo.data.assemble import ClipSettings, training_clips  # noqa: E402
-from mindvideo.data.batch import Canvas, Collate  # noqa: E402
-from mindvideo.data.catalogue import Catalogue  # noqa: E402
-from mindvideo.data.synthetic import RECIPES  # noqa: E402
-from mindvideo.data.synthetic_files import write_split  # noqa: E402
-from mindvideo.data.transforms.pipelines import AugmentationSettings  # noqa: E402
+import mindvideo
+from mindvideo.data.clips.assemble import ClipSettings, training_clips
+from mindvideo.data.feed.batch import Canvas, Collate
+from mindvideo.data.labels.catalogue import Catalogue
+from mindvideo.data.synthetic.files import write_split
+from mindvideo.data.synthetic.videos import RECIPES
+from mindvideo.data.transforms.pipelines import AugmentationSettings
 
 RESULTS = Path(__file__).resolve().with_suffix(".csv")
 RECIPE = dataclasses.replace(
@@ -97,7 +94,7 @@ def plain_frames_per_second(loop: Callable[[list[Path]], int], paths: list[Path]
 
 
 def pipeline_source(folder: Path, name: str, workers: int, *, copies: int = 1):
-    from mindvideo.data.loader import load_loader
+    from mindvideo.data.feed.loader import load_loader
 
     settings, collate = CASES[name]
     names = copies * [f"{folder}/annotations/instances_train.json@{folder}/train/JPEGImages"]

@@ -20,11 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-import mindvideo  # noqa: E402, F401, I001  prepares the environment before MindSpore is imported
-
-import numpy as np  # noqa: E402
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 
 WIDTH, HEADS, FFN, POINTS = 384, 8, 2048, 6
 FAMILIES = ("vistr", "defvistr")
@@ -35,8 +33,8 @@ def build(family: str, frames: int, height: int, width: int):
     """A function without arguments that runs one encoder layer over random tokens."""
     import mindspore as ms
 
-    from mindvideo.models.transformers.deformable_encoder import build_deformable_encoder
-    from mindvideo.models.transformers.detr import build_encoder
+    from mindvideo.modules.transformers.deformable_encoder import build_deformable_encoder
+    from mindvideo.modules.transformers.detr import build_encoder
 
     ms.set_context(mode=ms.GRAPH_MODE)
     shape = (1, frames * height * width, WIDTH)

@@ -18,16 +18,14 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+from pycocotools import mask as coco_mask
 
-import numpy as np  # noqa: E402
-from pycocotools import mask as coco_mask  # noqa: E402
-
-import mindvideo  # noqa: E402
-from mindvideo.evaluation import tube_overlap  # noqa: E402
-from mindvideo.evaluation.evaluator import evaluate_results  # noqa: E402
-from mindvideo.evaluation.ground_truth import GroundTruth, parse_ground_truth  # noqa: E402
-from mindvideo.evaluation.results_json import ResultsInMemory  # noqa: E402
+import mindvideo
+from mindvideo.evaluation.evaluator import evaluate_results
+from mindvideo.evaluation.ground_truth import GroundTruth, parse_ground_truth
+from mindvideo.evaluation.results_json import ResultsInMemory
+from mindvideo.masks import tube_overlap
 
 HEIGHT, WIDTH, FRAMES, DETECTIONS, OBJECTS, DISTINCT_VIDEOS = 360, 640, 30, 20, 4, 6
 

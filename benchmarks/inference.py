@@ -19,29 +19,26 @@ import os
 import platform
 import resource
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-from pycocotools import mask as coco_mask  # noqa: E402
-
-from mindvideo import VideoInstances, VideoPredictor, load_config  # noqa: E402
-from mindvideo.build.predictor import build_tracker  # noqa: E402
-from mindvideo.build.runtime import prepare_device  # noqa: E402
-from mindvideo.data.frame_size import parse_size  # noqa: E402
-from mindvideo.data.synthetic import RECIPES, SyntheticVideo, render_video  # noqa: E402
-from mindvideo.data.video_io import ImageFrames, VideoReader  # noqa: E402
-from mindvideo.inference.predictor import ArrayFrames  # noqa: E402
-from mindvideo.inference.result_files import OutputChoice, ResultFiles  # noqa: E402
-from mindvideo.inference.video_run import run_video  # noqa: E402
-from mindvideo.structures import Frame  # noqa: E402
+from mindvideo import VideoInstances, VideoPredictor, load_config
+from mindvideo.assembly.predictor import build_tracker
+from mindvideo.assembly.runtime import prepare_device
+from mindvideo.data.media.frame_size import parse_size
+from mindvideo.data.media.video_io import ImageFrames, VideoReader
+from mindvideo.data.synthetic.videos import RECIPES, SyntheticVideo, render_video
+from mindvideo.inference.output.result_files import OutputChoice, ResultFiles
+from mindvideo.inference.predictor import ArrayFrames
+from mindvideo.inference.video_run import run_video
+from mindvideo.structures import Frame
 
 CSV_FILE = Path(__file__).with_suffix(".csv")
 CSV_COLUMNS = ("what", "configuration", "size", "frames", "value", "unit", "python", "machine", "processors")

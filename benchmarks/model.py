@@ -20,18 +20,15 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
 
-import mindvideo  # noqa: E402, F401, I001  prepares the environment before MindSpore is imported
-
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-from mindspore import Tensor, nn, ops  # noqa: E402
-
-from mindvideo.build.network import build_network  # noqa: E402
-from mindvideo.build.runtime import prepare_device  # noqa: E402
-from mindvideo.config import load_config  # noqa: E402
-from mindvideo.families.vistr import portioned  # noqa: E402
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from mindvideo.assembly.network import build_network
+from mindvideo.assembly.runtime import prepare_device
+from mindvideo.config import load_config
+from mindvideo.models.vistr.card import portioned
 
 MATMUL_SIZE = 3072
 

@@ -13,24 +13,20 @@ import argparse
 import csv
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import mindspore as ms
+import numpy as np
 
-import mindvideo  # noqa: E402, F401, I001  prepares the environment before MindSpore is imported
-
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-
-from benchmarks.model import matmul_rate, peak_gigabytes, resnet_macs  # noqa: E402
-from mindvideo.build.network import build_network  # noqa: E402
-from mindvideo.build.runtime import prepare_device  # noqa: E402
-from mindvideo.config import load_config  # noqa: E402
-from mindvideo.models.instanceformer_step import InstanceFormerStep  # noqa: E402
-from mindvideo.models.layers.pixels import NormalizePixels  # noqa: E402
-from mindvideo.ops.backend import backend  # noqa: E402
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.model import matmul_rate, peak_gigabytes, resnet_macs
+from mindvideo.assembly.network import build_network
+from mindvideo.assembly.runtime import prepare_device
+from mindvideo.config import load_config
+from mindvideo.models.instanceformer.inference import InstanceFormerStep
+from mindvideo.modules.layers.pixels import NormalizePixels
+from mindvideo.ops.backend import backend
 
 FLOPS_A_SAMPLE = 9  # bilinear sampling: four corners weighted and added, times the attention weight
 

@@ -14,26 +14,22 @@ import csv
 import dataclasses
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, ops
 
-import mindvideo  # noqa: E402, F401, I001  prepares the environment before MindSpore is imported
-
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-from mindspore import Tensor, ops  # noqa: E402
-
-from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn  # noqa: E402
-from mindvideo.ops.assignment_ref import assignment_ref  # noqa: E402
-from mindvideo.ops.backend import backend  # noqa: E402
-from mindvideo.ops.deform_conv_ref import deform_conv2d_ref  # noqa: E402
-from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref  # noqa: E402
-from mindvideo.ops.normalization import group_norm, layer_norm  # noqa: E402
-from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref  # noqa: E402
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
+from mindvideo.ops.assignment_ref import assignment_ref
+from mindvideo.ops.backend import backend
+from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
+from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
+from mindvideo.ops.normalization import group_norm, layer_norm
+from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
 
 LEVELS = ((45, 80), (23, 40), (12, 20), (6, 10))
 

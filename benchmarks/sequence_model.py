@@ -13,20 +13,16 @@ import argparse
 import csv
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-import mindvideo  # noqa: E402, I001  prepares the environment before MindSpore is imported
-
-import numpy as np  # noqa: E402
-
-from benchmarks.model import peak_gigabytes  # noqa: E402
-from mindvideo.build.network import build_network, tracker_of  # noqa: E402
-from mindvideo.build.runtime import prepare_device  # noqa: E402
-from mindvideo.config import load_config  # noqa: E402
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.model import peak_gigabytes
+from mindvideo.assembly.network import build_network, tracker_of
+from mindvideo.assembly.runtime import prepare_device
+from mindvideo.config import load_config
 
 RESULTS = Path(__file__).resolve().with_suffix(".csv")
 

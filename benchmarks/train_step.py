@@ -19,12 +19,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-import mindvideo  # noqa: E402  (prepares the environment before MindSpore)
-from mindvideo.build import build_trainer, build_training_data, start_process  # noqa: E402
-from mindvideo.config import load_config  # noqa: E402
-from mindvideo.run_folder import RunFolder  # noqa: E402
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from mindvideo.assembly import build_trainer, build_training_data, start_process
+from mindvideo.config import load_config
+from mindvideo.run_folder import RunFolder
 
 
 def make_data(folder: Path, videos: int) -> None:

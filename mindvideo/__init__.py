@@ -17,8 +17,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load_config": "mindvideo.config",
-    "build_model": "mindvideo.build",
-    "VideoPredictor": "mindvideo.build",
+    "build_model": "mindvideo.assembly",
+    "VideoPredictor": "mindvideo.assembly",
     "VideoInstances": "mindvideo.structures",
     "UserError": "mindvideo.errors",
 }

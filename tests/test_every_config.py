@@ -9,10 +9,10 @@ import pytest
 from mindspore import nn
 from mindspore.nn.utils import no_init_parameters
 
-from mindvideo.build.data import clip_settings
+from mindvideo.assembly.data import clip_settings
 from mindvideo.config import known_configs, load_config
-from mindvideo.engine.parameter_groups import assign_parameters
-from mindvideo.families import FAMILIES
+from mindvideo.models.registry import card_of
+from mindvideo.training.parameter_groups import assign_parameters
 
 # Reduced where a file asks for more: layers are all alike.
 FEWER_LAYERS = {"encoder_layers": 1, "decoder_layers": 2}
@@ -24,7 +24,7 @@ def test_configuration_builds(name: str):
     section = cfg[cfg.family]
     overrides = [f"{cfg.family}.{key}={min(section[key], least)}" for key, least in FEWER_LAYERS.items()]
     cfg = load_config(name, overrides)
-    family = FAMILIES[cfg.family]
+    family = card_of(cfg.family)
     with no_init_parameters():
         network = family.build_network(cfg)
     training = family.build_training(cfg, network, nn.Identity())

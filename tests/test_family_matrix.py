@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.build.training import build_step
+from mindvideo.assembly.training import build_step
 from mindvideo.config import load_config
-from mindvideo.config.schema import FAMILY_NAMES
-from mindvideo.engine.weights import load_weights
-from mindvideo.families import FAMILIES
-from mindvideo.models.layers.pixels import NormalizePixels
+from mindvideo.models.registry import FAMILIES, card_of
+from mindvideo.modules.layers.pixels import NormalizePixels
+from mindvideo.weights.loading import load_weights
 
 T, Q, K, N = 3, 5, 7, 4
 HEIGHT, WIDTH = 72, 40
@@ -67,12 +66,12 @@ def model(name: str) -> Model:
     ms.set_seed(3)
     overrides = [f"{key}={json.dumps(value)}" for key, value in {**COMMON, **SMALL[name]}.items()]
     cfg = load_config(f"{name}_toy", overrides)
-    network = FAMILIES[name].build_network(cfg)
+    network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1)
     for parameter in network.trainable_params():  # away from the zeros that some layers start with
         noise = 0.02 * rng.standard_normal(parameter.shape)
         parameter.set_data(ms.Tensor((parameter.asnumpy() + noise).astype(np.float32)))
-    return Model(name, cfg, network, FAMILIES[name].build_training(cfg, network, nn.Identity()))
+    return Model(name, cfg, network, card_of(name).build_training(cfg, network, nn.Identity()))
 
 
 def batch(name: str, *, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> list[ms.Tensor]:
@@ -95,7 +94,7 @@ def batch(name: str, *, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> lis
                 boxes[b, n, t] = (x + 8) / w, (y + 10) / h, 16 / w, 20 / h
     present = np.broadcast_to(exists[..., None], (B, N, T)).copy()
     present[0, 0, 1] = False  # one instance leaves for a frame
-    stride = FAMILIES[name].mask_stride(model(name).cfg)
+    stride = card_of(name).mask_stride(model(name).cfg)
     masks = np.ascontiguousarray(masks[..., stride // 2 :: stride, stride // 2 :: stride])
     return [ms.Tensor(a) for a in (images, sizes, labels, boxes, masks, present, exists)]
 
@@ -107,7 +106,7 @@ def gradient_function(name: str):
     return ms.value_and_grad(own.training, None, ms.ParameterTuple(own.weights().values()), has_aux=True)
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_loss_is_finite_and_reaches_every_parameter(name):
     own = model(name)
     (total, terms), gradients = gradient_function(name)(*batch(name))
@@ -117,7 +116,7 @@ def test_loss_is_finite_and_reaches_every_parameter(name):
     assert all(np.isfinite(g.asnumpy()).all() for g in gradients)
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_clip_without_objects_has_a_finite_loss_and_only_class_terms(name):
     own = model(name)
     (total, terms), gradients = gradient_function(name)(*batch(name, objects=(0, 0)))
@@ -130,7 +129,7 @@ def test_a_clip_without_objects_has_a_finite_loss_and_only_class_terms(name):
     assert of_objects and all(value == 0 for _, value in of_objects), of_objects
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_two_clips_in_a_batch_equal_two_batches_of_one(name):
     own = model(name)
     own.training.set_train(False)
@@ -145,7 +144,7 @@ def test_two_clips_in_a_batch_equal_two_batches_of_one(name):
             np.testing.assert_allclose(both, single.asnumpy(), rtol=0, atol=2e-4 * max(1.0, np.abs(both).max()))
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_saved_weights_load_to_the_same_bits(name, tmp_path):
     own = model(name)
     before = {place: p.asnumpy().copy() for place, p in own.network.parameters_and_names()}
@@ -153,15 +152,15 @@ def test_saved_weights_load_to_the_same_bits(name, tmp_path):
     ms.save_checkpoint([{"name": place, "data": ms.Tensor(value)} for place, value in before.items()], str(path))
     for _, parameter in own.network.parameters_and_names():
         parameter.set_data(ms.Tensor(np.full(parameter.shape, 7), parameter.dtype))
-    load_weights(own.network, path, rules=FAMILIES[name].weight_rules(own.cfg))
+    load_weights(own.network, path, rules=card_of(name).weight_rules(own.cfg))
     for place, parameter in own.network.parameters_and_names():
         np.testing.assert_array_equal(parameter.asnumpy(), before[place], err_msg=place)
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_few_steps_lower_the_loss(name):
     own = model(name)
-    step = build_step(own.cfg, own.network, own.training, 100, FAMILIES[name].parameter_groups(own.cfg))
+    step = build_step(own.cfg, own.network, own.training, 100, card_of(name).parameter_groups(own.cfg))
     step.set_train(True)
     inputs = [*batch(name), ms.Tensor(np.zeros((2, 2), np.int64))]
     losses = [float(step(*inputs)[0].asnumpy()[0]) for _ in range(8)]

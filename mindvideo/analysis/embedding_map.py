@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from mindvideo.analysis.record import AnalysisRecord
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
-from mindvideo.inference.colors import track_color
+from mindvideo.inference.output.colors import track_color
 
 LEAST_POINTS = 4
 LARGEST_PERPLEXITY = 30.0

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mindvideo.analysis.record import AnalysisRecord
-from mindvideo.inference.colors import track_color
+from mindvideo.inference.output.colors import track_color
 
 LEAST_RADIUS = 2
 LEAST_SIDE = 360  # pixels of the drawn picture's shorter side

@@ -15,11 +15,11 @@ HEADER_FIELDS = ("What", "Command", "Hardware", "Duration", "Expected", "Source"
 _INTRODUCTION = """\
 # Configurations
 
-This file is made from the headers of the YAML files: `python -m mindvideo.config --write-readme` writes it anew, and a
+This file is made from the headers of the YAML files: `mindvideo config --write-readme` writes it anew, and a
 test fails when it is not current. "published" marks a figure that we did not produce ourselves.
 
 A file can be named from anywhere by its bare name (`train.py -c vistr`). `_base_` files are merged first, in order;
-`section.key=value` on the command line wins over everything. `python -m mindvideo.config --explain section.key` tells
+`section.key=value` on the command line wins over everything. `mindvideo config --explain section.key` tells
 what a key means, what it may be and who reads it.
 """
 

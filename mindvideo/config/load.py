@@ -11,8 +11,8 @@ import ml_collections
 import yaml
 
 from mindvideo.config.check import complete_and_check, nearest_name
-from mindvideo.config.schema import FAMILY_NAMES
 from mindvideo.errors import UserError
+from mindvideo.models.registry import FAMILIES
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "config"
 CONFIG_FOLDER_VARIABLE = "MINDVIDEO_CONFIG_DIR"
@@ -45,14 +45,12 @@ def find_config(name: str | Path) -> Path:
     )
 
 
-def load_config(
-    name: str | Path, overrides: Sequence[str] = (), *, families: Sequence[str] = FAMILY_NAMES
-) -> ml_collections.ConfigDict:
+def load_config(name: str | Path, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     """Read, merge, override, check and lock a configuration. All problems are reported together."""
     path = find_config(name)
     merged = read_with_bases(path)
     problems = apply_overrides(merged, overrides)
-    resolved, found = complete_and_check(merged, families)
+    resolved, found = complete_and_check(merged, FAMILIES)
     problems += found
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"

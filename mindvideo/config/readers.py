@@ -16,7 +16,7 @@ from mindvideo.config.schema import all_keys
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED = "section"
 # The only places that may see a configuration.
-READER_PLACES = ("mindvideo/families", "mindvideo/build.py", "mindvideo/build", "tools")
+READER_PLACES = ("mindvideo/models", "mindvideo/assembly", "mindvideo/cli")
 
 
 def reader_files(project: Path = PROJECT) -> list[Path]:

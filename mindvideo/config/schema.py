@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mindvideo.config import sections
-
-# The keys of `mindvideo.families.FAMILIES`, written out so that reading a configuration does not load the models.
-FAMILY_NAMES = ("vistr", "defvistr", "instanceformer", "seqformer")
+from mindvideo.models.registry import FAMILIES, settings_of
 
 TOP_LEVEL_KEYS = {
     "family": "name of the model family; its own settings are in the section of the same name",
@@ -46,14 +44,14 @@ class KeySpec:
 
 
 def section_classes() -> dict[str, type]:
-    """Section name -> dataclass, read from the modules of ``mindvideo.config.sections``."""
+    """Section name -> dataclass: the shared ones of ``mindvideo.config.sections``, then each family's own."""
     found = {}
     for module_info in sorted(pkgutil.iter_modules(sections.__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{sections.__name__}.{module_info.name}")
         for value in vars(module).values():
             if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.__name__:
                 found[module_info.name] = value
-    return found
+    return found | {name: settings_of(name) for name in FAMILIES}
 
 
 def keys_of_section(section: str, section_class: type) -> Iterator[KeySpec]:

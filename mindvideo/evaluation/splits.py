@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.data.video_frames import video_of_frame
+from mindvideo.data.media.video_frames import video_of_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth
 

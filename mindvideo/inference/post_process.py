@@ -9,9 +9,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindvideo.inference.clip_prediction import ClipPrediction
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.track_vote import first_candidates
+from mindvideo.inference.scoring.clip_prediction import ClipPrediction
+from mindvideo.inference.scoring.track_vote import first_candidates
 
 
 class _Frames(nn.Cell):
@@ -40,7 +40,7 @@ class _SlotInference(nn.Cell):
 
 
 class SlotRunner:
-    """A :class:`~mindvideo.inference.clip_prediction.ClipRunner` over a network whose slots follow instances.
+    """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network whose slots follow instances.
 
     ``network``: normalised frames [1,T,3,H,W] -> class logits [L,1,Q,T,K+1], boxes, mask logits [1,Q,T,h,w];
     ``portioned``: the same function in less memory, which is what runs here. The whole network is what is exported.
@@ -99,7 +99,7 @@ class _SequenceInference(nn.Cell):
 
 
 class SequenceRunner:
-    """A :class:`~mindvideo.inference.clip_prediction.ClipRunner` over a network whose queries hold whole clips.
+    """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network whose queries hold whole clips.
 
     ``network``: normalised frames [1,T,3,H,W] and padding -> class logits [1,Q,K], boxes [1,T,Q,4], mask logits
     [1,T,Q,h,w]; ``portioned``: the same function for any number of frames, which is what runs here. Of each window the

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvideo.data.video_io import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader, fail_on_problem
-from mindvideo.data.video_sources import find_videos
+from mindvideo.data.media.video_io import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader, fail_on_problem
+from mindvideo.data.media.video_sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.pipeline import ReadAhead
-from mindvideo.inference.tracker import VideoTracker, frame_of
+from mindvideo.inference.trackers.tracker import VideoTracker, frame_of
 from mindvideo.structures import Frame, VideoInstances
 
 
 class Predictor:
-    """Runs a :class:`~mindvideo.inference.tracker.VideoTracker` over videos, one at a time.
+    """Runs a :class:`~mindvideo.inference.trackers.tracker.VideoTracker` over videos, one at a time.
 
     ``class_names``: names of the categories by id, where they are known. ``read_ahead``: frames that a thread reads
     in advance.

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.video_io import BrokenFrame, VideoReader
+from mindvideo.data.media.video_io import BrokenFrame, VideoReader
 from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM, atomic_path, write_json
+from mindvideo.inference.output.result_files import RESULTS, OutputChoice, ResultFiles
 from mindvideo.inference.pipeline import WriteBehind
 from mindvideo.inference.predictor import Predictor
-from mindvideo.inference.result_files import RESULTS, OutputChoice, ResultFiles
 from mindvideo.logs import progress
 from mindvideo.structures import Frame
 

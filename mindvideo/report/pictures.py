@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.broken_frame import BrokenFrameError
-from mindvideo.data.frame_reader import FrameReader
+from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.evaluation.ground_truth import LabelledVideo
-from mindvideo.evaluation.run_lengths import Tube
-from mindvideo.inference.draw import draw_instances
+from mindvideo.inference.output.draw import draw_instances
+from mindvideo.masks.decoding import Tube
 from mindvideo.structures import VideoInstances
 
 LONG_SIDE = 448  # of the pictures in the page

@@ -12,7 +12,7 @@ from mindvideo.evaluation.error_kinds import IGNORED, MISSED, RIGHT, DetectionVe
 from mindvideo.evaluation.evaluator import Evaluation
 from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.evaluation.results_json import Results, checked_tubes
-from mindvideo.inference.colors import track_color
+from mindvideo.inference.output.colors import track_color
 from mindvideo.report.pictures import FramePainter, jpeg_text
 
 MOST_FRAMES = 32  # of one video, evenly spaced

@@ -11,14 +11,15 @@ from mindvideo.config.check import conform, value_problems
 from mindvideo.config.headers import config_readme, read_header
 from mindvideo.config.load import config_folder, known_configs
 from mindvideo.config.readers import find_readers
-from mindvideo.config.schema import FAMILY_NAMES, KeySpec, all_keys
-from mindvideo.families import FAMILIES
+from mindvideo.config.schema import KeySpec, all_keys
+from mindvideo.models.registry import FAMILIES, card_of
 
 KEYS = [spec for section in all_keys().values() for spec in section.values()]
 
 
-def test_the_family_names_are_those_of_the_cards():
-    assert set(FAMILY_NAMES) == set(FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_card_carries_the_name_of_its_row(name):
+    assert card_of(name).name == name
 
 
 @pytest.mark.parametrize("spec", KEYS, ids=lambda spec: spec.path)
@@ -36,9 +37,10 @@ def test_every_key_is_read_by_someone():
 
 
 def test_a_key_that_nothing_reads_is_noticed(tmp_path):
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "tools" / "some.py").write_text("runtime = cfg.runtime\nprint(runtime.seed, cfg.data.workers)\n")
-    (tmp_path / "mindvideo" / "families").mkdir(parents=True)
+    (tmp_path / "mindvideo" / "cli").mkdir(parents=True)
+    (tmp_path / "mindvideo" / "cli" / "some.py").write_text(
+        "runtime = cfg.runtime\nprint(runtime.seed, cfg.data.workers)\n"
+    )
     readers = find_readers(tmp_path)
     assert "runtime.seed" in readers and "data.workers" in readers
     assert "runtime.device" not in readers
@@ -51,11 +53,11 @@ def test_every_file_opens_with_a_full_header(name):
 
 def test_the_readme_of_the_configurations_is_current():
     written = (config_folder() / "README.md").read_text(encoding="utf-8")
-    assert written == config_readme(), "run: python -m mindvideo.config --write-readme"
+    assert written == config_readme(), "run: mindvideo config --write-readme"
 
 
 def explain(name: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "mindvideo.config", "--explain", name]
+    command = [sys.executable, "-m", "mindvideo", "config", "--explain", name]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -64,7 +66,7 @@ def test_explain_tells_meaning_default_range_and_readers():
     assert "meaning  device the graphs run on" in text
     assert "default  'CPU'" in text
     assert "CPU, GPU, Ascend" in text
-    assert "mindvideo/build" in text
+    assert "mindvideo/assembly" in text
 
 
 def test_explain_of_a_misspelt_key_helps():

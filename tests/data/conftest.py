@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mindvideo.data.synthetic import RECIPES
-from mindvideo.data.synthetic_files import write_split
+from mindvideo.data.synthetic.files import write_split
+from mindvideo.data.synthetic.videos import RECIPES
 
 NUM_VIDEOS = 12
 RECIPE = dataclasses.replace(RECIPES["easy"], num_frames=6)

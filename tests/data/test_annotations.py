@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mindvideo.data import mask_sampling, run_lengths
-from mindvideo.data.annotations import read_category_file, read_json, read_video_annotations
-from mindvideo.data.clip_masks import ClipMasks
-from mindvideo.data.clip_rules import ConsecutiveFrames
-from mindvideo.data.image_annotations import read_category_map, read_image_annotations
-from mindvideo.data.segmentation import decode_mask, encode_mask, mask_box, to_rle
-from mindvideo.data.video_dataset import VideoDataset
+from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.data.clips.clip_rules import ConsecutiveFrames
+from mindvideo.data.clips.video_dataset import VideoDataset
+from mindvideo.data.labels.annotations import read_category_file, read_json, read_video_annotations
+from mindvideo.data.labels.image_annotations import read_category_map, read_image_annotations
 from mindvideo.errors import UserError
+from mindvideo.masks import run_lengths
+from mindvideo.masks import sampling as mask_sampling
+from mindvideo.masks.forms import decode_mask, encode_mask, mask_box, to_rle
 
 HEIGHT, WIDTH = 12, 20
 

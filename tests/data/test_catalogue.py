@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mindvideo.data.catalogue import Catalogue
+from mindvideo.data.labels.catalogue import Catalogue
 from mindvideo.errors import UserError
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.broken_frame import BrokenFrameError
-from mindvideo.data.clip_frames import ClipFrames
-from mindvideo.data.clip_masks import ClipMasks
-from mindvideo.data.clip_rules import CLIP_RULES, CircularWindow, ConsecutiveFrames, ReferenceFrames, clip_rule
-from mindvideo.data.clip_sample import ClipSample
-from mindvideo.data.image_dataset import ImageDataset, mask_extents
-from mindvideo.data.training_clips import TrainingClips
+from mindvideo.data.clips.clip_frames import ClipFrames
+from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.data.clips.clip_rules import CLIP_RULES, CircularWindow, ConsecutiveFrames, ReferenceFrames, clip_rule
+from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.clips.image_dataset import ImageDataset, mask_extents
+from mindvideo.data.clips.training_clips import TrainingClips
+from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.transforms.base import Compose
 from mindvideo.data.transforms.photometric import FrameColours, distort
 from mindvideo.data.transforms.pipelines import AUGMENTATIONS, AugmentationSettings, build_augmentation

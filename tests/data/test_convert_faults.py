@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.convert.builder import VisBuilder
-from mindvideo.data.convert.coco_video import convert_coco_video
-from mindvideo.data.convert.cvat import convert_cvat_video
-from mindvideo.data.convert.labelme import convert_labelme
-from mindvideo.data.convert.mask_folders import convert_mask_folders
+from mindvideo.data.importers.builder import VisBuilder
+from mindvideo.data.importers.coco_video import convert_coco_video
+from mindvideo.data.importers.cvat import convert_cvat_video
+from mindvideo.data.importers.labelme import convert_labelme
+from mindvideo.data.importers.mask_folders import convert_mask_folders
 from mindvideo.errors import UserError
 from tests.data.test_converters import (
     CVAT_XML,

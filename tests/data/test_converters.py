@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.annotations import read_video_annotations
-from mindvideo.data.check import check_video_set
-from mindvideo.data.convert.coco_video import convert_coco_video
-from mindvideo.data.convert.cvat import convert_cvat_video
-from mindvideo.data.convert.labelme import convert_labelme
-from mindvideo.data.convert.mask_folders import convert_mask_folders
+from mindvideo.data.importers.coco_video import convert_coco_video
+from mindvideo.data.importers.cvat import convert_cvat_video
+from mindvideo.data.importers.labelme import convert_labelme
+from mindvideo.data.importers.mask_folders import convert_mask_folders
+from mindvideo.data.labels.annotations import read_video_annotations
+from mindvideo.data.labels.check import check_video_set
 from mindvideo.errors import UserError
 
 HEIGHT, WIDTH = 20, 32

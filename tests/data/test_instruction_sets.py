@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.resize import Region, _native_resize, resize_part, source_region
+from mindvideo.data.media.resize import Region, _native_resize, resize_part, source_region
 from mindvideo.data.transforms.photometric import PhotometricDistortion, distort
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.assemble import ClipSettings, training_clips
-from mindvideo.data.batch import Canvas, Collate, Layout
-from mindvideo.data.catalogue import Catalogue
-from mindvideo.data.epoch_order import EpochOrder
-from mindvideo.data.loader import BatchSource, load_loader
-from mindvideo.data.shared_columns import SharedColumns, open_shared_memory
-from mindvideo.data.training_clips import BatchMaker, JointClips, TrainingClips
+from mindvideo.data.clips.assemble import ClipSettings, training_clips
+from mindvideo.data.clips.training_clips import BatchMaker, JointClips, TrainingClips
+from mindvideo.data.feed.batch import Canvas, Collate, Layout
+from mindvideo.data.feed.epoch_order import EpochOrder
+from mindvideo.data.feed.loader import BatchSource, load_loader
+from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
+from mindvideo.data.feed.worker_pool import WorkerError, WorkerPool
+from mindvideo.data.labels.catalogue import Catalogue
 from mindvideo.data.transforms.pipelines import AugmentationSettings
-from mindvideo.data.worker_pool import WorkerError, WorkerPool
 from mindvideo.errors import UserError
 from mindvideo.structures.clip import ClipBatch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mindvideo.data.images import natural_order
+from mindvideo.data.media.images import natural_order
 
 
 def test_numbers_count_as_numbers() -> None:

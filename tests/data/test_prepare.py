@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mindvideo.data.keep_list import keep_categories
-from mindvideo.data.split import category_counts, split_annotations, video_name
+from mindvideo.data.labels.keep_list import keep_categories
+from mindvideo.data.labels.split import category_counts, split_annotations, video_name
 from mindvideo.errors import UserError
 from tests.data.test_clips import coco_set
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from mindvideo.command_line import EXIT_OK, EXIT_USAGE, run_tool
-from mindvideo.data.split import split_annotations
+from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, run_tool
+from mindvideo.data.labels.split import split_annotations
 from tests.data.test_clips import coco_set
 from tests.data.test_converters import coco_video_file
 from tests.data.test_prepare import PREPARE
@@ -95,7 +95,7 @@ def test_a_good_set_stays_until_the_new_one_is_whole(tmp_path: Path, run: Run, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as changed:
-        changed.setattr("mindvideo.data.synthetic_files._write_jpeg", fail)
+        changed.setattr("mindvideo.data.synthetic.files._write_jpeg", fail)
         assert run("synthetic", "--output", target, *SMALL, "--overwrite") == (130, "interrupted\n")
     assert state_of(target) == first and [path.name for path in tmp_path.iterdir()] == ["set"]
     second = make_set(run, target, "--overwrite", "--seed", 5)
@@ -140,7 +140,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path, run: Run, monkeypatch: 
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mindvideo.data.synthetic_files._write_jpeg", no_room)
+    monkeypatch.setattr("mindvideo.data.synthetic.files._write_jpeg", no_room)
     assert_refused(run("synthetic", "--output", tmp_path / "set", *SMALL), "no room to write .*--output")
     assert list(tmp_path.iterdir()) == []
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data import resize
-from mindvideo.data.clip_frames import Crop, Mirror, Resize, run_chain
-from mindvideo.data.resize import Region, resize_part, source_region
+from mindvideo.data.clips.clip_frames import Crop, Mirror, Resize, run_chain
+from mindvideo.data.media import resize
+from mindvideo.data.media.resize import Region, resize_part, source_region
 
 
 @pytest.fixture(params=["compiled", "pillow"])

@@ -13,16 +13,16 @@ import av
 import numpy as np
 import pytest
 
-from mindvideo.data.broken_frame import BrokenFrameError
-from mindvideo.data.check import check_video_set
-from mindvideo.data.clip_rules import CircularWindow
-from mindvideo.data.convert.cvat import convert_cvat_video
-from mindvideo.data.frame_reader import FrameReader
-from mindvideo.data.split import video_name
-from mindvideo.data.synthetic import RECIPES
-from mindvideo.data.synthetic_files import write_video_files
-from mindvideo.data.video_dataset import VideoDataset
-from mindvideo.data.video_frames import VideoFrames, parse_video_frame, video_frame_name
+from mindvideo.data.clips.clip_rules import CircularWindow
+from mindvideo.data.clips.video_dataset import VideoDataset
+from mindvideo.data.importers.cvat import convert_cvat_video
+from mindvideo.data.labels.check import check_video_set
+from mindvideo.data.labels.split import video_name
+from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.frame_reader import FrameReader
+from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame, video_frame_name
+from mindvideo.data.synthetic.files import write_video_files
+from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.errors import UserError
 from tests.data.test_converters import CVAT_XML
 
@@ -94,7 +94,7 @@ def test_few_files_stay_open_and_none_travels_to_a_worker(videos: Path) -> None:
 def test_mindspore_can_be_imported_after_it(videos: Path) -> None:
     """decord's symbols, shared with the whole process, would end the program here."""
     program = (
-        "from mindvideo.data.frame_reader import FrameReader; import sys;"
+        "from mindvideo.data.media.frame_reader import FrameReader; import sys;"
         "assert FrameReader(folder=sys.argv[1]).read('valid_00000.mp4#3').any(); assert 'mindspore' not in sys.modules;"
         "import mindspore; assert (mindspore.Tensor([1.0]) + 1).asnumpy() == 2"
     )

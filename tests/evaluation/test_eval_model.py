@@ -17,11 +17,11 @@ CONFIG = "vistr_toy"
 SMALL = ("vistr.width=24", "vistr.ffn_width=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
 MAKE_WEIGHTS = """
 import sys, mindvideo, mindspore
-from mindvideo.build import build_network
+from mindvideo.assembly import build_network
 from mindvideo.config import load_config
 from pathlib import Path
-from mindvideo.engine.checkpoint import save_weights
-from mindvideo.engine.weights import weights_of
+from mindvideo.training.checkpoint import save_weights
+from mindvideo.weights.loading import weights_of
 mindspore.set_seed(int(sys.argv[2]))
 network = build_network(load_config(sys.argv[3], sys.argv[4:]))
 save_weights(Path(sys.argv[1]), {name: value.asnumpy() for name, value in weights_of(network).items()})

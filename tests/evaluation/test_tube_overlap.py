@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.run_lengths import first_broken
-from mindvideo.evaluation import tube_overlap
-from mindvideo.evaluation.run_lengths import tube_of
-from mindvideo.evaluation.tube_overlap import BrokenMaskError
+from mindvideo.masks import tube_overlap
+from mindvideo.masks.decoding import tube_of
+from mindvideo.masks.run_lengths import first_broken
+from mindvideo.masks.tube_overlap import BrokenMaskError
 
 IMPLEMENTATIONS = {"reference": tube_overlap._overlap_reference}
 if tube_overlap._library() is not None:

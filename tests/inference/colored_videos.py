@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mindvideo.inference.clip_prediction import ClipPrediction
-from mindvideo.inference.video_writer import VideoWriter
+from mindvideo.inference.output.video_writer import VideoWriter
+from mindvideo.inference.scoring.clip_prediction import ClipPrediction
 from mindvideo.structures import VideoInstances
 
 COLORS = {1: (220, 30, 30), 2: (30, 200, 40), 3: (40, 60, 230)}  # category -> colour

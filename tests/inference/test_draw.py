@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mindvideo.inference.colors import PALETTE_LENGTH, palette, to_lab, track_color
-from mindvideo.inference.draw import TINT, draw_instances, name_of_class, rows_to_draw
+from mindvideo.inference.output.colors import PALETTE_LENGTH, palette, to_lab, track_color
+from mindvideo.inference.output.draw import TINT, draw_instances, name_of_class, rows_to_draw
 from mindvideo.structures import VideoInstances
 
 SIZE = (120, 160)

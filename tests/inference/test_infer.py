@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.video_io import VideoFile
+from mindvideo.data.media.video_io import VideoFile
 from mindvideo.errors import UserError
-from mindvideo.inference import result_files
-from mindvideo.inference.colors import track_color
-from mindvideo.inference.draw import TINT
+from mindvideo.inference.output import result_files
+from mindvideo.inference.output.colors import track_color
+from mindvideo.inference.output.draw import TINT
 from mindvideo.inference.predictor import Predictor
 from tests.inference.colored_videos import (
     COLORS,
@@ -187,7 +187,7 @@ def test_mistakes_get_one_line(run, infer, tmp_path: Path, monkeypatch: pytest.M
     ):
         with pytest.raises(UserError, match=message):
             run(*arguments)
-    from mindvideo.inference import video_writer
+    from mindvideo.inference.output import video_writer
 
     monkeypatch.setattr(video_writer, "ENCODERS", {"no-such-encoder": {}})
     with pytest.raises(UserError, match=r"no H\.264 encoder"):
@@ -225,7 +225,7 @@ sys.path.insert(0, {root!r})
 from importlib import util
 specification = util.spec_from_file_location("infer_tool", {tool!r})
 infer = util.module_from_spec(specification); specification.loader.exec_module(infer)
-from mindvideo.command_line import run_tool
+from mindvideo.cli.arguments import run_tool
 from mindvideo.inference.predictor import Predictor
 from tests.inference.colored_videos import ColorTracker
 

@@ -11,8 +11,8 @@ from pycocotools import mask as coco_mask
 
 from mindvideo.errors import UserError
 from mindvideo.inference.predictor import Predictor
-from mindvideo.inference.track_scores import VoteByFrame
-from mindvideo.inference.windows import WindowTracker
+from mindvideo.inference.scoring.track_scores import VoteByFrame
+from mindvideo.inference.trackers.windows import WindowTracker
 from tests.inference.colored_videos import (
     ColorClipNetwork,
     ColorTracker,

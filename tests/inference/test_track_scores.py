@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mindvideo.inference.track_scores import BestPairs, VoteByFrame
-from mindvideo.inference.windows import WindowTracker
+from mindvideo.inference.scoring.track_scores import BestPairs, VoteByFrame
+from mindvideo.inference.trackers.windows import WindowTracker
 from tests.inference.colored_videos import ColorClipNetwork, make_frame, true_masks
 
 SIZE = (24, 32)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.frame_size import short_side_size
-from mindvideo.data.images import natural_order, read_image
-from mindvideo.data.video_io import FrameSelection, open_stream
-from mindvideo.data.video_sources import find_videos
+from mindvideo.data.media.frame_size import short_side_size
+from mindvideo.data.media.images import natural_order, read_image
+from mindvideo.data.media.video_io import FrameSelection, open_stream
+from mindvideo.data.media.video_sources import find_videos
 from mindvideo.errors import UserError
 from tests.inference.colored_videos import (
     COLORS,
@@ -158,7 +158,7 @@ def test_standard_input_takes_mjpeg_and_raw_frames() -> None:
 
 
 def test_pictures_are_read_when_their_turn_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mindvideo.data import video_io
+    from mindvideo.data.media import video_io
 
     read: list[Path] = []
     monkeypatch.setattr(video_io, "read_image", lambda path: read.append(path) or read_image(path))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mindvideo import UserError, VideoPredictor, build_model, load_config
-from mindvideo.build.predictor import class_names
+from mindvideo.assembly.predictor import class_names
 from mindvideo.config.load import CONFIG_FOLDER, CONFIG_FOLDER_VARIABLE, read_with_bases
 from mindvideo.structures import VideoInstances
 from tests.inference.colored_videos import write_frame_folder, write_video

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mindvideo.inference.clip_prediction import ClipPrediction, ClipRunner
-from mindvideo.inference.track_scores import VoteByFrame
-from mindvideo.inference.tracker import frame_of
-from mindvideo.inference.window_links import link_slots
-from mindvideo.inference.windows import MOST_ENDED_TRACKS, WindowTracker
+from mindvideo.inference.scoring.clip_prediction import ClipPrediction, ClipRunner
+from mindvideo.inference.scoring.track_scores import VoteByFrame
+from mindvideo.inference.trackers.tracker import frame_of
+from mindvideo.inference.trackers.window_links import link_slots
+from mindvideo.inference.trackers.windows import MOST_ENDED_TRACKS, WindowTracker
 from tests.inference.colored_videos import ColorClipNetwork, make_frame, true_masks
 
 SIZE = (24, 32)

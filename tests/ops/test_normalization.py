@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from mindvideo.errors import UserError
-from mindvideo.models.layers.norm import GroupNorm, LayerNorm
+from mindvideo.modules.layers.norm import GroupNorm, LayerNorm
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from mindspore import nn
 
 from mindvideo.config import load_config
-from mindvideo.convert.rules import plan_leaving
-from mindvideo.families import instanceformer as card
+from mindvideo.models.instanceformer import card
+from mindvideo.weights.rules import plan_leaving
 from tests.parity.golden_weights import golden_value
 
 TEMPORAL = "detr.temporal_class_embed."  # its gradients are rounding noise in the original

@@ -12,8 +12,8 @@ import numpy as np
 from mindspore import nn
 
 from mindvideo.config import load_config
-from mindvideo.convert.rules import plan_leaving
-from mindvideo.families import seqformer as card
+from mindvideo.models.seqformer import card
+from mindvideo.weights.rules import plan_leaving
 from tests.parity.golden_weights import golden_value
 
 

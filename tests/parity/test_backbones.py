@@ -10,16 +10,16 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.convert.backbone_rules import backbone_rules
-from mindvideo.convert.checkpoint_file import CheckpointFile
-from mindvideo.convert.conversion import fit_file
-from mindvideo.convert.rules import RuleTable
-from mindvideo.convert.stored_tensor import from_numpy
-from mindvideo.engine.weights import assign, weights_of
-from mindvideo.models.backbones.catalogue import build_resnet
-from mindvideo.models.backbones.swin import Swin
-from mindvideo.models.layers.window_attention import relative_position_index
+from mindvideo.modules.backbones.catalogue import build_resnet
+from mindvideo.modules.backbones.swin import Swin
+from mindvideo.modules.layers.window_attention import relative_position_index
 from mindvideo.ops.masks import resize_padding
+from mindvideo.weights.backbone_rules import backbone_rules
+from mindvideo.weights.checkpoint_file import CheckpointFile
+from mindvideo.weights.conversion import fit_file
+from mindvideo.weights.loading import assign, weights_of
+from mindvideo.weights.rules import RuleTable
+from mindvideo.weights.stored_tensor import from_numpy
 from tests.golden.fill import fill, make_input
 
 # The data's README names no tolerance. The largest difference seen is 8e-6 of a map's standard deviation; single

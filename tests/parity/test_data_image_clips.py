@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.image_annotations import read_category_map
-from mindvideo.data.image_dataset import mask_extents, pack_masks
-from mindvideo.data.image_motion import (
+from mindvideo.data.clips.image_dataset import mask_extents, pack_masks
+from mindvideo.data.clips.image_motion import (
     add_brightness,
     add_hue_and_saturation,
     blur,
@@ -20,6 +19,7 @@ from mindvideo.data.image_motion import (
     shift_and_turn_labels,
     shift_and_turn_picture,
 )
+from mindvideo.data.labels.image_annotations import read_category_map
 
 # An interpolated value that lies between two levels to within float32 rounding may go either way.
 MOST_ROUNDED_OTHERWISE = 1e-3

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.batch import normalised_boxes
-from mindvideo.data.clip_sample import ClipSample
+from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.feed.batch import normalised_boxes
 from mindvideo.data.transforms.flip import HorizontalFlip
 from mindvideo.data.transforms.instances import DropVanished
 from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from mindvideo.models.layers.deform_attention import DeformableAttention
+from mindvideo.modules.layers.deform_attention import DeformableAttention
 
 # float32 against the float64 of the golden files, relative to the largest number; sampling positions are kinks, and
 # a gradient to a location is a difference of neighbouring pixels times the width of the map.

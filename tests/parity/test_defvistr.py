@@ -13,11 +13,11 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.config import load_config
-from mindvideo.convert.checkpoint_file import CheckpointFile
-from mindvideo.convert.conversion import fit_file
-from mindvideo.convert.stored_tensor import from_numpy
-from mindvideo.engine.weights import assign, weights_of
-from mindvideo.families import defvistr as card
+from mindvideo.models.defvistr import card
+from mindvideo.weights.checkpoint_file import CheckpointFile
+from mindvideo.weights.conversion import fit_file
+from mindvideo.weights.loading import assign, weights_of
+from mindvideo.weights.stored_tensor import from_numpy
 
 # The README names no tolerance but gives how far float32 alone moves the original's outputs: at most 7e-5 on logits.
 # A value may differ by this part of its tensor's standard deviation, a gradient norm by this part of itself.

@@ -8,8 +8,8 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
-from mindvideo.families import instanceformer as card
 from mindvideo.inference.analysis_record import AnalysisRecorder
+from mindvideo.models.instanceformer import card
 from tests.parity.instanceformer_golden import Case, assert_close, fill_network
 from tests.parity.masks import assert_same_results
 

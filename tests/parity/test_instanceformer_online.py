@@ -8,10 +8,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindvideo.families import instanceformer as card
-from mindvideo.models.instanceformer import InstanceFormer
-from mindvideo.models.instanceformer_step import InstanceFormerStep
-from mindvideo.models.layers.pixels import NormalizePixels
+from mindvideo.models.instanceformer import card
+from mindvideo.models.instanceformer.inference import InstanceFormerStep
+from mindvideo.models.instanceformer.network import InstanceFormer
+from mindvideo.modules.layers.pixels import NormalizePixels
 from tests.parity.instanceformer_golden import Case, assert_close, fill_network
 
 TOLERANCE = 3e-5

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.data.clip_masks import ClipMasks
-from mindvideo.families import instanceformer as card
-from mindvideo.matching.first_frame import FrameMatcher
+from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.models.instanceformer import card
+from mindvideo.modules.matching.first_frame import FrameMatcher
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mindvideo.build.network import build_network
+from mindvideo.assembly.network import build_network
 from mindvideo.config import load_config
-from mindvideo.convert.rules import as_tables, plan_loading
-from mindvideo.engine.parameter_groups import assign_parameters
-from mindvideo.families import FAMILIES
+from mindvideo.models.registry import card_of
+from mindvideo.training.parameter_groups import assign_parameters
+from mindvideo.weights.rules import as_tables, plan_loading
 
 CONFIGS = {
     "resnet50": "vistr",
@@ -48,7 +48,7 @@ def test_rates_of_the_original(file):
     cfg = load_config(CONFIGS[file.stem.removeprefix("param_groups_")])
     network = build_network(cfg)
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
-    family = FAMILIES[cfg.family]
+    family = card_of(cfg.family)
     published = as_tables(family.weight_rules(cfg))[0]
     groups = assign_parameters(network.trainable_params(), family.parameter_groups(cfg))
     rates = {parameter.name: group.learning_rate for group in groups for parameter in group.parameters}

@@ -7,7 +7,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
-from mindvideo.families import seqformer as card
+from mindvideo.models.seqformer import card
 from tests.parity.seqformer_golden import Case, assert_close, fill_network, padded_input
 
 TOLERANCE = 2e-5

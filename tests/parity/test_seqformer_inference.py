@@ -8,11 +8,11 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.families import seqformer as card
-from mindvideo.inference.clip_prediction import ClipPrediction
-from mindvideo.inference.track_scores import BestPairs
-from mindvideo.inference.track_vote import first_candidates
-from mindvideo.inference.windows import WindowTracker
+from mindvideo.inference.scoring.clip_prediction import ClipPrediction
+from mindvideo.inference.scoring.track_scores import BestPairs
+from mindvideo.inference.scoring.track_vote import first_candidates
+from mindvideo.inference.trackers.windows import WindowTracker
+from mindvideo.models.seqformer import card
 from tests.parity.masks import assert_same_results
 from tests.parity.seqformer_golden import Case, assert_close, fill_network
 

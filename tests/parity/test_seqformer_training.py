@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.data.clip_masks import ClipMasks
-from mindvideo.engine.parameter_groups import assign_parameters
-from mindvideo.families import seqformer as card
-from mindvideo.matching.clip_set import ClipSetMatcher
+from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.models.seqformer import card
+from mindvideo.modules.matching.clip_set import ClipSetMatcher
+from mindvideo.training.parameter_groups import assign_parameters
 from tests.parity.seqformer_golden import Case, assert_close, fill_network, padded_input
 
 VALUE_TOLERANCE = 2e-5

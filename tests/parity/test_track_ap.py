@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mindvideo.evaluation import tube_overlap
 from mindvideo.evaluation.evaluator import evaluate_results
 from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.evaluation.results_json import ResultsFile
+from mindvideo.masks import tube_overlap
 
 TOLERANCE = 1e-9
 EVAL = Path(__file__).resolve().parents[2] / "tools" / "segmentation" / "eval.py"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from mindvideo.families import vistr as card
+from mindvideo.models.vistr import card
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
 # Of a result: this many times the distance that float32 rounding alone puts between the original and its own float64.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.build.training import build_step
-from mindvideo.families import vistr as card
+from mindvideo.assembly.training import build_step
+from mindvideo.models.vistr import card
 from tests.parity.vistr_case import GivenFrames, Model, Reference, case_names
 
 # Losses: this many times what float32 rounding changes in the original, and at least LEAST of the value.

@@ -12,11 +12,11 @@ import numpy as np
 from mindspore import nn
 
 from mindvideo.config import load_config
-from mindvideo.convert.checkpoint_file import CheckpointFile
-from mindvideo.convert.conversion import fit_file
-from mindvideo.convert.stored_tensor import from_numpy
-from mindvideo.engine.weights import assign, weights_of
-from mindvideo.families import vistr as card
+from mindvideo.models.vistr import card
+from mindvideo.weights.checkpoint_file import CheckpointFile
+from mindvideo.weights.conversion import fit_file
+from mindvideo.weights.loading import assign, weights_of
+from mindvideo.weights.stored_tensor import from_numpy
 
 
 def case_names(root: Path, pattern: str) -> list[str]:

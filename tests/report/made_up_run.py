@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.synthetic import RECIPES
-from mindvideo.data.synthetic_files import write_split
+from mindvideo.data.synthetic.files import write_split
+from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.evaluation.evaluator import Evaluation, evaluate_results
 from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.evaluation.results_json import ResultsInMemory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mindvideo.data.clip_sample import ClipSample
+from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
 
 

@@ -16,7 +16,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from mindvideo.data.clip_sample import ClipSample
+from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
 from mindvideo.native_library import find_function
 

@@ -1,0 +1,53 @@
+"""From a configuration to a network with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mindspore import nn
+from ml_collections import ConfigDict
+
+from mindvideo.assembly.checkpoints import configs_that_fit
+from mindvideo.assembly.runtime import prepare_device
+from mindvideo.config import load_config
+from mindvideo.errors import UserError
+from mindvideo.inference.trackers.tracker import VideoTracker
+from mindvideo.models.registry import card_of
+from mindvideo.weights.loading import load_weights
+
+
+def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_of_training: bool = False) -> nn.Cell:
+    """The family's network; ``weights``, in any format that ``convert.py`` reads, are loaded strictly.
+
+    At the ``start_of_training`` they may lack what their kind of file never holds, and be for another class list.
+    """
+    family = card_of(cfg.family)
+    network = family.build_network(cfg)
+    if weights is not None:
+        load_weights(
+            network,
+            weights,
+            rules=family.weight_rules(cfg),
+            start_of_training=start_of_training,
+            suggest=configs_that_fit,
+        )
+    return network
+
+
+def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
+    """The family's tracker over a network with weights."""
+    tracker = card_of(cfg.family).build_tracker(cfg, network)
+    if cfg.inference.analysis_folder and getattr(tracker, "observer", None) is None:
+        raise UserError(
+            f"inference.analysis_folder: {cfg.family} looks at whole clips and records nothing; "
+            "choose a family that goes frame by frame (instanceformer), or leave it empty"
+        )
+    return tracker
+
+
+def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:
+    """The network of a configuration, by name or path: ``build_model("vistr", weights="vistr_r50.pth")``."""
+    cfg = load_config(name, overrides)
+    prepare_device(cfg)
+    return build_network(cfg, weights=weights)

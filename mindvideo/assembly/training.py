@@ -1,0 +1,132 @@
+"""From a configuration to a run: data, network, losses, optimiser, schedule, trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from mindspore import nn
+from ml_collections import ConfigDict
+
+from mindvideo.assembly.network import build_network
+from mindvideo.assembly.runtime import prepare_device
+from mindvideo.models.registry import card_of
+from mindvideo.modules.layers.dropout import seed_dropout
+from mindvideo.run_folder import RunFolder
+from mindvideo.training.distributed import MeanOverRanks, Ranks, current_ranks, start_distributed
+from mindvideo.training.ema import WeightAverage
+from mindvideo.training.optimizer import build_optimizer
+from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup, assign_parameters, group_table
+from mindvideo.training.precision import apply_precision, loss_scale_for
+from mindvideo.training.schedule import build_schedule
+from mindvideo.training.train_step import TrainStep, running_statistics
+from mindvideo.training.trainer import Trainer, TrainerOptions, TrainingData, recompute_layers
+
+_log = logging.getLogger("mindvideo.train")
+
+
+def build_trainer(
+    cfg: ConfigDict,
+    *,
+    data: TrainingData,
+    folder: RunFolder,
+    weights: str | Path | None = None,
+    evaluate: Callable[[nn.Cell], dict[str, float]] | None = None,
+) -> Trainer:
+    """The trainer of a configuration. The device has to be prepared (:func:`start_process`)."""
+    family = card_of(cfg.family)
+    network = build_network(cfg, weights=weights, start_of_training=True)
+    training = family.build_training(cfg, network, MeanOverRanks())
+    step = build_step(cfg, network, training, data.batches_per_epoch, family.parameter_groups(cfg))
+    options, ranks = trainer_options(cfg, data), current_ranks()
+    facts = {"seed": cfg.runtime.seed, "batch_size": cfg.data.batch_size, "config": cfg.name}
+    if ranks.is_first:
+        count = sum(parameter.size for parameter in network.trainable_params())
+        _log.info("%s: %s trainable values; %d processes", cfg.name, f"{count:,}", ranks.world_size)
+    return Trainer(
+        step=step,
+        network=network,
+        data=data,
+        folder=folder,
+        options=options,
+        term_names=tuple(training.term_names),
+        evaluate=evaluate,
+        facts=facts,
+    )
+
+
+def build_step(
+    cfg: ConfigDict, network: nn.Cell, training: nn.Cell, steps_per_epoch: int, groups: Sequence[ParameterGroup]
+) -> TrainStep:
+    """The training step of a configuration around a network and its losses."""
+    optimizer, train, runtime = cfg.optimizer, cfg.train, cfg.runtime
+    assigned = assign_parameters(network.trainable_params(), groups, no_decay=list(optimizer.no_weight_decay))
+    announce_groups(assigned)
+    apply_precision(network, train.precision)
+    recompute_layers(network, list(train.recompute))
+    average = None
+    if train.average_decay > 0:
+        followed = [*network.trainable_params(), *running_statistics(network)]
+        average = WeightAverage(followed, decay=train.average_decay)
+    step = TrainStep(
+        training=training,
+        optimizer=build_optimizer(
+            optimizer.kind,
+            assigned,
+            beta1=optimizer.beta1,
+            beta2=optimizer.beta2,
+            eps=optimizer.eps,
+            momentum=optimizer.momentum,
+        ),
+        factors=schedule_of(cfg, steps_per_epoch),
+        clip_norm=optimizer.clip_norm,
+        accumulate=train.accumulate,
+        average=average,
+        loss_scale=loss_scale_for(train.precision, initial=train.loss_scale, patience=train.loss_scale_patience),
+    )
+    # Each process draws masks of its own, as each sees clips of its own.
+    seed_dropout(training, step.iteration, seed=runtime.seed + current_ranks().rank)
+    return step
+
+
+def announce_groups(groups: list[AssignedGroup]) -> None:
+    if current_ranks().is_first:
+        _log.info("parameter groups:\n%s", group_table(groups))
+
+
+def schedule_of(cfg: ConfigDict, steps_per_epoch: int) -> np.ndarray:
+    """float32 [steps] of factors on the learning rates."""
+    schedule = cfg.schedule
+    num_steps = schedule.epochs * steps_per_epoch
+    return build_schedule(
+        schedule.kind,
+        num_steps=num_steps if schedule.max_steps is None else min(num_steps, schedule.max_steps),
+        steps_per_epoch=steps_per_epoch,
+        step_epochs=schedule.step_epochs,
+        milestones=list(schedule.milestones),
+        gamma=schedule.gamma,
+        final_factor=schedule.final_factor,
+        warmup_steps=schedule.warmup_steps,
+        warmup_factor=schedule.warmup_factor,
+    )
+
+
+def trainer_options(cfg: ConfigDict, data: TrainingData) -> TrainerOptions:
+    schedule, train = cfg.schedule, cfg.train
+    return TrainerOptions(
+        epochs=schedule.epochs,
+        max_steps=schedule.max_steps,
+        log_every=train.log_every,
+        checkpoint_every=train.checkpoint_every,
+        keep_checkpoints=train.keep_checkpoints,
+        evaluate_every=train.evaluate_every * data.batches_per_epoch,
+        best_metric=train.best_metric,
+    )
+
+
+def start_process(cfg: ConfigDict) -> Ranks:
+    """Device, mode, seeds and, where a launcher started several processes, their connection."""
+    prepare_device(cfg)
+    return start_distributed()

@@ -1,0 +1,43 @@
+"""The command ``mindvideo``: one module a sub-command; its ``main`` reads ``sys.argv``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, run_tool
+
+# Sub-command -> what it is for, in the order in which a newcomer needs them.
+COMMANDS = {
+    "demo": "make data, train, evaluate and track videos, in minutes",
+    "prepare": "check, convert, split or make data sets",
+    "train": "train a model",
+    "eval": "evaluate a model, or the results of one, on a labelled set",
+    "infer": "find, outline and follow what is in videos",
+    "report": "a page about a run",
+    "submit": "check and pack results for a benchmark's server",
+    "analyze": "draw what an online model saw",
+    "convert": "published weights to ours and back",
+    "export": "write a network as MindIR",
+    "config": "list, explain and show configurations",
+}
+
+
+def run_command(name: str) -> None:
+    """Run a sub-command on ``sys.argv[1:]`` and leave the process with its exit code."""
+    run_tool(importlib.import_module(f"mindvideo.cli.{name}").main)
+
+
+def main() -> None:
+    """``mindvideo COMMAND ...``"""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in COMMANDS:
+        sys.argv = [f"mindvideo {arguments[0]}", *arguments[1:]]
+        run_command(arguments[0])
+    wanted_help = not arguments or arguments[0] in ("-h", "--help")
+    stream = sys.stdout if wanted_help else sys.stderr
+    if not wanted_help:
+        stream.write(f"error: no command '{arguments[0]}'\n")
+    stream.write("usage: mindvideo COMMAND ...   (mindvideo COMMAND --help explains a command)\n\n")
+    stream.write("".join(f"  {name:<9} {purpose}\n" for name, purpose in COMMANDS.items()))
+    sys.exit(EXIT_OK if wanted_help else EXIT_USAGE)

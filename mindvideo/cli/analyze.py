@@ -1,0 +1,105 @@
+"""Draw what an online model saw: sampled points over the frames, a map of the embeddings, an overlay video.
+
+First run infer.py or eval.py with --analysis: every video leaves analysis/<its id>.npz in the run
+folder (videos.json there lists the ids).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mindvideo.analysis.embedding_map import save_embedding_map
+from mindvideo.analysis.record import AnalysisRecord, read_record
+from mindvideo.analysis.sampling_points import draw_sampling_points
+from mindvideo.cli.arguments import EXIT_OK
+from mindvideo.data.media.video_sources import find_videos
+from mindvideo.errors import UserError
+from mindvideo.files import atomic_path
+from mindvideo.inference.output.video_writer import VideoWriter
+
+EXAMPLES = """
+Example:
+  infer.py -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
+  analyze.py runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
+Written: embeddings.png, overlay.mp4, frames/00000.png ...
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("record", type=Path, help="the .npz of one video")
+    parser.add_argument("--input", metavar="PATH", help="the video itself: file or folder of frames; without: map only")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the pictures")
+    parser.add_argument("--tracks", type=int, default=8, help="how many tracks to draw, the best scored (default 8)")
+    parser.add_argument("--level", default="0", help="feature level of the points: 0 is the finest; 'all' (default 0)")
+    parser.add_argument("--rate", type=float, default=10.0, help="frames a second of the overlay (default 10)")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    record = read_record(arguments.record)
+    level = level_of(arguments.level, record)
+    rows = record.strongest(arguments.tracks)
+    if not rows:
+        raise UserError(
+            f"{arguments.record}: no tracks to draw (--tracks {arguments.tracks}, {len(record.scores)} there)"
+        )
+    save_embedding_map(arguments.output / "embeddings.png", record, rows)
+    print(f"{arguments.output / 'embeddings.png'}: {len(rows)} tracks over {record.num_frames} frames")
+    if arguments.input is not None:
+        count = draw_video(arguments, record, rows, level)
+        print(f"{arguments.output / 'overlay.mp4'} and {count} pictures in {arguments.output / 'frames'}")
+    return EXIT_OK
+
+
+def level_of(text: str, record: AnalysisRecord) -> int | None:
+    levels = record.locations.shape[3]
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) >= levels:
+        raise UserError(f"--level {text}: expected 0 to {levels - 1}, or all")
+    return int(text)
+
+
+def draw_video(arguments: argparse.Namespace, record: AnalysisRecord, rows: list[int], level: int | None) -> int:
+    """Pictures and overlay of every recorded frame; how many."""
+    sources = find_videos(arguments.input)
+    if len(sources) != 1:
+        raise UserError(f"--input {arguments.input}: {len(sources)} videos; a record belongs to one")
+    drawn = 0
+    with VideoWriter(arguments.output / "overlay.mp4", frames_per_second=arguments.rate) as writer:
+        with sources[0].open() as reader:
+            for frame in reader.frames():
+                check_frame(frame.size, drawn, record, arguments)
+                picture = draw_sampling_points(frame.image, record, drawn, rows, level=level)
+                writer.write(picture)
+                save_picture(arguments.output / "frames" / f"{drawn:05d}.png", picture)
+                drawn += 1
+    if drawn != record.num_frames:
+        raise UserError(
+            f"--input {arguments.input}: {drawn} frames, {arguments.record} was made from {record.num_frames}"
+        )
+    return drawn
+
+
+def check_frame(size: tuple[int, int], index: int, record: AnalysisRecord, arguments: argparse.Namespace) -> None:
+    if tuple(size) != tuple(record.size.tolist()):
+        expected = "x".join(map(str, record.size.tolist()))
+        raise UserError(f"--input {arguments.input}: frames of {size[0]}x{size[1]}, the record is of {expected}")
+    if index >= record.num_frames:
+        raise UserError(
+            f"--input {arguments.input}: more frames than the {record.num_frames} that {arguments.record} was made from"
+        )
+
+
+def save_picture(path: Path, picture: np.ndarray) -> None:
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture).save(temporary)

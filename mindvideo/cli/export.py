@@ -1,0 +1,85 @@
+"""Write a model as MindIR, load it again and compare it with the network it came from.
+
+A model of whole clips becomes one graph; an online model the step of one frame with its state as inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mindvideo.cli.arguments import EXIT_OK, config_parser
+from mindvideo.config import load_config
+from mindvideo.data.media.frame_size import parse_size
+from mindvideo.errors import UserError
+from mindvideo.files import atomic_path, write_json
+from mindvideo.logs import set_up_logging
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = config_parser(__doc__)
+    parser.add_argument(
+        "--size", required=True, metavar="WxH", help="size of the frames the graph takes, after scaling"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    cfg = load_config(arguments.config, arguments.overrides)
+    size = parse_size(arguments.size)
+    if arguments.weights is None:
+        raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
+    path = Path(arguments.output or f"{cfg.name}.mindir")
+    if path.suffix != ".mindir":
+        raise UserError(f"--output {path}: give a file name that ends in .mindir")
+    set_up_logging(cfg.runtime.log_level)
+
+    from mindvideo.assembly import build_tracker, prepare_device  # MindSpore loads only when there is something to do
+    from mindvideo.inference.export import export_graph, native_operators
+
+    prepare_device(cfg)
+    plan = build_tracker(cfg, weights=arguments.weights).export_plan(size=size)
+    comparisons = export_graph(plan, path)
+    write_json(path.with_suffix(".json"), description(cfg, plan, comparisons, size))
+    print(f"wrote {path}: {cfg.family}, frames of {size[1]}x{size[0]}; loaded again and compared with the network")
+    for each in comparisons:
+        print(f"  {each.name:<16} {str(list(each.shape)):<22} {each.dtype:<9} largest difference {each.difference:.3g}")
+    if plan.state:
+        write_state(path.with_suffix(".npz"), {name: plan.inputs[name].asnumpy() for name in plan.state})
+        print(f"state that begins a video: {path.with_suffix('.npz')}; feed each next_* output back as the input")
+    print(needs(native_operators(path)))
+    return EXIT_OK
+
+
+def description(cfg, plan, comparisons, size: tuple[int, int]) -> dict:
+    """What someone at the other end has to know."""
+    return {
+        "family": cfg.family,
+        "configuration": cfg.name,
+        "frame_size": {"height": size[0], "width": size[1]},
+        "pixels": "RGB uint8; scaling to this size is up to the caller, normalisation is in the graph",
+        "inputs": [
+            {"name": name, "shape": list(example.shape), "dtype": str(example.dtype)}
+            for name, example in plan.inputs.items()
+        ],
+        "outputs": [{"name": each.name, "shape": list(each.shape), "dtype": each.dtype} for each in comparisons],
+        "state": list(plan.state),
+    }
+
+
+def write_state(path: Path, state: dict) -> None:
+    import numpy as np
+
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **state)
+
+
+def needs(operators: dict[str, set[str]]) -> str:
+    if not operators:
+        return "the graph holds MindSpore's own operators only: nothing else is needed to run it"
+    listed = "; ".join(f"{library} ({', '.join(sorted(names))})" for library, names in operators.items())
+    return (
+        f"the graph calls native operators, which must lie at the same path where it is to run: {listed}. "
+        "Export with MINDVIDEO_OPS=reference for a graph without them"
+    )

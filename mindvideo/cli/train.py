@@ -1,0 +1,85 @@
+"""Train a model: one process, or as many as a launcher starts (see docs/training.md)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mindvideo.cli.arguments import EXIT_INTERRUPTED, EXIT_OK, config_parser
+from mindvideo.config import dump_config, find_config, load_config
+from mindvideo.errors import UserError
+from mindvideo.logs import set_up_logging
+from mindvideo.run_folder import RunFolder
+
+EXAMPLES = """
+Examples:
+  train.py -c vistr_toy --output runs/toy
+  train.py -c vistr_toy --output runs/toy --resume             go on from the newest whole checkpoint
+  train.py -c vistr --weights detr_r50.pth train.precision=fp16 train.accumulate=4
+  launch.sh 8 -c vistr --output runs/vistr                     eight processes on this machine
+Ctrl-C or SIGTERM once ends after the step in progress, with a checkpoint; twice ends at once.
+Written to the run folder: checkpoints/, last.ckpt, best.ckpt, metrics.jsonl, tensorboard/, log.txt, config.yaml
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = config_parser(__doc__)
+    parser.epilog = EXAMPLES + parser.epilog
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output where it stopped")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    cfg = load_config(arguments.config, arguments.overrides)
+    check_output(arguments)
+    folder = open_run_folder(arguments, cfg)
+    # MindSpore and the models load only now, so that a mistake in the arguments is told at once.
+    from mindvideo.assembly import build_trainer, build_training_data, build_validation, start_process
+
+    ranks = start_process(cfg)
+    data = build_training_data(cfg, ranks)
+    evaluate = build_validation(cfg) if cfg.train.evaluate and ranks.is_first else None
+    # A resumed run takes its weights from its own checkpoint.
+    weights = None if arguments.resume and (folder.path / "checkpoints").is_dir() else arguments.weights
+    trainer = build_trainer(cfg, data=data, folder=folder, weights=weights, evaluate=evaluate)
+    if arguments.resume:
+        trainer.resume()
+    outcome = trainer.run()
+    if outcome.finished and ranks.is_first:
+        best = f", best {outcome.best['metric']} {outcome.best['value']:.4g}" if outcome.best else ""
+        print(f"trained {outcome.steps} steps{best}; weights in {folder.path}")
+    return EXIT_OK if outcome.finished else EXIT_INTERRUPTED
+
+
+def check_output(arguments: argparse.Namespace) -> None:
+    if arguments.resume and (arguments.output is None or not Path(arguments.output).is_dir()):
+        raise UserError(f"--resume needs the folder of the run to go on with; --output is {arguments.output}")
+    if arguments.output is None and num_processes() > 1:
+        raise UserError("several processes write into one run folder: name it with --output")
+
+
+def open_run_folder(arguments: argparse.Namespace, cfg) -> RunFolder:
+    """The first process makes the folder and records what is run; the others only know where it is."""
+    if not is_first_process():
+        set_up_logging("warning")
+        return RunFolder(Path(arguments.output))
+    folder = RunFolder.create(output=arguments.output, name=cfg.name, log_level=cfg.runtime.log_level)
+    folder.record(
+        config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=arguments.weights
+    )
+    return folder
+
+
+def num_processes() -> int:
+    return int(os.environ.get("MS_WORKER_NUM", "1"))
+
+
+def is_first_process() -> bool:
+    """From what msrun tells each process, known before they are connected. It starts one more: its own scheduler."""
+    if num_processes() == 1:
+        return True
+    rank = os.environ.get("MS_NODE_ID", os.environ.get("RANK_ID", "0"))
+    return os.environ.get("MS_ROLE") != "MS_SCHED" and rank == "0"

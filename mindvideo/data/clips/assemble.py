@@ -1,0 +1,86 @@
+"""From names and settings to training clips: the one place that knows which parts go together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from mindvideo.data.clips.clip_rules import clip_rule
+from mindvideo.data.clips.image_dataset import ImageDataset
+from mindvideo.data.clips.training_clips import JointClips, TrainingClips
+from mindvideo.data.clips.video_dataset import VideoDataset
+from mindvideo.data.labels.annotations import Category, read_category_file
+from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
+from mindvideo.data.labels.image_annotations import read_category_map
+from mindvideo.data.transforms.pipelines import AugmentationSettings, build_augmentation
+
+MOST_IMAGE_INSTANCES = 25  # a clip made of an image with more is not used
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipSettings:
+    """How samples are made of the sets; the names and meanings are those of section ``data`` of the configuration."""
+
+    num_frames: int
+    clip_rule: str = "consecutive"
+    repeat_last_frame: bool = False
+    samples_per: str = "frame"
+    augmentation: AugmentationSettings = dataclasses.field(default_factory=AugmentationSettings)
+    absent: str = "keep"
+    least_instances: int = 1
+    category_map: str = "corrected"
+    cache_megabytes: int = 0
+    strict: bool = False
+
+
+def training_clips(names: Sequence[str], *, catalogue: Catalogue, settings: ClipSettings) -> TrainingClips | JointClips:
+    """Clips of one or several sets of the catalogue, transformed and ready for the loader."""
+    makers = {"video": _video_part, "image": _image_part}
+    parts = []
+    for name in names:
+        files = catalogue.find(name).require()
+        parts.append(makers[files.kind](files, settings))
+    return parts[0] if len(parts) == 1 else JointClips(parts=parts)
+
+
+def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
+    source = VideoDataset(
+        annotation_file=files.annotations,
+        frame_folder=files.frames,
+        clip_rule=clip_rule(settings.clip_rule, num_frames=settings.num_frames, repeat_last=settings.repeat_last_frame),
+        samples_per=settings.samples_per,
+        cache_megabytes=settings.cache_megabytes,
+    )
+    return TrainingClips(
+        source=source,
+        transform=build_augmentation(settings.augmentation, absent=settings.absent),
+        least_instances=settings.least_instances,
+        strict=settings.strict,
+    )
+
+
+def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
+    """Images get no photometric distortion: as clips their colours are changed already, as images none is published."""
+    source = ImageDataset(
+        annotation_file=files.annotations,
+        image_folder=files.frames,
+        num_frames=settings.num_frames,
+        category_map=read_category_map(files.category_map, settings.category_map) if files.category_map else None,
+        cache_megabytes=settings.cache_megabytes,
+    )
+    augmentation = dataclasses.replace(settings.augmentation, photometric=False)
+    return TrainingClips(
+        source=source,
+        transform=build_augmentation(augmentation, absent="zero_box" if settings.absent == "keep" else settings.absent),
+        least_instances=max(1, settings.least_instances),
+        most_instances=MOST_IMAGE_INSTANCES if settings.num_frames > 1 else None,
+        strict=settings.strict,
+    )
+
+
+def dataset_categories(files: DatasetFiles) -> tuple[Category, ...]:
+    """The categories of a set: those of its annotation file, or the catalogue's list where the file names none."""
+    listed = read_category_file(files.annotations) if files.annotations.is_file() else ()
+    if not listed and files.categories is not None:
+        listed = read_category_file(files.categories)
+    return listed

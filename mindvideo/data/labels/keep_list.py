@@ -1,0 +1,38 @@
+"""The part of a COCO annotation file whose categories have a counterpart in a video set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from mindvideo.data.labels.annotation_form import Form, number_or_text, whole_number
+from mindvideo.data.labels.annotations import read_json, require_form, require_list
+from mindvideo.errors import UserError
+
+# All that is looked at; the rest of an entry is passed on unseen.
+FORMS: dict[str, Form] = {
+    "images": {"id": number_or_text},
+    "annotations": {"image_id": number_or_text, "category_id": whole_number},
+}
+
+
+def keep_categories(annotation_file: str | Path, kept: Collection[int]) -> dict[str, Any]:
+    """The file's content with the annotations of the kept categories and the images that still have one.
+
+    ``categories`` stays whole: the ids remain COCO's, the reader maps them.
+    """
+    file = Path(annotation_file)
+    content = read_json(file)
+    for part in FORMS:
+        require_list(file, content, part, "labelled COCO")
+    require_form(file, content, FORMS)
+    annotations = [entry for entry in content["annotations"] if entry["category_id"] in kept]
+    if not annotations:
+        raise UserError(f"{annotation_file}: no annotation has one of the kept categories {sorted(kept)}")
+    used = {entry["image_id"] for entry in annotations}
+    return {
+        **content,
+        "images": [entry for entry in content["images"] if entry["id"] in used],
+        "annotations": annotations,
+    }

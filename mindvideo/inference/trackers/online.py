@@ -1,0 +1,173 @@
+"""The tracker of families that go frame by frame: the network keeps its own state, so any length of video fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from mindspore import Tensor
+
+from mindvideo.inference.export import ExportPlan
+from mindvideo.inference.scoring.clip_prediction import has_pixels, segment_frame
+from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
+from mindvideo.structures import Segmentation, VideoInstances
+
+# PARITY(instanceformer): a track that scores less than this has no mask in any frame.
+LEAST_TRACK_SCORE = 0.001
+# What is shown of a frame takes its scores and classes from a vote that is held again whenever the video has grown by
+# this factor, so that a frame costs the same however long the video is.
+VOTE_INTERVAL = 1.1
+
+
+PREDICTION_NAMES = ("probabilities", "boxes", "mask_logits", "embeddings", "references", "locations")
+STATE_NAMES = ("content", "reference", "frames_seen", "memory")
+
+
+class OnlineStep(Protocol):
+    """One frame through the network, compiled once for each frame shape.
+
+    Called with uint8 [H, W, 3] and the state; gives class probabilities [Q, K], boxes cxcywh in units of the frame
+    [Q, 4], mask logits [Q, h, w], embeddings [Q, C], first reference points [Q, 2], sampling locations
+    [Q, M, L, P, 2], and the tensors of the next state.
+    """
+
+    num_predictions: int
+
+    def initial_state(self) -> tuple[Tensor, ...]: ...
+
+    def __call__(self, image: Tensor, *state: Tensor) -> tuple[Tensor, ...]: ...
+
+
+class FrameObserver(Protocol):
+    """Is told what the network saw of the tracks in each frame, for analysis."""
+
+    def begin(self, *, video_id: int | str, size: tuple[int, int]) -> None: ...
+
+    def observe(self, *, embeddings: np.ndarray, references: np.ndarray, locations: np.ndarray) -> None: ...
+
+    def finish(self, video: VideoInstances, *, queries: list[int], kept: list[int]) -> None: ...
+
+
+class OnlineTracker:
+    """A :class:`VideoTracker` over an :class:`OnlineStep`.
+
+    The candidates are the queries of the ``candidate_pairs`` best (frame, query, class) of the first ``first_frames``
+    frames; until they are known the predictions of those frames are kept, afterwards only the candidates' masks as RLE
+    and their best scores. ``resize`` gives a frame the size in which the network is to see it.
+    """
+
+    def __init__(
+        self,
+        *,
+        step: OnlineStep,
+        resize: Callable[[np.ndarray], np.ndarray],
+        first_frames: int,
+        candidate_pairs: int,
+        frames_per_vote: int,
+        observer: FrameObserver | None = None,
+    ) -> None:
+        self.step = step
+        self.resize = resize
+        self.first_frames, self.candidate_pairs, self.frames_per_vote = first_frames, candidate_pairs, frames_per_vote
+        self.observer = observer
+
+    def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
+        """The step of one frame of ``size`` (H, W), with the state that begins a video."""
+        state = {name: part for name, part in zip(STATE_NAMES, self.step.initial_state())}
+        image = Tensor(np.zeros((*size, 3), np.uint8))
+        return ExportPlan(
+            graph=self.step, inputs={"image": image, **state}, outputs=PREDICTION_NAMES, state=tuple(state)
+        )
+
+    def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
+        self.size, self.num_frames, self.video_id = size, num_frames, video_id
+        self.state = self.step.initial_state()
+        self.undecided: list[tuple[np.ndarray, ...]] = []  # the first frames' predictions, while they are all there is
+        self.queries: list[int] | None = None
+        self.masks: list[list[Segmentation]] = []
+        self.boxes: list[np.ndarray] = []
+        if self.observer is not None:
+            self.observer.begin(video_id=video_id, size=size)
+
+    def feed(self, frame: np.ndarray) -> list[VideoInstances]:
+        if frame.shape[:2] != tuple(self.size):
+            raise ValueError(f"OnlineTracker: the video began with frames of {self.size}, got {frame.shape[:2]}")
+        outputs = self.step(Tensor(np.ascontiguousarray(self.resize(frame))), *self.state)
+        self.state = outputs[self.step.num_predictions :]
+        predictions = tuple(output.asnumpy() for output in outputs[: self.step.num_predictions])
+        if self.queries is not None:
+            return [self._keep(predictions)]
+        self.undecided.append(predictions)
+        return self._decide() if len(self.undecided) == self.first_frames else []
+
+    def finish(self) -> VideoInstances:
+        """The whole video; tracks without a pixel anywhere are left out."""
+        if self.queries is None and self.undecided:
+            self._decide()
+        tracks = range(len(self.queries or ()))
+        kept = [track for track in tracks if any(has_pixels(masks) for masks in self.masks[track])]
+        scores, labels = self.vote.result() if self.queries else (np.zeros(0, np.float32), np.zeros(0, np.int64))
+        segmentations = [
+            self.masks[track] if scores[track] >= LEAST_TRACK_SCORE else [None] * len(self.boxes) for track in kept
+        ]
+        video = VideoInstances(
+            video_id=self.video_id,
+            size=self.size,
+            num_frames=len(self.boxes),
+            scores=scores[kept],
+            labels=labels[kept],
+            track_ids=np.asarray(kept, np.int64),
+            segmentations=segmentations,
+            boxes=np.stack(self.boxes, 1)[kept] if self.boxes else np.zeros((0, 0, 4), np.float32),
+        )
+        if self.observer is not None:
+            self.observer.finish(video, queries=self.queries or [], kept=kept)
+        return video
+
+    def _decide(self) -> list[VideoInstances]:
+        """Pick the candidates from the first frames and go on with them alone."""
+        probabilities = np.stack([predictions[0] for predictions in self.undecided])
+        self.queries = first_candidates(probabilities, self.candidate_pairs)
+        self.masks = [[] for _ in self.queries]
+        self.vote = TrackVote(
+            num_tracks=len(self.queries), frames_per_vote=self.frames_per_vote, num_frames=self.num_frames
+        )
+        self.next_vote = 1.0
+        first = [self._keep(predictions) for predictions in self.undecided]
+        self.undecided = []
+        return first
+
+    def _keep(self, predictions: tuple[np.ndarray, ...]) -> VideoInstances:
+        """Store what the result needs of one frame, and give the frame as it looks now."""
+        probabilities, boxes, logits, embeddings, references, locations = (part[self.queries] for part in predictions)
+        self.vote.add(probabilities)
+        masks = [segment_frame(track, self.size) for track in logits]
+        for track, mask in zip(self.masks, masks):
+            track.append(mask)
+        corners = to_pixels(boxes, self.size)
+        self.boxes.append(corners)
+        if self.observer is not None:
+            self.observer.observe(embeddings=embeddings, references=references, locations=locations)
+        if len(self.boxes) >= self.next_vote:
+            self.current = self.vote.result()
+            self.next_vote = len(self.boxes) * VOTE_INTERVAL
+        scores, labels = self.current
+        shown = [track for track, mask in enumerate(masks) if has_pixels(mask)]
+        return VideoInstances(
+            video_id=self.video_id,
+            size=self.size,
+            num_frames=1,
+            scores=scores[shown],
+            labels=labels[shown],
+            track_ids=np.asarray(shown, np.int64),
+            segmentations=[[masks[track]] for track in shown],
+            boxes=corners[shown, None],
+        )
+
+
+def to_pixels(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """cxcywh in units of the frame [N, 4] -> x0 y0 x1 y1 in pixels."""
+    H, W = size
+    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    return (np.concatenate([centre - half, centre + half], 1) * np.asarray([W, H, W, H])).astype(np.float32)

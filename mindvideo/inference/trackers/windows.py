@@ -1,0 +1,198 @@
+"""Families that look at T frames at once, on videos of any length: overlapping windows whose tracks are linked.
+
+A video of at most T frames is one window, repeated cyclically when shorter, with exactly the result of the original
+procedure. In a longer one each window starts ``T - overlap`` frames after the one before, and the last is moved back so
+that it is full. A frame that two windows have seen is read from the one in which it is farther from the border.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mindvideo.inference.scoring.clip_prediction import (
+    ClipPrediction,
+    ClipRunner,
+    has_pixels,
+    segment_frame,
+)
+from mindvideo.inference.scoring.track_scores import Entry, ScoreRule, TrackScores
+from mindvideo.inference.trackers.window_links import link_slots
+from mindvideo.structures import Segmentation, VideoInstances
+
+# What YouTube-VIS counts at most per video; a long video would otherwise collect the empty slots of every window.
+MOST_ENDED_TRACKS = 100
+
+
+@dataclasses.dataclass
+class _Track:
+    """One instance so far: consecutive frames from ``start`` on, with a mask each, and what they say of its class."""
+
+    start: int
+    scores: TrackScores
+    segmentations: list[Segmentation | None] = dataclasses.field(default_factory=list)
+    visible: bool = False  # some frame has a pixel
+    # Track ids by category (None where a track is one record), given when the track is first told of.
+    ids: dict[int | None, int] = dataclasses.field(default_factory=dict)
+
+    def in_frame(self, index: int) -> Segmentation | None:
+        place = index - self.start
+        return self.segmentations[place] if 0 <= place < len(self.segmentations) else None
+
+
+class WindowTracker:
+    """A :class:`~mindvideo.inference.trackers.tracker.VideoTracker` over a clip network.
+
+    ``prepare`` turns each frame, uint8 [H, W, 3], into what ``runner`` wants to see of it; that takes ``num_frames`` of
+    them. A shorter video is repeated (``repeat_short``) or shown as it is. ``rule``: how scores and categories follow.
+    ``overlap``: share of a window that the next one sees again. ``least_similarity``: see ``link_slots``.
+    """
+
+    def __init__(
+        self,
+        *,
+        runner: ClipRunner,
+        num_frames: int,
+        prepare: Callable[[np.ndarray], Any],
+        rule: ScoreRule,
+        repeat_short: bool = True,
+        overlap: float = 1 / 3,
+        least_similarity: float = 0.25,
+    ) -> None:
+        if not 0.0 <= overlap < 1.0:
+            raise ValueError(f"overlap: expected a share from 0 to below 1, got {overlap}")
+        self._runner = runner
+        self._T = num_frames
+        self._prepare = prepare
+        self._rule = rule
+        self._repeat_short = repeat_short
+        self._overlap = min(round(overlap * num_frames), num_frames - 1)
+        self._least_similarity = least_similarity
+
+    def export_plan(self, *, size: tuple[int, int]):
+        """What to export: the clip network, for frames of ``size`` (H, W)."""
+        return self._runner.export_plan(num_frames=self._T, size=size)
+
+    def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
+        self._size = size
+        self._video_id = video_id
+        self._frames: list[Any] = []  # the last T, prepared
+        self._seen = 0  # frames fed
+        self._covered = 0  # frames that a window has seen
+        self._decided = 0  # frames whose masks are read
+        self._window: ClipPrediction | None = None  # the latest; it begins at frame `_covered - T`
+        self._track_of_slot: dict[int, _Track] = {}
+        self._ended: list[_Track] = []
+        self._next_id = 1
+
+    def feed(self, frame: np.ndarray) -> list[VideoInstances]:
+        self._frames.append(self._prepare(frame))
+        del self._frames[: -self._T]
+        self._seen += 1
+        waiting = self._seen - self._covered
+        if self._seen < self._T or (self._window is not None and waiting < self._T - self._overlap):
+            return []
+        self._run_window()
+        first, last = self._decided, self._covered - self._overlap // 2
+        self._decide_until(last)
+        return [self._frame_result(index) for index in range(first, last)]
+
+    def finish(self) -> VideoInstances:
+        if self._seen == 0:
+            raise ValueError(f"video {self._video_id}: finish() before any frame was fed")
+        if self._covered < self._seen:
+            self._run_window()
+        self._decide_until(self._seen)
+        result = self._video_result(self._ended + list(self._track_of_slot.values()))
+        self._frames, self._window, self._ended = [], None, []
+        return result
+
+    def _run_window(self) -> None:
+        """See the last T frames (of a shorter video: all of them) and continue the tracks."""
+        available = len(self._frames)
+        length = self._T if self._repeat_short else available
+        clip = [self._frames[position % available] for position in range(length)]
+        before, self._window = self._window, self._runner(clip)
+        start = max(self._seen - self._T, 0)
+        if before is None:
+            slots = range(len(self._window.probabilities))
+            self._track_of_slot = {slot: self._new_track() for slot in slots}
+        else:
+            # What the window before has seen beyond the decided frames belongs to this window now.
+            links = link_slots(
+                before, self._window, shared=self._covered - start, least_similarity=self._least_similarity
+            )
+            self._continue_tracks(links)
+        self._covered = self._seen
+
+    def _continue_tracks(self, links: dict[int, int]) -> None:
+        previous = self._track_of_slot
+        self._track_of_slot = {
+            slot: previous.pop(links[slot]) if slot in links else self._new_track()
+            for slot in range(len(self._window.probabilities))
+        }
+        self._ended += [track for track in previous.values() if track.visible]
+        if len(self._ended) > MOST_ENDED_TRACKS:
+            best = sorted(self._ended, key=lambda track: -track.scores.best())[:MOST_ENDED_TRACKS]
+            kept = {id(track) for track in best}
+            self._ended = [track for track in self._ended if id(track) in kept]
+
+    def _new_track(self) -> _Track:
+        return _Track(start=self._decided, scores=self._rule.begin_track())
+
+    def _decide_until(self, end: int) -> None:
+        """Read masks and votes of the frames up to ``end`` from the latest window."""
+        start = max(self._covered - self._T, 0)
+        for slot, track in self._track_of_slot.items():
+            for index in range(self._decided, end):
+                place = index - start
+                mask = segment_frame(self._window.mask_logits[slot, place], self._size)
+                # PARITY(vistr): a slot is dropped for having no pixel before low scores empty its frames.
+                track.visible = track.visible or has_pixels(mask)
+                track.segmentations.append(mask if track.scores.add(self._window.probabilities[slot, place]) else None)
+        self._decided = end
+
+    def _frame_result(self, index: int) -> VideoInstances:
+        tracks = list(self._track_of_slot.values())
+        segmentations = [[track.in_frame(index)] for track in tracks]
+        shown = [
+            track.visible and mask is not None and has_pixels(mask) for track, (mask,) in zip(tracks, segmentations)
+        ]
+        return self._instances(tracks, segmentations, shown, num_frames=1)
+
+    def _video_result(self, tracks: list[_Track]) -> VideoInstances:
+        segmentations = []
+        for track in tracks:
+            after = self._seen - track.start - len(track.segmentations)
+            segmentations.append([None] * track.start + track.segmentations + [None] * after)
+        return self._instances(tracks, segmentations, [track.visible for track in tracks], num_frames=self._seen)
+
+    def _instances(
+        self,
+        tracks: list[_Track],
+        segmentations: list[list[Segmentation | None]],
+        shown: list[bool],
+        *,
+        num_frames: int,
+    ) -> VideoInstances:
+        """Records of the tracks that are ``shown``."""
+        # PARITY(seqformer): a track without a pixel takes part in the choice of the best, and is then left out.
+        entries = [entry for entry in self._rule.entries([track.scores for track in tracks]) if shown[entry.track]]
+        return VideoInstances(
+            video_id=self._video_id,
+            size=self._size,
+            num_frames=num_frames,
+            scores=np.array([entry.score for entry in entries], np.float32),
+            labels=np.array([entry.label for entry in entries], np.int64),
+            track_ids=np.array([self._id(tracks[entry.track], entry) for entry in entries], np.int64),
+            segmentations=[segmentations[entry.track] if entry.has_masks else [None] * num_frames for entry in entries],
+        )
+
+    def _id(self, track: _Track, entry: Entry) -> int:
+        category = None if self._rule.one_entry else entry.label
+        if category not in track.ids:
+            track.ids[category], self._next_id = self._next_id, self._next_id + 1
+        return track.ids[category]

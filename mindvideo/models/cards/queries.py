@@ -1,0 +1,77 @@
+"""What the cards of the models with queries and dynamic masks share: checks of their sections, and their first half."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from mindvideo.errors import UserError
+from mindvideo.models.cards.backbone import backbone_of, strides_of
+from mindvideo.modules.encoded_frames import MASK_LEVELS
+from mindvideo.modules.heads.dynamic_mask import MASK_CHANNEL_DIVISOR, DynamicMasks, MaskFeatures, parameter_count
+from mindvideo.modules.layers.deform_attention import DeformableAttention
+from mindvideo.modules.layers.feature_projection import FeatureProjection
+from mindvideo.modules.layers.mlp import MLP
+from mindvideo.modules.layers.position_encoding import SinePositions2d
+from mindvideo.modules.transformers.deformable_encoder import build_deformable_encoder
+
+
+def check_encoded_frames(cfg: ConfigDict, name: str) -> None:
+    """UserError for settings of section ``name`` that contradict each other."""
+    section = cfg[name]
+    levels = len(section.backbone_levels) + section.extra_levels
+    if levels < MASK_LEVELS:
+        raise UserError(f"{name}.backbone_levels and extra_levels give {levels} levels; the masks need {MASK_LEVELS}")
+    if section.channels % MASK_CHANNEL_DIVISOR or section.channels % section.heads:
+        raise UserError(
+            f"{name}.channels is {section.channels}; it must be a multiple of {MASK_CHANNEL_DIVISOR} and of "
+            f"{name}.heads, {section.heads}"
+        )
+    cell = strides_of(cfg)[section.backbone_levels[0]]
+    odd = [list(bucket) for bucket in cfg.data.buckets if any(side % cell for side in bucket)]
+    if odd:
+        raise UserError(f"data.buckets has {odd}: the finest map has cells of {cell} pixels, so use multiples of it")
+
+
+def frame_parts(cfg: ConfigDict, name: str, *, attention_type: type[DeformableAttention] = DeformableAttention):
+    """The arguments of :class:`EncodedFrames` from section ``name``."""
+    section = cfg[name]
+    C = section.channels
+    backbone = backbone_of(cfg, out_levels=tuple(section.backbone_levels))
+    mask_channels = section.mask_channels or C // MASK_CHANNEL_DIVISOR
+    transformer = transformer_settings(cfg, name)
+    return {
+        "backbone": backbone,
+        "projection": FeatureProjection(
+            channels_of_maps=backbone.channels, channels=C, extra_levels=section.extra_levels
+        ),
+        "position": SinePositions2d(features=C // 2, offset=-0.5),
+        "encoder": build_deformable_encoder(
+            num_layers=section.encoder_layers,
+            points=section.encoder_points,
+            attention_type=attention_type,
+            **transformer,
+        ),
+        "controller": MLP(in_width=C, hidden_width=C, out_width=parameter_count(mask_channels), num_layers=3),
+        "mask_features": MaskFeatures(channels=C, feature_channels=mask_channels),
+        "dynamic_masks": DynamicMasks(feature_channels=mask_channels, stride=backbone.strides[0]),
+        "channels": C,
+        "num_levels": transformer["num_levels"],
+        "num_queries": section.num_queries,
+    }
+
+
+def transformer_settings(cfg: ConfigDict, name: str) -> dict[str, int | float]:
+    """What encoder and decoder have in common."""
+    section = cfg[name]
+    return {
+        "channels": section.channels,
+        "heads": section.heads,
+        "num_levels": len(section.backbone_levels) + section.extra_levels,
+        "hidden": section.feedforward,
+        "dropout": section.dropout,
+    }
+
+
+def mask_stride(cfg: ConfigDict, name: str) -> int:
+    """The masks come at half the stride of the finest map."""
+    return strides_of(cfg)[cfg[name].backbone_levels[0]] // 2

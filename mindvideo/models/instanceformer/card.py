@@ -1,0 +1,113 @@
+"""The card of InstanceFormer: from the configuration to network, training graph, tracker, weight rules and groups."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mindspore import nn
+from ml_collections import ConfigDict
+
+from mindvideo.data.media.frame_size import ShortSideResize
+from mindvideo.inference.analysis_record import AnalysisRecorder
+from mindvideo.inference.trackers.online import OnlineTracker
+from mindvideo.models.cards.groups import backbone_offsets_and_rest
+from mindvideo.models.cards.queries import frame_parts, mask_stride, transformer_settings
+from mindvideo.models.family import Family
+from mindvideo.models.instanceformer.checks import check
+from mindvideo.models.instanceformer.inference import InstanceFormerStep
+from mindvideo.models.instanceformer.network import InstanceFormer
+from mindvideo.models.instanceformer.training import InstanceFormerTraining
+from mindvideo.models.instanceformer.weights import instanceformer_table
+from mindvideo.modules.heads.query_heads import START_SIZE_LOGIT, class_heads
+from mindvideo.modules.layers.deform_attention import xavier_dense_with_default_bias
+from mindvideo.modules.layers.pixels import NormalizePixels
+from mindvideo.modules.losses.frame_set import FrameSetCriterion
+from mindvideo.modules.matching.first_frame import FrameMatcher
+from mindvideo.modules.matching.whole_clip import ClipMatcher
+from mindvideo.modules.transformers.memory_decoder import build_memory_decoder
+from mindvideo.weights.backbone_rules import imagenet_table
+from mindvideo.weights.coco_rules import deformable_detr_table
+from mindvideo.weights.rules import RuleTable
+
+
+def build_network(cfg: ConfigDict) -> InstanceFormer:
+    instanceformer = cfg.instanceformer
+    check(cfg)
+    C, K = instanceformer.channels, instanceformer.num_classes
+    has_memory = instanceformer.memory_tokens > 0
+    temporal = (
+        [nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)] if instanceformer.propagate_class else None
+    )
+    decoder = build_memory_decoder(
+        num_layers=instanceformer.decoder_layers,
+        points=instanceformer.decoder_points,
+        locate_by_position=instanceformer.locate_by_position,
+        has_memory=has_memory,
+        start_size_logit=0.0 if instanceformer.reference_propagation == "box" else START_SIZE_LOGIT,
+        **transformer_settings(cfg, "instanceformer"),
+    )
+    return InstanceFormer(
+        decoder=decoder,
+        class_heads=class_heads(channels=C, num_classes=K, num_layers=instanceformer.decoder_layers),
+        num_classes=K,
+        reference_propagation=instanceformer.reference_propagation,
+        inference_propagation=instanceformer.inference_propagation,
+        memory_projection=xavier_dense_with_default_bias(C + K + 4, C) if has_memory else None,
+        memory_frames=instanceformer.memory_frames,
+        memory_tokens=instanceformer.memory_tokens,
+        memory_mixes_clips=instanceformer.memory_mixes_clips,
+        temporal_class_heads=nn.CellList(temporal) if temporal else None,
+        **frame_parts(cfg, "instanceformer"),
+    )
+
+
+def build_training(cfg: ConfigDict, network: InstanceFormer, reduce_count: nn.Cell) -> InstanceFormerTraining:
+    data, instanceformer, matcher, loss = cfg.data, cfg.instanceformer, cfg.matcher, cfg.loss
+    criterion = FrameSetCriterion(
+        num_layers=instanceformer.decoder_layers,
+        class_weight=loss.class_weight,
+        box_weight=loss.box_weight,
+        giou_weight=loss.giou_weight,
+        mask_weight=loss.mask_weight,
+        dice_weight=loss.dice_weight,
+        contrastive_weight=instanceformer.contrastive_weight if data.num_frames > 1 else 0.0,
+        absent_as_positive=instanceformer.absent_as_positive,
+    )
+    of_frame = FrameMatcher(class_weight=matcher.class_cost, box_weight=matcher.box_cost, giou_weight=matcher.iou_cost)
+    return InstanceFormerTraining(
+        network=network,
+        pixels=NormalizePixels(),
+        matcher=of_frame if instanceformer.match_on == "first_frame" else ClipMatcher(of_frame=of_frame),
+        criterion=criterion,
+        reduce_count=reduce_count,
+        aux_masks_from_last_layer=instanceformer.aux_masks_from_last_layer,
+    )
+
+
+def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
+    instanceformer, inference = cfg.instanceformer, cfg.inference
+    network.set_train(False)
+    return OnlineTracker(
+        step=InstanceFormerStep(network=network, pixels=NormalizePixels()),
+        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        first_frames=instanceformer.first_frames,
+        candidate_pairs=instanceformer.candidate_pairs,
+        frames_per_vote=instanceformer.frames_per_vote,
+        observer=AnalysisRecorder(inference.analysis_folder) if inference.analysis_folder else None,
+    )
+
+
+def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
+    """The published checkpoints of this family, a detector or an ImageNet backbone to start from."""
+    return [instanceformer_table(), deformable_detr_table(), imagenet_table("backbone.")]
+
+
+FAMILY = Family(
+    name="instanceformer",
+    build_network=build_network,
+    build_training=build_training,
+    mask_stride=partial(mask_stride, name="instanceformer"),
+    build_tracker=build_tracker,
+    weight_rules=weight_rules,
+    parameter_groups=backbone_offsets_and_rest,
+)

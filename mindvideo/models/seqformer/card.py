@@ -1,0 +1,111 @@
+"""The card of SeqFormer, which the published MS-STS VIS code is too."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mindspore import nn
+from ml_collections import ConfigDict
+
+from mindvideo.data.media.frame_size import ShortSideResize
+from mindvideo.inference.post_process import SequenceRunner
+from mindvideo.inference.scoring.track_scores import BestPairs
+from mindvideo.inference.trackers.windows import WindowTracker
+from mindvideo.models.cards.groups import backbone_offsets_and_rest
+from mindvideo.models.cards.queries import check_encoded_frames, frame_parts, mask_stride, transformer_settings
+from mindvideo.models.family import Family
+from mindvideo.models.seqformer.inference import PortionedSeqFormer
+from mindvideo.models.seqformer.network import SeqFormer
+from mindvideo.models.seqformer.training import SeqFormerTraining
+from mindvideo.models.seqformer.weights import seqformer_table
+from mindvideo.modules.heads.query_heads import class_heads
+from mindvideo.modules.layers.deform_attention import TwoOutputAttention
+from mindvideo.modules.layers.pixels import NormalizePixels
+from mindvideo.modules.losses.frame_set import ClipSetCriterion
+from mindvideo.modules.matching.clip_set import ClipSetMatcher
+from mindvideo.modules.transformers.two_stream_decoder import build_two_stream_decoder
+from mindvideo.weights.backbone_rules import imagenet_table
+from mindvideo.weights.rules import RuleTable
+
+SECTION = "seqformer"
+
+
+def build_network(cfg: ConfigDict) -> SeqFormer:
+    check_encoded_frames(cfg, SECTION)
+    seqformer = cfg.seqformer
+    network = SeqFormer(
+        decoder=build_two_stream_decoder(
+            num_layers=seqformer.decoder_layers, points=seqformer.decoder_points, **transformer_settings(cfg, SECTION)
+        ),
+        class_heads=class_heads(
+            channels=seqformer.channels, num_classes=seqformer.num_classes, num_layers=seqformer.decoder_layers
+        ),
+        **frame_parts(cfg, SECTION, attention_type=TwoOutputAttention),
+    )
+    # The published weights hold the second projection for the encoder too, which has no use for it.
+    for layer in network.encoder.layers:
+        for parameter in layer.self_attn.output_proj_box.get_parameters():
+            parameter.requires_grad = False
+    return network
+
+
+def build_training(cfg: ConfigDict, network: SeqFormer, reduce_count: nn.Cell) -> SeqFormerTraining:
+    seqformer, matcher, loss = cfg.seqformer, cfg.matcher, cfg.loss
+    return SeqFormerTraining(
+        network=network,
+        pixels=NormalizePixels(),
+        matcher=ClipSetMatcher(
+            class_weight=matcher.class_cost,
+            box_weight=matcher.box_cost,
+            giou_weight=matcher.iou_cost,
+            absent_boxes=seqformer.absent_boxes,
+        ),
+        criterion=ClipSetCriterion(
+            num_layers=seqformer.decoder_layers,
+            class_weight=loss.class_weight,
+            box_weight=loss.box_weight,
+            giou_weight=loss.giou_weight,
+            mask_weight=loss.mask_weight,
+            dice_weight=loss.dice_weight,
+            absent_as_positive=seqformer.absent_boxes,
+        ),
+        reduce_count=reduce_count,
+    )
+
+
+def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
+    """The published checkpoints of this family, or an ImageNet backbone to start from."""
+    return [seqformer_table(), imagenet_table("backbone.")]
+
+
+def build_tracker(cfg: ConfigDict, network: SeqFormer) -> WindowTracker:
+    seqformer, inference = cfg.seqformer, cfg.inference
+    pixels = NormalizePixels()
+    runner = SequenceRunner(
+        network=network,
+        portioned=PortionedSeqFormer(network=network, pixels=pixels),
+        pixels=pixels,
+        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        candidate_pairs=seqformer.candidate_pairs,
+        clip_frames=cfg.data.num_frames,
+    )
+    return WindowTracker(
+        runner=runner,
+        num_frames=seqformer.window_frames,
+        prepare=runner.prepare,
+        rule=BestPairs(pairs=seqformer.candidate_pairs),
+        repeat_short=False,
+        overlap=inference.window_overlap,
+        least_similarity=inference.link_similarity,
+    )
+
+
+FAMILY = Family(
+    name="seqformer",
+    build_network=build_network,
+    build_training=build_training,
+    mask_stride=partial(mask_stride, name=SECTION),
+    build_tracker=build_tracker,
+    weight_rules=weight_rules,
+    parameter_groups=backbone_offsets_and_rest,
+)

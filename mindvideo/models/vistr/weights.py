@@ -1,0 +1,61 @@
+"""The published names of VisTR: its own checkpoints, and the image model that its training starts from."""
+
+from __future__ import annotations
+
+import re
+
+from mindvideo.weights.attention_mask_rules import mask_rules, sequence_mask_rules
+from mindvideo.weights.backbone_rules import backbone_rules, imagenet_table
+from mindvideo.weights.rules import Rule, RuleTable
+
+CLASS_HEAD = r"head\.class_embed\..*"
+
+
+def image_rules(prefix: str) -> list[Rule]:
+    """What the image model has as well; ``prefix`` is "vistr.", "detr." or none."""
+    p = re.escape(prefix)
+    return [
+        *backbone_rules(f"{prefix}backbone.0.body.", "backbone."),
+        Rule(p + r"input_proj\.(.*)", r"token_projection.project.0.\1"),
+        Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(linear\d)\.(.*)", r"\1.layers.\2.ffn.\3.\4"),
+        Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.((?!linear|ffn).*)", r"\1.layers.\2.\3"),
+        Rule(p + r"transformer\.(encoder|decoder)\.norm\.(.*)", r"\1.norm.\2"),
+        Rule(p + r"(bbox_embed)\.(.*)", r"head.\1.\2"),
+        *mask_rules(),
+    ]
+
+
+def video_rules(prefix: str) -> list[Rule]:
+    """What the clip model alone has: classes, queries, the deformable convolution, the sequence head."""
+    p = re.escape(prefix)
+    return [
+        Rule(p + r"(class_embed)\.(.*)", r"head.\1.\2"),
+        Rule(p + r"query_embed\.weight", r"queries.weight"),
+        *sequence_mask_rules(),
+    ]
+
+
+def coco_table(prefix: str) -> RuleTable:
+    """The image model's file under its own names, or already renamed for the clip model."""
+    replaced = [
+        Rule(re.escape(prefix) + r"(?:class_embed\..*|query_embed\.weight)", None),
+        Rule(r"mask_head\.(?:lay5|out_lay)\..*", None),
+    ]
+    return RuleTable(
+        f"coco_{prefix[:-1]}",
+        (*replaced, *image_rules(prefix)),
+        describes="DETR with masks, 384 channels wide, trained on COCO",
+        fresh=(
+            CLASS_HEAD,
+            r"queries\..*",
+            r"mask_branch\.sequence_head\..*",
+            r"mask_branch\.frame_head\.(?:conv_offset|dcn)\..*",
+        ),
+    )
+
+
+def vistr_tables(*, has_masks: bool) -> list[RuleTable]:
+    """VisTR's checkpoints (a box model's names have no prefix), the image model's, and an ImageNet backbone."""
+    prefix = "vistr." if has_masks else ""
+    published = RuleTable("published", (*image_rules(prefix), *video_rules(prefix)), class_heads=(CLASS_HEAD,))
+    return [published, coco_table("detr."), coco_table("vistr."), imagenet_table("backbone.")]

@@ -1,0 +1,221 @@
+"""Masks from attention maps: a query's attention to the frame, refined up the backbone's maps, then along time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import mindspore as ms
+from mindspore import Parameter, nn, ops
+from mindspore.common.initializer import HeUniform, Uniform, XavierUniform, initializer
+
+from mindvideo.modules.layers.attention import MASKED
+from mindvideo.modules.layers.norm import GroupNorm
+from mindvideo.ops.deform_conv import deform_conv2d
+from mindvideo.ops.masks import resize_nearest
+
+
+def _group_norm_relu(channels: int, groups: int = 8) -> GroupNorm:
+    """Groups as published where they divide the channels (at every published width they do)."""
+    return GroupNorm(math.gcd(channels, groups), channels, relu=True)
+
+
+class AttentionMap(nn.Cell):
+    """How each query of a frame looks at the frame: [F,Q,C] and [F,C,H,W] -> [F,Q,M,H,W].
+
+    The softmax runs over heads and positions together, so a query's M maps sum to 1 as a whole: next to features of
+    about 1 they are faint until attention is sharp. ``unit_mean`` scales them so that a map without preference is 1
+    everywhere, which lets a short training from nothing tell the slots apart.
+    """
+
+    def __init__(self, *, width: int, heads: int, unit_mean: bool = False):
+        super().__init__()
+        self.q_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.k_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.heads, self.depth = heads, width // heads
+        self.scale = self.depth**-0.5
+        self.unit_mean = unit_mean
+        self.times_transposed = ops.BatchMatMul(transpose_b=True)
+        self.softmax = ops.Softmax(-1)
+
+    def construct(self, queries, memory, padding=None):
+        """padding bool [F,H,W], True = ignore"""
+        F, Q, width = queries.shape
+        height, columns = memory.shape[2:]
+        tokens = memory.reshape(F, width, height * columns).swapaxes(1, 2)  # [F, S, C]
+        q = (self.q_linear(queries) * self.scale).reshape(F, Q, self.heads, self.depth).swapaxes(1, 2)
+        k = self.k_linear(tokens).reshape(F, height * columns, self.heads, self.depth).swapaxes(1, 2)
+        logits = self.times_transposed(q, k).swapaxes(1, 2)  # [F, Q, M, S]
+        if padding is not None:
+            logits = logits + padding.astype(ms.float32).reshape(F, 1, 1, height * columns) * MASKED
+        # PARITY(vistr): jointly over heads and positions, not per head; the published weights need it.
+        weights = self.softmax(logits.reshape(F, Q, self.heads * height * columns))
+        if self.unit_mean:
+            weights = weights * float(self.heads * height * columns)
+        return weights.reshape(F, Q, self.heads, height, columns)
+
+
+def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel,
+        pad_mode="pad",
+        padding=kernel // 2,
+        has_bias=True,
+        weight_init=HeUniform(negative_slope=1),
+        bias_init="zeros",
+    )
+
+
+class DeformConv(nn.Cell):
+    """Deformable convolution v1, 3x3, no bias: x [N,C,H,W], offsets [N,18,H,W] -> [N,C',H,W]."""
+
+    keeps_float32 = True  # half precision stops at native operators
+
+    def __init__(self, *, in_channels: int, out_channels: int):
+        super().__init__()
+        init = HeUniform(nonlinearity="relu")
+        self.weight = Parameter(initializer(init, (out_channels, in_channels, 3, 3)), name="weight")
+
+    def construct(self, x, offset):
+        return deform_conv2d(x, offset, self.weight)
+
+
+class FrameMaskHead(nn.Cell):
+    """Attention maps and the frame's features -> one map of ``out_channels`` for each query and frame, at stride 4.
+
+    ``widths`` are the output channels of lay2, lay3 and so on; each layer after lay2 first joins one finer map of the
+    backbone (``fine_channels``, coarse to fine). All norms are per map, so frames and queries form one batch.
+    """
+
+    def __init__(
+        self, *, width: int, heads: int, widths: Sequence[int], fine_channels: Sequence[int], out_channels: int
+    ):
+        super().__init__()
+        joined = width + heads
+        self.width = width
+        self.lay1 = _convolution(joined, joined, 3)
+        self.gn1 = _group_norm_relu(joined)
+        channels = [joined, *widths]
+        self.lay = nn.CellList([_convolution(a, b, 3) for a, b in zip(channels[:-1], channels[1:])])
+        self.gn = nn.CellList([_group_norm_relu(c) for c in widths])
+        self.adapter = nn.CellList([_convolution(a, b, 1) for a, b in zip(fine_channels, widths)])
+        self.conv_offset = nn.Conv2d(widths[-1], 18, 1, has_bias=True, weight_init="zeros", bias_init="zeros")
+        self.dcn = DeformConv(in_channels=widths[-1], out_channels=out_channels)
+        self.gn_out = _group_norm_relu(out_channels)
+        self.first = ops.Conv2D(joined, 3, pad_mode="pad", pad=1)
+
+    def first_layer(self, memory, maps):
+        """lay1 of the concatenation [memory, map] for every query: [F,C,H,W], [F,Q,M,H,W] -> [F*Q,C+M,H,W].
+
+        The memory is the same for all queries of a frame and a convolution is linear, so its part is computed once.
+        """
+        F, Q, M, height, columns = maps.shape
+        weight = self.lay1.weight
+        shared = ops.bias_add(self.first(memory, weight[:, : self.width]), self.lay1.bias)
+        own = self.first(maps.reshape(F * Q, M, height, columns), weight[:, self.width :])
+        own = own.reshape(F, Q, own.shape[1], height, columns)
+        return (own + shared.expand_dims(1)).reshape(F * Q, own.shape[2], height, columns)
+
+    def join(self, x, fine, adapter, num_queries):
+        """The upsampled x [F*Q,C,.,.] plus the frame's adapted map [F,C',H,W] -> [F*Q,C,H,W]."""
+        fine = adapter(fine)
+        F, C, height, columns = fine.shape
+        x = resize_nearest(x, height, columns).reshape(F, num_queries, C, height, columns)
+        return (x + fine.expand_dims(1)).reshape(F * num_queries, C, height, columns)
+
+    def stages(self, memory, maps, fine_maps):
+        """Every intermediate map, in order: after gn1, gn2 ... (with ReLU), offsets, deformable convolution, result."""
+        num_queries = maps.shape[1]
+        x = self.gn1(self.first_layer(memory, maps))
+        trace = (x,)
+        for index, fine in enumerate(fine_maps):
+            x = self.gn[index](self.lay[index](x))
+            trace = (*trace, x)
+            x = self.join(x, fine, self.adapter[index], num_queries)
+        offset = self.conv_offset(x)
+        x = self.dcn(x, offset)
+        return (*trace, offset, x, self.gn_out(x))
+
+    def construct(self, memory, maps, fine_maps):
+        """memory [F,C,H,W], maps [F,Q,M,H,W], fine_maps tuple of [F,C',H',W'] coarse to fine -> [F*Q,C'',H'',W'']"""
+        return self.stages(memory, maps, fine_maps)[-1]
+
+
+class _TimeConvolution(nn.Cell):
+    """3x3x3 convolution with dilation 2 that keeps the size, over maps that lie frame after frame.
+
+    x [G*T,C,H,W] -> [G*T,C',H,W]. The three taps along time are computed as one 2-D convolution with three times the
+    outputs, then shifted by two frames and added: exact, and faster than the 3-D kernels of most devices.
+    """
+
+    def __init__(self, *, in_channels: int, out_channels: int):
+        super().__init__()
+        self.weight = Parameter(
+            initializer(HeUniform(math.sqrt(5)), (out_channels, in_channels, 3, 3, 3)), name="weight"
+        )
+        bound = 1 / math.sqrt(in_channels * 27)
+        self.bias = Parameter(initializer(Uniform(bound), (out_channels,)), name="bias")
+        self.out_channels = out_channels
+        self.taps = ops.Conv2D(3 * out_channels, 3, pad_mode="pad", pad=2, dilation=2)
+
+    def construct(self, x, num_frames):
+        height, columns = x.shape[2:]
+        kernel = self.weight.transpose(2, 0, 1, 3, 4).reshape(3 * self.out_channels, x.shape[1], 3, 3)
+        size = self.out_channels * height * columns  # of one frame
+        taps = self.taps(x, kernel).reshape(-1, 3 * size)
+        past, present, future = ops.split(taps, size, axis=1)
+        y = present.reshape(-1, num_frames * size)
+        if num_frames > 2:
+            edge = ops.zeros((y.shape[0], 2 * size), y.dtype)
+            past = past.reshape(-1, num_frames * size)[:, : (num_frames - 2) * size]
+            future = future.reshape(-1, num_frames * size)[:, 2 * size :]
+            y = y + ops.concat((edge, past), axis=1) + ops.concat((future, edge), axis=1)
+        return ops.bias_add(y.reshape(-1, self.out_channels, height, columns), self.bias)
+
+
+class SequenceMaskHead(nn.Cell):
+    """Three dilated 3-D convolutions and a 1x1x1 over the maps of one slot: [G*T,C,H,W] -> logits [G*T,H,W]."""
+
+    def __init__(self, *, in_channels: int, width: int, groups: int = 4):
+        super().__init__()
+        widths = [in_channels, width, width, width]
+        self.conv = nn.CellList(
+            [_TimeConvolution(in_channels=a, out_channels=b) for a, b in zip(widths[:-1], widths[1:])]
+        )
+        self.gn = nn.CellList([_group_norm_relu(width, groups) for _ in range(3)])
+        self.out = nn.Conv2d(width, 1, 1, has_bias=True)
+        self.width = width
+
+    def construct(self, x, num_frames):
+        height, columns = x.shape[2:]
+        for conv, norm in zip(self.conv, self.gn):
+            x = conv(x, num_frames)
+            # The norm's statistics run over all frames of the slot.
+            x = x.reshape(-1, num_frames, self.width, height, columns).swapaxes(1, 2)  # [G, C, T, H, W]
+            x = norm(x).swapaxes(1, 2).reshape(-1, self.width, height, columns)
+        return self.out(x).reshape(-1, height, columns)
+
+
+class MaskBranch(nn.Cell):
+    """From the queries' last state to mask logits at stride 4."""
+
+    def __init__(self, *, attention_map: AttentionMap, frame_head: FrameMaskHead, sequence_head: SequenceMaskHead):
+        super().__init__()
+        self.attention_map = attention_map
+        self.frame_head = frame_head
+        self.sequence_head = sequence_head
+
+    def construct(self, queries, memory, fine_maps, padding=None):
+        """queries [B,T,Q,C], memory [B*T,C,h,w], fine_maps of [B*T,C',.,.], padding bool [B*T,h,w] -> [B,Q,T,H,W]"""
+        B, T, Q, width = queries.shape
+        maps = self.attention_map(queries.reshape(B * T, Q, width), memory, padding)  # [F, Q, M, h, w]
+        return self.along_time(self.frame_head(memory, maps, fine_maps), B, T)
+
+    def along_time(self, x, B, T):
+        """The frame head's maps [B*T*Q,C,H,W] -> mask logits [B,Q,T,H,W]"""
+        channels, height, columns = x.shape[1:]
+        Q = x.shape[0] // (B * T)
+        x = x.reshape(B, T, Q, channels, height, columns).swapaxes(1, 2).reshape(B * Q * T, channels, height, columns)
+        return self.sequence_head(x, T).reshape(B, Q, T, height, columns)

@@ -1,0 +1,31 @@
+"""Class and box of a query."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from mindvideo.modules.layers.mlp import MLP
+
+
+class ClassBoxHead(nn.Cell):
+    """hs [..., Q, C] -> class logits [..., Q, K] and boxes cxcywh [..., Q, 4] in units of the frame.
+
+    ``box_anchors`` [Q, 4] in (0, 1), if given, is where the boxes start from: they are added before the sigmoid.
+    """
+
+    def __init__(self, *, width: int, num_logits: int, box_layers: int = 3, box_anchors: np.ndarray | None = None):
+        super().__init__()
+        self.class_embed = nn.Dense(width, num_logits)
+        self.bbox_embed = MLP(in_width=width, hidden_width=width, out_width=4, num_layers=box_layers)
+        self.box_bias = None
+        if box_anchors is not None:
+            anchors = np.asarray(box_anchors, np.float64)
+            self.box_bias = ms.Tensor(np.log(anchors / (1 - anchors)).astype(np.float32))
+
+    def construct(self, hs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        boxes = self.bbox_embed(hs)
+        if self.box_bias is not None:
+            boxes = boxes + self.box_bias
+        return self.class_embed(hs), ops.sigmoid(boxes)

@@ -1,0 +1,154 @@
+"""Multi-head attention whose weights are computed a block of queries at a time.
+
+The S x S weights of a clip are what fills memory: eight heads over 36 frames of 300 x 540 need 1.2 GB a layer. Each
+block of queries sees all keys, so the result is exact; the backward pass computes a block's weights again instead of
+keeping them.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Parameter, nn, ops
+from mindspore.common.initializer import XavierUniform, initializer
+from mindspore.ops import constexpr
+
+from mindvideo.modules.layers.dropout import Dropout
+
+# Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
+DEFAULT_BLOCK_ELEMENTS = 1 << 24
+MOST_BLOCKS = 128  # a graph of a thousand of them does not compile: past 15,000 tokens blocks grow instead
+MASKED = -1e30  # exp() of it is exactly 0, and a row that is masked everywhere stays finite
+
+
+@constexpr
+def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> int:
+    """How many query rows one block takes so that ``lanes * rows * num_columns <= limit``, with MOST_BLOCKS at most."""
+    blocks = min(MOST_BLOCKS, -(-num_rows // max(1, limit // (lanes * num_columns))))
+    return -(-num_rows // blocks)  # blocks of nearly equal size
+
+
+class _AttentionCore(nn.Cell):
+    """softmax(q k^T + bias) v by blocks of query rows: q [B,M,R,D], k and v [B,M,S,D], bias [B,1,1,S] -> [B,M,R,D].
+
+    ``bias`` [1,1,1,1] stands for none. The second result is for the backward pass alone: the weights [B,M,R,S] when one
+    block holds them all, otherwise nothing, and the backward pass computes them again block by block.
+    """
+
+    def __init__(self, *, dropout: float, block_elements: int):
+        super().__init__()
+        self.block_elements = block_elements
+        self.dropout = Dropout(dropout)  # its masks can be drawn a second time, so nothing need be kept of them
+        self.times = ops.BatchMatMul()
+        self.times_transposed = ops.BatchMatMul(transpose_b=True)
+        self.transposed_times = ops.BatchMatMul(transpose_a=True)
+        self.softmax = ops.Softmax(-1)
+
+    def weights(self, q, k, bias):
+        """[B,M,R,S]"""
+        logits = self.times_transposed(q, k)
+        if bias.shape[-1] == k.shape[2]:
+            logits = logits + bias
+        return self.softmax(logits)
+
+    def dropout_mask(self, weights, draw):
+        """The factors by which ``self.dropout(weights, draw)`` multiplies."""
+        columns = weights.shape[-1]
+        keep = self.dropout.keep(weights.size // columns, columns, draw)
+        return keep.reshape(weights.shape).astype(weights.dtype) * self.dropout.scale
+
+    def construct(self, q, k, v, bias):
+        rows = q.shape[2]
+        step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
+        if step >= rows:
+            weights = self.weights(q, k, bias)
+            return self.times(self.dropout(weights, 0), v), weights
+        blocks = []
+        for start in range(0, rows, step):
+            q_block = q[:, :, start : start + step]
+            if blocks:  # one after the other: side by side they would need the memory of all
+                q_block = ops.depend(q_block, blocks[-1])
+            weights = self.weights(q_block, k, bias)
+            blocks.append(self.times(self.dropout(weights, start), v))
+        return ops.concat(blocks, axis=2), ops.zeros((1,), q.dtype)
+
+    def bprop(self, q, k, v, bias, results, gradients):
+        rows = q.shape[2]
+        step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
+        out, kept = results
+        grad = gradients[0]
+        # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not. As a
+        # product with ones: reductions of tensors with many axes are slow on CPU.
+        ones = ops.ones((q.shape[3], 1), q.dtype)
+        inner = ops.matmul((out * grad).reshape(-1, q.shape[3]), ones).reshape(*q.shape[:3], 1)
+        if step >= rows:
+            grad_q, grad_k, grad_v = self.gradients(kept, q, k, v, grad, inner, 0)
+            return grad_q, grad_k, grad_v, ops.zeros_like(bias)
+        grad_q = []
+        grad_k = ops.zeros_like(k)
+        grad_v = ops.zeros_like(v)
+        for start in range(0, rows, step):
+            q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
+            if grad_q:
+                q_block = ops.depend(q_block, grad_q[-1])
+            weights = self.weights(q_block, k, bias)
+            parts = self.gradients(weights, q_block, k, v, grad_block, inner[:, :, start : start + step], start)
+            grad_q.append(parts[0])
+            grad_k = grad_k + parts[1]
+            grad_v = grad_v + parts[2]
+        return ops.concat(grad_q, axis=2), grad_k, grad_v, ops.zeros_like(bias)
+
+    def gradients(self, weights, q, k, v, grad, inner, draw):
+        """What one block of rows adds to the gradients of q, k and v."""
+        used = weights
+        grad_weights = self.times_transposed(grad, v)
+        if self.training and self.dropout.rate > 0.0:
+            mask = self.dropout_mask(weights, draw)
+            used = weights * mask
+            grad_weights = grad_weights * mask
+        grad_logits = weights * (grad_weights - inner)
+        return self.times(grad_logits, k), self.transposed_times(grad_logits, q), self.transposed_times(used, grad)
+
+
+class MultiHeadAttention(nn.Cell):
+    """Scaled dot-product attention with PyTorch's packed parameters (rows of ``in_proj``: query, key, value).
+
+    query [B,R,C], key and value [B,S,C], key_padding bool [B,S] or None (True = ignore), bias float [B or 1,1,R or 1,S]
+    that is added to the logits (given instead of key_padding; it gets no gradient) -> [B,R,C].
+    The query is scaled after its bias; dropout acts on the weights. ``block_elements`` bounds the numbers in a block of
+    weights; a problem that fits into one block keeps its weights for the backward pass, which is faster.
+    """
+
+    def __init__(self, *, width: int, heads: int, dropout: float = 0.0, block_elements: int = DEFAULT_BLOCK_ELEMENTS):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"the width {width} must be a multiple of the {heads} heads")
+        self.width, self.heads, self.depth = width, heads, width // heads
+        self.scale = self.depth**-0.5
+        self.in_proj_weight = Parameter(initializer(XavierUniform(), (3 * width, width)), name="in_proj_weight")
+        self.in_proj_bias = Parameter(initializer("zeros", (3 * width,)), name="in_proj_bias")
+        self.out_proj = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.core = _AttentionCore(dropout=dropout, block_elements=block_elements)
+        self.linear = ops.MatMul(transpose_b=True)
+
+    def _project(self, x, part: int):
+        """[B,S,C] -> [B,M,S,D] by the ``part``-th third of the packed projection."""
+        batch, length, width = x.shape
+        low, high = part * width, (part + 1) * width
+        y = self.linear(x.reshape(batch * length, width), self.in_proj_weight[low:high])
+        y = y + self.in_proj_bias[low:high]
+        if part == 0:
+            y = y * self.scale
+        return y.reshape(batch, length, self.heads, self.depth).swapaxes(1, 2)
+
+    def construct(self, query, key, value, key_padding=None, bias=None):
+        batch, rows, width = query.shape
+        q = self._project(query, 0)
+        k = self._project(key, 1)
+        v = self._project(value, 2)
+        if bias is None:
+            bias = ops.zeros((1, 1, 1, 1), ms.float32)
+        if key_padding is not None:
+            bias = (key_padding.astype(ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
+        out = self.core(q, k, v, bias)[0]
+        out = out.swapaxes(1, 2).reshape(batch, rows, width)  # [B, R, C]
+        return self.out_proj(out)

@@ -1,0 +1,112 @@
+"""The deformable encoder: every token of several feature maps attends to sampled tokens of all of them."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from mindvideo.modules.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
+from mindvideo.modules.layers.dropout import Dropout
+from mindvideo.modules.layers.norm import LayerNorm
+
+
+@ops.constexpr
+def token_centres(spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
+    """Centre (x, y) of each token in cells of its own level: float32 [S, 2]."""
+    centres = []
+    for height, width in spatial_shapes:
+        rows, columns = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+        centres.append(np.stack([columns.reshape(-1), rows.reshape(-1)], -1))
+    return ms.Tensor(np.concatenate(centres).astype(np.float32))
+
+
+@ops.constexpr
+def token_levels(spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
+    """Level of each token: int32 [S]."""
+    areas = [height * width for height, width in spatial_shapes]
+    return ms.Tensor(np.repeat(np.arange(len(areas)), areas).astype(np.int32))
+
+
+@ops.constexpr
+def token_level_sizes(spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
+    """(W, H) of the level of each token: float32 [S, 2]."""
+    sizes = np.asarray([(width, height) for height, width in spatial_shapes], np.float32)
+    return ms.Tensor(np.repeat(sizes, [height * width for height, width in spatial_shapes], axis=0))
+
+
+def valid_ratio(padding: ms.Tensor) -> ms.Tensor:
+    """Share of a level that is not padding: bool [N, H, W] -> float32 [N, 2] as (w, h)."""
+    _, H, W = padding.shape
+    valid = 1.0 - ops.cast(padding, ms.float32)
+    return ops.stack((valid[:, 0, :].sum(1) / W, valid[:, :, 0].sum(1) / H), -1)
+
+
+def token_reference_points(spatial_shapes: tuple[tuple[int, int], ...], valid_ratios: ms.Tensor) -> ms.Tensor:
+    """Each token's own place, in units of each level: valid_ratios [N, L, 2] -> [N, S, L, 2]."""
+    own_ratio = ops.gather(valid_ratios, token_levels(spatial_shapes), 1)  # [N, S, 2]
+    centres = token_centres(spatial_shapes) / (own_ratio * token_level_sizes(spatial_shapes))
+    return centres.expand_dims(2) * valid_ratios.expand_dims(1)
+
+
+def flatten_levels(maps) -> ms.Tensor:
+    """Maps [N, C, H, W], one a level -> tokens [N, S, C], levels in order, row by row."""
+    flat = []
+    for level in maps:
+        N, C, H, W = level.shape
+        flat.append(level.reshape(N, C, H * W))
+    return ops.cat(flat, 2).transpose(0, 2, 1)
+
+
+class DeformableEncoderLayer(nn.Cell):
+    """Deformable self-attention and a feed-forward block, each with a residual and a norm behind it."""
+
+    def __init__(self, *, attention: DeformableAttention, channels: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = attention
+        self.norm1 = LayerNorm(channels)
+        self.linear1 = xavier_dense_with_default_bias(channels, hidden)
+        self.linear2 = xavier_dense_with_default_bias(hidden, channels)
+        self.norm2 = LayerNorm(channels)
+        self.dropout = Dropout(dropout)
+
+    def construct(self, tokens, position, reference_points, spatial_shapes, padding):
+        """tokens, position [N, S, C]; reference_points [N, S, L, 2]; padding bool [N, S] -> [N, S, C]."""
+        attended = self.self_attn(tokens + position, reference_points, tokens, spatial_shapes, padding)
+        tokens = self.norm1(self.dropout(attended, 0), tokens)
+        hidden = self.dropout(ops.relu(self.linear1(tokens)), 1)
+        return self.norm2(self.dropout(self.linear2(hidden), 2), tokens)
+
+
+class DeformableEncoder(nn.Cell):
+    """Layers in a row; as :class:`DeformableEncoderLayer`, with the valid ratios in place of the points."""
+
+    def __init__(self, *, layers: list[DeformableEncoderLayer]) -> None:
+        super().__init__()
+        self.layers = nn.CellList(layers)
+
+    def construct(self, tokens, position, spatial_shapes, valid_ratios, padding):
+        """tokens, position [N, S, C]; valid_ratios [N, L, 2]; padding bool [N, S] -> [N, S, C]."""
+        reference_points = token_reference_points(spatial_shapes, valid_ratios)
+        for layer in self.layers:
+            tokens = layer(tokens, position, reference_points, spatial_shapes, padding)
+        return tokens
+
+
+def build_deformable_encoder(
+    *,
+    num_layers: int,
+    channels: int,
+    heads: int,
+    num_levels: int,
+    points: int,
+    hidden: int,
+    dropout: float,
+    attention_type: type[DeformableAttention] = DeformableAttention,
+) -> DeformableEncoder:
+    """``attention_type``: another one with the same call, for published weights that hold more than is used."""
+    layers = []
+    for _ in range(num_layers):
+        attention = attention_type(channels=channels, num_levels=num_levels, num_heads=heads, num_points=points)
+        layers.append(DeformableEncoderLayer(attention=attention, channels=channels, hidden=hidden, dropout=dropout))
+    return DeformableEncoder(layers=layers)

@@ -1,0 +1,118 @@
+"""Checkpoints of a run: training states to go on from, and weights to use.
+
+<output>/checkpoints/step_00001000.state   everything a run needs to go on as if it had never stopped
+<output>/best.ckpt, last.ckpt              the weights alone, in MindSpore's format (averaged ones where kept)
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+
+from mindvideo.errors import UserError
+from mindvideo.files import atomic_path
+from mindvideo.training.state_file import DamagedStateError, read_state, write_state
+
+FOLDER = "checkpoints"
+LAST_WEIGHTS, BEST_WEIGHTS = "last.ckpt", "best.ckpt"
+_STATE_NAME = re.compile(r"step_(\d+)\.state")
+# Set by a signal in one process for one moment; no part of what a run is.
+_TRANSIENT = {"stop_request"}
+_log = logging.getLogger("mindvideo.checkpoint")
+
+
+class CheckpointFolder:
+    """The training states of one run, the newest ``keep`` of them."""
+
+    def __init__(self, output: Path, *, keep: int = 3) -> None:
+        self.path = output / FOLDER
+        self.keep = keep
+
+    def state_path(self, iteration: int) -> Path:
+        return self.path / f"step_{iteration:08d}.state"
+
+    def states(self) -> list[Path]:
+        """Complete or damaged, newest first; files half written when a process died do not count."""
+        found = [path for path in self.path.glob("step_*.state") if _STATE_NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(_STATE_NAME.fullmatch(path.name).group(1)), reverse=True)
+
+    def save(self, iteration: int, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Path:
+        path = self.state_path(iteration)
+        write_state(path, arrays, facts)
+        for old in self.states()[self.keep :]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def newest_good(self) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]] | None:
+        """The newest state that is whole; damaged ones are named and passed over. None when there is no state."""
+        states = self.states()
+        for path in states:
+            try:
+                arrays, facts = read_state(path)
+            except DamagedStateError as error:
+                _log.warning("%s; trying the checkpoint before it", error)
+                continue
+            return path, arrays, facts
+        if states:
+            raise UserError(f"every checkpoint in {self.path} is damaged ({len(states)} of them); start a new --output")
+        return None
+
+    def discard_after(self, iteration: int) -> None:
+        """Remove states newer than ``iteration`` (they are damaged: the run goes on from there) and half files."""
+        for path in [*self.path.glob(".step_*"), *self.states()]:
+            match = _STATE_NAME.fullmatch(path.name)
+            if match is None or int(match.group(1)) > iteration:
+                path.unlink(missing_ok=True)
+
+
+def parameters_of(step: nn.Cell) -> dict[str, Parameter]:
+    """Everything that a step changes or computes with, by name."""
+    found: dict[str, Parameter] = {}
+    for parameter in step.get_parameters():
+        if parameter.name in found and found[parameter.name] is not parameter:
+            raise ValueError(f"two parameters are called {parameter.name}")
+        if parameter.name not in _TRANSIENT:
+            found[parameter.name] = parameter
+    return found
+
+
+def collect_state(step: nn.Cell) -> dict[str, np.ndarray]:
+    """Network, optimiser, average, loss scale and counters on the host."""
+    return {name: parameter.asnumpy() for name, parameter in parameters_of(step).items()}
+
+
+def restore_state(step: nn.Cell, arrays: Mapping[str, np.ndarray], *, source: Path) -> None:
+    """Put a collected state back; it has to fit name by name and shape by shape."""
+    parameters = parameters_of(step)
+    problems = [f"{name} is not in the file" for name in parameters if name not in arrays]
+    problems += [f"{name} is not in this run" for name in arrays if name not in parameters]
+    for name, parameter in parameters.items():
+        if name in arrays and arrays[name].shape != tuple(parameter.shape):
+            problems.append(f"{name} is {arrays[name].shape} in the file and {tuple(parameter.shape)} in this run")
+    if problems:
+        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+        raise UserError(f"{source} is of another model or optimiser: {shown}. Resume with the run's own configuration")
+    for name, parameter in parameters.items():
+        parameter.set_data(Tensor(arrays[name], parameter.dtype))
+
+
+def network_weights(network: nn.Cell, *, averages: Mapping[str, Parameter] | None = None) -> dict[str, np.ndarray]:
+    """The weights by their place in the network; ``averages`` (parameter name -> average) take their place."""
+    weights = {}
+    for place, parameter in network.parameters_and_names():
+        if parameter.name != "iteration":  # lent to the dropout layers by the training step
+            weights[place] = (averages or {}).get(parameter.name, parameter).asnumpy()
+    return weights
+
+
+def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write weights as a MindSpore checkpoint, whole or not at all."""
+    with atomic_path(path) as temporary:
+        ms.save_checkpoint([{"name": name, "data": Tensor(value)} for name, value in weights.items()], str(temporary))

@@ -1,0 +1,77 @@
+"""Half precision where it pays: dense layers and convolutions of the network. Everything else stays float32."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from mindvideo.errors import UserError
+from mindvideo.training.loss_scale import LossScale
+
+_TYPES = {"fp16": ms.float16, "bf16": ms.bfloat16}
+_each = ops.HyperMap()
+_whole = ops.MultitypeFuncGraph("whole")
+
+
+@_whole.register("Tensor")
+def _whole_tensor(value):
+    return value.astype(ms.float32) if value.dtype in (ms.float16, ms.bfloat16) else value
+
+
+def class_in_half(layer_class: type) -> type:
+    """The class with a ``construct`` that returns float32 whatever its products ran in."""
+
+    class Half(layer_class):
+        # MindSpore reads super() as "above the class of self", so this has to stand in the layer's very class.
+        def construct(self, *inputs, **options):
+            return _each(_whole, super().construct(*inputs, **options))
+
+    Half.__name__ = f"Half{layer_class.__name__}"
+    return Half
+
+
+def apply_precision(network: nn.Cell, precision: str) -> list[str]:
+    """Let the parts of ``network`` multiply in ``precision`` (fp32, fp16, bf16); returns the names of these parts.
+
+    Weights stay float32, and so does what a part hands on: norms, attention products, the accumulation of deformable
+    operators and the losses compute in float32. Inside a part softmax, exponentials and sums do as well.
+    """
+    if precision == "fp32":
+        return []
+    if precision not in _TYPES:
+        raise UserError(f"train.precision is {precision!r}; choose fp32, fp16 or bf16")
+    if precision == "bf16" and ms.get_context("device_target") == "CPU":
+        raise UserError("train.precision=bf16: MindSpore has no bf16 products on CPU; choose fp16 or fp32")
+    parts = half_parts(network)
+    for _, part in parts:
+        part.__class__ = class_in_half(type(part))
+        ms.amp.auto_mixed_precision(part, "auto", _TYPES[precision])
+    return [name for name, _ in parts]
+
+
+def half_parts(network: nn.Cell, prefix: str = "") -> list[tuple[str, nn.Cell]]:
+    """The largest parts that hold weights and no layer with a backward pass or a native operator of its own."""
+    found = []
+    for name, part in network.name_cells().items():
+        place = prefix + name
+        if is_container(part) or any(keeps_float32(cell) for _, cell in part.cells_and_names()):
+            found += half_parts(part, f"{place}.")
+        elif any(parameter.ndim > 1 for parameter in part.get_parameters()):
+            found.append((place, part))
+    return found
+
+
+def is_container(cell: nn.Cell) -> bool:
+    """A list of layers is not called itself, so it cannot change how they compute."""
+    return isinstance(cell, nn.CellList)
+
+
+def keeps_float32(cell: nn.Cell) -> bool:
+    return hasattr(type(cell), "bprop") or getattr(cell, "keeps_float32", False)
+
+
+def loss_scale_for(precision: str, *, initial: float, patience: int) -> LossScale:
+    """Only float16 needs scaling: bf16 has the range of float32."""
+    if precision == "fp16":
+        return LossScale(initial, dynamic=True, patience=patience)
+    return LossScale()

@@ -1,0 +1,278 @@
+"""Trains: ``mindspore.train.Model`` over a training step, with the callbacks of this project around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import mindspore as ms
+from mindspore import nn
+from mindspore.train import Callback, Model, RunContext
+
+from mindvideo.errors import UserError
+from mindvideo.run_folder import RunFolder
+from mindvideo.training.callbacks.checkpoint_writer import CheckpointWriter
+from mindvideo.training.callbacks.evaluation import Evaluation
+from mindvideo.training.callbacks.interruption import Interruption
+from mindvideo.training.callbacks.non_finite_guard import NonFiniteGuard
+from mindvideo.training.callbacks.progress_bar import ProgressBar
+from mindvideo.training.callbacks.step_log import StepLog
+from mindvideo.training.callbacks.step_report import Plan, StepReporter, report_of
+from mindvideo.training.checkpoint import CheckpointFolder, restore_state
+from mindvideo.training.distributed import current_ranks
+from mindvideo.training.train_step import TrainStep
+
+_log = logging.getLogger("mindvideo.train")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """A MindSpore data set with the columns of ClipBatch, one pass an epoch, and how to begin in the middle.
+
+    ``seek(epoch, position)`` makes the first pass start at that batch of that epoch (both from 0).
+    """
+
+    dataset: Any
+    batches_per_epoch: int
+    seek: Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainerOptions:
+    """How often a run reports, saves and evaluates, in steps."""
+
+    epochs: int
+    max_steps: int | None = None
+    log_every: int = 20
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 3
+    evaluate_every: int = 0
+    best_metric: str = "AP"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``finished`` or stopped by a signal, after ``steps`` steps in all."""
+
+    finished: bool
+    steps: int
+    best: dict[str, Any] | None
+    seconds: dict[str, float]
+
+
+class Trainer:
+    """One run: from its start, or from its newest whole checkpoint, to its end.
+
+    ``network`` is the one inside ``step``'s training network, as users run it. ``evaluate(network)`` gives results by
+    name. ``facts`` (JSON-able) is stored in every checkpoint; what ``facts`` calls ``seed``, ``batch_size`` and
+    ``world_size`` must be the same when the run is resumed.
+    """
+
+    def __init__(
+        self,
+        *,
+        step: TrainStep,
+        network: nn.Cell,
+        data: TrainingData,
+        folder: RunFolder,
+        options: TrainerOptions,
+        term_names: tuple[str, ...],
+        evaluate: Callable[[nn.Cell], dict[str, float]] | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        self.step = step
+        self.network = network
+        self.data = data
+        self.folder = folder
+        self.options = options
+        self.term_names = term_names
+        self.evaluate = evaluate
+        self.ranks = current_ranks()
+        self.facts = {"batches_per_epoch": data.batches_per_epoch, "world_size": self.ranks.world_size, **(facts or {})}
+        self.checkpoints = CheckpointFolder(folder.path, keep=options.keep_checkpoints)
+        self.total_steps = options.epochs * data.batches_per_epoch
+        if options.max_steps is not None:
+            self.total_steps = min(self.total_steps, options.max_steps)
+        self.start = 0
+        self.resumed = False
+
+    def resume(self) -> int:
+        """Take up the newest whole checkpoint of the run folder; returns how many steps are done.
+
+        A run that was stopped before its first checkpoint begins again, which is the same.
+        """
+        self.resumed = True
+        found = self.checkpoints.newest_good()
+        if found is None:
+            _log.warning("--resume: no checkpoint in %s yet; starting at the first step", self.checkpoints.path)
+            return 0
+        path, arrays, facts = found
+        for name, value in self.facts.items():
+            if facts.get(name) != value:
+                raise UserError(
+                    f"{path} was written with {name} {facts.get(name)}, this run has {value}: the clips would not "
+                    "follow on from where it stopped. Resume with the same setting, or start anew with --weights"
+                )
+        restore_state(self.step, arrays, source=path)
+        self.start = facts["iteration"]
+        self.facts["best"] = facts["best"]
+        _log.info("resumed %s: %d of %d steps done", path, self.start, self.total_steps)
+        return self.start
+
+    def run(self) -> Outcome:
+        """Train to the end, or until a signal."""
+        plan = Plan(
+            epochs=self.options.epochs,
+            batches_per_epoch=self.data.batches_per_epoch,
+            total_steps=self.total_steps,
+            start=self.start,
+        )
+        if not self.resumed and self.checkpoints.states():
+            raise UserError(f"{self.checkpoints.path} holds a run already: add --resume, or give another --output")
+        if self.start >= self.total_steps:
+            _log.info("nothing to do: all %d steps are done; raise schedule.epochs to go on", self.total_steps)
+            return Outcome(finished=True, steps=self.start, best=self.facts.get("best"), seconds={})
+        first_epoch, position = divmod(self.start, self.data.batches_per_epoch)
+        self.data.seek(first_epoch, position)
+        callbacks = _Callbacks.of(self, plan)
+        if self.ranks.is_first:
+            self.checkpoints.discard_after(self.start)
+        try:
+            with callbacks.interruption.listening():
+                self._train(callbacks, first_epoch)
+        finally:
+            callbacks.close()
+        return self._end(callbacks)
+
+    def _train(self, callbacks: _Callbacks, first_epoch: int) -> None:
+        model = Model(self.step)
+        try:
+            model.train(
+                self.options.epochs,
+                self.data.dataset,
+                callbacks=callbacks.in_order(),
+                dataset_sink_mode=False,
+                initial_epoch=first_epoch,
+            )
+        except RuntimeError as error:
+            raise mistake_in(error) or error from error
+
+    def _end(self, callbacks: _Callbacks) -> Outcome:
+        steps = callbacks.reporter.step
+        finished = steps >= self.total_steps
+        path = callbacks.writer.save(steps)
+        callbacks.writer.save_last_weights()
+        if not finished and self.ranks.is_first:
+            _log.warning("stopped after step %d of %d; state in %s", steps, self.total_steps, path)
+            _log.warning("go on with: %s", resume_command(self.folder))
+        return Outcome(
+            finished=finished, steps=steps, best=callbacks.writer.best, seconds=dict(callbacks.reporter.totals)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Callbacks:
+    """The callbacks of one run, in the order in which they see a finished step."""
+
+    reporter: StepReporter
+    guard: NonFiniteGuard
+    log: StepLog | None
+    bar: ProgressBar | None
+    evaluation: Evaluation | None
+    writer: CheckpointWriter
+    interruption: Interruption
+
+    @classmethod
+    def of(cls, trainer: Trainer, plan: Plan) -> _Callbacks:
+        first = trainer.ranks.is_first
+        step, options = trainer.step, trainer.options
+        log = StepLog(folder=trainer.folder, every=options.log_every, start=plan.start) if first else None
+        writer = CheckpointWriter(
+            step=step,
+            network=trainer.network,
+            folder=trainer.checkpoints,
+            output=trainer.folder.path,
+            every=options.checkpoint_every,
+            facts=trainer.facts,
+            writes=first,
+        )
+        evaluation = None
+        if trainer.evaluate is not None and first:
+            evaluation = Evaluation(
+                evaluate=trainer.evaluate,
+                step=step,
+                network=trainer.network,
+                every=options.evaluate_every or trainer.total_steps,
+                metric=options.best_metric,
+                checkpoints=writer,
+                log=log,
+            )
+        return cls(
+            reporter=StepReporter(
+                term_names=trainer.term_names, learning_rate=max(step.optimizer.learning_rates), plan=plan
+            ),
+            guard=NonFiniteGuard(
+                parameter_names=[p.name for p in step.weights],
+                dynamic_scale=step.loss_scale.dynamic,
+                save_before=writer.save_before,
+            ),
+            log=log,
+            bar=ProgressBar(total_steps=plan.total_steps, start=plan.start) if first else None,
+            evaluation=evaluation,
+            writer=writer,
+            interruption=Interruption(stop_request=step.stop_request, world_size=trainer.ranks.world_size),
+        )
+
+    def in_order(self) -> list[Callback]:
+        middle = (self.guard, self.log, self.bar, self.evaluation, self.writer, self.interruption, LastStep())
+        present = [callback for callback in middle if callback is not None]
+        return [self.reporter, *present, self.reporter.end_of_callbacks]
+
+    def close(self) -> None:
+        for callback in (self.log, self.bar):
+            if callback is not None:
+                callback.close()
+
+
+class LastStep(Callback):
+    """Ends the run at its last step, which need not be the end of an epoch."""
+
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        if report_of(run_context).is_last:
+            run_context.request_stop()
+
+
+def mistake_in(error: RuntimeError) -> UserError | None:
+    """The mistake of the caller inside an error of the data pipeline, which wraps what a reader raised in its own."""
+    found = re.search(r"UserError: (.+)", str(error))
+    return UserError(found.group(1).strip()) if found else None
+
+
+def resume_command(folder: RunFolder) -> str:
+    """This process's own command with ``--resume`` and the run folder in it."""
+    words = [word for word in sys.argv if word != "--resume"]
+    if not any(word == "--output" or word.startswith("--output=") for word in words):
+        words += ["--output", str(folder.path)]
+    return shlex.join([sys.executable, *words, "--resume"])
+
+
+def recompute_layers(network: nn.Cell, patterns: list[str]) -> list[str]:
+    """Recompute the activations of the layers whose name matches, in the backward pass, to save memory.
+
+    A pattern is a regular expression that has to fit a layer's whole name (``transformer.encoder.layers.\\d+``). Has
+    an effect on compiled graphs alone. Returns the names.
+    """
+    chosen = [(name, cell) for name, cell in network.cells_and_names() if any(re.fullmatch(p, name) for p in patterns)]
+    for pattern in patterns:
+        if not any(re.fullmatch(pattern, name) for name, _ in chosen):
+            raise UserError(f"train.recompute: no layer is called {pattern!r}")
+    for _, cell in chosen:
+        cell.recompute()
+    if chosen and ms.get_context("mode") != ms.GRAPH_MODE:
+        _log.warning("train.recompute has no effect in pynative mode")
+    return [name for name, _ in chosen]

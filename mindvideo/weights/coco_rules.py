@@ -1,0 +1,37 @@
+"""Deformable DETR, trained on COCO, as a start for the online video models."""
+
+from __future__ import annotations
+
+from mindvideo.weights.backbone_rules import backbone_rules
+from mindvideo.weights.rules import Rule, RuleTable, identity
+
+
+def deformable_detr_table() -> RuleTable:
+    """Everything of the detector but its classes and queries, which are of another list and number.
+
+    With or without box refinement; a two-stage detector has queries of another kind and does not fit.
+    """
+    decoder = r"transformer\.decoder\.layers\.(\d+)\."
+    rules = (
+        *backbone_rules("backbone.0.body.", "backbone."),
+        Rule(r"input_proj\.(\d)\.0\.(weight|bias)", r"projection.levels.\1.convolution.\2"),
+        Rule(r"input_proj\.(\d)\.1\.(weight|bias)", r"projection.levels.\1.norm.\2"),
+        Rule(r"transformer\.(level_embed|reference_points\.(?:weight|bias))", r"\1"),
+        Rule(r"transformer\.(encoder\.layers\.\d+\..*)", r"\1"),
+        Rule(decoder + r"((?:self_attn|cross_attn|norm2)\..*)", r"decoder.layers.\1.\2"),
+        # The detector's one stream is the box stream of the video model.
+        Rule(decoder + r"(norm1|norm3|linear1|linear2)\.(weight|bias)", r"decoder.layers.\1.\2_box.\3"),
+        Rule(r"bbox_embed\.(.*)", r"decoder.bbox_embed.\1"),
+        Rule(r"transformer\.decoder\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1", derived=identity),
+        Rule(r"(?:class_embed\..*|query_embed\.weight)", None),
+    )
+    return RuleTable(
+        "coco_deformable_detr",
+        rules,
+        describes="Deformable DETR trained on COCO",
+        fresh=(
+            r"(?:class_embed|temporal_class_embed|controller|mask_head|mask_features|mem_token_proj)\..*",
+            r"query_embed",
+            r".*\.(?:cross_attn_mem|norm2_mem)\..*",
+        ),
+    )

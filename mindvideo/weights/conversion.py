@@ -1,0 +1,131 @@
+"""From a published checkpoint to ours and back, tensor by tensor, with a report of every name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mindvideo.errors import UserError
+from mindvideo.files import atomic_path
+from mindvideo.weights.checkpoint_file import PROVENANCE_ENTRY, CheckpointFile, file_checksum, tensors_checksum
+from mindvideo.weights.native_checkpoint import write_native
+from mindvideo.weights.rules import Link, Plan, RuleTable, best_plan, identity, plan_leaving
+from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
+from mindvideo.weights.torch_writer import write_torch
+
+Shapes = Mapping[str, tuple[int, ...]]
+SHOWN = 3  # names of each kind that a message shows
+
+
+@dataclasses.dataclass
+class Fit:
+    """A file against a network: the plan by names, and what the shapes say."""
+
+    plan: Plan
+    tensors: dict[str, StoredTensor]  # by parameter, transformed
+    wrong_shapes: list[str]  # parameters
+    differing_copies: list[str]  # derived source entries that do not follow from the parameter they repeat
+
+    @property
+    def is_complete(self) -> bool:
+        return self.plan.is_complete and not self.wrong_shapes and not self.differing_copies
+
+    @property
+    def only_class_heads_differ(self) -> bool:
+        heads = all(self.plan.table.is_class_head(name) for name in self.wrong_shapes)
+        return self.plan.is_complete and not self.differing_copies and bool(self.wrong_shapes) and heads
+
+
+def fit_file(file: CheckpointFile, tables: Sequence[RuleTable], shapes: Shapes, *, source: str | None = None) -> Fit:
+    """Match a published file with a network of these parameters and shapes."""
+    plan = best_plan(tables, list(file.tensors), list(shapes), name=source)
+    tensors: dict[str, StoredTensor] = {}
+    for link in plan.links:
+        stored = file.tensors[link.source]
+        transform = link.rule.transform
+        tensors[link.parameter] = stored if transform is None else from_numpy(transform(stored.numpy()))
+    wrong = [name for name, tensor in tensors.items() if tensor.shape != tuple(shapes[name])]
+    differing = [link.source for link in plan.derived if not _follows(link, file, tensors)]
+    return Fit(plan, tensors, wrong, differing)
+
+
+def _follows(link: Link, file: CheckpointFile, tensors: Mapping[str, StoredTensor]) -> bool:
+    if link.parameter not in tensors:
+        return False
+    expected = link.rule.derived(tensors[link.parameter].numpy())
+    return np.array_equal(expected, file.tensors[link.source].numpy(), equal_nan=expected.dtype.kind == "f")
+
+
+def explain_misfit(fit: Fit, file: CheckpointFile, shapes: Shapes) -> str:
+    """What does not fit, the first names of each kind, in one line."""
+    plan = fit.plan
+    parts = []
+    if not plan.links:
+        parts.append("no entry of the file belongs to this network")
+    parts += _some("only in the file", [*plan.unknown, *(link.source for link in plan.astray)])
+    parts += _some("only in the network", plan.missing)
+    parts += _some("ambiguous", plan.ambiguous)
+    differences = [
+        f"{name} is {list(fit.tensors[name].shape)} in the file and {list(shapes[name])} in the network"
+        for name in fit.wrong_shapes
+    ]
+    parts += _some("shapes", differences)
+    parts += _some("copies that differ from what they repeat", fit.differing_copies)
+    return "; ".join(parts)
+
+
+def _some(label: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return [f"{label} ({len(names)}): {', '.join(names[:SHOWN])}{more}"]
+
+
+def provenance_of(file: CheckpointFile, tensors: dict[str, StoredTensor], **facts: Any) -> dict[str, Any]:
+    """What the written file says of itself: where it came from, and the check sum of its tensors."""
+    return {
+        "source": file.path.name,
+        "source_format": file.format,
+        "source_sha256": file_checksum(file.path),
+        "tensors_sha256": tensors_checksum(tensors),
+        **facts,
+    }
+
+
+def write_native_file(path: Path, tensors: dict[str, StoredTensor], provenance: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        write_native(stream, tensors.items(), {PROVENANCE_ENTRY: json.dumps(provenance, sort_keys=True)})
+
+
+def verify_checksum(file: CheckpointFile) -> None:
+    """Refuse a converted file whose tensors are not those it was written with."""
+    expected = file.provenance.get("tensors_sha256")
+    if expected and tensors_checksum(file.tensors) != expected:
+        raise UserError(
+            f"weights {file.path}: the check sum stored in the file does not fit its tensors; it is damaged"
+        )
+
+
+def to_published_names(
+    tensors: Mapping[str, StoredTensor], table: RuleTable
+) -> tuple[dict[str, StoredTensor], list[str], list[str]]:
+    """(tensors under their published names, entries recomputed from others, parameters without a published name)."""
+    links, nameless = plan_leaving(table, list(tensors))
+    published: dict[str, StoredTensor] = {}
+    for link in links:
+        stored, rule = tensors[link.parameter], link.rule
+        if rule.derived is not None and rule.derived is not identity:
+            stored = from_numpy(rule.derived(stored.numpy()))
+        elif rule.inverse is not None:
+            stored = from_numpy(rule.inverse(stored.numpy()))
+        published[link.source] = stored
+    return published, [link.source for link in links if link.rule.derived is not None], nameless
+
+
+def write_torch_file(path: Path, tensors: Mapping[str, StoredTensor], provenance: Mapping[str, Any]) -> None:
+    write_torch(path, tensors, others={PROVENANCE_ENTRY: dict(provenance)})

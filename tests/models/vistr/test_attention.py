@@ -1,0 +1,131 @@
+"""Attention by blocks: the same numbers and gradients as with all weights at once, dropout included."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+from mindvideo.modules.layers.attention import MOST_BLOCKS, MultiHeadAttention, _AttentionCore, rows_of_block
+
+ms.set_context(mode=ms.GRAPH_MODE)
+B, R, S, C, M = 2, 13, 19, 12, 3
+
+
+def inputs(rows: int = R) -> list[ms.Tensor]:
+    rng = np.random.default_rng(0)
+    padding = np.zeros((B, S), bool)
+    padding[1, 11:] = True
+    shapes = [(B, rows, C), (B, S, C), (B, S, C)]
+    return [ms.Tensor(rng.standard_normal(shape).astype(np.float32)) for shape in shapes] + [ms.Tensor(padding)]
+
+
+def attention(block_elements: int) -> MultiHeadAttention:
+    layer = MultiHeadAttention(width=C, heads=M, block_elements=block_elements)
+    rng = np.random.default_rng(1)
+    for parameter in layer.get_parameters():
+        parameter.set_data(ms.Tensor(rng.standard_normal(parameter.shape).astype(np.float32) * 0.4))
+    return layer
+
+
+def by_hand(layer: MultiHeadAttention, query, key, value, padding) -> np.ndarray:
+    """In float64, one head after the other."""
+    weight, bias = (p.asnumpy().astype(np.float64) for p in (layer.in_proj_weight, layer.in_proj_bias))
+    q, k, v = (
+        x.asnumpy() @ weight[i * C : (i + 1) * C].T + bias[i * C : (i + 1) * C]
+        for i, x in enumerate((query, key, value))
+    )
+    heads = []
+    for head in range(M):
+        part = slice(head * C // M, (head + 1) * C // M)
+        logits = q[..., part] @ k[..., part].swapaxes(1, 2) / np.sqrt(C // M)
+        logits = np.where(padding.asnumpy()[:, None], -np.inf, logits)
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        heads.append(weights / weights.sum(axis=-1, keepdims=True) @ v[..., part])
+    out = np.concatenate(heads, axis=-1)
+    return out @ layer.out_proj.weight.asnumpy().astype(np.float64).T + layer.out_proj.bias.asnumpy()
+
+
+def squared(layer: MultiHeadAttention):
+    def loss(query, key, value, padding):
+        out = layer(query, key, value, padding)
+        return (out * out).sum(), out
+
+    weights = ms.ParameterTuple(layer.trainable_params())
+    return ms.jit(ms.value_and_grad(loss, (0, 1, 2), weights, has_aux=True))
+
+
+@pytest.mark.parametrize("block_elements", [1 << 20, 5 * B * M * S, 1])
+def test_values_and_gradients_do_not_depend_on_the_blocks(block_elements: int) -> None:
+    tensors = inputs()
+    layer = attention(block_elements)
+    (_, out), (of_inputs, of_weights) = squared(layer)(*tensors)
+    assert np.abs(out.asnumpy() - by_hand(layer, *tensors)).max() < 1e-5
+    (_, _), (wanted_inputs, wanted_weights) = squared(attention(1 << 20))(*tensors)
+    for got, wanted in zip((*of_inputs, *of_weights), (*wanted_inputs, *wanted_weights)):
+        assert np.abs(got.asnumpy() - wanted.asnumpy()).max() < 1e-5 * max(1.0, np.abs(wanted.asnumpy()).max())
+
+
+def test_a_gradient_is_the_slope() -> None:
+    """The hand-written backward pass against differences of the float64 formula."""
+    tensors = inputs()
+    layer = attention(1)
+    (_, _), (of_inputs, _) = squared(layer)(*tensors)
+    direction = np.random.default_rng(2).standard_normal(tensors[1].shape)
+    values = []
+    for step in (1e-4, -1e-4):
+        moved = ms.Tensor(tensors[1].asnumpy().astype(np.float64) + step * direction)
+        values.append((by_hand(layer, tensors[0], moved, tensors[2], tensors[3]) ** 2).sum())
+    slope = (values[0] - values[1]) / 2e-4
+    assert (of_inputs[1].asnumpy() * direction).sum() == pytest.approx(slope, rel=1e-4)
+
+
+class Unwritten(nn.Cell):
+    """The forward pass of the core alone, so that MindSpore derives the gradient."""
+
+    def __init__(self, core: _AttentionCore) -> None:
+        super().__init__()
+        self.core = core
+
+    def construct(self, q, k, v, bias):
+        return self.core.times(self.core.dropout(self.core.weights(q, k, bias), 0), v)
+
+
+def test_dropout_drops_the_same_weights_in_both_passes() -> None:
+    core = _AttentionCore(dropout=0.4, block_elements=1 << 20)
+    core.set_train(True)
+    rng = np.random.default_rng(3)
+    q, k, v = (ms.Tensor(rng.standard_normal((B, M, n, 4)).astype(np.float32)) for n in (R, S, S))
+    bias = ops.zeros((1, 1, 1, 1), ms.float32)
+    derived = Unwritten(core)
+    derived.set_train(True)
+
+    def written(q, k, v):
+        out = core(q, k, v, bias)[0]
+        return (out * out).sum(), out
+
+    def unwritten(q, k, v):
+        out = derived(q, k, v, bias)
+        return (out * out).sum(), out
+
+    results = [ms.jit(ms.value_and_grad(f, (0, 1, 2), has_aux=True))(q, k, v) for f in (written, unwritten)]
+    assert np.abs(results[0][0][1].asnumpy() - results[1][0][1].asnumpy()).max() < 1e-6
+    for got, wanted in zip(results[0][1], results[1][1]):
+        assert np.abs(got.asnumpy() - wanted.asnumpy()).max() < 1e-4
+    core.set_train(False)
+    assert np.abs(core(q, k, v, bias)[0].asnumpy() - results[0][0][1].asnumpy()).max() > 0.01
+
+
+def test_blocks_cover_the_rows_and_stay_below_the_limit() -> None:
+    for rows, columns, lanes, limit in ((6120, 6120, 8, 1 << 24), (360, 6120, 8, 1 << 24), (5, 7, 3, 1)):
+        step = rows_of_block(rows, columns, lanes, limit)
+        assert 1 <= step <= rows
+        assert step == 1 or step * columns * lanes <= limit
+    long_clip = 46512  # 72 frames of 19 x 34 tokens: larger blocks, so that the graph still compiles
+    assert -(-long_clip // rows_of_block(long_clip, long_clip, 8, 1 << 24)) <= MOST_BLOCKS
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ValueError, match="multiple of the 5 heads"):
+        MultiHeadAttention(width=12, heads=5)
