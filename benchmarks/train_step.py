@@ -18,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-
-import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+import mindvideo
 from mindvideo.assembly import build_trainer, build_training_data, start_process
 from mindvideo.config import load_config
 from mindvideo.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def make_data(folder: Path, videos: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from mindvideo.cli import prepare
 from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, run_tool
 from mindvideo.data.labels.split import split_annotations
 from tests.data.test_clips import coco_set
@@ -28,13 +28,12 @@ Run = Callable[..., tuple[int, str]]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run prepare.py in this process; gives the exit status and what was written to standard error."""
-    main = runpy.run_path(str(PREPARE))["main"]
 
     def run_prepare(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["prepare.py", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            run_tool(main)
+            run_tool(prepare.main)
         return ended.value.code, capsys.readouterr().err
 
     return run_prepare

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -16,7 +16,6 @@ from mindvideo import build_model
 from mindvideo.inference.export import load_graph
 from tests.inference.colored_videos import write_frame_folder
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools" / "segmentation"
 BACKBONE = {"name": "resnet_small", "norm": "batch", "trainable_stages": 5}
 LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
 SLOTS = {**LAYERS, "num_frames": 2, "num_slots": 3, "num_classes": 5, "width": 48, "heads": 4, "ffn_width": 32}
@@ -50,11 +49,8 @@ FAMILIES = {
 
 
 def _run_tool(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    specification = importlib.util.spec_from_file_location(f"{name}_tool", TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-    return module.main()
+    return importlib.import_module(f"mindvideo.cli.{name}").main()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

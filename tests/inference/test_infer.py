@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
+import importlib
 import json
 import os
 import signal
@@ -32,15 +32,12 @@ from tests.inference.colored_videos import (
     write_video,
 )
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "segmentation" / "infer.py"
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def infer():
-    specification = importlib.util.spec_from_file_location("infer_tool", TOOL)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return importlib.import_module("mindvideo.cli.infer")
 
 
 @pytest.fixture
@@ -222,9 +219,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(
 SLOW_RUN = """
 import sys, time
 sys.path.insert(0, {root!r})
-from importlib import util
-specification = util.spec_from_file_location("infer_tool", {tool!r})
-infer = util.module_from_spec(specification); specification.loader.exec_module(infer)
+from mindvideo.cli import infer
 from mindvideo.cli.arguments import run_tool
 from mindvideo.inference.predictor import Predictor
 from tests.inference.colored_videos import ColorTracker
@@ -244,7 +239,7 @@ run_tool(infer.main)
 def test_ctrl_c_leaves_files_that_play(tmp_path: Path, times: int) -> None:
     folder = write_frame_folder(tmp_path / "clip", 400)
     (tmp_path / "discs.yaml").write_text("family: vistr\nname: discs\n")
-    script = SLOW_RUN.format(root=str(TOOL.parents[2]), tool=str(TOOL))
+    script = SLOW_RUN.format(root=str(PROJECT))
     arguments = ["-c", str(tmp_path / "discs.yaml"), "--weights", "w", "--input", str(folder), "--output"]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments, str(tmp_path / "out")],
