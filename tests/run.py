@@ -1,8 +1,8 @@
 """Runs the tests in fresh processes within a budget of memory: ``python tests/run.py [pytest's arguments]``.
 
 A process keeps every graph it ever compiled, so no process runs more than one heavy file, and a job starts only when
-what the running ones need leaves room for it. A job whose process dies, or that reports nothing for a long time, is named
-together with the test that was running, and ends the run. The last line counts: ``N passed, M failed, K skipped``.
+what the running ones need leaves room for it. A job whose process dies, or that is silent for long, is named together
+with the test that was running, and ends the run. The last line counts: ``N passed, M failed, K skipped``.
 """
 
 from __future__ import annotations

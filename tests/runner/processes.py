@@ -1,4 +1,4 @@
-"""What a job's processes hold in memory, and how to end them all. Read from /proc; without /proc nothing is measured."""
+"""The memory of a job's processes, read from /proc (without it nothing is measured), and the end of all of them."""
 
 from __future__ import annotations
 
