@@ -25,7 +25,21 @@ sys.path.insert(0, str(PROJECT))
 from tests.runner import jobs as planning  # noqa: E402
 from tests.runner.processes import ProcessGroup, running_processes  # noqa: E402
 
-TAKE_A_VALUE = {"-k", "-m", "-p", "-W", "-c", "-o", "-n", "--golden", "--durations", "--maxfail", "--tb", "--ignore"}
+TAKE_A_VALUE = {
+    "-k",
+    "-m",
+    "-p",
+    "-W",
+    "-c",
+    "-o",
+    "-n",
+    "--golden",
+    "--sizes",
+    "--durations",
+    "--maxfail",
+    "--tb",
+    "--ignore",
+}
 SELECT_TESTS = {"-k", "-m"}
 # pytest's exit codes of a process that ran to its end: all passed, some failed, none was selected.
 ENDED = {0, 1, 5}
