@@ -1,7 +1,7 @@
 """Every family at sizes that no code expects, with a batch for it.
 
-A family brings ``small(T, Q, K)`` in ``tests/models/<family>/small.py``: overrides of its ``<family>_toy``. By default the
-sizes are odd ones; ``pytest --sizes SEED`` draws others, for a second set of checks that need no published numbers.
+A family brings ``small(T, Q, K)`` in ``tests/models/<family>/small.py``: overrides of its ``<family>_toy``. By default
+the sizes are odd ones; ``pytest --sizes SEED`` draws others, for a second set of checks that need no published numbers.
 """
 
 from __future__ import annotations
