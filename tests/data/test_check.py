@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.labels.annotations import read_video_annotations
 from mindvideo.data.labels.check import Problem, check_video_set
 from mindvideo.data.labels.check_images import check_image_set
+from mindvideo.data.labels.videos import read_video_annotations
 from mindvideo.errors import UserError
-from mindvideo.masks.forms import encode_mask
+from mindvideo.masks.rle import encode_mask
 
 PREPARE = Path(__file__).resolve().parents[2] / "tools/segmentation/prepare.py"
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
-from mindvideo.data.clips.training_clips import BatchMaker, JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.batch import Canvas, Collate, Layout
 from mindvideo.data.feed.epoch_order import EpochOrder
 from mindvideo.data.feed.loader import BatchSource, load_loader
+from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.data.feed.worker_pool import WorkerError, WorkerPool
 from mindvideo.data.labels.catalogue import Catalogue

@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from mindvideo.data.labels.annotations import read_video_annotations
 from mindvideo.data.labels.check import check_video_set
+from mindvideo.data.labels.videos import read_video_annotations
 from mindvideo.data.media.frame_reader import decode_frame
 from mindvideo.data.synthetic.files import write_split, write_video_files
 from mindvideo.data.synthetic.videos import LEAST_VISIBLE_PIXELS, RECIPES, render_video

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.clip_rules import CircularWindow
+from mindvideo.data.clips.rules import CircularWindow
 from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.labels.check import check_video_set

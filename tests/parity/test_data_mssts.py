@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.feed.batch import normalised_boxes
 from mindvideo.data.transforms.flip import HorizontalFlip
 from mindvideo.data.transforms.instances import DropVanished
 from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide
+from mindvideo.data.transforms.sample import ClipSample
 from tests.golden.fill import make_input
 from tests.parity.data_fixtures import make_clip, normalise, rows
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mindvideo.data.clips.clip_rules import clip_rule
 from mindvideo.data.clips.image_dataset import ImageDataset
-from mindvideo.data.clips.training_clips import JointClips, TrainingClips
+from mindvideo.data.clips.rules import clip_rule
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.clips.video_dataset import VideoDataset
-from mindvideo.data.labels.annotations import Category, read_category_file
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
-from mindvideo.data.labels.image_annotations import read_category_map
+from mindvideo.data.labels.categories import Category, read_category_file
+from mindvideo.data.labels.images import read_category_map
 from mindvideo.data.transforms.pipelines import AugmentationSettings, build_augmentation
 
 MOST_IMAGE_INSTANCES = 25  # a clip made of an image with more is not used

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.transforms.sample import ClipSample
 
 MASK_SHARE = 0.45
 GAP = 4  # pixels between the frames of a sheet

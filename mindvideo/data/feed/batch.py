@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
 from mindvideo.structures.clip import CLIP_BATCH_COLUMNS, ClipBatch, sampled_length
 

@@ -9,9 +9,10 @@ from typing import Any
 import mindspore.dataset as ms_dataset
 import numpy as np
 
-from mindvideo.data.clips.training_clips import BatchMaker, JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.batch import Collate
 from mindvideo.data.feed.epoch_order import EpochOrder
+from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.worker_pool import WorkerPool
 from mindvideo.structures.clip import CLIP_BATCH_COLUMNS
 

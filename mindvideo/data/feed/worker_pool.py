@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvideo.data.clips.training_clips import BatchMaker
 from mindvideo.data.feed import worker as worker_program
+from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.errors import UserError
 from mindvideo.structures.clip import ClipBatch
@@ -31,7 +31,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 
 class WorkerError(Exception):

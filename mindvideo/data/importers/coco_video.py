@@ -11,7 +11,7 @@ from mindvideo.data.importers.builder import TrackBuilder, VisBuilder
 from mindvideo.data.importers.coco_shapes import entry_rle
 from mindvideo.data.importers.fields import dictionary, entries, identifier, located, text, whole
 from mindvideo.data.importers.pictures import require_size
-from mindvideo.data.labels.annotations import read_json
+from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import natural_key
 from mindvideo.errors import UserError
 

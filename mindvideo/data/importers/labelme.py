@@ -14,7 +14,7 @@ from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_
 from mindvideo.data.importers.fields import dictionary, entries, identifier, located, text, whole
 from mindvideo.data.importers.pictures import require_size, video_folders, visible_files
 from mindvideo.data.importers.shapes import box_mask, ellipse_mask, placed_mask, point_array, polygon_mask
-from mindvideo.data.labels.annotations import read_json
+from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import is_image, natural_order
 from mindvideo.errors import UserError
 

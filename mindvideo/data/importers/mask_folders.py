@@ -11,7 +11,7 @@ from PIL import Image
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_name
 from mindvideo.data.importers.fields import dictionary, located, text
 from mindvideo.data.importers.pictures import require_size, video_folders, visible_files
-from mindvideo.data.labels.annotations import read_json
+from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import is_image
 from mindvideo.errors import UserError
 

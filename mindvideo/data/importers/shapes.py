@@ -8,7 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mindvideo.masks.forms import decode_mask, to_rle
+from mindvideo.masks.forms import to_rle
+from mindvideo.masks.rle import decode_mask
 
 FARTHEST = 100_000  # pixels from the corner; a larger number is a mistake and would fill the memory
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import (
+from mindvideo.data.labels.forms import (
     CATEGORY_FORM,
     TRACK_FORM,
     VIDEO_FORM,
@@ -18,10 +18,11 @@ from mindvideo.data.labels.annotation_form import (
     has_form,
     place_of,
 )
-from mindvideo.data.labels.annotations import MaskSizeError, read_json, read_mask, require_list
 from mindvideo.data.labels.picture_problems import frame_problem
+from mindvideo.data.labels.reading import read_json, require_list
 from mindvideo.data.media.video_frames import VideoFrames
-from mindvideo.masks.forms import decode_mask, mask_box
+from mindvideo.masks.forms import MaskSizeError, read_mask
+from mindvideo.masks.rle import decode_mask, pixel_box
 
 BOX_TOLERANCE = 2.0  # pixels by which a box may differ from the tight box of its mask
 
@@ -144,7 +145,7 @@ def _check_instance(where: str, box: Any, segmentation: Any, size: tuple[int, in
     except ValueError as error:
         yield mask_problem(where, error)
         return
-    tight = mask_box(decode_mask(rle))
+    tight = pixel_box(decode_mask(rle))
     if tight is None:
         yield Problem("empty mask", where, "a segmentation without pixels")
     elif box is not None and (box_problem is None or not box_problem.is_error):

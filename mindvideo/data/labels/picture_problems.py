@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 from PIL import Image, UnidentifiedImageError
 
-from mindvideo.data.labels.annotation_form import Problem
+from mindvideo.data.labels.forms import Problem
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.frame_reader import JPEG_END, JPEG_START, decode_frame
 from mindvideo.data.media.images import stored_size

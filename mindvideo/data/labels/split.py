@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import Form, number_or_text, some_texts, text, whole_number
-from mindvideo.data.labels.annotations import read_json, require_form, require_list
+from mindvideo.data.labels.forms import Form, number_or_text, some_texts, text, whole_number
+from mindvideo.data.labels.reading import read_json, require_form, require_list
 from mindvideo.data.media.video_frames import video_of_frame
 from mindvideo.errors import UserError
 

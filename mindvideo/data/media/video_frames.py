@@ -1,6 +1,6 @@
 """Frames inside video files, named ``clip.mp4#12`` (the file, then the frame's number from 0), in any order.
 
-decord finds its way to any frame. Whole videos from the first frame to the last are read by ``video_io`` with PyAV,
+decord finds its way to any frame. Whole videos from the first frame to the last are read by ``video_file`` with PyAV,
 which also reports damaged frames and turns pictures upright; decord puts a neighbouring frame in a damaged one's place.
 """
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.transforms.sample import ClipSample
 
 
 class Transform(Protocol):

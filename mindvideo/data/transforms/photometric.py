@@ -16,8 +16,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.native_library import find_function
 
 BRIGHTNESS_REACH = 32.0

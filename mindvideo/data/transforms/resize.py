@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.media.frame_size import short_side_size
 from mindvideo.data.transforms.instances import zero_empty_boxes
+from mindvideo.data.transforms.sample import ClipSample
 
 
 class ResizeShortSide:

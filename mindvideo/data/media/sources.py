@@ -10,15 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.data.media.images import IMAGE_SUFFIXES, is_image, natural_order
-from mindvideo.data.media.video_io import (
-    DEFAULT_FRAMES_PER_SECOND,
-    Camera,
-    FrameSelection,
-    ImageFrames,
-    VideoFile,
-    VideoReader,
-    open_stream,
-)
+from mindvideo.data.media.pictures import ImageFrames
+from mindvideo.data.media.reader import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader
+from mindvideo.data.media.streams import Camera, open_stream
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mjpeg", ".mjpg", ".ts", ".wmv")

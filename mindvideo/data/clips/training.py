@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
-from mindvideo.data.feed.batch import Collate, Layout, fresh_columns
-from mindvideo.data.feed.epoch_order import sample_generator
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.transforms.base import Transform
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
 
 MOST_ATTEMPTS = 100  # other samples tried before a set is called unusable
@@ -102,23 +100,3 @@ class JointClips:
     def sample(self, index: int, rng: np.random.Generator) -> tuple[ClipSample, list[str]]:
         part, index = self.locate(index)
         return part.sample(index, rng)
-
-
-class BatchMaker:
-    """Batches by number: the same (seed, epoch, samples) give the same arrays in any process."""
-
-    def __init__(self, *, clips: TrainingClips | JointClips, collate: Collate, seed: int) -> None:
-        self.clips = clips
-        self.collate = collate
-        self.seed = seed
-
-    def make(
-        self,
-        epoch: int,
-        indices: Sequence[int],
-        columns_for: Callable[[Layout], list[np.ndarray]] = fresh_columns,
-    ) -> tuple[list[np.ndarray], list[str]]:
-        """(packed columns, lines about frames that could not be read); see :meth:`Collate.pack`."""
-        made = [self.clips.sample(int(index), sample_generator(self.seed, epoch, int(index))) for index in indices]
-        broken = [line for _, lines in made for line in lines]
-        return self.collate.pack([clip for clip, _ in made], columns_for), broken
