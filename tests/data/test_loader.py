@@ -42,7 +42,7 @@ def clips(shapes_set: Path) -> TrainingClips | JointClips:
 @pytest.fixture(scope="module")
 def every_clip(shapes_set: Path) -> TrainingClips | JointClips:
     """Nothing is cropped, so no clip is replaced by another."""
-    chosen = settings(augmentation=AugmentationSettings(name="toy"), least_instances=0)
+    chosen = settings(augmentation=AugmentationSettings(name="toy"), min_instances=0)
     return training_clips(["synthetic_easy/train"], catalogue=Catalogue(root=shapes_set.parent), settings=chosen)
 
 

@@ -61,7 +61,7 @@ def apply_step(clip: ClipSample, name: str, settings: dict) -> ClipSample:
         resize = ResizeShortSide(short_sides=[settings["short"]], max_long_side=settings["max"])
         return resize.apply(clip, settings["short"])
     if name == "crop":
-        crop = RandomCrop(least=1, greatest=1, zero_vanished=True)
+        crop = RandomCrop(min_side=1, max_side=1, zero_vanished=True)
         return crop.apply(clip, tuple(settings[side] for side in "ijhw"))
     return DropVanished().apply(clip) if name == "check" else clip
 

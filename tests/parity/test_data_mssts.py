@@ -45,7 +45,7 @@ def apply_step(clip: ClipSample, name: str, settings: dict) -> ClipSample:
         resize = ResizeShortSide(short_sides=[settings["short"]], max_long_side=settings["max"])
         return resize.apply(clip, settings["short"])
     if "crop" in name:
-        return RandomCrop(least=1, greatest=1).apply(clip, tuple(settings[side] for side in "ijhw"))
+        return RandomCrop(min_side=1, max_side=1).apply(clip, tuple(settings[side] for side in "ijhw"))
     return DropVanished().apply(clip) if "check" in name else clip
 
 

@@ -112,7 +112,7 @@ def test_functions(tag: str, facts: dict, arrays: dict) -> None:
         clip = resize.apply(clip, recipe[tag]["short_side"])
     if tag.endswith("crop"):
         place = tuple(recipe["crop"][name] for name in ("top", "left", "height", "width"))
-        clip = RandomCrop(least=1, greatest=1000).apply(clip, place)
+        clip = RandomCrop(min_side=1, max_side=1000).apply(clip, place)
     boxes, masks = rows(clip)
     np.testing.assert_array_equal(boxes, arrays[f"fn_{tag}_boxes"])
     if tag != "hflip_crop":

@@ -81,7 +81,7 @@ def annotated_boxes(image: LabelledImage, extents: np.ndarray) -> np.ndarray:
 
 
 class _Moved:
-    """Loads a moved copy of a picture, ``picture`` being a clip of it alone; without a motion the picture itself."""
+    """Loads a moved copy of a picture (a clip of one frame); without a motion the picture itself."""
 
     def __init__(self, picture: ClipFrames, motion: ImageMotion | None) -> None:
         self.picture, self.motion = picture, motion

@@ -1,4 +1,4 @@
-"""The training data as a MindSpore data set. The only file of the data code with MindSpore in it."""
+"""The training data as a MindSpore data set. No other file of the data rooms imports MindSpore."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def load_loader(
     """A data set whose rows are the columns of :class:`ClipBatch`, in that order.
 
     ``start`` is (epoch, batch) of the first batch: a run resumed there sees what it would have seen. ``shard`` is
-    (rank, number of ranks). The returned object's ``batch_source`` is the :class:`BatchSource` behind it.
+    (rank, number of ranks). The returned object's ``batch_source`` is its :class:`BatchSource`.
     """
     groups = [int(height > width) for height, width in map(clips.frame_size, range(len(clips)))]
     order = EpochOrder(

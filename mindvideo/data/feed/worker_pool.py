@@ -1,6 +1,6 @@
 """Processes that make batches. A batch travels through anonymous shared memory, not through a pipe.
 
-The workers are fresh interpreters that import the NumPy side of the package alone: no MindSpore, no copy of the
+The workers are fresh interpreters that import only the NumPy side of the package: no MindSpore, no copy of the
 training process and its threads, no need for a guarded main module.
 """
 

@@ -19,7 +19,7 @@ class Category:
 
 
 def read_category_file(path: Path) -> tuple[Category, ...]:
-    """The categories of an annotation file, or of a list of them alone (``datas/categories``)."""
+    """The categories of an annotation file, or of a file that is only their list (``datas/categories``)."""
     content = read_json(path)
     if isinstance(content, list):
         content = {"categories": content}

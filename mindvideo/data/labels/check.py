@@ -39,7 +39,7 @@ def check_video_set(
         for index, video in enumerate(content["videos"]):
             if isinstance(video, dict):
                 problems += _check_frames(video, place_of("videos", index, video), Path(frame_folder), decode)
-    problems += check_labelled(content, "fit for testing alone")
+    problems += check_labelled(content, "only fit for testing")
     videos = by_id(content, "videos")
     categories = by_id(content, "categories")
     for entry in entries_of(content, "annotations"):
@@ -128,7 +128,7 @@ def _check_track(
 
 
 def check_category(where: str, category: int, categories: Mapping[Any, Any]) -> Iterator[Problem]:
-    if categories and category not in categories:  # a file that lists none has been told so
+    if categories and category not in categories:  # a file without any has its own problem
         yield Problem("unknown category", where, f"category {category} is not in 'categories'")
 
 

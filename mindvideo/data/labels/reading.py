@@ -38,12 +38,12 @@ def read_json(path: Path) -> Any:
 def annotation_kind(path: Path) -> str:
     """Kind "image" for a COCO file of single images (``images`` and no ``videos``), else "video".
 
-    Looks for the two keys in the text, since parsing takes long; only where both occur is the file parsed.
+    Looks for the two keys in the bytes, since parsing takes long; only where both occur is the file parsed.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            has_images, has_videos = (text.find(key) >= 0 for key in (b'"images"', b'"videos"'))
-    except (OSError, ValueError):  # missing, a folder or empty: told by who reads it
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            has_images, has_videos = (content.find(key) >= 0 for key in (b'"images"', b'"videos"'))
+    except (OSError, ValueError):  # missing, a folder or empty: reading it will say so
         return "video"
     if has_images and has_videos:
         content = read_json(path)
@@ -62,5 +62,5 @@ def require_form(path: Path | str, content: Any, forms: Mapping[str, Form]) -> N
 
 
 def refusal(path: Path | str, where: str, message: object) -> UserError:
-    """What a reader raises at the first fault of a file."""
+    """The error that a reader raises at the first fault of a file."""
     return UserError(f"{path}: {where}: {message}; for the whole list: tools/segmentation/prepare.py check FILE@FRAMES")

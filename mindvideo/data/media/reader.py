@@ -34,15 +34,15 @@ class FrameSelection:
             )
 
     @classmethod
-    def parse(cls, text: str) -> FrameSelection:
+    def parse(cls, string: str) -> FrameSelection:
         """``"10:100:2"``, any part may be empty, as in a Python slice."""
-        parts = text.split(":")
+        parts = string.split(":")
         try:
             start, stop, step = ((int(part) if part.strip() else None) for part in (*parts, "", "")[:3])
         except ValueError:
             parts = []
         if not 2 <= len(parts) <= 3:
-            raise UserError(f"frames '{text}': expected START:STOP or START:STOP:STEP, for instance 0:300:2")
+            raise UserError(f"frames '{string}': expected START:STOP or START:STOP:STEP, for instance 0:300:2")
         return cls(start or 0, stop, 1 if step is None else step)
 
     def takes(self, index: int) -> bool:

@@ -55,7 +55,7 @@ class VideoFile(VideoReader):
         self.frames_per_second = float(rate or DEFAULT_FRAMES_PER_SECOND) / selection.step
         self.num_frames = len(selection.indices(self._stream.frames)) if self._stream.frames else None
         self._items = self._decode_all()
-        self._head: list[Frame | BrokenFrame] = []  # up to the first good frame, which alone tells the upright size
+        self._head: list[Frame | BrokenFrame] = []  # up to the first good frame: only that has the upright size
         for item in self._items:
             self._head.append(item)
             if isinstance(item, Frame):

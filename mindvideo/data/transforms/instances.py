@@ -1,4 +1,4 @@
-"""What becomes of instances that a crop or the clip's choice of frames left without pixels. Draws nothing."""
+"""Drops or zeroes the instances that a crop or the choice of frames left without pixels. Draws nothing."""
 
 from __future__ import annotations
 
