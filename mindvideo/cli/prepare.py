@@ -19,7 +19,7 @@ from mindvideo.data.importers.mask_folders import convert_mask_folders
 from mindvideo.data.labels.catalogue import CATALOGUE_FILE, Catalogue, DatasetFiles
 from mindvideo.data.labels.check import Problem, check_video_set
 from mindvideo.data.labels.check_images import check_image_set
-from mindvideo.data.labels.image_annotations import MAP_VERSIONS, read_category_map
+from mindvideo.data.labels.images import MAP_VERSIONS, read_category_map
 from mindvideo.data.labels.keep_list import keep_categories
 from mindvideo.data.labels.split import category_counts, split_annotations
 from mindvideo.data.media.images import is_image

@@ -1,6 +1,6 @@
 """Processes that make batches. A batch travels through anonymous shared memory, not through a pipe.
 
-The workers are fresh interpreters that import the NumPy side of the package alone: no MindSpore, no copy of the
+The workers are fresh interpreters that import only the NumPy side of the package: no MindSpore, no copy of the
 training process and its threads, no need for a guarded main module.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvideo.data.clips.training_clips import BatchMaker
 from mindvideo.data.feed import worker as worker_program
+from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.errors import UserError
 from mindvideo.structures.clip import ClipBatch

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotations import annotation_kind, read_json
+from mindvideo.data.labels.reading import annotation_kind, read_json
 from mindvideo.errors import UserError
 
 CATALOGUE_FILE = Path(__file__).resolve().parents[3] / "datas" / "data.json"
@@ -110,8 +110,8 @@ def _set_fault(entry: Any) -> str | None:
     if entry.get("kind") not in KINDS:
         return f"kind is {entry.get('kind')!r}; {' or '.join(KINDS)} is needed"
     if not isinstance(entry.get("folder"), str):
-        return f"folder is {entry.get('folder')!r}; a text is needed"
+        return f"folder is {entry.get('folder')!r}; a string is needed"
     for split, files in entry["splits"].items():
         if not isinstance(files, dict) or not all(isinstance(files.get(key), str) for key in ("annotations", "frames")):
-            return f"split {split}: texts 'annotations' and 'frames' are needed"
+            return f"split {split}: strings 'annotations' and 'frames' are needed"
     return None

@@ -6,18 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from mindvideo.data.labels.annotation_form import IMAGE_SET_FORMS, box_fault, place_of
-from mindvideo.data.labels.annotations import (
-    Category,
-    read_categories,
-    read_json,
-    read_mask,
-    refusal,
-    require_form,
-    require_list,
-)
+from mindvideo.data.labels.categories import Category, read_categories
+from mindvideo.data.labels.forms import IMAGE_SET_FORMS, box_fault, place_of
+from mindvideo.data.labels.reading import read_json, refusal, require_form, require_list
 from mindvideo.errors import UserError
-from mindvideo.masks.forms import Rle
+from mindvideo.masks.forms import read_mask
+from mindvideo.masks.rle import Rle
 
 MAP_VERSIONS = ("published", "corrected")
 

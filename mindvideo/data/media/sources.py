@@ -1,4 +1,4 @@
-"""What the user calls "the input" -> the videos it names, each opened only when its turn comes."""
+"""Finds the videos that an input names (a file, a folder, a glob, a camera); each is opened when its turn comes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.data.media.images import IMAGE_SUFFIXES, is_image, natural_order
-from mindvideo.data.media.video_io import (
-    DEFAULT_FRAMES_PER_SECOND,
-    Camera,
-    FrameSelection,
-    ImageFrames,
-    VideoFile,
-    VideoReader,
-    open_stream,
-)
+from mindvideo.data.media.pictures import ImageFrames
+from mindvideo.data.media.reader import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader
+from mindvideo.data.media.streams import Camera, open_stream
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mjpeg", ".mjpg", ".ts", ".wmv")
@@ -63,19 +58,19 @@ def find_videos(given: str | Path) -> list[VideoSource]:
 
     Names are unique, so that results do not overwrite each other.
     """
-    text = str(given)
-    if text == STANDARD_INPUT:
+    name = str(given)
+    if name == STANDARD_INPUT:
         return [VideoSource(name="stdin")]
-    if camera := _CAMERA.fullmatch(text):
+    if camera := _CAMERA.fullmatch(name):
         return [VideoSource(name=f"camera-{camera[1]}", camera=int(camera[1]))]
-    path = Path(text)
+    path = Path(name)
     if path.is_dir():
         return _uniquely_named(_of_folder(path))
     if path.is_file():
         return [_of_file(path)]
-    if glob.has_magic(text):
-        return _uniquely_named(_of_glob(text))
-    raise UserError(f"{text}: no such file or folder (a glob, camera:0 and - are understood too)")
+    if glob.has_magic(name):
+        return _uniquely_named(_of_glob(name))
+    raise UserError(f"{name}: no such file or folder (a glob, camera:0 and - are understood too)")
 
 
 def _of_file(path: Path) -> VideoSource:
