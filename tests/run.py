@@ -179,7 +179,7 @@ class Run:
 
 
 def report(run: Run) -> int:
-    """What was slow, the peak, what broke, and the counts in the last line; the exit code."""
+    """Print the slow files, the peak, the broken jobs and the counts in the last line; the exit code."""
     seconds: collections.Counter[str] = collections.Counter()
     for each in run.finished:
         for event in each.ended:

@@ -1,4 +1,4 @@
-"""What every family must do, at sizes that no code expects: an odd number of frames, queries and classes, a tall frame.
+"""The duties of every family, at sizes that no code expects: odd numbers of frames, queries and classes, a tall frame.
 
 The families come from the registry, their small settings from ``tests/models/<family>/small.py``. With ``--sizes SEED``
 the same checks run at other sizes and on other values.

@@ -64,7 +64,7 @@ class Model:
 
 
 def small_overrides(name: str, sizes: Sizes) -> list[str]:
-    """What turns ``<name>_toy`` into the small model, as arguments of a tool."""
+    """Arguments of a tool that turn ``<name>_toy`` into the small model."""
     own = importlib.import_module(f"tests.models.{name}.small").small(T=sizes.T, Q=sizes.Q, K=sizes.K)
     common = {
         "data.num_frames": sizes.T, "data.max_instances": sizes.N, "backbone.widths": [8, 16, 16, 24],
