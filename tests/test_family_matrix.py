@@ -7,6 +7,7 @@ the same checks run at other sizes and on other values.
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Iterator
 
 import mindspore as ms
@@ -24,9 +25,13 @@ from tests.models.small_models import Model, Sizes, batch, model, tensors
 ROUNDING = 2e-4
 
 
-@pytest.fixture(params=FAMILIES)
-def own(request: pytest.FixtureRequest) -> Model:
-    return model(request.param, Sizes.drawn(request.config.getoption("--sizes")))
+@pytest.fixture(params=FAMILIES, scope="module")
+def own(request: pytest.FixtureRequest) -> Iterator[Model]:
+    """One family after the other, so that no more than one family's graphs are held."""
+    yield model(request.param, Sizes.drawn(request.config.getoption("--sizes")))
+    gradient_function.cache_clear()
+    model.cache_clear()
+    gc.collect()
 
 
 @functools.cache
