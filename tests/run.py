@@ -61,7 +61,7 @@ class Running:
         environment = {
             **os.environ,
             "MINDVIDEO_TEST_EVENTS": str(self.events_file),
-            "MINDVIDEO_TEST_PIECE": job.piece,
+            "MINDVIDEO_TEST_PIECE": json.dumps([job.number, job.pieces]),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
         }
         command = [sys.executable, "-m", "pytest", "-p", "tests.runner.events", *job.targets, *options.pytest]
@@ -174,6 +174,7 @@ class Run:
 
     def end_all(self) -> None:
         for each in self.running:
+            self.counts.update(event["outcome"] for event in each.listen())
             print(f"interrupted: {each.job.name}, {each.running or 'between tests'}", flush=True)
             each.group.end()
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests import run
 from tests.runner import jobs as planning
+from tests.runner.events import piece_of
 from tests.runner.processes import ProcessGroup, running_processes
 
 RUN = Path(run.__file__)
@@ -155,7 +156,7 @@ def test_files_share_processes_by_what_they_need():
     }
     jobs = planning.plan_jobs([*weights, "new.py"], weights)
     assert jobs[0].targets == ["heavy.py"]
-    assert [job.piece for job in jobs if job.targets == ["cut.py"]] == ["1/3", "2/3", "3/3"]
+    assert [(job.number, job.pieces) for job in jobs if job.targets == ["cut.py"]] == [(0, 3), (1, 3), (2, 3)]
     assert ["new.py"] in [job.targets for job in jobs]
     light = [job for job in jobs if job.targets[0].startswith("light")]
     assert sorted(name for job in light for name in job.targets) == sorted(name for name in weights if "light" in name)
@@ -172,16 +173,23 @@ def test_jobs_start_only_when_they_fit():
     assert planning.next_job([planning.Job(["x"], 9000, 1)], [], 6000).targets == ["x"]  # by itself, or never
 
 
-def test_pieces_are_every_test_once(tmp_path):
+@pytest.mark.parametrize(("pieces", "count"), [(4, 4), (12, 12), (["_1", "2"], 3)])
+def test_pieces_are_every_test_once(pieces, count):
+    names = [f"test_{n}" for n in range(10)]
+    kept = [piece_of(names, number, pieces) for number in range(count)]
+    assert [sum(of_test) for of_test in zip(*kept)] == [1] * len(names)
+    if isinstance(pieces, list):
+        assert [name for name, keep in zip(names, kept[0]) if keep] == ["test_1"]
+
+
+def test_a_process_runs_its_piece(tmp_path):
     (tmp_path / "test_ten.py").write_text("\n".join(f"def test_{n}(): pass" for n in range(10)))
-    names = []
-    for piece in range(1, 5):
-        events = tmp_path / f"{piece}.events"
-        environment = {**os.environ, "MINDVIDEO_TEST_EVENTS": str(events), "MINDVIDEO_TEST_PIECE": f"{piece}/4"}
-        command = [sys.executable, "-m", "pytest", "-p", "tests.runner.events", str(tmp_path / "test_ten.py")]
-        subprocess.run(command, cwd=run.PROJECT, env=environment, check=True, capture_output=True)
-        names += [json.loads(line)["test"] for line in events.read_text().splitlines() if '"end"' in line]
-    assert [name.partition("::")[2] for name in names] == [f"test_{n}" for n in range(10)]
+    events = tmp_path / "events"
+    environment = {**os.environ, "MINDVIDEO_TEST_EVENTS": str(events), "MINDVIDEO_TEST_PIECE": "[1, 4]"}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.runner.events", str(tmp_path / "test_ten.py")]
+    subprocess.run(command, cwd=run.PROJECT, env=environment, check=True, capture_output=True)
+    names = [json.loads(line)["test"] for line in events.read_text().splitlines() if '"end"' in line]
+    assert [name.partition("::")[2] for name in names] == ["test_3", "test_4"]
 
 
 def test_the_table_knows_only_files_that_exist():

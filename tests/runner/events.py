@@ -1,7 +1,7 @@
 """A pytest plugin (``-p tests.runner.events``) that writes one JSON line for every test that starts or ends.
 
 A line is on disk before the test runs, so when the process dies the last line names the test that was running.
-MINDVIDEO_TEST_EVENTS is the file; MINDVIDEO_TEST_PIECE ("2/3") keeps the second third of the collected tests.
+MINDVIDEO_TEST_EVENTS is the file; MINDVIDEO_TEST_PIECE, ``[number, pieces]`` as JSON, keeps a part of the tests.
 """
 
 from __future__ import annotations
@@ -17,11 +17,21 @@ def _write(**event: object) -> None:
         file.write(json.dumps(event) + "\n")
 
 
+def piece_of(names: list[str], number: int, pieces: int | list[str]) -> list[bool]:
+    """Which of the tests are in that piece, counted from 0.
+
+    ``pieces``: that many of about equal length; or strings: a test is in the piece of the first string that its name
+    contains, and in a last one when it contains none.
+    """
+    if isinstance(pieces, int):
+        return [place * pieces // len(names) == number for place in range(len(names))]
+    return [next((n for n, part in enumerate(pieces) if part in name), len(pieces)) == number for name in names]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    piece, _, pieces = os.environ.get("MINDVIDEO_TEST_PIECE", "1/1").partition("/")
-    first, last = ((int(piece) - 1 + step) * len(items) // int(pieces) for step in (0, 1))
-    left_out = items[:first] + items[last:]
-    items[:] = items[first:last]
+    keep = piece_of([item.nodeid for item in items], *json.loads(os.environ.get("MINDVIDEO_TEST_PIECE", "[0, 1]")))
+    left_out = [item for item, kept in zip(items, keep) if not kept]
+    items[:] = [item for item, kept in zip(items, keep) if kept]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
 
