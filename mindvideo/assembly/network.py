@@ -9,8 +9,8 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.assembly.checkpoints import configs_that_fit
+from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 from mindvideo.errors import UserError
 from mindvideo.inference.trackers.tracker import VideoTracker
 from mindvideo.models.registry import card_of

@@ -49,7 +49,7 @@ def main() -> int:
     file = open_checkpoint(arguments.source_file)
     # The network's code is only loaded for a file that can be read.
     from mindvideo.assembly.checkpoints import convert_as_is, convert_to_native, convert_to_torch
-    from mindvideo.config import load_config
+    from mindvideo.assembly.configuration import load_config
 
     if arguments.as_is:
         convert_as_is(file, arguments.destination, to_torch=arguments.to_torch)

@@ -71,7 +71,8 @@ def evaluate_file(arguments: argparse.Namespace) -> int:
 
 
 def evaluate_model(arguments: argparse.Namespace) -> int:
-    from mindvideo.config import dump_config, find_config, load_config
+    from mindvideo.assembly.configuration import load_config
+    from mindvideo.config import dump_config, find_config
 
     cfg = load_config(arguments.config, arguments.overrides)
     weights = Path(arguments.weights)

@@ -11,8 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
-from mindvideo.config import dump_config, find_config, load_config
+from mindvideo.config import dump_config, find_config
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.video_io import FrameSelection
 from mindvideo.data.media.video_sources import VideoSource, find_videos

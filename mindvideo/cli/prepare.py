@@ -277,7 +277,8 @@ def add_browse(commands: Commands) -> None:
 
 
 def run_browse(arguments: argparse.Namespace) -> None:
-    from mindvideo.config import find_config, load_config
+    from mindvideo.assembly.configuration import load_config
+    from mindvideo.config import find_config
 
     config = load_config(arguments.config, arguments.overrides)
     catalogue = Catalogue(file=config.data.catalogue, root=config.data.root)

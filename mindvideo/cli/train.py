@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_INTERRUPTED, EXIT_OK, config_parser
-from mindvideo.config import dump_config, find_config, load_config
+from mindvideo.config import dump_config, find_config
 from mindvideo.errors import UserError
 from mindvideo.logs import set_up_logging
 from mindvideo.run_folder import RunFolder
