@@ -63,9 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="every configuration, one line each")
-    action.add_argument(
-        "--explain", metavar="SECTION[.KEY]", help="meaning, type, default, range and readers"
-    )
+    action.add_argument("--explain", metavar="SECTION[.KEY]", help="meaning, type, default, range and readers")
     action.add_argument("--show", metavar="NAME", help="a configuration with bases, defaults and overrides applied")
     action.add_argument("--write-readme", action="store_true", help="make config/README.md from the files' headers")
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="for --show")

@@ -46,7 +46,7 @@ class Inference:
     )
     frames_per_second: float = key(10.0, "rate of the written video where the input has none", minimum=0.1, maximum=240)
     analysis_folder: str = key(
-        "", "folder for what an online model saw of its tracks (tools/segmentation/analyze.py draws it); empty: none"
+        "", "folder for what an online model saw of its tracks (mindvideo analyze draws it); empty: none"
     )
     read_ahead: int = key(
         8, "frames that wait between reading, inference and writing; bounds the memory", minimum=1, maximum=1000
