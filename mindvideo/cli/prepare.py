@@ -1,4 +1,4 @@
-"""Make, check, convert, split and look at data sets. ``mindvideo prepare COMMAND --help`` tells more about each command."""
+"""Make, check, convert, split and look at data sets. ``mindvideo prepare COMMAND --help`` explains a command."""
 
 from __future__ import annotations
 
