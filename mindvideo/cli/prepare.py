@@ -1,4 +1,4 @@
-"""Make, check, convert, split and look at data sets. ``prepare.py COMMAND --help`` tells more about each command."""
+"""Make, check, convert, split and look at data sets. ``mindvideo prepare COMMAND --help`` explains a command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mindvideo.data.importers.mask_folders import convert_mask_folders
 from mindvideo.data.labels.catalogue import CATALOGUE_FILE, Catalogue, DatasetFiles
 from mindvideo.data.labels.check import Problem, check_video_set
 from mindvideo.data.labels.check_images import check_image_set
-from mindvideo.data.labels.image_annotations import MAP_VERSIONS, read_category_map
+from mindvideo.data.labels.images import MAP_VERSIONS, read_category_map
 from mindvideo.data.labels.keep_list import keep_categories
 from mindvideo.data.labels.split import category_counts, split_annotations
 from mindvideo.data.media.images import is_image
@@ -277,7 +277,8 @@ def add_browse(commands: Commands) -> None:
 
 
 def run_browse(arguments: argparse.Namespace) -> None:
-    from mindvideo.config import find_config, load_config
+    from mindvideo.assembly.configuration import load_config
+    from mindvideo.config import find_config
 
     config = load_config(arguments.config, arguments.overrides)
     catalogue = Catalogue(file=config.data.catalogue, root=config.data.root)

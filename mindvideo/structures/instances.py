@@ -11,7 +11,7 @@ from mindvideo.structures.expect import expect_array
 
 
 class Segmentation(TypedDict):
-    """A COCO run-length encoded mask: ``size`` is [H, W], ``counts`` the compressed text (str)."""
+    """A COCO run-length encoded mask: ``size`` is [H, W], ``counts`` the compressed string."""
 
     size: list[int]
     counts: str
@@ -21,8 +21,8 @@ class Segmentation(TypedDict):
 class VideoInstances:
     """N tracks through ``num_frames`` (T) frames of one video.
 
-    ``video_id`` int or text; ``size`` (H, W) of the frames; ``scores`` float32 [N]; ``labels`` int [N], category ids;
-    ``track_ids`` int [N], all different; ``segmentations``: for each track T entries, a COCO RLE with text counts or
+    ``video_id`` int or string; ``size`` (H, W) of the frames; ``scores`` float32 [N]; ``labels`` int [N], category ids;
+    ``track_ids`` int [N], all different; ``segmentations``: for each track T entries, a COCO RLE with string counts or
     None where the track has no mask; ``boxes`` float32 [N, T, 4] as x0 y0 x1 y1 in pixels, or None.
     """
 
@@ -63,7 +63,7 @@ class VideoInstances:
                 )
             if not isinstance(segmentation["counts"], str):
                 kind = type(segmentation["counts"]).__name__
-                raise TypeError(f"{owner}, frame {index}: RLE counts must be text, got {kind}")
+                raise TypeError(f"{owner}, frame {index}: RLE counts must be a string, got {kind}")
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -58,8 +58,8 @@ SPLITS = {"train": {"annotations": "a.json", "frames": "f"}}
         ({}, "no 'sets', so not a catalogue"),
         ({"sets": {"own": {"kind": "video", "folder": "."}}}, "set own: an object with 'kind', 'folder' and 'splits'"),
         ({"sets": {"own": {"kind": "sound", "folder": ".", "splits": SPLITS}}}, "set own: kind is 'sound'; video or"),
-        ({"sets": {"own": {"kind": "video", "splits": SPLITS}}}, "set own: folder is None; a text"),
-        ({"sets": {"own": {"kind": "video", "folder": ".", "splits": {"train": {}}}}}, "set own: split train: texts"),
+        ({"sets": {"own": {"kind": "video", "splits": SPLITS}}}, "set own: folder is None; a string"),
+        ({"sets": {"own": {"kind": "video", "folder": ".", "splits": {"train": {}}}}}, "set own: split train: strings"),
     ],
 )
 def test_a_file_that_is_no_catalogue(tmp_path: Path, content: Any, reason: str) -> None:

@@ -17,8 +17,8 @@ from mindvideo.data.importers.coco_video import convert_coco_video
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.importers.labelme import convert_labelme
 from mindvideo.data.importers.mask_folders import convert_mask_folders
-from mindvideo.data.labels.annotations import read_video_annotations
 from mindvideo.data.labels.check import check_video_set
+from mindvideo.data.labels.videos import read_video_annotations
 from mindvideo.errors import UserError
 
 HEIGHT, WIDTH = 20, 32

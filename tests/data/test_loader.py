@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
-from mindvideo.data.clips.training_clips import BatchMaker, JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.batch import Canvas, Collate, Layout
 from mindvideo.data.feed.epoch_order import EpochOrder
 from mindvideo.data.feed.loader import BatchSource, load_loader
+from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.data.feed.worker_pool import WorkerError, WorkerPool
 from mindvideo.data.labels.catalogue import Catalogue
@@ -41,7 +42,7 @@ def clips(shapes_set: Path) -> TrainingClips | JointClips:
 @pytest.fixture(scope="module")
 def every_clip(shapes_set: Path) -> TrainingClips | JointClips:
     """Nothing is cropped, so no clip is replaced by another."""
-    chosen = settings(augmentation=AugmentationSettings(name="toy"), least_instances=0)
+    chosen = settings(augmentation=AugmentationSettings(name="toy"), min_instances=0)
     return training_clips(["synthetic_easy/train"], catalogue=Catalogue(root=shapes_set.parent), settings=chosen)
 
 

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.clip_rules import CircularWindow
+from mindvideo.data.clips.rules import CircularWindow
 from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.labels.check import check_video_set
@@ -84,7 +84,7 @@ def test_a_clip_asks_a_file_once_and_the_cache_spares_it(videos: Path, monkeypat
 
 
 def test_few_files_stay_open_and_none_travels_to_a_worker(videos: Path) -> None:
-    reader = VideoFrames(most_open=2)
+    reader = VideoFrames(max_open=2)
     for number in (0, 1, 2, 0):
         assert reader.num_frames(videos / f"valid_{number:05d}.mp4") == LENGTH
         assert len(reader._open) <= 2

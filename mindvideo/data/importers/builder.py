@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mindvideo.errors import UserError
-from mindvideo.masks.forms import Rle, decode_mask, encode_mask, mask_box, unite
+from mindvideo.masks.rle import Rle, decode_mask, encode_mask, pixel_box, unite_masks
 
 _log = logging.getLogger("mindvideo.data")
 
@@ -33,7 +33,7 @@ class TrackBuilder:
             self._unite(frame, rle)
 
     def _unite(self, frame: int, rle: Rle) -> None:
-        self.masks[frame] = unite([self.masks[frame], rle]) if frame in self.masks else rle
+        self.masks[frame] = unite_masks([self.masks[frame], rle]) if frame in self.masks else rle
 
 
 class VisBuilder:
@@ -108,7 +108,7 @@ def _annotation(number: int, video: int, category: int, track: TrackBuilder, len
     areas: list[Any] = [None] * length
     for frame, rle in track.masks.items():
         mask = decode_mask(rle)
-        boxes[frame], segmentations[frame], areas[frame] = mask_box(mask), encode_mask(mask), int(mask.sum())
+        boxes[frame], segmentations[frame], areas[frame] = pixel_box(mask), encode_mask(mask), int(mask.sum())
     return {
         "id": number,
         "video_id": video,

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_name
-from mindvideo.data.importers.fields import located, number_in, text, whole_in
+from mindvideo.data.importers.fields import located, number_in, string, whole_in
 from mindvideo.data.importers.pictures import pictures_below, require_size
 from mindvideo.data.importers.shapes import box_mask, ellipse_mask, mask_of_runs, polygon_mask
 from mindvideo.data.media.broken_frame import BrokenFrameError
@@ -110,14 +110,14 @@ def _numbering(root: ElementTree.Element) -> range:
     return range(
         whole_in(first, "start_frame") if first else 0,
         whole_in(last, "stop_frame") + 1 if last else sys.maxsize,
-        whole_in(step, "frame_filter step", least=1) if step else 1,
+        whole_in(step, "frame_filter step", minimum=1) if step else 1,
     )
 
 
 def _frame_size(root: ElementTree.Element) -> tuple[int, int]:
     for place in root.iter("original_size"):
         height, width = (
-            whole_in(place.findtext(side), f"original_size {side}", least=1) for side in ("height", "width")
+            whole_in(place.findtext(side), f"original_size {side}", minimum=1) for side in ("height", "width")
         )
         return height, width
     raise ValueError("no original_size in its meta data")
@@ -128,7 +128,7 @@ def _read_track(
 ) -> TrackBuilder:
     where = f"{file}: track {element.get('id')}"
     with located(where):
-        track = TrackBuilder(text(element.get("label"), "label"))
+        track = TrackBuilder(string(element.get("label"), "label"))
     listed: dict[int, _Shape] = {}
     for child in element:
         with located(f"{where}, a {child.tag}"):
@@ -148,7 +148,8 @@ def _read_shape(element: ElementTree.Element) -> _Shape:
     if kind in _NUMBERS:
         numbers = tuple(number_in(element.get(name), name) for name in _NUMBERS[kind])
     elif kind == "polygon":
-        numbers = tuple(number for point in text(element.get("points"), "points").split(";") for number in _pair(point))
+        points = string(element.get("points"), "points").split(";")
+        numbers = tuple(number for point in points for number in _pair(point))
     rotation = number_in(element.get("rotation") or "0", "rotation")
     return _Shape(kind, element.get("outside") == "1", numbers, rotation, element)
 
@@ -198,6 +199,6 @@ def _mask(shape: _Shape, size: tuple[int, int]) -> np.ndarray:
         left, top, width, height = (
             int(number_in(shape.element.get(name), name)) for name in ("left", "top", "width", "height")
         )
-        runs = [whole_in(run, "rle") for run in text(shape.element.get("rle"), "rle").split(",")]
+        runs = [whole_in(run, "rle") for run in string(shape.element.get("rle"), "rle").split(",")]
         return mask_of_runs(runs, (left, top, width, height), size)
     raise ValueError(f"a {shape.kind} has no area; box, polygon, ellipse or mask is needed")

@@ -19,7 +19,7 @@ def visible_files(folder: Path, suffix: str) -> list[Path]:
 
 
 def video_folders(root: Path, suffix: str) -> list[Path]:
-    """The folders of ``root`` that hold label files with this suffix. Hidden ones are no videos and are not told."""
+    """The folders of ``root`` that hold label files with this suffix. Hidden folders are passed over without a word."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
     found = []

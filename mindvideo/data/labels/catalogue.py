@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotations import annotation_kind, read_json
+from mindvideo.data.labels.reading import annotation_kind, read_json
 from mindvideo.errors import UserError
+from mindvideo.resources import resource_folder
 
-CATALOGUE_FILE = Path(__file__).resolve().parents[2] / "datas" / "data.json"
+CATALOGUE_FILE = resource_folder("datas") / "data.json"
 ROOT_VARIABLE = "MINDVIDEO_DATA_ROOT"
 KINDS = ("video", "image")
 PATH_SEPARATOR = "@"
@@ -110,8 +111,8 @@ def _set_fault(entry: Any) -> str | None:
     if entry.get("kind") not in KINDS:
         return f"kind is {entry.get('kind')!r}; {' or '.join(KINDS)} is needed"
     if not isinstance(entry.get("folder"), str):
-        return f"folder is {entry.get('folder')!r}; a text is needed"
+        return f"folder is {entry.get('folder')!r}; a string is needed"
     for split, files in entry["splits"].items():
         if not isinstance(files, dict) or not all(isinstance(files.get(key), str) for key in ("annotations", "frames")):
-            return f"split {split}: texts 'annotations' and 'frames' are needed"
+            return f"split {split}: strings 'annotations' and 'frames' are needed"
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import (
+from mindvideo.data.labels.forms import (
     CATEGORY_FORM,
     TRACK_FORM,
     VIDEO_FORM,
@@ -18,10 +18,11 @@ from mindvideo.data.labels.annotation_form import (
     has_form,
     place_of,
 )
-from mindvideo.data.labels.annotations import MaskSizeError, read_json, read_mask, require_list
 from mindvideo.data.labels.picture_problems import frame_problem
+from mindvideo.data.labels.reading import read_json, require_list
 from mindvideo.data.media.video_frames import VideoFrames
-from mindvideo.masks.forms import decode_mask, mask_box
+from mindvideo.masks.forms import MaskSizeError, read_mask
+from mindvideo.masks.rle import decode_mask, pixel_box
 
 BOX_TOLERANCE = 2.0  # pixels by which a box may differ from the tight box of its mask
 
@@ -38,7 +39,7 @@ def check_video_set(
         for index, video in enumerate(content["videos"]):
             if isinstance(video, dict):
                 problems += _check_frames(video, place_of("videos", index, video), Path(frame_folder), decode)
-    problems += check_labelled(content, "fit for testing alone")
+    problems += check_labelled(content, "only fit for testing")
     videos = by_id(content, "videos")
     categories = by_id(content, "categories")
     for entry in entries_of(content, "annotations"):
@@ -127,7 +128,7 @@ def _check_track(
 
 
 def check_category(where: str, category: int, categories: Mapping[Any, Any]) -> Iterator[Problem]:
-    if categories and category not in categories:  # a file that lists none has been told so
+    if categories and category not in categories:  # a file without any has its own problem
         yield Problem("unknown category", where, f"category {category} is not in 'categories'")
 
 
@@ -144,7 +145,7 @@ def _check_instance(where: str, box: Any, segmentation: Any, size: tuple[int, in
     except ValueError as error:
         yield mask_problem(where, error)
         return
-    tight = mask_box(decode_mask(rle))
+    tight = pixel_box(decode_mask(rle))
     if tight is None:
         yield Problem("empty mask", where, "a segmentation without pixels")
     elif box is not None and (box_problem is None or not box_problem.is_error):

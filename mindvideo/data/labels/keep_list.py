@@ -6,14 +6,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import Form, number_or_text, whole_number
-from mindvideo.data.labels.annotations import read_json, require_form, require_list
+from mindvideo.data.labels.forms import Form, number_or_string, whole_number
+from mindvideo.data.labels.reading import read_json, require_form, require_list
 from mindvideo.errors import UserError
 
 # All that is looked at; the rest of an entry is passed on unseen.
 FORMS: dict[str, Form] = {
-    "images": {"id": number_or_text},
-    "annotations": {"image_id": number_or_text, "category_id": whole_number},
+    "images": {"id": number_or_string},
+    "annotations": {"image_id": number_or_string, "category_id": whole_number},
 }
 
 

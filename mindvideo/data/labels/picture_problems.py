@@ -1,4 +1,4 @@
-"""What is wrong with one picture or frame on disk, for ``prepare.py check``."""
+"""Finds what is wrong with one picture or frame on disk, for ``prepare.py check``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 from PIL import Image, UnidentifiedImageError
 
-from mindvideo.data.labels.annotation_form import Problem
+from mindvideo.data.labels.forms import Problem
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.frame_reader import JPEG_END, JPEG_START, decode_frame
 from mindvideo.data.media.images import stored_size
@@ -23,14 +23,14 @@ PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # Marks of whole files: how they start -> how they end.
 _ENDS = {JPEG_START: JPEG_END, PNG_START: PNG_END}
 _TAIL = 64  # bytes
-# What Pillow raises for files it cannot read, apart from OSError.
+# Pillow raises these for files that it cannot read.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def frame_problem(
     path: Path, annotated: tuple[int, int] | None, where: str, decode: bool, videos: VideoFrames
 ) -> Problem | None:
-    """What is wrong with one picture, or one frame of a video file, that is annotated as (height, width)."""
+    """The problem of one picture, or of one frame of a video file, that is annotated as (height, width)."""
     place = parse_video_frame(str(path))
     file = path if place is None else Path(place[0])
     try:
@@ -72,9 +72,9 @@ def _picture_size(path: Path, decode: bool) -> tuple[int, int]:
 
 
 def _require_whole(path: Path) -> None:
-    """Raise BrokenFrameError for a JPEG or PNG that is cut off. Its last bytes tell, zeros behind them apart.
+    """Raise BrokenFrameError for a JPEG or PNG that is cut off. Its last bytes before any zeros show it.
 
-    Cameras write things of their own behind the end of a JPEG, so Pillow has the last word on files that end otherwise.
+    Cameras write data of their own after the end of a JPEG, so Pillow has the last word on files that end otherwise.
     """
     with path.open("rb") as file:
         start = file.read(len(PNG_START))

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import Form, number_or_text, some_texts, text, whole_number
-from mindvideo.data.labels.annotations import read_json, require_form, require_list
+from mindvideo.data.labels.forms import Form, number_or_string, some_strings, string, whole_number
+from mindvideo.data.labels.reading import read_json, require_form, require_list
 from mindvideo.data.media.video_frames import video_of_frame
 from mindvideo.errors import UserError
 
 LAYOUT = "labelled YouTube-VIS"
 # All that a split looks at; the rest of an entry is passed on unseen.
 FORMS: dict[str, Form] = {
-    "videos": {"id": number_or_text, "file_names": some_texts},
-    "annotations": {"video_id": number_or_text, "category_id": whole_number},
-    "categories": {"id": whole_number, "name": text},
+    "videos": {"id": number_or_string, "file_names": some_strings},
+    "annotations": {"video_id": number_or_string, "category_id": whole_number},
+    "categories": {"id": whole_number, "name": string},
 }
 
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mindvideo.data.clips.clip_frames import ClipFrames
 from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.lazy import ClipFrames
 from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"

@@ -25,11 +25,11 @@ def short_side_size(size: tuple[int, int], *, short_side: int, long_side: int | 
     return (short_side, scaled) if H <= W else (scaled, short_side)
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(string: str) -> tuple[int, int]:
     """``640x360`` -> (360, 640)."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", string)
     if match is None:
-        raise UserError(f"size '{text}': expected WIDTHxHEIGHT, for instance 640x360")
+        raise UserError(f"size '{string}': expected WIDTHxHEIGHT, for instance 640x360")
     return int(match[2]), int(match[1])
 
 

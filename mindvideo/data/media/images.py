@@ -22,9 +22,9 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def natural_key(text: str) -> list[tuple[int, int | str]]:
+def natural_key(string: str) -> list[tuple[int, int | str]]:
     """Sorting key that puts frame2 before frame10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", text)]
+    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", string)]
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -46,7 +46,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) as :func:`read_image` would give it, from the header alone."""
+    """(H, W) as :func:`read_image` would give it, from its header only."""
     path = Path(path)
     with _opened(path) as picture:
         width, height = picture.size
@@ -55,7 +55,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def stored_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) of the pixels as the file has them, whatever its EXIF says, from the header alone."""
+    """(H, W) of the pixels as the file has them, whatever its EXIF says, from its header only."""
     with _opened(Path(path)) as picture:
         return picture.height, picture.width
 
@@ -69,7 +69,7 @@ def exif_orientation(path: str | Path) -> int:
 
 def _orientation(picture: Image.Image, path: Path) -> int:
     if picture.format == "PNG" and "exif" not in picture.info:
-        return 1  # Pillow would decode the whole picture to look for EXIF data behind the pixels
+        return 1  # Pillow would decode the whole picture to look for EXIF data after the pixels
     try:
         return picture.getexif().get(_EXIF_ORIENTATION, 1)
     except _DAMAGED as error:

@@ -1,6 +1,6 @@
-"""Resizing: Pillow's antialiased bilinear for pictures, part by part; nearest neighbour for masks.
+"""Resizing of pictures, part by part, with Pillow's antialiased bilinear filter.
 
-Two implementations of the first with one signature and equal pixels: the compiled one of ``custom_ops``, which
+Two implementations with one signature and equal pixels: the compiled one of ``custom_ops``, which
 computes only the part that is wanted, and Pillow itself, which resizes the whole picture. ``MINDVIDEO_OPS=reference``
 forces the second.
 """
@@ -93,10 +93,3 @@ def _native_resize():
     """The compiled function, or None where there is none or it is not wanted."""
     takes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_int] * 12, ctypes.c_void_p]
     return find_function("mindvideo_resize_rgb", takes=takes, returns=ctypes.c_int)
-
-
-def nearest_indices(length: int, new_length: int) -> np.ndarray:
-    """Which of ``length`` positions each of ``new_length`` takes: floor of position times scale, in float32."""
-    scale = np.float32(length) / np.float32(new_length)
-    indices = np.floor(np.arange(new_length, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(indices, length - 1)

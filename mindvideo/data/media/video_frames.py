@@ -1,6 +1,6 @@
 """Frames inside video files, named ``clip.mp4#12`` (the file, then the frame's number from 0), in any order.
 
-decord finds its way to any frame. Whole videos from the first frame to the last are read by ``video_io`` with PyAV,
+decord finds its way to any frame. Whole videos from the first frame to the last are read by ``video_file`` with PyAV,
 which also reports damaged frames and turns pictures upright; decord puts a neighbouring frame in a damaged one's place.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from mindvideo.data.media.broken_frame import BrokenFrameError
 
-MOST_OPEN = 4  # files; each holds a decoder with its frames
+MAX_OPEN = 4  # files; each holds a decoder with its frames
 _NAME = re.compile(r"(.+)#(\d+)")
 
 
@@ -33,16 +33,16 @@ def video_frame_name(file: str, frame: int) -> str:
 
 
 def video_of_frame(name: str) -> Path:
-    """What says which video a frame belongs to: its video file (without the suffix), or the folder of the picture."""
+    """The video that a frame belongs to: its video file (without the suffix), or the folder of the picture."""
     place = parse_video_frame(name)
     return Path(place[0]).with_suffix("") if place else Path(name).parent
 
 
 class VideoFrames:
-    """Decoded frames of video files. The files used last stay open, ``most_open`` of them; copies begin with none."""
+    """Decoded frames of video files. The files used last stay open, ``max_open`` of them; copies begin with none."""
 
-    def __init__(self, *, most_open: int = MOST_OPEN) -> None:
-        self._most_open = most_open
+    def __init__(self, *, max_open: int = MAX_OPEN) -> None:
+        self._max_open = max_open
         self._open: OrderedDict[str, Any] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class VideoFrames:
         if reader is None:
             reader = _open(file)
             self._open[file] = reader
-            if len(self._open) > self._most_open:
+            if len(self._open) > self._max_open:
                 self._open.popitem(last=False)
         self._open.move_to_end(file)
         return reader

@@ -1,11 +1,11 @@
-"""What becomes of instances that a crop or the clip's choice of frames left without pixels. Draws nothing."""
+"""Drops or zeroes the instances that a crop or the choice of frames left without pixels. Draws nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
+from mindvideo.data.transforms.sample import ClipSample
 
 
 def boxes_with_extent(clip: ClipSample) -> np.ndarray:

@@ -16,8 +16,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.native_library import find_function
 
 BRIGHTNESS_REACH = 32.0
@@ -29,7 +29,7 @@ CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 
 
 @dataclasses.dataclass(frozen=True)
 class FrameColours:
-    """What is done to one frame; None leaves that step out. ``contrast_first``: before hue and saturation or after."""
+    """The changes of one frame; None leaves a step out. ``contrast_first``: before hue and saturation or after."""
 
     brightness: float | None = None
     contrast_first: bool = True
@@ -143,7 +143,7 @@ def shift_hue(values: np.ndarray, *, saturation: float | None, hue: float | None
     if hue is not None:
         turned = cv2.extractChannel(colours, 0)
         turned += np.float32(hue)
-        # Hues come as 0..360, so a turn leaves that range on one side alone.
+        # Hues come as 0..360, so a turn leaves that range on one side only.
         if hue > 0:
             turned -= (turned > 360.0) * np.float32(360.0)
         else:

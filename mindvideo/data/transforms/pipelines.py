@@ -39,10 +39,10 @@ def _final_resize(settings: AugmentationSettings) -> list[Transform]:
 
 
 def _crop(settings: AugmentationSettings, *, zero_vanished: bool = False) -> list[Transform]:
-    least, greatest = settings.crop_range
+    min_side, max_side = settings.crop_range
     return [
         ResizeShortSide(short_sides=settings.crop_short_sides),
-        RandomCrop(least=least, greatest=greatest, zero_vanished=zero_vanished),
+        RandomCrop(min_side=min_side, max_side=max_side, zero_vanished=zero_vanished),
     ]
 
 

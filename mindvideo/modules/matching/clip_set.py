@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from mindvideo.modules.matching.costs import focal_cost, giou_cost
+from mindvideo.modules.matching.first_frame import focal_cost, giou_cost
 from mindvideo.ops.assignment import assignment
 
 

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 from mindspore import nn, ops
 
-from mindvideo.modules.matching.costs import focal_cost, giou_cost, l2_box_cost
+from mindvideo.modules.matching.costs import score_of_label
+from mindvideo.ops import boxes
 from mindvideo.ops.assignment import assignment
+
+
+def focal_cost(logits: ms.Tensor, labels: ms.Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> ms.Tensor:
+    """Focal loss saved by saying yes to the instance's class: logits [..., Q, K], labels [..., N] -> [..., Q, N]."""
+    probability = ops.sigmoid(logits)
+    absent = (1.0 - alpha) * ops.pow(probability, gamma) * -ops.log(1.0 - probability + 1e-8)
+    present = alpha * ops.pow(1.0 - probability, gamma) * -ops.log(probability + 1e-8)
+    return score_of_label(present - absent, labels)
+
+
+def l2_box_cost(predicted: ms.Tensor, target: ms.Tensor) -> ms.Tensor:
+    """Euclidean distance of the four coordinates: [..., Q, 4], [..., N, 4] -> [..., Q, N]."""
+    difference = predicted.expand_dims(-2) - target.expand_dims(-3)
+    return ops.sqrt((difference * difference).sum(axis=-1))
+
+
+def giou_cost(predicted: ms.Tensor, target: ms.Tensor) -> ms.Tensor:
+    """Minus the generalised IoU of cxcywh boxes: [..., Q, 4], [..., N, 4] -> [..., Q, N]."""
+    return -boxes.pairwise_giou(boxes.cxcywh_to_xyxy(predicted), boxes.cxcywh_to_xyxy(target))
 
 
 class FrameMatcher(nn.Cell):

@@ -1,0 +1,119 @@
+"""Video files, and streams of MJPEG frames, decoded in order with PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from mindvideo.data.media.reader import (
+    DEFAULT_FRAMES_PER_SECOND,
+    BrokenFrame,
+    FrameSelection,
+    VideoReader,
+    nothing_selected,
+)
+from mindvideo.errors import UserError
+from mindvideo.structures import Frame
+
+# Colour matrices and ranges as FFmpeg numbers them; a file that names no matrix is read as BT.601, as FFmpeg does.
+_BT709, _BT601, _KNOWN_MATRICES = 1, 5, (1, 4, 7, 9)
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
+
+
+class VideoFile(VideoReader):
+    """A video file (or a stream of MJPEG frames) decoded in order; nothing but the current frame is kept."""
+
+    def __init__(
+        self,
+        source: Path | BinaryIO,
+        *,
+        name: str,
+        selection: FrameSelection = FrameSelection(),  # noqa: B008  (frozen)
+        format_name: str | None = None,
+    ) -> None:
+        self.name = name
+        self._label = name if not isinstance(source, Path) else str(source)
+        self._selection = selection
+        if isinstance(source, Path) and source.stat().st_size == 0:
+            raise UserError(f"{source}: the file is empty (0 bytes)")
+        try:
+            self._container = av.open(source if not isinstance(source, Path) else str(source), format=format_name)
+        except av.error.FFmpegError as error:
+            raise UserError(f"{self._label}: not a video that can be opened ({error.strerror})") from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise UserError(f"{self._label}: the file has no video stream")
+        self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            self._container.close()
+            raise UserError(f"{self._label}: no decoder for its codec; convert it, for instance to H.264 mp4")
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.frames_per_second = float(rate or DEFAULT_FRAMES_PER_SECOND) / selection.step
+        self.num_frames = len(selection.indices(self._stream.frames)) if self._stream.frames else None
+        self._items = self._decode_all()
+        self._head: list[Frame | BrokenFrame] = []  # up to the first good frame: only that has the upright size
+        for item in self._items:
+            self._head.append(item)
+            if isinstance(item, Frame):
+                self.size = item.size
+                return
+        self.close()
+        if self._head:
+            raise UserError(f"{self._label}: no frame can be decoded ({self._head[0].reason})")
+        raise UserError(nothing_selected(self._label, selection, self._decoded))
+
+    def decode(self) -> Iterator[Frame | BrokenFrame]:
+        while self._head:
+            yield self._head.pop(0)
+        yield from self._items
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _decode_all(self) -> Iterator[Frame | BrokenFrame]:
+        self._decoded = 0
+        for picture in self._pictures():
+            index, self._decoded = self._decoded, self._decoded + 1
+            if self._selection.is_past(index):
+                return
+            if not self._selection.takes(index):
+                continue
+            source = f"{self._label}, frame {index}"
+            if isinstance(picture, str):
+                yield BrokenFrame(index=index, source=source, reason=picture)
+                continue
+            yield Frame(image=_upright_rgb(picture), index=index, source=source)
+
+    def _pictures(self) -> Iterator[av.VideoFrame | str]:
+        """Decoded pictures, or the reason in the place of one that cannot be decoded."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                pictures = packet.decode() if packet is not None else []
+            except av.error.FFmpegError as error:
+                yield error.strerror
+                continue
+            if packet is None:
+                return
+            for picture in pictures:
+                yield "damaged data" if picture.is_corrupt else picture
+
+
+def _upright_rgb(picture: av.VideoFrame) -> np.ndarray:
+    """uint8 [H, W, 3] with the colours the file means, turned as phones ask for (quarter turns, counter-clockwise)."""
+    matrix = int(picture.colorspace) if int(picture.colorspace) in _KNOWN_MATRICES else _BT601
+    full_range = picture.color_range == _FULL_RANGE or picture.format.name.startswith("yuvj")
+    image = picture.to_ndarray(
+        format="rgb24",
+        src_colorspace=matrix,
+        # Without meaning for RGB, but PyAV ignores the other three where source and target are alike.
+        dst_colorspace=_BT601 if matrix == _BT709 else _BT709,
+        src_color_range=_FULL_RANGE if full_range else _LIMITED_RANGE,
+        dst_color_range=_FULL_RANGE,
+    )
+    return np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90))) if picture.rotation else image
