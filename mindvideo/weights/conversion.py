@@ -186,7 +186,9 @@ def _joined(parts: Sequence[StoredTensor]) -> StoredTensor:
     """The parts of an entry, one after the other along axis 0."""
     kinds = {part.dtype for part in parts}
     if len(kinds) > 1:
-        raise UserError(f"parts of one entry are stored as {' and '.join(sorted(kinds))}; convert them to one type first")
+        raise UserError(
+            f"parts of one entry are stored as {' and '.join(sorted(kinds))}; convert them to one type first"
+        )
     return dataclasses.replace(parts[0], bits=np.concatenate([part.bits for part in parts]))
 
 

@@ -56,7 +56,7 @@ def check_trace(case: Case, trace) -> None:
     assert compared >= 8
     for number, maps in enumerate(trace.features):
         assert_close(maps.asnumpy().transpose(0, 1, 4, 2, 3), arrays, f"upscale{number}", TOLERANCE)
-    logits, masks = (part.asnumpy() for part in trace.predictions)
+    logits, masks = trace.predictions.logits.asnumpy(), trace.predictions.masks.asnumpy()
     assert_close(logits[-1].swapaxes(1, 2), arrays, "logits", TOLERANCE)
     masks = masks.swapaxes(1, 2)
     assert_close(masks, arrays, "masks", MASK_TOLERANCE)

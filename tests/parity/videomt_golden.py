@@ -12,7 +12,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.videomt import card
 from mindvideo.weights.rules import plan_leaving
 
@@ -32,7 +32,7 @@ class Case:
         args = self.facts["args"]
         values = {
             "videomt.backbone": args["family"],
-            "videomt.num_classes": args["classes"],
+            "data.num_classes": args["classes"] + 1,
             "videomt.num_queries": args["queries"],
             "videomt.width": args["hidden"],
             "videomt.heads": args["heads"],

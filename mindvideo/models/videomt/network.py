@@ -15,19 +15,13 @@ from mindspore.common.initializer import Normal, initializer
 from mindvideo.modules.backbones.vit import VisionTransformer
 from mindvideo.modules.heads.upscaled_mask import GeluMLP, UpscaleBlock
 from mindvideo.modules.layers.patches import grid_of
+from mindvideo.modules.values import Predictions
 
 
 class OnlineState(NamedTuple):
     """All that passes from frame to frame."""
 
     query: Tensor  # [B, Q, C], the queries that enter the next frame's query blocks
-
-
-class MaskPredictions(NamedTuple):
-    """What the network says of its queries; it has no boxes."""
-
-    logits: Tensor  # of the classes, [D, B, Q, T, K + 1]; the last one is "no object"
-    masks: Tensor  # logits of the last prediction, [B, Q, T, h, w]
 
 
 class Trace(NamedTuple):
@@ -40,7 +34,7 @@ class Trace(NamedTuple):
     normed: Tensor  # [B, T, Q + S, C]
     mask_vectors: Tensor  # [B, T, Q, C]
     features: tuple  # [B, T, h, w, C] after each doubling
-    predictions: MaskPredictions
+    predictions: Predictions
     state: OnlineState  # after the last frame
 
 
@@ -73,14 +67,16 @@ class VidEoMT(nn.Cell):
         self.mask_head = GeluMLP(width=C)
         self.upscale = nn.CellList(upscale)
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> MaskPredictions:  # noqa: ARG002
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> Predictions:  # noqa: ARG002
         """frames [B, T, 3, H, W] -> D predictions, one before each query block but the last, and the final one.
 
         ``padding`` is not used: padded pixels are patches like others, as the published models learned.
         """
         stages, _ = self.follow(frames, self.initial_state(frames.shape[0]))
-        masks = self.masks(self.mask_head(self.queries_of(stages[-1])), self.features(stages[-1], frames.shape)[-1])
-        return MaskPredictions(self.classify(stages), masks.swapaxes(1, 2))
+        masks = self.masks(
+            self.mask_head(self.queries_of(stages[-1])), self.features(stages[-1], frames.shape[-2:])[-1]
+        )
+        return Predictions(self.classify(stages), None, masks.swapaxes(1, 2))
 
     def initial_state(self, B: int) -> OnlineState:
         """Before the first frame of a video: the learnt queries."""
@@ -145,10 +141,10 @@ class VidEoMT(nn.Cell):
             logits += (self.class_head(self.queries_of(tokens)).swapaxes(1, 2),)
         return ops.stack(logits, 0)
 
-    def features(self, tokens: ms.Tensor, shape):
-        """The patch tokens as maps [B, T, h, w, C], each twice as fine as the one before; ``shape`` of the frames."""
+    def features(self, tokens: ms.Tensor, size):
+        """The patch tokens as maps [B, T, h, w, C], each twice as fine as the one before; ``size`` of the frames."""
         B, T, _, C = tokens.shape
-        rows, columns = grid_of(shape[-2], shape[-1], self.backbone.patch_size)
+        rows, columns = grid_of(size[0], size[1], self.backbone.patch_size)
         patches = tokens[:, :, self.num_queries + self.backbone.num_prefix :]
         maps, finer = patches.reshape(B * T, rows, columns, C), ()
         for block in self.upscale:
@@ -168,8 +164,16 @@ class VidEoMT(nn.Cell):
         inputs, state = self.decode(blocks, rotation, state)
         stages = self.stages(inputs)
         vectors = self.mask_head(self.queries_of(stages[-1]))
-        features = self.features(stages[-1], frames.shape)
-        predictions = MaskPredictions(self.classify(stages), self.masks(vectors, features[-1]).swapaxes(1, 2))
+        features = self.features(stages[-1], frames.shape[-2:])
+        predictions = Predictions(self.classify(stages), None, self.masks(vectors, features[-1]).swapaxes(1, 2))
         return Trace(
-            embeddings, blocks, self.queries_of(inputs[0]), inputs[1:], stages[-1], vectors, features, predictions, state
+            embeddings,
+            blocks,
+            self.queries_of(inputs[0]),
+            inputs[1:],
+            stages[-1],
+            vectors,
+            features,
+            predictions,
+            state,
         )

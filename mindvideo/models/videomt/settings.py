@@ -5,11 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 from mindvideo.config.key import key
+from mindvideo.config.reads import FRAME_SIZE, reads
+
+# The shared keys that this family reads.
+READS = reads(
+    FRAME_SIZE,
+    {"matcher": ("class_cost",), "loss": ("class_weight", "mask_weight", "dice_weight", "no_object_weight")},
+)
 
 
 @dataclasses.dataclass
 class VidEoMT:
-    num_classes: int = key(40, "classes; category ids count from 1, class outputs from 0", minimum=1)
     num_queries: int = key(200, "queries, each of which can follow one instance", minimum=1)
     backbone: str = key(
         "dinov2",
@@ -39,7 +45,12 @@ class VidEoMT:
     absent_as_positive: bool = key(
         True, "an instance is taught its class and an empty mask where it is out of the frame, as published"
     )
-    layer_decay: float = key(0.6, "each block learns at this share of the rate of the one after", minimum=0.0, maximum=1)
+    layer_decay: float = key(
+        0.6, "each block learns at this share of the rate of the one after", minimum=0.0, maximum=1
+    )
     max_tracks: int = key(10, "best (query, class) pairs of a video that become results: 10, OVIS 20", minimum=1)
+    max_frames: int = key(
+        1000, "frames of a video that are kept to look at again for tracks that come out on top late", minimum=1
+    )
     square: int = key(0, "inference on frames squeezed to squares of this side; 0 keeps the aspect", minimum=0)
     size_divisor: int = key(32, "frames are padded to multiples of this in inference, as published", minimum=1)

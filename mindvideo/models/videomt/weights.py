@@ -28,7 +28,12 @@ def videomt_tables(*, backbone: str, query_blocks: int, grid: tuple[int, int], p
         starts = dinov2_tables(grid=grid, patch_size=patch_size)
     published = RuleTable(
         "published",
-        (*embeddings, *blocks, Rule(re.escape(inside) + r"norm\." + LEAF, r"backbone.norm.\1"), *own_parts(query_blocks)),
+        (
+            *embeddings,
+            *blocks,
+            Rule(re.escape(inside) + r"norm\." + LEAF, r"backbone.norm.\1"),
+            *own_parts(query_blocks),
+        ),
         fresh=(r"query_updater\..*",),  # the single-frame models of the first stage have none
         class_heads=CLASS_HEAD,
         diagnose=partial(what_it_is, class_head="backbone.class_head.bias", norm=inside + "norm.weight"),
@@ -292,6 +297,8 @@ def what_it_is(shapes: Shapes, *, class_head: str, norm: str) -> str | None:
     [width], classes = shapes[norm], shapes[class_head][0] - 1
     if classes == PANOPTIC_CLASSES:
         return "the file is a panoptic or semantic model (VIPSeg, VSPW), which this project does not run"
-    blocks = {int(found[1]) for name in shapes if (found := re.search(r"(?:blocks|layers)\.(\d+)\.norm1\.weight", name))}
+    blocks = {
+        int(found[1]) for name in shapes if (found := re.search(r"(?:blocks|layers)\.(\d+)\.norm1\.weight", name))
+    }
     size = {384: "S", 768: "B", 1024: "L"}.get(width, "of no published size")
     return f"the file is a ViT-{size} ({width} wide, {len(blocks)} blocks) for {classes} classes"

@@ -111,12 +111,13 @@ class Criterion(nn.Cell):
 
     def line_up(self, predictions, targets, query, masks, extra):
         """What the terms of all layers see, and what those of the last layer see."""
-        logits, boxes = predictions.logits[-self.num_layers :], predictions.boxes[-self.num_layers :]
+        logits, boxes = predictions.logits[-self.num_layers :], predictions.boxes
         query = query[-self.num_layers :]
         rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]
         taken = (query >= 0).astype(ms.float32)
         supervised = self.supervised_frames(query, taken, targets)
-        boxes = of_instances(rows, boxes)
+        if boxes is not None:
+            boxes = of_instances(rows, boxes[-self.num_layers :])
         target_masks = None
         if masks is not None:
             target_masks = self.target_masks(targets)
@@ -124,7 +125,15 @@ class Criterion(nn.Cell):
         every = Matched(logits, rows, taken, supervised, boxes, masks, target_masks, targets, extra)
         last_masks = None if masks is None else masks[-1:]
         last = Matched(
-            logits[-1:], rows[-1:], taken[-1:], supervised[-1:], boxes[-1:], last_masks, target_masks, targets, extra
+            logits[-1:],
+            rows[-1:],
+            taken[-1:],
+            supervised[-1:],
+            None if boxes is None else boxes[-1:],
+            last_masks,
+            target_masks,
+            targets,
+            extra,
         )
         return every, last
 
