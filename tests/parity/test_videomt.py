@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.models.videomt.network import OnlineState
 from tests.parity.videomt_golden import Case, assert_close, filled_network
 
 TOLERANCE = 2e-5
@@ -29,7 +28,7 @@ class Traced(nn.Cell):
         self.network = network
 
     def construct(self, frames, query):
-        return self.network.trace(frames, OnlineState(query))
+        return self.network.trace(frames, query)
 
 
 def test_clip_equals_the_original(golden, name):
@@ -38,7 +37,7 @@ def test_clip_equals_the_original(golden, name):
     traced = Traced(network)
     traced.set_train(False)
     frames = case.frames()
-    trace = traced(ms.Tensor(frames), network.initial_state(len(frames)).query)
+    trace = traced(ms.Tensor(frames), network.first_query(len(frames)))
     check_trace(case, trace)
 
 
@@ -74,10 +73,10 @@ def test_frame_by_frame_equals_the_clip(golden, name):
     traced = Traced(network)
     traced.set_train(False)
     frames = case.frames()
-    query = network.initial_state(len(frames)).query
+    query = network.first_query(len(frames))
     for t in range(frames.shape[1]):
         trace = traced(ms.Tensor(np.ascontiguousarray(frames[:, t : t + 1])), query)
-        query = trace.state.query
+        query = trace.next_query
         logits = trace.predictions.logits.asnumpy()[-1, :, :, 0]
         expected = case.arrays["logits"][:, t]
         np.testing.assert_allclose(logits, expected, atol=TOLERANCE * np.abs(expected).max())

@@ -11,7 +11,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import empty_mask, has_pixels, segment_frame
+from mindvideo.inference.scoring.clip_prediction import segment_frame
+from mindvideo.masks.rle import empty_mask, has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
 # Masks are coded at once for this many times as many pairs as a result has; what they miss is looked at again.

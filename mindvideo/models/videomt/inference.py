@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.data.media.frame_size import resize_frame
 from mindvideo.inference.trackers.video_pairs import QueryFrame
-from mindvideo.models.videomt.network import OnlineState, VidEoMT
+from mindvideo.models.videomt.network import VidEoMT
+
+
+class OnlineState(NamedTuple):
+    """All that passes from frame to frame."""
+
+    query: ms.Tensor  # [1, Q, C], what enters the query blocks of the next frame
 
 
 class FrameGraph(nn.Cell):
@@ -25,11 +33,11 @@ class FrameGraph(nn.Cell):
         down, right = -H % self.divisor, -W % self.divisor
         frames = ops.pad(frames.reshape(1, 3, H, W), (0, right, 0, down))
         network = self.network
-        stages, state = network.follow(frames.expand_dims(0), OnlineState(query))
+        stages, query = network.follow(frames.expand_dims(0), query)
         last = stages[-1]  # [1, 1, Q + S, C]
         features = network.features(last, (H + down, W + right))[-1]
         masks = network.masks(network.mask_head(network.queries_of(last)), features)
-        return network.classify(stages[-1:])[0, 0, :, 0], masks[0, 0], state.query
+        return network.classify(stages[-1:])[0, 0, :, 0], masks[0, 0], query
 
 
 class VidEoMTStep:

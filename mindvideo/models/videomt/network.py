@@ -18,24 +18,18 @@ from mindvideo.modules.layers.patches import grid_of
 from mindvideo.modules.values import Predictions
 
 
-class OnlineState(NamedTuple):
-    """All that passes from frame to frame."""
-
-    query: Tensor  # [B, Q, C], the queries that enter the next frame's query blocks
-
-
 class Trace(NamedTuple):
     """Everything between the pixels and the predictions; B clips, T frames, S tokens of a frame."""
 
     embeddings: Tensor  # [B, T, S, C]
     frame_blocks: tuple  # [B, T, S, C] after each block that sees a frame alone
     query_in: Tensor  # [B, T, Q, C]
-    query_blocks: tuple  # [B, T, Q + S, C] after each block that sees queries
+    query_blocks: Tensor  # [nb, B, T, Q + S, C] after each block that sees queries
     normed: Tensor  # [B, T, Q + S, C]
     mask_vectors: Tensor  # [B, T, Q, C]
     features: tuple  # [B, T, h, w, C] after each doubling
     predictions: Predictions
-    state: OnlineState  # after the last frame
+    next_query: Tensor  # [B, Q, C], what the frame after the last one would start from
 
 
 class VidEoMT(nn.Cell):
@@ -72,21 +66,21 @@ class VidEoMT(nn.Cell):
 
         ``padding`` is not used: padded pixels are patches like others, as the published models learned.
         """
-        stages, _ = self.follow(frames, self.initial_state(frames.shape[0]))
+        stages, _ = self.follow(frames, self.first_query(frames.shape[0]))
         masks = self.masks(
             self.mask_head(self.queries_of(stages[-1])), self.features(stages[-1], frames.shape[-2:])[-1]
         )
         return Predictions(self.classify(stages), None, masks.swapaxes(1, 2))
 
-    def initial_state(self, B: int) -> OnlineState:
-        """Before the first frame of a video: the learnt queries."""
-        return OnlineState(self.query.expand_dims(0).broadcast_to((B, *self.query.shape)))
+    def first_query(self, B: int) -> ms.Tensor:
+        """What enters the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""
+        return self.query.expand_dims(0).broadcast_to((B, *self.query.shape))
 
-    def follow(self, frames: ms.Tensor, state: OnlineState):
-        """The tokens that each of the D predictions is made from, [B, T, Q + S, C] each, and the next state."""
+    def follow(self, frames: ms.Tensor, query: ms.Tensor):
+        """The tokens that each of the D predictions is made from, [B, T, Q + S, C], and the next frame's queries."""
         blocks, _, rotation = self.encode(frames)
-        inputs, state = self.decode(blocks, rotation, state)
-        return self.stages(inputs), state
+        around, query = self.decode(blocks[-1], rotation, query)
+        return self.stages(around), query
 
     def encode(self, frames: ms.Tensor):
         """Every frame alone: tokens [B, T, S, C] after each block, embeddings, and the rotation of the query blocks."""
@@ -100,21 +94,19 @@ class VidEoMT(nn.Cell):
         rotation = self.backbone.rotation(self.num_queries, grid, zoom)
         return blocks, embeddings.reshape(B, T, *embeddings.shape[1:]), rotation
 
-    def decode(self, blocks, rotation, state: OnlineState):
-        """Frame after frame with the queries in front: what enters and leaves each query block, [B, T, Q + S, C]."""
-        query, of_frames = state.query, ()
-        for t in range(blocks[-1].shape[1]):
-            joined = ops.cat((query, blocks[-1][:, t]), 1)
+    def decode(self, tokens: ms.Tensor, rotation, query: ms.Tensor):
+        """Frame after frame, queries [B, Q, C] in front of the tokens [B, T, S, C].
+
+        Gives what enters the first query block and what leaves each of them, [nb + 1, B, T, Q + S, C], and the queries
+        for the next frame.
+        """
+        of_frames = []
+        for t in range(tokens.shape[1]):
+            joined = ops.cat((query, tokens[:, t]), 1)
             outputs = self.backbone.blocks(joined, rotation, self.first_query_block, self.num_blocks)
-            of_frames += ((joined, *outputs),)
+            of_frames.append(ops.stack((joined, *outputs), 0))
             query = self.propagate(outputs[-1])
-        stages = ()
-        for place in range(self.num_blocks - self.first_query_block + 1):
-            of_stage = ()
-            for of_frame in of_frames:
-                of_stage += (of_frame[place],)
-            stages += (ops.stack(of_stage, 1),)
-        return stages, OnlineState(query)
+        return ops.stack(of_frames, 2), query
 
     def propagate(self, tokens: ms.Tensor) -> ms.Tensor:
         """Tokens after the last block, [B, Q + S, C] -> the next frame's queries [B, Q, C]."""
@@ -123,12 +115,13 @@ class VidEoMT(nn.Cell):
             query = self.backbone.norm(query)
         return self.query_updater(query) + self.query
 
-    def stages(self, inputs):
-        """Tokens around the query blocks -> the tokens to predict from; all but the last block's input count."""
+    def stages(self, around: ms.Tensor):
+        """Tokens around the query blocks -> the D tokens to predict from; what enters the last block is left out."""
         used = ()
-        for tokens in inputs[:-2]:
+        for block in range(self.num_blocks - self.first_query_block - 1):
+            tokens = around[block]
             used += (self.backbone.norm(tokens) if self.norm_queries else tokens,)
-        return (*used, self.backbone.norm(inputs[-1]))
+        return (*used, self.backbone.norm(around[-1]))
 
     def queries_of(self, tokens: ms.Tensor) -> ms.Tensor:
         """[B, T, Q + S, C] -> [B, T, Q, C]."""
@@ -158,22 +151,22 @@ class VidEoMT(nn.Cell):
         logits = ops.matmul(vectors, features.reshape(B, T, h * w, C).swapaxes(2, 3))
         return logits.reshape(B, T, vectors.shape[2], h, w)
 
-    def trace(self, frames: ms.Tensor, state: OnlineState) -> Trace:
+    def trace(self, frames: ms.Tensor, query: ms.Tensor) -> Trace:
         """The same pass with everything between; for tests and for looking inside."""
         blocks, embeddings, rotation = self.encode(frames)
-        inputs, state = self.decode(blocks, rotation, state)
-        stages = self.stages(inputs)
+        around, query = self.decode(blocks[-1], rotation, query)
+        stages = self.stages(around)
         vectors = self.mask_head(self.queries_of(stages[-1]))
         features = self.features(stages[-1], frames.shape[-2:])
         predictions = Predictions(self.classify(stages), None, self.masks(vectors, features[-1]).swapaxes(1, 2))
         return Trace(
-            embeddings,
-            blocks,
-            self.queries_of(inputs[0]),
-            inputs[1:],
-            stages[-1],
-            vectors,
-            features,
-            predictions,
-            state,
+            embeddings=embeddings,
+            frame_blocks=blocks,
+            query_in=self.queries_of(around[0]),
+            query_blocks=around[1:],
+            normed=stages[-1],
+            mask_vectors=vectors,
+            features=features,
+            predictions=predictions,
+            next_query=query,
         )

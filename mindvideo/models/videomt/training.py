@@ -64,7 +64,7 @@ class VidEoMTTraining(nn.Cell):
     def predict(self, frames: ms.Tensor, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W]."""
         network = self.network
-        stages, _ = network.follow(frames, network.initial_state(frames.shape[0]))
+        stages, _ = network.follow(frames, network.first_query(frames.shape[0]))
         logits = network.classify(stages)
         vectors, features = (), ()
         for tokens in stages:

@@ -15,7 +15,7 @@ NORM_EPSILON = 1e-6
 
 
 class DoublingConvolution(nn.Cell):
-    """Transposed convolution of kernel and stride 2, one matrix product: [F, h, w, C] -> [F, 2h, 2w, C]."""
+    """Transposed convolution of kernel and stride 2, one matrix product: [F, h, w, C] -> [F, C, 2h, 2w]."""
 
     def __init__(self, *, channels: int) -> None:
         super().__init__()
@@ -27,11 +27,11 @@ class DoublingConvolution(nn.Cell):
         F, h, w, C = x.shape
         kernel = self.weight.transpose(0, 2, 3, 1).reshape(C, 4 * C)  # a cell gives its four children's channels
         children = ops.matmul(x.reshape(F * h * w, C), kernel).reshape(F, h, w, 2, 2, C)
-        return children.transpose(0, 1, 3, 2, 4, 5).reshape(F, 2 * h, 2 * w, C) + self.bias
+        return (children + self.bias).transpose(0, 5, 1, 3, 2, 4).reshape(F, C, 2 * h, 2 * w)
 
 
 class DepthwiseConvolution(nn.Cell):
-    """3 x 3 for each channel by itself, no bias: [F, h, w, C] -> [F, h, w, C]."""
+    """3 x 3 for each channel by itself, no bias: [F, C, h, w] -> [F, C, h, w]."""
 
     def __init__(self, *, channels: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class DepthwiseConvolution(nn.Cell):
         self.conv2d = ops.Conv2D(channels, 3, pad_mode="pad", pad=1, group=channels)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.conv2d(x.transpose(0, 3, 1, 2), self.weight).transpose(0, 2, 3, 1)
+        return self.conv2d(x, self.weight)
 
 
 class UpscaleBlock(nn.Cell):
@@ -52,7 +52,7 @@ class UpscaleBlock(nn.Cell):
         self.norm = LayerNorm(channels, epsilon=NORM_EPSILON)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.norm(self.conv2(exact_gelu(self.conv1(x))))
+        return self.norm(self.conv2(exact_gelu(self.conv1(x))).transpose(0, 2, 3, 1))
 
 
 class GeluMLP(nn.Cell):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
+INVERSE_ROOT_OF_2 = 2.0**-0.5
+
 
 class GeluFeedForward(nn.Cell):
     """Dense, exact GELU, dense: [..., C] -> [..., C]."""
@@ -39,4 +41,4 @@ FEED_FORWARDS = {"gelu": GeluFeedForward, "swiglu": SwigluFeedForward}
 
 def exact_gelu(x: ms.Tensor) -> ms.Tensor:
     """x * the normal distribution's probability below x; the tanh form is off by 5e-4."""
-    return ops.gelu(x, approximate="none")
+    return x * 0.5 * (1.0 + ops.erf(x * INVERSE_ROOT_OF_2))  # faster on CPU than ops.gelu, and as exact
