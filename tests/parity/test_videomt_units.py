@@ -18,6 +18,7 @@ from mindvideo.modules.layers.rotary import RotaryPositions
 from mindvideo.modules.losses.point_sampling import sample_channels, sample_maps
 from mindvideo.ops.cubic import resize_table
 from mindvideo.resources import resource_folder
+from mindvideo.training.schedule import build_schedule
 from tests.parity.videomt_golden import Case, filled_network
 
 TOLERANCE = 2e-5
@@ -78,6 +79,19 @@ def test_frame_sizes(units):
         padded = [side + -side % 32 for side in entry["resized_hw"]]
         assert padded == entry["padded_hw"]
     assert RoundedResize(short_side=448, long_side=1333, square=640).size_for((72, 100)) == (640, 640)
+
+
+def test_learning_rate_schedule(units):
+    for entry in units.facts["schedule"]:
+        warmup, late = entry["warmup"]
+        factors = build_schedule(
+            "poly", num_steps=entry["total"], steps_per_epoch=1, power=entry["power"], warmup_steps=warmup,
+            late_warmup_steps=late,
+        )  # fmt: skip
+        for step, new, backbone in entry["rows"]:
+            if step < entry["total"]:
+                expected = [new / entry["base_new"], backbone / entry["base_backbone"]]
+                np.testing.assert_allclose(factors[step], expected, rtol=1e-6, atol=1e-9)
 
 
 def test_class_lists_and_maps(golden):

@@ -17,6 +17,7 @@ def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
             rf"backbone\.layers\.{number}\.",
             rate * videomt.layer_decay ** (last - number),
             optimizer.weight_decay,
+            late=True,
         )
         for number in range(videomt.num_blocks)
     ]
@@ -24,7 +25,9 @@ def parameter_groups(cfg: ConfigDict) -> list[ParameterGroup]:
     norm_rate = rate * videomt.layer_decay**last if videomt.backbone == "dinov3" else rate
     return [
         *blocks,
-        ParameterGroup("final norm", r"backbone\.norm\.", norm_rate, optimizer.weight_decay),
-        ParameterGroup("embeddings", r"backbone\.", rate * videomt.layer_decay**last, optimizer.weight_decay),
+        ParameterGroup("final norm", r"backbone\.norm\.", norm_rate, optimizer.weight_decay, late=True),
+        ParameterGroup(
+            "embeddings", r"backbone\.", rate * videomt.layer_decay**last, optimizer.weight_decay, late=True
+        ),
         ParameterGroup("rest", r".*", rate, optimizer.weight_decay),
     ]
