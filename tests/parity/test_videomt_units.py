@@ -8,7 +8,6 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo import load_config
 from mindvideo.data.media.frame_size import resize_frame
 from mindvideo.inference.trackers.video_pairs import QueryFrame, VideoPairsTracker
 from mindvideo.models.videomt import card
@@ -203,10 +202,3 @@ def test_a_late_winner_is_looked_at_again():
     assert step.calls > 6
     assert video.labels.tolist() == [2] and video.track_ids.tolist() == [8]
     assert len({s["counts"] for s in video.segmentations[0]}) == 1  # the same mask in every frame
-
-
-def test_config_names_what_does_not_fit():
-    from mindvideo.errors import UserError
-
-    with pytest.raises(UserError, match="patch_size"):
-        card.build_network(load_config("videomt_toy", ["data.buckets=[[60, 96]]"]))

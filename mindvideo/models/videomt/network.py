@@ -66,11 +66,11 @@ class VidEoMT(nn.Cell):
 
         ``padding`` is not used: padded pixels are patches like others, as the published models learned.
         """
-        stages, _ = self.follow(frames, self.first_query(frames.shape[0]))
-        masks = self.masks(
-            self.mask_head(self.queries_of(stages[-1])), self.features(stages[-1], frames.shape[-2:])[-1]
-        )
-        return Predictions(self.classify(stages), None, masks.swapaxes(1, 2))
+        stages, _ = self.follow(frames, self.first_query(frames.shape[0]))  # D times [B, T, Q + S, C]
+        logits = self.classify(stages)  # [D, B, Q, T, K + 1]
+        vectors = self.mask_head(self.queries_of(stages[-1]))  # [B, T, Q, C]
+        features = self.features(stages[-1], frames.shape[-2:])[-1]  # [B, T, h, w, C]
+        return Predictions(logits, None, self.masks(vectors, features).swapaxes(1, 2))
 
     def first_query(self, B: int) -> ms.Tensor:
         """What enters the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""

@@ -76,6 +76,8 @@ class ConvolutionStem(nn.Cell):
 class PositionTable(nn.Cell):
     """A learnt code for every patch of a picture of one size, resampled for others: (rows, columns) -> [P, C]."""
 
+    keeps_float32 = True
+
     def __init__(self, *, grid: tuple[int, int], width: int, start: np.ndarray | None = None) -> None:
         super().__init__()
         self.grid = grid
