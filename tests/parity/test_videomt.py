@@ -16,10 +16,10 @@ MASK_TOLERANCE = 1e-4
 
 
 def pytest_generate_tests(metafunc):
-    if "name" in metafunc.fixturenames:
+    if "clip" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "videomt"
         names = sorted(f"{path.parent.name}/{path.stem}" for path in folder.glob("*/online_*.npz"))
-        metafunc.parametrize("name", names)
+        metafunc.parametrize("clip", names)
 
 
 class Traced(nn.Cell):
@@ -31,8 +31,8 @@ class Traced(nn.Cell):
         return self.network.trace(frames, query)
 
 
-def test_clip_equals_the_original(golden, name):
-    case = Case(golden / "videomt", name)
+def test_clip_equals_the_original(golden, clip):
+    case = Case(golden / "videomt", clip)
     network, _ = filled_network(case, case.config())
     traced = Traced(network)
     traced.set_train(False)

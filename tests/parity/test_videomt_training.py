@@ -24,9 +24,9 @@ COST_TOLERANCE = 2e-5
 
 
 def pytest_generate_tests(metafunc):
-    if "name" in metafunc.fixturenames:
+    if "clip" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "videomt" / "tiny"
-        metafunc.parametrize("name", sorted(path.stem for path in folder.glob("train_*.npz")))
+        metafunc.parametrize("clip", sorted(path.stem for path in folder.glob("train_*.npz")))
 
 
 class ReplayedPoints(MaskPoints):
@@ -124,8 +124,8 @@ def stages_of(case: Case) -> list[str]:
     return [*(f"aux{number}" for number in range(case.facts["args"]["query_blocks"] - 1)), "final"]
 
 
-def test_training_step_equals_the_original(golden, name):
-    case = Case(golden / "videomt", f"tiny/{name}")
+def test_training_step_equals_the_original(golden, clip):
+    case = Case(golden / "videomt", f"tiny/{clip}")
     cfg = case.config()
     network, names = filled_network(case, cfg)
     columns = targets_of(case)
