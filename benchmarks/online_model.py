@@ -37,7 +37,7 @@ def halved(length: int) -> int:
 
 def count_flops(network, instanceformer, height: int, width: int) -> dict[str, float]:
     """FLOPs of each part for one frame."""
-    C, Q = instanceformer.channels, instanceformer.num_queries
+    C, Q = instanceformer.width, instanceformer.num_queries
     backbone, sizes = resnet_macs(network.backbone, height, width)
     maps = [sizes[level] for level in instanceformer.backbone_levels]
     for _ in range(instanceformer.extra_levels):
@@ -48,7 +48,7 @@ def count_flops(network, instanceformer, height: int, width: int) -> dict[str, f
         int(np.prod(level.convolution.weight.shape)) * area for level, area in zip(network.projection.levels, areas)
     )
     samples = instanceformer.heads * L
-    ffn = 2 * C * instanceformer.feedforward
+    ffn = 2 * C * instanceformer.hidden
 
     def deformable(queries: int, points: int) -> tuple[float, float]:
         """Multiply-adds of the projections, and FLOPs of the sampling."""

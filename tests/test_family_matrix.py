@@ -32,15 +32,15 @@ SMALL = {
         "defvistr.decoder": "dense", "defvistr.tokens_per_slot": 3,
     },
     "instanceformer": {
-        "instanceformer.num_queries": Q, "instanceformer.num_classes": K, "instanceformer.channels": 32,
-        "instanceformer.feedforward": 20, "instanceformer.encoder_layers": 1, "instanceformer.decoder_layers": 2,
+        "instanceformer.num_queries": Q, "data.num_classes": K, "instanceformer.width": 32,
+        "instanceformer.hidden": 20, "instanceformer.encoder_layers": 1, "instanceformer.decoder_layers": 2,
         "instanceformer.memory_frames": 3, "instanceformer.memory_tokens": 2,
         "instanceformer.contrastive_weight": 0.5, "instanceformer.match_on": "first_frame",
         "instanceformer.reference_propagation": "multiply",
     },
     "seqformer": {
-        "seqformer.num_queries": Q, "seqformer.num_classes": K, "seqformer.channels": 32,
-        "seqformer.feedforward": 20, "seqformer.encoder_layers": 1, "seqformer.decoder_layers": 2,
+        "seqformer.num_queries": Q, "data.num_classes": K, "seqformer.width": 32,
+        "seqformer.hidden": 20, "seqformer.encoder_layers": 1, "seqformer.decoder_layers": 2,
         "seqformer.absent_boxes": True,
     },
 }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from mindvideo.config import load_config
 from mindvideo.errors import UserError
 from mindvideo.models.instanceformer import card
-from mindvideo.models.instanceformer.network import remember
+from mindvideo.models.instanceformer.memory import remember
 from mindvideo.models.instanceformer.training import identities, mix_clips
 from mindvideo.modules.heads.dynamic_mask import HIDDEN, DynamicMasks, double_aligned, parameter_count
 from mindvideo.modules.losses.contrastive import supervised_contrastive
@@ -102,7 +102,7 @@ def test_clip_matching_looks_only_at_frames_with_the_instance():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["instanceformer.channels=48"], "channels is 48; it must be a multiple of 32"),
+        (["instanceformer.width=48"], "width is 48; it must be a multiple of 32"),
         (["instanceformer.memory_tokens=3"], "memory_frames must be 2 or more"),
         (["instanceformer.contrastive_weight=1"], "set instanceformer.memory_tokens"),
         (["instanceformer.extra_levels=0", "instanceformer.backbone_levels=[2,3]"], "give 2 levels; the masks need 3"),
