@@ -60,13 +60,13 @@ def count_flops(network, instanceformer, height: int, width: int) -> dict[str, f
     macs, sampling = deformable(Q, instanceformer.decoder_points)
     attention = 4 * Q * C * C + 2 * Q * Q * C
     decoder = instanceformer.decoder_layers * (2 * (macs + attention + Q * (ffn + 2 * C * C + 4 * C)) + sampling)
-    head = network.mask_head
+    features = network.mask_features
     shared = [
-        (head.lay3, areas[2]),
-        (head.lay4, areas[1]),
-        (head.dcn, areas[0]),
-        (head.lay1, areas[0]),
-        (head.lay2, areas[0]),
+        (features.coarse, areas[2]),
+        (features.middle, areas[1]),
+        (features.fine, areas[0]),
+        (features.narrow, areas[0]),
+        (features.out, areas[0]),
     ]
     masks = sum(int(np.prod(layer.weight.shape)) * area for layer, area in shared)
     controller = sum(int(np.prod(layer.weight.shape)) for layer in network.controller.layers)
@@ -98,10 +98,8 @@ def main() -> None:
     def frame() -> float:
         nonlocal state
         start = time.perf_counter()
-        outputs = step(image, *state)
-        state = outputs[step.num_predictions :]
-        for output in outputs[: step.num_predictions]:
-            output.asnumpy()
+        seen, state = step(image, state)
+        seen.on_host()
         return time.perf_counter() - start
 
     before = matmul_rate()

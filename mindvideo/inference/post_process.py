@@ -102,8 +102,8 @@ class SequenceRunner:
     """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network whose queries hold whole clips.
 
     ``network``: normalised frames [1,T,3,H,W] and padding -> Predictions; ``portioned``: the same function for any
-    number of frames, which is what runs here. Of each window the queries of the ``candidate_pairs`` best (query, category) are looked at further. ``clip_frames``: how many frames
-    an exported graph takes.
+    number of frames, which is what runs here. Of each window the queries of the ``candidate_pairs`` best (query,
+    category) are looked at further. ``clip_frames``: how many frames an exported graph takes.
     """
 
     def __init__(
