@@ -7,18 +7,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_INTERRUPTED, EXIT_OK, config_parser
-from mindvideo.config import dump_config, find_config, load_config
+from mindvideo.config import dump_config, find_config
 from mindvideo.errors import UserError
 from mindvideo.logs import set_up_logging
 from mindvideo.run_folder import RunFolder
 
 EXAMPLES = """
 Examples:
-  train.py -c vistr_toy --output runs/toy
-  train.py -c vistr_toy --output runs/toy --resume             go on from the newest whole checkpoint
-  train.py -c vistr --weights detr_r50.pth train.precision=fp16 train.accumulate=4
-  launch.sh 8 -c vistr --output runs/vistr                     eight processes on this machine
+  mindvideo train -c vistr_toy --output runs/toy
+  mindvideo train -c vistr_toy --output runs/toy --resume             go on from the newest whole checkpoint
+  mindvideo train -c vistr --weights detr_r50.pth train.precision=fp16 train.accumulate=4
+  tools/segmentation/launch.sh 8 -c vistr --output runs/vistr    eight processes on this machine (in a checkout)
 Ctrl-C or SIGTERM once ends after the step in progress, with a checkpoint; twice ends at once.
 Written to the run folder: checkpoints/, last.ckpt, best.ckpt, metrics.jsonl, tensorboard/, log.txt, config.yaml
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.training.parameter_groups import assign_parameters
 

@@ -117,9 +117,7 @@ def check(cfg: ConfigDict) -> None:
 
 def build_training(cfg: ConfigDict, network: DeformableVisTR, reduce_count: nn.Cell) -> SlotTraining:
     defvistr = cfg.defvistr
-    return slot_training(
-        cfg, network, reduce_count, num_classes=defvistr.num_classes, decoder_layers=defvistr.decoder_layers
-    )
+    return slot_training(cfg, network, reduce_count, decoder_layers=defvistr.decoder_layers)
 
 
 def build_tracker(cfg: ConfigDict, network: DeformableVisTR) -> WindowTracker:
