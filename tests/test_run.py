@@ -42,7 +42,7 @@ def test_that_sleeps():
 
 def start(folder: Path, files: dict[str, str], *arguments: str) -> subprocess.Popen:
     folder = folder / "parity"  # a folder of heavy files: each has its own process
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text)
     command = [sys.executable, str(RUN), *(str(folder / name) for name in files), *arguments]
