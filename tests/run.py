@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import signal
@@ -74,7 +75,8 @@ class Running:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
         own = cores[place % options.jobs :: options.jobs]
         if own:  # MindSpore's threads wait by spinning: two jobs on the same cores stop each other
-            os.sched_setaffinity(self.process.pid, own)
+            with contextlib.suppress(ProcessLookupError):  # it may be gone already
+                os.sched_setaffinity(self.process.pid, own)
 
     def listen(self) -> list[dict]:
         """The tests that ended since the last call."""
@@ -120,7 +122,7 @@ class Run:
     def look(self) -> None:
         """Measure, hear and finish what runs."""
         processes = running_processes()
-        now = 0.0
+        now = processes[os.getpid()].mb if os.getpid() in processes else 0.0
         for each in list(self.running):
             code = each.process.poll()
             memory = each.group.update(processes)

@@ -9,6 +9,7 @@ import pytest
 from tests.test_layout import PROJECT
 from tests.write_map import MAP, printed_map
 
+EXAMPLE = "dotvis"  # the family that docs/adding_a_family.md adds
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
 
@@ -16,7 +17,7 @@ PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / 
 def test_every_path_in_the_documents_exists(path):
     text = path.read_text(encoding="utf-8")
     mentioned = re.findall(r"`((?:mindvideo|tools|config|datas|custom_ops|docs|benchmarks|tests)/[\w./-]*)`", text)
-    missing = [name for name in mentioned if not (PROJECT / name).exists()]
+    missing = [name for name in mentioned if not (PROJECT / name).exists() and EXAMPLE not in name.split("/")]
     assert not missing, f"{path.name} names what does not exist: {missing}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mindvideo.config import known_configs, load_config
+from mindvideo import load_config
+from mindvideo.config import known_configs
 from mindvideo.models.registry import FAMILIES, card_of
 from tests.test_layout import PROJECT
 

@@ -18,8 +18,11 @@ from mindspore import nn
 from mindvideo.assembly.training import build_step
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.modules.layers.pixels import NormalizePixels
-from mindvideo.weights.loading import load_weights
-from tests.models.small_models import Model, Sizes, batch, model, tensors
+from mindvideo.training.checkpoint import collect_state, network_weights, restore_state, save_weights
+from mindvideo.training.state_file import read_state, write_state
+from mindvideo.training.train_step import TrainStep
+from mindvideo.weights.loading import load_weights, weights_of
+from tests.models.small_models import Model, Sizes, batch, model, new_model, tensors
 
 # Of a tensor, against its largest value: two orders of the same float32 sums.
 ROUNDING = 2e-4
@@ -30,6 +33,7 @@ def own(request: pytest.FixtureRequest) -> Iterator[Model]:
     """One family after the other, so that no more than one family's graphs are held."""
     yield model(request.param, Sizes.drawn(request.config.getoption("--sizes")))
     gradient_function.cache_clear()
+    training_step.cache_clear()
     model.cache_clear()
     gc.collect()
 
@@ -132,12 +136,80 @@ def test_saved_weights_load_to_the_same_bits(own, tmp_path):
 
 
 def test_a_few_steps_lower_the_loss(own):
-    step = build_step(own.cfg, own.network, own.training, 100, card_of(own.name).parameter_groups(own.cfg))
-    step.set_train(True)
-    inputs = [*tensors(batch(own)), ms.Tensor(np.zeros((2, 2), np.int64))]
-    losses = [float(step(*inputs)[0].asnumpy()[0]) for _ in range(8)]
+    losses = steps_of(training_step(own.name, own.sizes), own, 8)
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0], losses
+
+
+@functools.cache
+def training_step(name: str, sizes: Sizes) -> TrainStep:
+    return new_step(model(name, sizes))
+
+
+def new_step(own: Model) -> TrainStep:
+    step = build_step(own.cfg, own.network, own.training, 100, card_of(own.name).parameter_groups(own.cfg))
+    return step.set_train(True)
+
+
+def steps_of(step: TrainStep, own: Model, count: int) -> list[float]:
+    """The total loss of each step."""
+    inputs = [*tensors(batch(own)), ms.Tensor(np.zeros((2, 2), np.int64))]
+    return [float(step(*inputs)[0].asnumpy()[0]) for _ in range(count)]
+
+
+def results_of(own: Model, network: nn.Cell) -> list[dict]:
+    """The result of the family's tracker on a video of noise."""
+    size = own.sizes.height, own.sizes.width
+    tracker = card_of(own.name).build_tracker(own.cfg, network)
+    tracker.begin(size=size, num_frames=own.sizes.T, video_id=1)
+    for frame in np.random.default_rng(5).integers(0, 256, (own.sizes.T, *size, 3), np.uint8):
+        tracker.feed(frame)
+    return tracker.finish().to_results()
+
+
+def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_path):
+    """Train, evaluate, save, go on; resume and load: the same numbers bit for bit, dropout included."""
+    step = training_step(own.name, own.sizes)
+    steps_of(step, own, 1)
+    seen = results_of(own, own.network)
+    step.set_train(True)
+    save_weights(tmp_path / "last.ckpt", network_weights(own.network))
+    write_state(tmp_path / "1.state", collect_state(step), {})
+    went_on = steps_of(step, own, 2)
+
+    state, _ = read_state(tmp_path / "1.state")
+    restore_state(step, state, source=tmp_path / "1.state")
+    assert steps_of(step, own, 2) == went_on
+    other = new_model(own.name, own.sizes)
+    restore_state(new_step(other), state, source=tmp_path / "1.state")  # names and shapes of a new process
+    fresh = card_of(own.name).build_network(own.cfg)
+    load_weights(fresh, tmp_path / "last.ckpt", rules=card_of(own.name).weight_rules(own.cfg))
+    for (place, loaded), (_, restored) in zip(fresh.parameters_and_names(), weights_of(other.network).items()):
+        np.testing.assert_array_equal(loaded.asnumpy(), restored.asnumpy(), err_msg=place)
+    assert seen and results_of(own, fresh) == seen
+
+
+def test_files_that_hold_the_counter_of_steps_under_a_place_still_load(own, tmp_path):
+    """As runs that evaluated with dropout used to write them."""
+    new = new_model(own.name, own.sizes)
+    step = new_step(new)
+    weights, state = network_weights(new.network), dict(collect_state(step))
+    weights["encoder.layers.0.dropout.iteration"] = np.asarray(7, np.int32)
+    state["network.encoder.layers.0.dropout.iteration"] = np.full_like(state.pop("iteration"), 7)
+    save_weights(tmp_path / "last.ckpt", weights)
+    load_weights(new.network, tmp_path / "last.ckpt", rules=card_of(own.name).weight_rules(new.cfg))
+    restore_state(step, state, source=tmp_path / "1.state")
+    assert int(step.iteration.asnumpy()) == 7
+
+
+@pytest.mark.parametrize(("clips", "decoder_layers"), [(1, 2), (3, 1)])
+def test_any_number_of_clips_and_decoder_layers(own, clips, decoder_layers):
+    new = new_model(own.name, own.sizes, decoder_layers=decoder_layers)
+    new.training.set_train(True)
+    gradient = ms.value_and_grad(new.training, None, ms.ParameterTuple(new.weights().values()), has_aux=True)
+    (total, terms), gradients = gradient(*tensors(batch(new, objects=(3, 2, 0)[:clips])))
+    assert np.isfinite(total.asnumpy()) and np.isfinite(terms.asnumpy()).all()
+    assert all(np.isfinite(g.asnumpy()).all() for g in gradients)
 
 
 def test_the_training_graph_names_its_terms_once(own):

@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.inference.export import load_graph
 from mindvideo.models.registry import FAMILIES, card_of
 from tests.inference.colored_videos import write_frame_folder

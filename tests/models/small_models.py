@@ -15,7 +15,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.registry import card_of
 
 
@@ -70,14 +70,24 @@ def small_overrides(name: str, sizes: Sizes) -> list[str]:
         "data.num_frames": sizes.T, "data.max_instances": sizes.N, "backbone.widths": [8, 16, 16, 24],
         "optimizer.clip_norm": 0, "inference.class_names": [],
     }  # fmt: skip
-    return [f"{key}={json.dumps(value)}" for key, value in {**common, **own}.items()]
+    return written({**common, **own})
+
+
+def written(values: dict[str, object]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
 @functools.cache
 def model(name: str, sizes: Sizes) -> Model:
+    return new_model(name, sizes)
+
+
+def new_model(name: str, sizes: Sizes, **own: object) -> Model:
+    """``own``: keys of the family's section."""
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3 + sizes.seed)
-    cfg = load_config(f"{name}_toy", small_overrides(name, sizes))
+    more = {f"{name}.dropout": 0.1, **{f"{name}.{key}": value for key, value in own.items()}}
+    cfg = load_config(f"{name}_toy", small_overrides(name, sizes) + written(more))
     network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1 + sizes.seed)
     for parameter in network.trainable_params():  # away from the zeros that some layers start with
@@ -87,12 +97,12 @@ def model(name: str, sizes: Sizes) -> Model:
 
 
 def batch(own: Model, *, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> list[np.ndarray]:
-    """The columns of a ClipBatch of a family without the ids: clips with that many objects, the second one smaller."""
+    """The columns of a ClipBatch of a family without the ids: clips with that many objects, the later ones smaller."""
     sizes = own.sizes
     T, N, H, W = sizes.T, sizes.N, sizes.height, sizes.width
     rng = np.random.default_rng([sizes.seed, seed])
     B = len(objects)
-    valid = np.array([(H, W), (H - 12, W - 8)][:B], np.int32)
+    valid = np.array([(H, W), (H - 12, W - 8), (H - 22, W)][:B], np.int32)
     images = np.zeros((B, T, H, W, 3), np.uint8)
     masks = np.zeros((B, N, T, H, W), np.uint8)
     boxes = np.zeros((B, N, T, 4), np.float32)

@@ -15,7 +15,9 @@ from typing import Any
 
 Need = dict[str, Any]  # "mb", "seconds" and, for a file that is cut, "pieces"
 WEIGHTS = Path(__file__).with_name("weights.json")
-UNKNOWN = {"mb": 2500, "seconds": 60}  # a file that was never measured runs by itself
+# Of a file that was never measured: folders whose tests compile networks, and the others.
+HEAVY_FOLDERS = {"parity", "models", "modules"}
+UNKNOWN_HEAVY, UNKNOWN = {"mb": 2500, "seconds": 60}, {"mb": 800, "seconds": 10}
 START_MB = 450  # what any process holds once MindSpore is imported
 GROUP_MB, GROUP_SECONDS = 1800, 60  # light files are put together up to this much
 
@@ -45,12 +47,18 @@ def write_weights(weights: dict[str, Need]) -> None:
     WEIGHTS.write_text("{\n" + rows + "\n}\n", encoding="utf-8")
 
 
+def need_of(target: str, weights: dict[str, Need]) -> Need:
+    """``target``: a file, or ``file::test``."""
+    file = Path(target.partition("::")[0])
+    return weights.get(file.as_posix(), UNKNOWN_HEAVY if HEAVY_FOLDERS & set(file.parts) else UNKNOWN)
+
+
 def plan_jobs(targets: Sequence[str], weights: dict[str, Need]) -> list[Job]:
     """Jobs for all targets (files, or ``file::test``), the longest first."""
     jobs: list[Job] = []
     group: Job | None = None
-    for target in sorted(targets, key=lambda each: weights.get(each, UNKNOWN)["seconds"]):
-        need = weights.get(target.partition("::")[0], UNKNOWN)
+    for target in sorted(targets, key=lambda each: need_of(each, weights)["seconds"]):
+        need = need_of(target, weights)
         mb, seconds, pieces = need["mb"], need["seconds"], need.get("pieces", 1)
         if pieces != 1:
             count = pieces if isinstance(pieces, int) else len(pieces) + 1

@@ -54,7 +54,7 @@ def build_network(cfg: ConfigDict) -> DeformableVisTR:
         slot_tokens=slot_tokens,
         encoder=build_deformable_encoder(
             num_layers=defvistr.encoder_layers,
-            channels=defvistr.width,
+            width=defvistr.width,
             heads=defvistr.heads,
             num_levels=defvistr.num_frames * defvistr.token_levels + (1 if slot_tokens else 0),
             points=defvistr.points,
