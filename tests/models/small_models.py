@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import nn
 
 from mindvideo import load_config
-from mindvideo.models.registry import card_of
+from mindvideo.models.registry import card_of, settings_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,9 @@ def new_model(name: str, sizes: Sizes, **own: object) -> Model:
     """``own``: keys of the family's section."""
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3 + sizes.seed)
-    more = {f"{name}.dropout": 0.1, **{f"{name}.{key}": value for key, value in own.items()}}
+    if hasattr(settings_of(name), "dropout"):
+        own = {"dropout": 0.1, **own}
+    more = {f"{name}.{key}": value for key, value in own.items()}
     cfg = load_config(f"{name}_toy", small_overrides(name, sizes) + written(more))
     network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1 + sizes.seed)
