@@ -36,7 +36,7 @@ class ReplayedPoints(MaskPoints):
         super().__init__(num_points=case.facts["points"])
         self.case, self.names, self.shape = case, stages, (B, N, T)
         self.in_matching = ms.Tensor(np.stack([self.of_matching(stage) for stage in stages]))
-        self.in_losses = [ms.Tensor(self.of_rows(stage, "points")) for stage in stages]
+        self.in_losses = ms.Tensor(np.stack([self.of_rows(stage, "points") for stage in stages]))
         self.candidates, self.rest = (ms.Tensor(self.of_rows("final", part)) for part in ("candidates", "rest"))
         self.last = len(stages) - 1
 

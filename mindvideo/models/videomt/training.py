@@ -82,7 +82,8 @@ class VidEoMTTraining(nn.Cell):
 
     def match(self, logits, vectors, features, targets: Targets) -> ms.Tensor:
         """int [D, B, N]."""
-        D, B, T = len(vectors), *vectors[0].shape[:2]
+        D = len(vectors)
+        B, T = vectors[0].shape[:2]
         points = self.points.uniform(D, B, T)  # [D, B, T, P, 2]
         predicted, wanted = (), ()
         for stage in range(D):
