@@ -7,7 +7,9 @@ bilinearly between the centres of their cells, and are 0 outside.
 from __future__ import annotations
 
 import mindspore as ms
+import numpy as np
 from mindspore import nn, ops
+from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.draws import UniformDraws
 
@@ -41,7 +43,7 @@ def corners(points: ms.Tensor, R: int, h: int, w: int):
     x, y = points[..., 0] * w - 0.5, points[..., 1] * h - 0.5
     x0, y0 = ops.floor(x), ops.floor(y)
     right, below = x - x0, y - y0
-    first = (ops.arange(R).astype(ms.int32) * (h * w)).reshape(R, 1)
+    first = first_cells(R, h * w)
     found = ()
     for down in range(2):
         for across in range(2):
@@ -51,6 +53,12 @@ def corners(points: ms.Tensor, R: int, h: int, w: int):
             row, column = ops.clamp(row, 0.0, h - 1.0), ops.clamp(column, 0.0, w - 1.0)
             found += ((first + (row * w + column).astype(ms.int32), weight),)
     return found
+
+
+@constexpr
+def first_cells(R: int, cells: int) -> ms.Tensor:
+    """int32 [R, 1]: where each of R maps begins in their table."""
+    return ms.Tensor(np.arange(R, dtype=np.int32)[:, None] * cells)
 
 
 class MaskPoints(nn.Cell):
