@@ -89,7 +89,7 @@ class VideoRunner:
             write=tuple(inference.write),
             draw=tuple(inference.draw),
             confidence=inference.confidence,
-            most_overlap=inference.most_overlap,
+            most_overlap=inference.max_overlap,
         )
 
     def run_all(

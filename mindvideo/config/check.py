@@ -8,6 +8,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
+from mindvideo.config.renamed import renaming
 from mindvideo.config.schema import TOP_LEVEL_KEYS, KeySpec, all_keys
 
 
@@ -119,7 +120,8 @@ def _complete_section(
 ) -> dict[str, Any]:
     for name in values:
         if name not in specs:
-            problems.append(f"{section}.{name}: unknown key ({nearest_name(name, specs)})")
+            path = f"{section}.{name}"
+            problems.append(renaming(path) or f"{path}: unknown key ({nearest_name(name, specs)})")
     complete = {}
     for name, spec in specs.items():
         value = values.get(name, spec.default)

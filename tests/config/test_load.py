@@ -135,3 +135,11 @@ def test_a_tool_with_three_mistakes_exits_with_2_and_no_traceback(tmp_path):
         assert finished.returncode == 2, finished.stderr
         assert "Traceback" not in finished.stderr
         assert finished.stderr.count("runtime.") == 3
+
+
+def test_a_key_with_a_new_name_is_told_in_one_line(tmp_path):
+    path = write(tmp_path, "a.yaml", MINIMAL + "data: {least_instances: 2}\n")
+    with pytest.raises(UserError, match=r"1 problem .*\n  data\.least_instances is now called data\.min_instances$"):
+        load_config(path)
+    with pytest.raises(UserError, match=r"inference\.most_overlap is now called inference\.max_overlap"):
+        load_config("vistr_toy", ["inference.most_overlap=0.5"])

@@ -11,6 +11,7 @@ from mindvideo.config.check import conform, value_problems
 from mindvideo.config.headers import config_readme, read_header
 from mindvideo.config.load import config_folder, known_configs
 from mindvideo.config.readers import find_readers
+from mindvideo.config.renamed import RENAMED_KEYS
 from mindvideo.config.schema import KeySpec, all_keys
 from mindvideo.models.registry import FAMILIES, card_of
 
@@ -93,3 +94,10 @@ def test_explain_of_a_misspelt_key_helps():
 )
 def test_values_are_converted_to_their_types_or_refused(value, annotation, expected):
     assert conform(value, annotation) == expected
+
+
+@pytest.mark.parametrize("old", RENAMED_KEYS)
+def test_a_renamed_key_is_gone_and_its_new_name_is_there(old):
+    paths = {spec.path for spec in KEYS}
+    assert old not in paths
+    assert RENAMED_KEYS[old] in paths

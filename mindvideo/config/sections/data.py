@@ -15,7 +15,10 @@ class Data:
         ["synthetic_easy/train"], "training sets: names of the catalogue (SET/SPLIT), or ANNOTATIONS.json@FRAMES"
     )
     valid: str = key("synthetic_easy/valid", "labelled set that is evaluated: as in train")
-    num_frames: int = key(5, "frames of a training clip", minimum=1)
+    num_classes: int = key(
+        41, "class outputs of the network, the never used 0 included: category ids are below it", minimum=2
+    )
+    num_frames: int = key(5, "frames of a clip, in training and in the networks that take whole clips", minimum=1)
     clip_rule: str = key(
         "consecutive",
         "which frames make a clip: consecutive ones; the num_frames up to the key frame going round the video; or "
@@ -50,7 +53,7 @@ class Data:
         "drop does that and drops those that have none in the whole clip",
         choices=("keep", "zero_box", "drop"),
     )
-    least_instances: int = key(1, "clips left with fewer instances are replaced by another clip", minimum=0)
+    min_instances: int = key(1, "clips left with fewer instances are replaced by another clip", minimum=0)
     box_minimum: float = key(0.0, "boxes of absent frames get this value in all four numbers", minimum=0.0, maximum=1.0)
     max_instances: int = key(10, "instances a clip is padded to; of more, the largest are kept", minimum=1)
     buckets: list[list[int]] = key(

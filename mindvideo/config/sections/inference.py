@@ -20,7 +20,7 @@ class Inference:
         0.25, "least overlap of masks (half of it counts when categories disagree) to continue a track", minimum=0.0
     )
     confidence: float = key(0.3, "least score of a track to be drawn; results.json keeps all", minimum=0.0, maximum=1.0)
-    most_overlap: float = key(
+    max_overlap: float = key(
         0.6, "a mask that overlaps a surer track's by more is not drawn; 1 draws all", minimum=0.0, maximum=1.0
     )
     class_names: list[str] = key([], "names of categories 1, 2, ... to write on the video; empty shows numbers")
