@@ -16,6 +16,7 @@ from mindvideo.data.labels.forms import (
     box_fault,
     form_problems,
     has_form,
+    id_problems,
     place_of,
 )
 from mindvideo.data.labels.picture_problems import frame_problem
@@ -60,12 +61,7 @@ def by_id(content: Mapping[str, Any], part: str) -> dict[Any, dict[str, Any]]:
 
 
 def check_ids(content: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[Problem]:
-    for part in parts:
-        entries = (entry for entry in entries_of(content, part) if isinstance(entry, dict))
-        numbers = (entry.get("id") for entry in entries)
-        for number, times in Counter(number for number in numbers if type(number) in (int, str)).items():
-            if times > 1:
-                yield Problem("duplicate id", part, f"id {number} is used {times} times")
+    yield from id_problems(content, parts)
     if not content.get("categories"):
         yield Problem("categories", "categories", "the file lists none")
 

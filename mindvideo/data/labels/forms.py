@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 LONGEST_SIDE = 65_535  # pixels; what a JPEG can be
@@ -122,6 +123,18 @@ def form_problems(content: Mapping[str, Any], forms: Mapping[str, Form]) -> Iter
         for index, entry in enumerate(entries):
             for kind, message in entry_faults(entry, form):
                 yield Problem(kind, place_of(part, index, entry), message)
+
+
+def id_problems(content: Mapping[str, Any], parts: Iterable[str]) -> Iterator[Problem]:
+    """One problem for every id that several entries of a part have."""
+    for part in parts:
+        entries = content.get(part)
+        if not isinstance(entries, list):
+            continue
+        numbers = (entry.get("id") for entry in entries if isinstance(entry, dict))
+        for number, times in Counter(number for number in numbers if number_or_string(number) is None).items():
+            if times > 1:
+                yield Problem("duplicate id", part, f"id {number} is used {times} times; every entry needs its own")
 
 
 def place_of(part: str, index: int, entry: Any) -> str:

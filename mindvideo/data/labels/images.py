@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mindvideo.data.labels.categories import Category, read_categories
 from mindvideo.data.labels.forms import IMAGE_SET_FORMS, box_fault, place_of
-from mindvideo.data.labels.reading import read_json, refusal, require_form, require_list
+from mindvideo.data.labels.reading import read_json, refusal, require_form, require_list, require_own_ids
 from mindvideo.errors import UserError
 from mindvideo.masks.forms import read_mask
 from mindvideo.masks.rle import Rle
@@ -51,6 +51,7 @@ def read_image_annotations(
     content = read_json(path)
     require_list(path, content, "images", "COCO")
     require_form(path, content, IMAGE_SET_FORMS)
+    require_own_ids(path, content, "images", "categories")
     images = {entry["id"]: entry for entry in content["images"]}
     instances: dict[int, list[ImageInstance]] = {image_id: [] for image_id in images}
     for index, entry in enumerate(content.get("annotations") or ()):

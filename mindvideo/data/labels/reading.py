@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.forms import Form, form_problems
+from mindvideo.data.labels.forms import Form, form_problems, id_problems
 from mindvideo.errors import UserError
 
 
@@ -58,6 +58,12 @@ def require_list(path: Path, content: Any, part: str, layout: str) -> None:
 
 def require_form(path: Path | str, content: Any, forms: Mapping[str, Form]) -> None:
     for problem in form_problems(content, forms):
+        raise refusal(path, problem.where, problem.message)
+
+
+def require_own_ids(path: Path | str, content: Any, *parts: str) -> None:
+    """Refuse two entries of one id: the labels of the one would become those of the other."""
+    for problem in id_problems(content, parts):
         raise refusal(path, problem.where, problem.message)
 
 
