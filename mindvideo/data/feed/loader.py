@@ -28,8 +28,7 @@ class BatchSource:
 
     def __init__(self, *, order: EpochOrder, maker: BatchMaker, num_workers: int, start: tuple[int, int]) -> None:
         self.order = order
-        # More workers than batches would only start and end.
-        self.pool = WorkerPool(maker=maker, num_workers=min(num_workers, order.batches_per_epoch))
+        self.pool = WorkerPool(maker=maker, num_workers=num_workers)
         self.skipped = 0
         self._reported: set[str] = set()
         self.seek(*start)

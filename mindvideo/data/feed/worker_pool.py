@@ -127,8 +127,8 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         if num_workers > max_workers():
             raise UserError(
-                f"data.workers is {num_workers}; at most {max_workers()} make sense on {usable_cores()} processor cores, "
-                "and each takes the memory of a whole process"
+                f"data.workers is {num_workers}; at most {max_workers()} make sense on {usable_cores()} processor "
+                "cores, and each takes the memory of a whole process"
             )
         self.maker = maker
         self.num_workers = num_workers
