@@ -8,3 +8,8 @@ class UserError(Exception):
 
     The command-line tools print the message without a traceback and exit with code 2.
     """
+
+
+def printable(message: object) -> str:
+    """On one line: what a file holds may break lines or change the colours of a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(message))

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from mindvideo.errors import printable
+
 LONGEST_SIDE = 65_535  # pixels; what a JPEG can be
 _NOUNS = {"videos": "video", "images": "image", "annotations": "annotation", "categories": "category"}
 
@@ -27,7 +29,9 @@ class Problem:
     is_error: bool = True
 
     def __str__(self) -> str:
-        return f"{'error' if self.is_error else 'note'}: {self.kind}: {self.where}: {self.message}"
+        return (
+            f"{'error' if self.is_error else 'note'}: {self.kind}: {printable(self.where)}: {printable(self.message)}"
+        )
 
 
 def whole_number(value: Any, bits: int = 64) -> str | None:
@@ -140,7 +144,7 @@ def id_problems(content: Mapping[str, Any], parts: Iterable[str]) -> Iterator[Pr
 def place_of(part: str, index: int, entry: Any) -> str:
     """``video 7``, or ``videos[3]`` for an entry without an id to name it by."""
     number = entry.get("id") if isinstance(entry, dict) else None
-    return f"{part}[{index}]" if number_or_string(number) else f"{_NOUNS[part]} {number}"
+    return f"{part}[{index}]" if number_or_string(number) else f"{_NOUNS[part]} {printable(number)}"
 
 
 def box_fault(box: Any) -> str | None:

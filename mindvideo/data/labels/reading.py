@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mindvideo.data.labels.forms import Form, form_problems, id_problems
-from mindvideo.errors import UserError
+from mindvideo.errors import UserError, printable
 
 
 def read_json(path: Path) -> Any:
@@ -40,6 +40,9 @@ def annotation_kind(path: Path) -> str:
 
     Looks for the two keys in the bytes, since parsing takes long; only where both occur is the file parsed.
     """
+    if path.suffix == ".gz" and path.is_file():
+        content = read_json(path)
+        return "image" if isinstance(content, dict) and "images" in content and "videos" not in content else "video"
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             has_images, has_videos = (content.find(key) >= 0 for key in (b'"images"', b'"videos"'))
@@ -69,4 +72,5 @@ def require_own_ids(path: Path | str, content: Any, *parts: str) -> None:
 
 def refusal(path: Path | str, where: str, message: object) -> UserError:
     """The error that a reader raises at the first fault of a file."""
-    return UserError(f"{path}: {where}: {message}; for the whole list: tools/segmentation/prepare.py check FILE@FRAMES")
+    advice = "for the whole list: tools/segmentation/prepare.py check FILE@FRAMES"
+    return UserError(f"{path}: {printable(where)}: {printable(message)}; {advice}")
