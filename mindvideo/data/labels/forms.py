@@ -29,9 +29,8 @@ class Problem:
     is_error: bool = True
 
     def __str__(self) -> str:
-        return (
-            f"{'error' if self.is_error else 'note'}: {self.kind}: {printable(self.where)}: {printable(self.message)}"
-        )
+        rank = "error" if self.is_error else "note"
+        return f"{rank}: {self.kind}: {printable(self.where)}: {printable(self.message)}"
 
 
 def whole_number(value: Any, bits: int = 64) -> str | None:
