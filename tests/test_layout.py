@@ -239,6 +239,11 @@ def test_a_family_card_is_short():
     assert {name: length for name, length in lengths.items() if length > 150} == {}
 
 
+def test_only_the_mask_room_codes_masks():
+    users = {room_of(path) for path, modules in IMPORTS.items() if any(m.startswith("pycocotools") for m in modules)}
+    assert users == {"masks"}
+
+
 # room of mindvideo/data -> rooms of mindvideo/data it may import from
 DATA_ROOMS_MAY_IMPORT = {
     "media": set(),

@@ -49,7 +49,7 @@ def max_workers() -> int:
 
 
 class WorkerError(Exception):
-    """A worker failed for a reason that is not the caller's mistake; the message holds its traceback."""
+    """A worker failed, and not by the caller's mistake; the message holds its traceback."""
 
 
 class _Worker:
@@ -68,7 +68,7 @@ class _Worker:
         self.next_place = 0
 
     def give(self, maker: bytes) -> None:
-        """The pickled BatchMaker; waits until the process is there to read it."""
+        """Hand over the pickled BatchMaker; a large one waits until the process reads it."""
         try:
             self.connection.send_bytes(maker)
         except (BrokenPipeError, ConnectionResetError) as error:

@@ -24,7 +24,7 @@ class TrackBuilder:
         self.masks: dict[int, Rle] = {}
 
     def add(self, frame: int, mask: np.ndarray) -> None:
-        """``mask`` bool or 0/1 [H, W]. Nothing is noted down for an empty one."""
+        """``mask`` bool or 0/1 [H, W]. An empty one is passed over."""
         if mask.any():
             self._unite(frame, encode_mask(mask))
 

@@ -89,7 +89,7 @@ def _tell_of_unlabelled_frames(file: Path, tracks: list[tuple[TrackBuilder, int]
 
 
 def _refuse_project(root: ElementTree.Element, file: Path) -> None:
-    """A project's tasks number their frames each from its own start, and the tracks of all of them stand in one row."""
+    """A project's tasks number their frames each from its own start, and the tracks of all of them are in one list."""
     tasks = {track.get("task_id") for track in root.iter("track")}
     if root.find("meta/project") is not None or len(tasks) > 1:
         raise UserError(

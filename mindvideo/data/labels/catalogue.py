@@ -36,7 +36,7 @@ class DatasetFiles:
     also_tried: tuple[Path, ...] = ()
 
     def require(self) -> DatasetFiles:
-        """Itself, when the annotation file and the frame folder are there."""
+        """These files, if the annotation file and the folder of frames exist; else UserError."""
         advice = f"set data.root (or {ROOT_VARIABLE}) to the folder of the data sets, the trees are in datas/README.md"
         if not self.annotations.exists():
             others = f" (nor {', '.join(map(str, self.also_tried))})" if self.also_tried else ""

@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a data set: the annotation file and the files on disk held against each other."""
+"""Finds everything that is wrong with a data set: compares the annotation file with the files on disk."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check_video_set(
 
 
 def entries_of(content: Mapping[str, Any], part: str) -> list[Any]:
-    """The entries of a part; none where the part is not a list, which its form tells."""
+    """The entries of a part; none where it is not a list, which is a problem of its form."""
     entries = content.get(part)
     return entries if isinstance(entries, list) else []
 
@@ -96,7 +96,7 @@ def _check_frames(video: dict[str, Any], where: str, folder: Path, decode: bool)
 
 
 def annotated_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(height, width) of a video or image; None where they are no numbers, which its form tells."""
+    """(height, width) of a video or image; None where they are not numbers, which is a problem of its form."""
     size = (entry.get("height"), entry.get("width"))
     return size if all(type(side) is int for side in size) else None
 

@@ -101,7 +101,7 @@ def has_form(entry: Any, form: Form) -> bool:
 
 
 def entry_faults(entry: Any, form: Form) -> list[tuple[str, str]]:
-    """(kind, message) of everything that keeps an entry from having the form."""
+    """(kind, message) of every fault of an entry."""
     if not isinstance(entry, dict):
         return [("entry", f"{reprlib.repr(entry)}; an object with {', '.join(form)} is needed")]
     faults = []

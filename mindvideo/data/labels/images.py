@@ -46,7 +46,7 @@ def read_category_map(path: str | Path, version: str) -> dict[int, int]:
 def read_image_annotations(
     path: str | Path, category_map: Mapping[int, int] | None = None
 ) -> tuple[list[LabelledImage], list[Category]]:
-    """Images with at least one instance that is no crowd (and, with a map, whose category has a counterpart)."""
+    """Images with at least one instance that is not a crowd (and, with a map, whose category has a counterpart)."""
     path = Path(path)
     content = read_json(path)
     require_list(path, content, "images", "COCO")

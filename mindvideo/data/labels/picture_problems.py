@@ -98,7 +98,7 @@ def _require_whole(path: Path) -> None:
 
 @contextlib.contextmanager
 def silent_decoders() -> Iterator[None]:
-    """Keeps OpenCV, libpng and libjpeg from writing to the terminal what the caller says in its own words."""
+    """Keeps OpenCV, libpng and libjpeg from writing to the terminal; the caller reports in its own words."""
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)
     sys.stderr.flush()

@@ -16,7 +16,7 @@ from mindvideo.errors import UserError, printable
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, plain or ``.gz``; one that is missing or broken is the caller's mistake."""
+    """The content of a JSON file, plain or ``.gz``; one that is missing or broken raises UserError."""
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":

@@ -1,4 +1,4 @@
-"""Parts a labelled set into training and validation, reproducibly: by whole videos, or each video by its time."""
+"""Divides a labelled set into training and validation, reproducibly: by whole videos, or each video by its time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def video_name(video: dict[str, Any]) -> str:
 
 
 def identities(videos: Sequence[dict[str, Any]]) -> dict[int | str, str]:
-    """Id -> what identifies a video across copies of a data set, where ids may change.
+    """Id -> a name of the video that stays the same in copies of a data set, where ids may change.
 
     That is its folder or file; where several videos share one it is the name of the first frame.
     """
@@ -120,7 +120,7 @@ def _split_by_time(content: dict[str, Any], share: float, source: str) -> Split:
 
 
 def _cut(content: dict[str, Any], videos: list[dict[str, Any]], spans: dict[int | str, slice]) -> dict[str, Any]:
-    """The content with one span of frames of each video; what is not present in it is left out."""
+    """The content with one span of frames of each video; instances that are not in it are left out."""
     cut_videos, annotations = [], []
     for video in videos:
         names = video["file_names"][spans[video["id"]]]
@@ -142,7 +142,7 @@ def _fingerprint(names: Sequence[str]) -> str:
 
 
 def _read_labelled(file: str | Path) -> dict[str, Any]:
-    """The file's content, with everything that a split looks at in it."""
+    """The content of a file that has everything a split looks at."""
     file = Path(file)
     content = read_json(file)
     require_list(file, content, "videos", LAYOUT)

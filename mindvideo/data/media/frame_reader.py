@@ -95,7 +95,7 @@ class FrameReader:
 
 
 class _Together:
-    """Frames of a clip that are decoded at once when the first is asked for; each is handed out and let go."""
+    """Frames of a clip that are decoded together when the first is needed; each is handed out once."""
 
     def __init__(self, reader: FrameReader, names: Sequence[str]) -> None:
         self.reader = reader
@@ -110,7 +110,7 @@ class _Together:
 
 @dataclasses.dataclass(frozen=True)
 class _Loader:
-    """Reads one frame and holds it to its annotated size."""
+    """Reads one frame and refuses it if its size is not the annotated one."""
 
     source: _Together
     file_name: str

@@ -1,4 +1,4 @@
-"""One picture of any kind on disk -> RGB uint8."""
+"""Reads pictures of any kind from disk as RGB uint8."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_image(path: Path) -> bool:
 
 
 def natural_key(string: str) -> list[tuple[int, int | str]]:
-    """Sorting key that puts frame2 before frame10."""
+    """A sorting key that puts frame2 before frame10."""
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", string)]
 
 

@@ -23,7 +23,7 @@ _log = logging.getLogger("mindvideo.data")
 
 
 class ImageFrames(VideoReader):
-    """Picture files in the given order as a video; each is read when its turn comes."""
+    """A video of picture files in the given order; each is read when its turn comes."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ImageFrames(VideoReader):
         self._tell_of_several()
 
     def _common_size(self) -> tuple[int, int]:
-        """The one size of all readable files, from their headers; those that cannot be read are met again later."""
+        """The one size of all readable files, from their headers; decoding meets those that cannot be read again."""
         size, problem = None, ""
         for index in self._indices:
             try:
@@ -94,7 +94,7 @@ class Animation(VideoReader):
         selection: FrameSelection = FrameSelection(),  # noqa: B008  (frozen)
         frames_per_second: float = DEFAULT_FRAMES_PER_SECOND,
     ) -> None:
-        """``frames_per_second`` is for pages, which have no time."""
+        """``frames_per_second`` is used for pages, which have no time."""
         self._total = total = num_pictures(file)
         self.name = name
         self._file = file

@@ -35,7 +35,7 @@ class VideoSource:
 
     @property
     def is_endless(self) -> bool:
-        """Ends when the user says so: being stopped is no interruption."""
+        """A camera or a stream ends when the user says so; stopping it is not an interruption."""
         return not self.pictures and self.file is None
 
     def open(

@@ -93,7 +93,7 @@ class VideoFile(VideoReader):
         yield from self._lost_end()
 
     def _lost_end(self) -> Iterator[BrokenFrame]:
-        """One broken frame in the place of all that a file which was cut off no longer has."""
+        """One broken frame that stands for all the frames which a file that was cut off no longer has."""
         total, is_exact = _declared_frames(self._stream)
         lost = [index for index in self._selection.indices(total) if index >= self._decoded]
         if lost and self._is_cut(total):
@@ -112,7 +112,7 @@ class VideoFile(VideoReader):
         return self._is_damaged or (not may_pass_over and lacking > max(_ROUNDED_FRAMES, _ROUNDED_SHARE * total))
 
     def _pictures(self) -> Iterator[av.VideoFrame | str]:
-        """Decoded pictures, or the reason in the place of one that cannot be decoded."""
+        """Decoded pictures; in the place of one that cannot be decoded, the reason."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -143,7 +143,7 @@ def _declared_frames(stream: av.video.stream.VideoStream) -> tuple[int, bool]:
 
 
 def _upright_rgb(picture: av.VideoFrame) -> np.ndarray:
-    """uint8 [H, W, 3] with the colours the file means, turned as phones ask for (quarter turns, counter-clockwise)."""
+    """uint8 [H, W, 3] in the colours of the file, turned upright by the quarter turns that phones note down."""
     matrix = int(picture.colorspace) if int(picture.colorspace) in _KNOWN_MATRICES else _BT601
     full_range = picture.color_range == _FULL_RANGE or picture.format.name.startswith("yuvj")
     image = picture.to_ndarray(
