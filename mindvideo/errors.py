@@ -10,6 +10,6 @@ class UserError(Exception):
     """
 
 
-def printable(message: object) -> str:
-    """On one line: what a file holds may break lines or change the colours of a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(message))
+def printable(text: object) -> str:
+    """``text`` with control characters written out, for what comes from a file or a server and goes to a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
