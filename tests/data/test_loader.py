@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -276,6 +277,17 @@ def test_busy_workers_end_together_within_seconds() -> None:
     pool.close()
     assert time.monotonic() - began < 10
     assert all(process.poll() is not None for process in processes)
+
+
+def test_a_signal_to_every_process_of_a_job_leaves_the_workers_at_work(clips: TrainingClips) -> None:
+    """Schedulers send SIGTERM to all of them; the training process ends its run with the workers still there."""
+    made = source(clips, workers=1)
+    running = iter(made)
+    first = next(running)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        made.pool._workers[0].process.send_signal(number)
+    assert_same([first, *running], list(source(clips)))
+    made.pool.close()
 
 
 def test_a_killed_worker_is_noticed(clips: TrainingClips) -> None:

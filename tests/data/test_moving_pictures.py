@@ -84,13 +84,13 @@ def test_a_damaged_page_says_how_many_frames_are_lost(tmp_path: Path) -> None:
     assert frames == 5 and line.startswith("frame 4 cannot be read") and line.endswith("3 of its 7 frames are lost")
 
 
-def write_video(file: Path, count: int, codec: str) -> Path:
+def write_video(file: Path, count: int, codec: str, size: tuple[int, int] = SIZE) -> Path:
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     options = {"movflags": "faststart"} if file.suffix in (".mp4", ".mov") else {}
     with av.open(str(file), "w", options=options) as container:
         stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = SIZE
+        stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         for t in range(count):
             frame = av.VideoFrame.from_ndarray(np.roll(picture, t, 1), format="rgb24")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from mindvideo.data.labels.forms import (
 )
 from mindvideo.data.labels.picture_problems import frame_problem
 from mindvideo.data.labels.reading import read_json, require_list
-from mindvideo.data.media.video_frames import VideoFrames
+from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
 from mindvideo.masks.forms import MaskSizeError, read_mask
 from mindvideo.masks.rle import decode_mask, pixel_box
 
@@ -89,10 +90,19 @@ def _check_videos(videos: list[Any]) -> Iterator[Problem]:
 def _check_frames(video: dict[str, Any], where: str, folder: Path, decode: bool) -> Iterator[Problem]:
     names = [name for name in entries_of(video, "file_names") if isinstance(name, str) and name]
     videos = VideoFrames()
+    alike: dict[str, list[Problem]] = {}  # a video file may give the same problem for many frames
+    broken: dict[str, Problem] = {}  # video files that cannot be opened
     for name in dict.fromkeys(names):
-        problem = frame_problem(folder / name, annotated_size(video), where, decode, videos)
-        if problem is not None:
-            yield problem
+        file, _ = parse_video_frame(name) or (name, 0)
+        problem = broken.get(file) or frame_problem(folder / name, annotated_size(video), where, decode, videos)
+        if problem is None:
+            continue
+        alike.setdefault(problem.message.replace(name, file), []).append(problem)
+        if problem.kind == "broken video":
+            broken[file] = problem
+    for problem, *others in alike.values():
+        more = f"; the same for {len(others)} more of its {len(names)} frames" if others else ""
+        yield dataclasses.replace(problem, message=problem.message + more)
 
 
 def annotated_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
