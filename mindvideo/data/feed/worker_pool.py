@@ -24,6 +24,9 @@ from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.errors import UserError
 from mindvideo.structures.clip import ClipBatch
 
+WORKERS_PER_CORE = 4
+MIN_LIMIT = 16  # workers that every machine allows
+SECONDS_TO_END = 5
 AHEAD = 2  # batches that each worker may hold finished or in the making
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -33,10 +36,11 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
-WORKERS_PER_CORE = 4
-MIN_LIMIT = 16  # workers that every machine allows
-SECONDS_TO_END = 5
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
+
+
+class WorkerError(Exception):
+    """A worker failed, and not by the caller's mistake; the message holds its traceback."""
 
 
 def usable_cores() -> int:
@@ -46,10 +50,6 @@ def usable_cores() -> int:
 def max_workers() -> int:
     """More processes than this only take turns on the cores. Small machines may have as many as configurations ask."""
     return max(MIN_LIMIT, WORKERS_PER_CORE * usable_cores())
-
-
-class WorkerError(Exception):
-    """A worker failed, and not by the caller's mistake; the message holds its traceback."""
 
 
 class _Worker:

@@ -85,6 +85,9 @@ class VideoReader(abc.ABC):
     def close(self) -> None:  # noqa: B027  (most readers hold nothing open)
         """Release the file or device; closing twice does no harm."""
 
+    def interrupt(self) -> None:  # noqa: B027  (most readers never wait for anybody)
+        """Make ``decode`` come to its end though it waits for data; called from another thread."""
+
     def frames(self, on_problem: Callable[[str], None] = fail_on_problem) -> Iterator[Frame]:
         """The selected frames. The last good frame stands in for a broken one, of which ``on_problem`` is told."""
         last: Frame | None = None
