@@ -29,6 +29,8 @@ from mindvideo.data.labels.keep_list import keep_categories
 from mindvideo.data.labels.reading import read_json
 from mindvideo.data.labels.split import split_annotations
 from mindvideo.data.labels.videos import read_video_annotations
+from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.errors import UserError
 from mindvideo.masks.rle import encode_mask
 
@@ -262,3 +264,14 @@ def test_damaged_cvat_files_give_one_line(place: Path, damage: Callable[[bytes],
     assert one_line(convert, file, place) == ""
     file.write_bytes(damage(CVAT.encode()))
     assert str(file) in one_line(convert, file, place)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b.png", "x" * 5000 + ".png", "v1", "../../none.png", "a\0.mp4#1", "x.mp4#" + "9" * 30]
+)
+def test_names_of_frames_that_no_file_can_have(place: Path, name: str) -> None:
+    with pytest.raises(BrokenFrameError):
+        FrameReader(folder=place / "frames").read(name)
+    content = replaced(VIDEOS, ("videos", 0, "file_names", 0), name)
+    (place / "labels.json").write_text(json.dumps(content))
+    assert any(problem.is_error for problem in check_video_set(place / "labels.json", place / "frames", decode=True))
