@@ -78,8 +78,8 @@ LABELME = {
 }
 META = {"videos": {f"v{n}": {"objects": {"1": {"category": "cow"}}} for n in (1, 2, 3)}}
 MAP = {"published": {"1": 1}, "corrected": {"1": 1}}
-CATALOGUE = {"data_root": ".", "sets": {"own": {"kind": "video", "folder": ["a", "b"], "splits": {"train": {}}}}}
-CATALOGUE["sets"]["own"]["splits"]["train"] = {"annotations": ["a.json"], "frames": "f"}
+CATALOGUE = {"data_root": ".", "sets": {"own": {"kind": "video", "folder": ["a", "b"], "categories": "c.json"}}}
+CATALOGUE["sets"]["own"]["splits"] = {"train": {"annotations": ["a.json"], "frames": "f"}}
 ODD_VALUES = [None, True, -1, 0, 1.5, float("nan"), float("inf"), 10**400, 2**63, "", "x", "é\n\x1b[31m", [], [1], [[]]]
 ODD_VALUES += [
     {},

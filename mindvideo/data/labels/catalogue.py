@@ -127,6 +127,9 @@ def _set_fault(entry: Any) -> str | None:
         return f"kind is {entry.get('kind')!r}; {' or '.join(KINDS)} is needed"
     if not _are_names(entry.get("folder")):
         return f"folder is {entry.get('folder')!r}; a string or a list of strings is needed"
+    for key in ("categories", "category_map"):
+        if not isinstance(entry.get(key, ""), str):
+            return f"{key} is {entry[key]!r}; a string is needed"
     for split, files in entry["splits"].items():
         if not isinstance(files, dict) or not _are_names(files.get("annotations")):
             return f"split {split}: 'annotations', a string or a list of strings, is needed"

@@ -95,7 +95,8 @@ class VideoFile(VideoReader):
     def _lost_end(self) -> Iterator[BrokenFrame]:
         """One broken frame that stands for all the frames which a file that was cut off no longer has."""
         total, is_exact = _declared_frames(self._stream)
-        lost = [index for index in self._selection.indices(total) if index >= self._decoded]
+        chosen = self._selection.indices(total)
+        lost = chosen[max(0, -(-(self._decoded - chosen.start) // chosen.step)) :]
         if lost and self._is_cut(total):
             about = "" if is_exact else "about "
             reason = f"the file ends here: {about}{len(lost)} frames are lost of {total} (was it cut off while copied?)"
