@@ -89,7 +89,7 @@ TREES = {
 @pytest.mark.parametrize("tree", TREES)
 def test_trees_as_they_are_downloaded(tmp_path: Path, tree: str, at_root: bool) -> None:
     name, folder, pattern = TREES[tree]
-    for split in ("train", "valid"):
+    for split in ("train", "valid", "test"):
         part = {"valid": "val"}.get(split, split) if "_sub" in pattern else split
         file = tmp_path / folder / pattern.format(part)
         file.parent.mkdir(parents=True, exist_ok=True)
