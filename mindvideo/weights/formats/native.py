@@ -12,7 +12,14 @@ from typing import BinaryIO
 import numpy as np
 
 from mindvideo.errors import UserError
-from mindvideo.weights.stored_tensor import STORAGE_TYPES, StoredTensor, from_numpy, row_major_strides, tensor_view
+from mindvideo.weights.stored_tensor import (
+    STORAGE_TYPES,
+    StoredTensor,
+    checked_shape,
+    from_numpy,
+    row_major_strides,
+    tensor_view,
+)
 from mindvideo.weights.varint import read_varint, write_varint
 
 TYPE_NAMES = {
@@ -79,17 +86,24 @@ def read_native(content: memoryview) -> tuple[dict[str, StoredTensor], dict[str,
         parts = pieces[name]
         data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
         if type_name == STRING_TYPE:
-            strings[name] = bytes(data).decode("utf-32-le")
+            strings[name] = _string(name, data)
             continue
         if type_name not in TYPES_BY_NAME:
-            raise UserError(f"'{name}' has the type {type_name}; known are {', '.join(TYPES_BY_NAME)}")
+            raise UserError(f"'{name}' has the type {type_name[:20]}; known are {', '.join(TYPES_BY_NAME)}")
         dtype = TYPES_BY_NAME[type_name]
-        shape = () if dims == (0,) and len(data) else dims
+        shape = checked_shape(() if dims == (0,) and len(data) else dims)
         tensor = tensor_view(data, dtype, offset=0, shape=shape, strides=row_major_strides(shape), big_endian=False)
         if tensor.size * np.dtype(STORAGE_TYPES[dtype]).itemsize != len(data):
             raise UserError(f"the file is damaged: '{name}' of shape {shape} has {len(data)} bytes")
         tensors[name] = tensor
     return tensors, strings
+
+
+def _string(name: str, data: memoryview) -> str:
+    try:
+        return bytes(data).decode("utf-32-le")
+    except UnicodeDecodeError as error:
+        raise UserError(f"the file is damaged: its entry '{name}' is no string ({error.reason})") from error
 
 
 def _write_value(stream: BinaryIO, name: str, dims: tuple[int, ...], type_name: str, piece: memoryview) -> None:
