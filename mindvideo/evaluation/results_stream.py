@@ -77,7 +77,7 @@ class _Scanner:
         self._more(CHUNK)
         if self.buffer.startswith("\u00ef\u00bb\u00bf"):  # a byte order mark
             self.position = 3
-        if self._next() != "[":
+        if self._next(may_end=True) != "[":
             is_annotations = '"videos"' in self.buffer
             hint = (
                 "it is an annotation file, give it as --annotations" if is_annotations else "it does not begin with ["
@@ -105,7 +105,7 @@ class _Scanner:
             if self.position < len(self.buffer):
                 return self.buffer[self.position]
             if not self._more(CHUNK):
-                if may_end or not self.offset + len(self.buffer):
+                if may_end:
                     return ""
                 raise UserError(f"{self.source}: the file ends before its list does (cut off while it was written?)")
 
