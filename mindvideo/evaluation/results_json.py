@@ -1,4 +1,4 @@
-"""Result files of the YouTube-VIS layout from any source, read one video at a time; and what can be wrong with them."""
+"""Result files of the YouTube-VIS layout from any source, read one video at a time, and their faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is scored apart: occlusion levels of OVIS, short and long videos of YouTube-VIS 2022."""
+"""Groups that are scored apart: occlusion levels of OVIS, short and long videos of YouTube-VIS 2022."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ class SubmissionServer:
         raise AssertionError("the loop above returns or raises")
 
     def _shown(self, said: Any) -> str:
-        """What a server says, in one line without control characters and without our secrets."""
+        """Something a server said, as one line without control characters and without our secrets."""
         string = str(said) if isinstance(said, (str, int, float, Exception)) else f"a {type(said).__name__}"
         for secret in filter(None, (self._access.password, self._access.token, self._token)):
             quoted = (json.dumps(secret)[1:-1], html.escape(secret), urllib.parse.quote(secret))

@@ -140,7 +140,7 @@ def _native_file(path: Path, content: memoryview) -> CheckpointFile:
 
 
 def _provenance_in(others: dict[str, Any]) -> dict[str, Any]:
-    """What a .pth written here says of its origin; taken out of ``others``."""
+    """The origin that a .pth written here states; taken out of ``others``."""
     found = others.pop(PROVENANCE_ENTRY, {})
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
@@ -213,7 +213,7 @@ def is_intact(file: CheckpointFile) -> bool | None:
 
 
 def plain_settings(others: dict[str, Any]) -> dict[str, Any]:
-    """The values beside the weights that can be shown in a line: numbers, texts, and the arguments of the training."""
+    """The values beside the weights that fit into a line: numbers, strings, and the arguments of the training."""
     shown: dict[str, Any] = {}
     for name, value in others.items():
         if isinstance(value, Settings):

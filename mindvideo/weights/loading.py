@@ -27,7 +27,7 @@ Suggest = Callable[[CheckpointFile], Sequence[str]]
 
 @dataclasses.dataclass(frozen=True)
 class LoadedWeights:
-    """What was loaded: the source of the names, and the parameters that kept their initial values."""
+    """The source of the names, the number of loaded parameters, and those that kept their initial values."""
 
     path: Path
     source: str

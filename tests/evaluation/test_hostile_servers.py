@@ -304,7 +304,7 @@ def test_a_reply_of_the_largest_size_is_read(archive: Path, monkeypatch: pytest.
 
 
 class TestPlacesOfTheArchive:
-    """What ``submit.py`` may write to."""
+    """Where ``submit.py`` may write to."""
 
     def test_inputs_are_never_overwritten(self, tmp_path: Path):
         results, annotations = tmp_path / "results.json", tmp_path / "valid.zip"

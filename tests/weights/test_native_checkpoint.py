@@ -57,7 +57,7 @@ def test_checksummed_files_of_mindspore(tmp_path: Path):
 
 
 def test_large_tensors_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(native_checkpoint, "LARGEST_PIECE", 64)
+    monkeypatch.setattr(native_checkpoint, "MAX_PIECE", 64)
     value = np.arange(100, dtype=np.float32).reshape(4, 25)
     stream = io.BytesIO()
     write_native(stream, [("w", from_numpy(value)), ("v", from_numpy(value[0]))], {})

@@ -40,7 +40,7 @@ TYPE_NAMES = {
 TYPES_BY_NAME = {name: dtype for dtype, name in TYPE_NAMES.items()}
 STRING_TYPE = "str"
 # MindSpore cuts a tensor into pieces of this size; a message must stay below 2 GiB.
-LARGEST_PIECE = 512 * 1024 * 1024
+MAX_PIECE = 512 * 1024 * 1024
 _VALUE, _TAG, _TENSOR, _DIMS, _TYPE, _CONTENT = 0x0A, 0x0A, 0x12, 0x08, 0x12, 0x1A
 _CHECKSUM_MARK = b"crc_num"  # MindSpore appends this and ten bytes when asked for a check sum
 
@@ -66,8 +66,8 @@ def write_native(stream: BinaryIO, tensors: Iterable[tuple[str, StoredTensor]], 
     for name, tensor in tensors:
         stored = storable_natively(name, tensor)
         content = memoryview(stored.content().reshape(-1)).cast("B") if stored.size else memoryview(b"")
-        for start in range(0, max(len(content), 1), LARGEST_PIECE):
-            piece = content[start : start + LARGEST_PIECE]
+        for start in range(0, max(len(content), 1), MAX_PIECE):
+            piece = content[start : start + MAX_PIECE]
             _write_value(stream, name, stored.shape, TYPE_NAMES[stored.dtype], piece)
     for name, string in strings.items():
         _write_value(stream, name, (0,), STRING_TYPE, memoryview(string.encode("utf-32-le")))

@@ -21,17 +21,17 @@ _PLAIN_KEYS = (str, bytes, bool, int, float, type(None))
 
 
 class World(Protocol):
-    """What the instructions can reach outside the pickle."""
+    """Everything that the instructions can reach outside the pickle."""
 
     def named(self, module: str, name: str) -> Any:
-        """What stands for a function or class that the pickle names."""
+        """The stand-in for a function or class that the pickle names."""
 
     def call(self, function: Any, arguments: Any) -> Any: ...
 
     def set_state(self, owner: Any, state: Any) -> None: ...
 
     def referred(self, reference: Any) -> Any:
-        """What stands for an object outside the pickle."""
+        """The stand-in for an object outside the pickle."""
 
 
 def checked_key(key: Any) -> Any:
@@ -74,7 +74,7 @@ class PickleMachine:
         raise EOFError("it has no end")
 
     def marked(self) -> list[Any]:
-        """What was put on the stack since the last mark."""
+        """Take everything that was put on the stack since the last mark."""
         if not self.below:
             raise pickle.UnpicklingError("a mark is missing")
         taken, self.stack = self.stack, self.below.pop()
@@ -156,7 +156,7 @@ _VALUES = frozenset(
     "BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES "
     "BINBYTES8".split()
 )
-# Values, containers, the memo, names, calls, states, references to storages. Missing on purpose: the text forms of
+# Values, containers, the memo, names, calls, states, references to storages. Missing on purpose: the readable forms of
 # protocol 0, the old ways to make instances (INST, OBJ), the extension registry, and buffers from outside.
 _INSTRUCTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {
     "PROTO": lambda machine, _: None,

@@ -67,7 +67,7 @@ class StorageType:
 
 @dataclasses.dataclass(frozen=True)
 class PendingTensor:
-    """A tensor whose bytes have not been looked up yet (the legacy format stores them behind the pickle)."""
+    """A tensor whose bytes have not been looked up yet (the legacy format stores them after the pickle)."""
 
     storage_key: str
     base: int  # first element of the storage that this view of it starts at
@@ -89,7 +89,7 @@ class PendingTensor:
 
 @dataclasses.dataclass(frozen=True)
 class PendingStorage:
-    """What a tensor refers to: a storage by its key, and the element type it was saved with."""
+    """The reference of a tensor to a storage, by its key, with the element type it was saved with."""
 
     key: str
     dtype: str
@@ -116,7 +116,7 @@ def read_pickle(stream: BinaryIO, *, storage_sizes: dict[str, int] | None = None
 
 
 class _CheckpointWorld:
-    """What a checkpoint's pickle may name, call and refer to. One for each pickle, as it counts what is copied."""
+    """The names, calls and references that a checkpoint's pickle may use; it counts copied values, for one pickle."""
 
     def __init__(self, storage_sizes: dict[str, int]) -> None:
         self.storage_sizes = storage_sizes
