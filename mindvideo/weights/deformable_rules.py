@@ -9,7 +9,7 @@ from mindvideo.weights.rules import Rule, identity
 
 
 def deformable_rules(prefix: str) -> list[Rule]:
-    """Backbone, projections, encoder, reference points and boxes; ``prefix`` is "detr." inside a video model, or none."""
+    """Backbone, projections, encoder, reference points and boxes; ``prefix`` is "detr." or none."""
     p = re.escape(prefix)
     return [
         *backbone_rules(f"{prefix}backbone.0.body.", "backbone."),
