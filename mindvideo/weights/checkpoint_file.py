@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ _OTHER_KINDS = (
     (b"\x1f\x8b", "gzip-compressed: unpack it first"),
     (b"\x89HDF", "an HDF5 file"),
 )
+
+
+AsWritten = Callable[[str, StoredTensor], StoredTensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,11 +195,14 @@ def file_checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def tensors_checksum(tensors: dict[str, StoredTensor]) -> str:
-    """SHA-256 over names, types, shapes and values: the same whatever the format and the order of the file."""
+def tensors_checksum(tensors: Mapping[str, StoredTensor], *, as_written: AsWritten = lambda _, tensor: tensor) -> str:
+    """SHA-256 over names, types, shapes and values: the same whatever the format and the order of the file.
+
+    ``as_written`` turns one tensor after the other into what a format will hold of it.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = as_written(name, tensors[name])
         digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
         if tensor.size:
             digest.update(memoryview(tensor.content().reshape(-1)).cast("B"))

@@ -121,14 +121,14 @@ def write_native_file(
 
     ``class_names`` by category id; ``names_version`` is for names that were carried over as they were.
     """
-    storable = {name: storable_natively(name, tensor) for name, tensor in tensors.items()}
     strings = {NAMES_ENTRY: str(names_version)}
     if provenance:
         strings[PROVENANCE_ENTRY] = json.dumps(provenance, sort_keys=True)
     if class_names is not None:
         strings[CLASS_NAMES_ENTRY] = class_names_entry(class_names)
+    strings[CHECKSUM_ENTRY] = tensors_checksum(tensors, as_written=storable_natively)
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        write_native(stream, storable.items(), {**strings, CHECKSUM_ENTRY: tensors_checksum(storable)})
+        write_native(stream, tensors.items(), strings)
 
 
 def verify_checksum(file: CheckpointFile) -> None:
@@ -162,6 +162,5 @@ def to_published_names(
 
 def write_torch_file(path: Path, tensors: Mapping[str, StoredTensor], provenance: Mapping[str, Any]) -> None:
     """Write a .pth that PyTorch opens, whole or not at all; what it holds besides the weights is its provenance."""
-    storable = {name: storable_in_torch(name, tensor) for name, tensor in tensors.items()}
-    facts = {**provenance, "tensors_sha256": tensors_checksum(storable)}
-    write_torch(path, storable, others={PROVENANCE_ENTRY: facts})
+    facts = {**provenance, "tensors_sha256": tensors_checksum(tensors, as_written=storable_in_torch)}
+    write_torch(path, tensors, others={PROVENANCE_ENTRY: facts})
