@@ -8,3 +8,8 @@ class UserError(Exception):
 
     The command-line tools print the message without a traceback and exit with code 2.
     """
+
+
+def printable(text: object) -> str:
+    """``text`` with control characters written out, for what comes from a file or a server and goes to a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

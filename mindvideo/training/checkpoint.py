@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from mindvideo.errors import UserError
-from mindvideo.files import atomic_path
 from mindvideo.training.state_file import DamagedStateError, read_state, write_state
+from mindvideo.weights.conversion import write_native_file
+from mindvideo.weights.stored_tensor import from_numpy
 
 FOLDER = "checkpoints"
 LAST_WEIGHTS, BEST_WEIGHTS = "last.ckpt", "best.ckpt"
@@ -112,7 +112,9 @@ def network_weights(network: nn.Cell, *, averages: Mapping[str, Parameter] | Non
     return weights
 
 
-def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Write weights as a MindSpore checkpoint, whole or not at all."""
-    with atomic_path(path) as temporary:
-        ms.save_checkpoint([{"name": name, "data": Tensor(value)} for name, value in weights.items()], str(temporary))
+def save_weights(
+    path: Path, weights: Mapping[str, np.ndarray], *, class_names: Mapping[int, str] | None = None
+) -> None:
+    """Write weights as a MindSpore checkpoint with a check sum, whole or not at all; ``class_names`` by category id."""
+    tensors = {name: from_numpy(value) for name, value in weights.items()}
+    write_native_file(path, tensors, {}, class_names=class_names)

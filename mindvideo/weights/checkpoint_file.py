@@ -5,27 +5,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.errors import UserError
-from mindvideo.weights.native_checkpoint import looks_native, read_native
-from mindvideo.weights.safetensors_file import looks_like_safetensors, read_safetensors
-from mindvideo.weights.stored_tensor import StoredTensor
-from mindvideo.weights.torch_checkpoint import (
+from mindvideo.errors import UserError, printable
+from mindvideo.weights.class_names import CLASS_NAMES_ENTRY, parse_class_names
+from mindvideo.weights.formats.native import looks_native, read_native
+from mindvideo.weights.formats.safetensors import looks_like_safetensors, read_safetensors
+from mindvideo.weights.formats.torch_pickle import Settings
+from mindvideo.weights.formats.torch_reader import (
     LEGACY_SIGNATURE,
     ZIP_SIGNATURE,
     map_file,
     read_torch_stream,
     read_torch_zip,
 )
-from mindvideo.weights.torch_pickle import Settings
+from mindvideo.weights.renamed import NAMES_ENTRY, present_names
+from mindvideo.weights.stored_tensor import StoredTensor
 
 NATIVE, TORCH_ZIP, TORCH_STREAM, SAFETENSORS = "MindSpore", "PyTorch (zip)", "PyTorch (before 1.6)", "safetensors"
 # Where training scripts put the weights among the other things they save, in the order in which they are looked for.
 WEIGHT_ENTRIES = ("model", "state_dict")
 DATA_PARALLEL_PREFIX = "module."
 PROVENANCE_ENTRY = "mindvideo.provenance"
+CHECKSUM_ENTRY = "mindvideo_sha256"
 _OTHER_KINDS = (
     (b"<!DOCTYPE", "a web page (the download asked for a confirmation or a login)"),
     (b"<html", "a web page (the download asked for a confirmation or a login)"),
@@ -39,7 +43,9 @@ _OTHER_KINDS = (
 class CheckpointFile:
     """``tensors`` by name in the order of the file; ``others``: what lies beside the weights, as inert data.
 
-    ``provenance`` is what a converted file knows of its origin, empty for others.
+    ``provenance`` is what a converted file knows of its origin, empty for others. ``renamed``: stored name -> name in
+    ``tensors``, of parameters that had another name when the file was written. ``checksum`` is the one that a file of
+    ours carries, empty for others; ``class_names`` by category id, where the file says for which classes it is.
     """
 
     path: Path
@@ -47,6 +53,9 @@ class CheckpointFile:
     tensors: dict[str, StoredTensor]
     others: dict[str, Any]
     provenance: dict[str, Any]
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    checksum: str = ""
+    class_names: dict[int, str] | None = None
 
     @property
     def is_native(self) -> bool:
@@ -67,8 +76,7 @@ def open_checkpoint(path: str | Path) -> CheckpointFile:
                 raise UserError(f"the name {name!r} of a tensor holds unprintable characters; the file is damaged")
     except UserError as error:
         # What a damaged file says of itself may hold anything, control characters included.
-        message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
-        raise UserError(f"weights {path}: {message}") from error
+        raise UserError(f"weights {path}: {printable(error)}") from error
     return file
 
 
@@ -87,13 +95,40 @@ def _open(path: Path, content: memoryview) -> CheckpointFile:
         tensors, metadata = read_safetensors(content)
         return CheckpointFile(path, SAFETENSORS, without_prefix(tensors), metadata, {})
     if looks_native(content):
-        tensors, texts = read_native(content)
-        provenance = json.loads(texts.pop(PROVENANCE_ENTRY, "{}"))
-        return CheckpointFile(path, NATIVE, tensors, texts, provenance)
+        return _native_file(path, content)
     raise UserError(
         "neither a PyTorch (.pth, .pt), a safetensors nor a MindSpore (.ckpt) file"
         + ("; the tar format from before PyTorch 0.2 cannot be read" if bytes(content[257:262]) == b"ustar" else "")
     )
+
+
+def _native_file(path: Path, content: memoryview) -> CheckpointFile:
+    """A checkpoint of ours, its parameters under their present names."""
+    stored, strings = read_native(content)
+    checksum = strings.pop(CHECKSUM_ENTRY, "")
+    provenance = _json_entry(strings.pop(PROVENANCE_ENTRY, "{}"), PROVENANCE_ENTRY)
+    names = present_names(stored, written_with=strings.pop(NAMES_ENTRY, None))
+    class_names = parse_class_names(strings.pop(CLASS_NAMES_ENTRY, None))
+    return CheckpointFile(
+        path,
+        NATIVE,
+        {names[name]: tensor for name, tensor in stored.items()},
+        dict(strings),
+        provenance,
+        renamed={old: new for old, new in names.items() if old != new},
+        checksum=checksum,
+        class_names=class_names,
+    )
+
+
+def _json_entry(content: str, entry: str) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the file is damaged: its entry '{entry}' is not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"the file is damaged: its entry '{entry}' is no JSON object")
+    return values
 
 
 def weights_in(saved: Any) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
@@ -138,6 +173,15 @@ def tensors_checksum(tensors: dict[str, StoredTensor]) -> str:
         if tensor.size:
             digest.update(memoryview(tensor.content().reshape(-1)).cast("B"))
     return digest.hexdigest()
+
+
+def is_intact(file: CheckpointFile) -> bool | None:
+    """Whether the tensors are those that the file was written with; None where it carries no check sum."""
+    expected = file.checksum or file.provenance.get("tensors_sha256")
+    if not expected:
+        return None
+    stored = {present: name for name, present in file.renamed.items()}
+    return tensors_checksum({stored.get(name, name): tensor for name, tensor in file.tensors.items()}) == expected
 
 
 def plain_settings(others: dict[str, Any]) -> dict[str, Any]:

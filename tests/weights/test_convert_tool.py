@@ -13,8 +13,8 @@ from mindvideo import load_config
 from mindvideo.assembly.checkpoints import shapes_of, tables_of
 from mindvideo.weights.checkpoint_file import open_checkpoint
 from mindvideo.weights.conversion import to_published_names, write_native_file
+from mindvideo.weights.formats.torch_writer import write_torch
 from mindvideo.weights.stored_tensor import from_numpy
-from mindvideo.weights.torch_writer import write_torch
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOOL = PROJECT / "tools" / "segmentation" / "convert.py"

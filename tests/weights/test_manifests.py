@@ -12,8 +12,8 @@ from mindvideo.assembly.checkpoints import convert_as_is, convert_to_native, con
 from mindvideo.models.registry import FAMILIES
 from mindvideo.weights.checkpoint_file import CheckpointFile, open_checkpoint
 from mindvideo.weights.conversion import to_published_names
+from mindvideo.weights.formats.torch_writer import write_torch
 from mindvideo.weights.stored_tensor import StoredTensor
-from mindvideo.weights.torch_writer import write_torch
 from tests.weights.manifests import configuration_of, filled, hollow, manifest_paths, read_manifest
 
 OUR_FAMILIES = tuple(f"{name}/" for name in FAMILIES)

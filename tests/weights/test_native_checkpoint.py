@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mindvideo.errors import UserError
-from mindvideo.weights import native_checkpoint
 from mindvideo.weights.checkpoint_file import NATIVE, PROVENANCE_ENTRY, open_checkpoint, tensors_checksum
 from mindvideo.weights.conversion import verify_checksum, write_native_file
-from mindvideo.weights.native_checkpoint import read_native, write_native
+from mindvideo.weights.formats import native as native_checkpoint
+from mindvideo.weights.formats.native import read_native, write_native
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
 
 TYPES = "float64 float32 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split()

@@ -11,8 +11,8 @@ from typing import Any
 
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
+from mindvideo.weights.formats.torch_pickle import STORAGE_CLASSES
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy, row_major_strides
-from mindvideo.weights.torch_pickle import STORAGE_CLASSES
 
 ARCHIVE = "archive"
 _STORAGE_OF_TYPE = {dtype: name for name, dtype in STORAGE_CLASSES.items() if name != "UntypedStorage"}
@@ -25,7 +25,7 @@ def write_torch(path: str | Path, tensors: Mapping[str, StoredTensor], *, others
 
     Tensors are written one after the other: no more than one of them is in memory beside its source.
     """
-    writable = {name: _storable(name, tensor) for name, tensor in tensors.items()}
+    writable = {name: storable_in_torch(name, tensor) for name, tensor in tensors.items()}
     pickle = _PickleWriter()
     pickle.value({"model": writable, **others})
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -38,7 +38,8 @@ def write_torch(path: str | Path, tensors: Mapping[str, StoredTensor], *, others
         archive.writestr(f"{ARCHIVE}/version", b"3\n")
 
 
-def _storable(name: str, tensor: StoredTensor) -> StoredTensor:
+def storable_in_torch(name: str, tensor: StoredTensor) -> StoredTensor:
+    """The tensor itself, or as the next wider type where the format lacks its own."""
     if tensor.dtype in _STORAGE_OF_TYPE:
         return tensor
     if tensor.dtype in _WIDER_TYPE:

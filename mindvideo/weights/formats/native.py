@@ -31,7 +31,7 @@ TYPE_NAMES = {
     "bool": "Bool",
 }
 TYPES_BY_NAME = {name: dtype for dtype, name in TYPE_NAMES.items()}
-TEXT_TYPE = "str"
+STRING_TYPE = "str"
 # MindSpore cuts a tensor into pieces of this size; a message must stay below 2 GiB.
 LARGEST_PIECE = 512 * 1024 * 1024
 _VALUE, _TAG, _TENSOR, _DIMS, _TYPE, _CONTENT = 0x0A, 0x0A, 0x12, 0x08, 0x12, 0x1A
@@ -46,24 +46,30 @@ def looks_native(content: memoryview) -> bool:
     return bool(tag)
 
 
-def write_native(stream: BinaryIO, tensors: Iterable[tuple[str, StoredTensor]], texts: Mapping[str, str]) -> None:
-    """Write ``tensors`` one after the other, then ``texts`` as text entries."""
+def storable_natively(name: str, tensor: StoredTensor) -> StoredTensor:
+    """The tensor itself, or widened where the format lacks its type (8-bit floats)."""
+    stored = tensor if tensor.dtype in TYPE_NAMES else from_numpy(tensor.numpy())
+    if stored.dtype not in TYPE_NAMES:
+        raise UserError(f"'{name}' is of type {stored.dtype}, which a MindSpore checkpoint cannot hold")
+    return stored
+
+
+def write_native(stream: BinaryIO, tensors: Iterable[tuple[str, StoredTensor]], strings: Mapping[str, str]) -> None:
+    """Write ``tensors`` one after the other, then ``strings`` as string entries."""
     for name, tensor in tensors:
-        stored = tensor if tensor.dtype in TYPE_NAMES else from_numpy(tensor.numpy())
-        if stored.dtype not in TYPE_NAMES:
-            raise UserError(f"'{name}' is of type {stored.dtype}, which a MindSpore checkpoint cannot hold")
+        stored = storable_natively(name, tensor)
         content = memoryview(stored.content().reshape(-1)).cast("B") if stored.size else memoryview(b"")
         for start in range(0, max(len(content), 1), LARGEST_PIECE):
             piece = content[start : start + LARGEST_PIECE]
             _write_value(stream, name, stored.shape, TYPE_NAMES[stored.dtype], piece)
-    for name, text in texts.items():
-        _write_value(stream, name, (0,), TEXT_TYPE, memoryview(text.encode("utf-32-le")))
+    for name, string in strings.items():
+        _write_value(stream, name, (0,), STRING_TYPE, memoryview(string.encode("utf-32-le")))
 
 
 def read_native(content: memoryview) -> tuple[dict[str, StoredTensor], dict[str, str]]:
-    """(tensors by name, texts by name)."""
+    """(tensors by name, strings by name)."""
     tensors: dict[str, StoredTensor] = {}
-    texts: dict[str, str] = {}
+    strings: dict[str, str] = {}
     pieces: dict[str, list[memoryview]] = {}
     heads: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, dims, type_name, piece in _values(content):
@@ -72,8 +78,8 @@ def read_native(content: memoryview) -> tuple[dict[str, StoredTensor], dict[str,
     for name, (type_name, dims) in heads.items():
         parts = pieces[name]
         data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
-        if type_name == TEXT_TYPE:
-            texts[name] = bytes(data).decode("utf-32-le")
+        if type_name == STRING_TYPE:
+            strings[name] = bytes(data).decode("utf-32-le")
             continue
         if type_name not in TYPES_BY_NAME:
             raise UserError(f"'{name}' has the type {type_name}; known are {', '.join(TYPES_BY_NAME)}")
@@ -83,7 +89,7 @@ def read_native(content: memoryview) -> tuple[dict[str, StoredTensor], dict[str,
         if tensor.size * np.dtype(STORAGE_TYPES[dtype]).itemsize != len(data):
             raise UserError(f"the file is damaged: '{name}' of shape {shape} has {len(data)} bytes")
         tensors[name] = tensor
-    return tensors, texts
+    return tensors, strings
 
 
 def _write_value(stream: BinaryIO, name: str, dims: tuple[int, ...], type_name: str, piece: memoryview) -> None:
@@ -114,7 +120,7 @@ def _values(content: memoryview):
             elif field == _TENSOR:
                 dims, type_name, piece = _tensor_message(part)
         if not type_name:
-            raise UserError(f"entry '{name}' is no tensor; only tensors and texts can be read from a checkpoint")
+            raise UserError(f"entry '{name}' is no tensor; only tensors and strings can be read from a checkpoint")
         yield name, tuple(dims), type_name, piece
 
 

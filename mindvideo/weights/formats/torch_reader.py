@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mindvideo.errors import UserError
-from mindvideo.weights.torch_pickle import PendingStorage, PendingTensor, damage_explained, read_pickle
+from mindvideo.weights.formats.torch_pickle import PendingStorage, PendingTensor, damage_explained, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
