@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "mindvideo"
 
 # room -> rooms of mindvideo it may import from. Rooms are the folders and files right below mindvideo/.
-FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library", "resources"}
+FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library", "processes", "resources"}
 MAY_IMPORT = {
     "structures": {"errors"},
     "config": {"errors", "files", "resources"},
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "errors": set(),
     "native_library": {"resources"},
     "resources": set(),
+    "processes": set(),
     "environment": set(),
     "files": {"errors"},
     "logs": set(),
