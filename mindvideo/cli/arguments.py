@@ -1,4 +1,4 @@
-"""What the command-line tools share: their common arguments and their exit codes."""
+"""The arguments and exit codes that the commands have in common."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     try:
         code = main() or EXIT_OK
     except UserError as error:
-        _tell(str(error))
+        _show_line(str(error))
         code = EXIT_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -57,7 +57,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
             _show_traceback()
         else:
             advice = "; free some space" if error.errno in NO_ROOM else ""
-            _tell(f"{error.filename or 'a file'} cannot be read or written ({error.strerror}){advice}")
+            _show_line(f"{error.filename or 'a file'} cannot be read or written ({error.strerror}){advice}")
         code = EXIT_FAILURE
     except Exception:  # noqa: BLE001  the outermost frame: the traceback is shown and the exit code says so
         _show_traceback()
@@ -65,10 +65,10 @@ def run_tool(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
-def _tell(message: str) -> None:
+def _show_line(message: str) -> None:
     """The one line of an error: on standard error and in the log file, where a run has one."""
     sys.stderr.write(f"error: {message}\n")
-    with contextlib.suppress(OSError):  # the full disk that is told of
+    with contextlib.suppress(OSError):  # the disk that is full
         note_in_file(f"error: {message}")
 
 

@@ -16,7 +16,7 @@ from mindvideo.files import write_text
 
 
 def explain(name: str) -> str:
-    """What a key, or every key of a section, means."""
+    """The meaning of a key, or of every key of a section."""
     if name in TOP_LEVEL_KEYS:
         return f"{name} (string, required): {TOP_LEVEL_KEYS[name]}"
     sections = schema().sections

@@ -1,6 +1,6 @@
 """Train in several processes on this machine: msrun with what it leaves to the caller, and an orderly end.
 
-Every process is given this interpreter; a port that is in use is told before anything starts; Ctrl-C and SIGTERM are
+Every process is given this interpreter; a port that is in use is refused before anything starts; Ctrl-C and SIGTERM are
 passed to the processes, which finish their step and write a checkpoint; when this command dies, so do they.
 """
 
@@ -58,7 +58,7 @@ def main() -> int:
     given, training = parse_arguments()
     if not 1 <= given.processes <= 1024:
         raise UserError(f"{given.processes} processes: give 1 to 1024, at most one for each device")
-    arguments = train.parse_arguments(training)  # mistakes are told once, not by every process
+    arguments = train.parse_arguments(training)  # a mistake is shown once, not by every process
     load_config(arguments.config, arguments.overrides)
     train.check_output(arguments)
     if arguments.output is None and given.processes > 1:

@@ -52,22 +52,22 @@ CONVERT_OPTIONS = {
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as all other mistakes are told."""
+    """Says what is wrong in one line, as for all other mistakes."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; more: {self.prog} --help")
 
 
-def whole_number(least: int, greatest: int | None = None) -> Callable[[str], int]:
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """Argument type of whole numbers in a range."""
-    allowed = f"of at least {least}" if greatest is None else f"from {least} to {greatest}"
+    allowed = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
 
     def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = None
-        if number is None or number < least or (greatest is not None and number > greatest):
+        if number is None or number < minimum or (maximum is not None and number > maximum):
             raise argparse.ArgumentTypeError(f"{text}: a whole number {allowed} is needed")
         return number
 
@@ -138,7 +138,7 @@ def add_check(commands: Commands) -> None:
     parser = commands.add_parser("check", help="list everything that is wrong with a set")
     add_set_arguments(parser)
     parser.add_argument("--no-frames", action="store_true", help="do not look at the frames")
-    parser.add_argument("--decode", action="store_true", help="decode every frame, not its header alone")
+    parser.add_argument("--decode", action="store_true", help="decode every frame, not only its header")
     parser.set_defaults(run=run_check)
 
 
@@ -147,7 +147,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     checker = {"video": check_video_set, "image": check_image_set}[files.kind]
     folder = None if arguments.no_frames else files.frames
     if folder is not None and not folder.is_dir():
-        raise UserError(f"no folder of frames {folder}; give --root, or --no-frames to check the annotations alone")
+        raise UserError(f"no folder of frames {folder}; give --root, or --no-frames to check only the annotations")
     problems = checker(files.annotations, folder, decode=arguments.decode)
     for problem in problems:
         print(problem)
@@ -267,7 +267,9 @@ def add_browse(commands: Commands) -> None:
     parser = commands.add_parser("browse", help="draw clips before and after augmentation on an HTML page")
     parser.add_argument("-c", "--config", required=True, metavar="NAME", help="configuration whose data are drawn")
     parser.add_argument("--clips", type=whole_number(1), default=6, help="how many clips (default 6)")
-    parser.add_argument("--epoch", type=whole_number(0), default=0, help="whose draws the augmentation uses")
+    parser.add_argument(
+        "--epoch", type=whole_number(0), default=0, help="the epoch that the augmentation's draws are of"
+    )
     parser.add_argument(
         "--width", type=whole_number(1, WIDEST_FRAME), default=240, help="of a frame on the page, in pixels"
     )
@@ -293,7 +295,7 @@ def run_browse(arguments: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_told() -> Iterator[None]:
+def full_disk_in_one_line() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -310,5 +312,5 @@ def main() -> int:
         add(commands)
     arguments = parser.parse_args()
     set_up_logging()
-    with full_disk_told():
+    with full_disk_in_one_line():
         return arguments.run(arguments) or EXIT_OK

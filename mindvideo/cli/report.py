@@ -24,7 +24,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--training", metavar="DIR", help="show the curves of this training (default: RUN_DIR's own)")
     parser.add_argument("--videos", type=int, default=24, help="videos shown, the worst ones (default: 24)")
     parser.add_argument("--megabytes", type=float, default=25.0, help="size the pictures may reach (default: 25)")
-    parser.add_argument("--confidence", type=float, default=0.3, help="least score of a track drawn (default: 0.3)")
+    parser.add_argument("--confidence", type=float, default=0.3, help="minimum score of a track drawn (default: 0.3)")
     parser.add_argument("--frames", metavar="DIR", help="folder of the frames, where they have moved")
     parser.add_argument("--title", help="heading of the page (default: name of the folder)")
     return parser.parse_args(arguments)

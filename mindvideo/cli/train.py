@@ -43,7 +43,7 @@ def main() -> int:
     check_output(arguments)
     is_first = is_first_process()
     folder = plan_folder(arguments, cfg, is_first=is_first)
-    # MindSpore and the models load only now, so that a mistake in the arguments is told at once.
+    # MindSpore and the models load only now, so that a mistake in the arguments is shown at once.
     from mindvideo.assembly import build_trainer, build_training_data, build_validation, start_process
 
     ranks = start_process(cfg)
