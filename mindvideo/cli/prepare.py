@@ -267,9 +267,7 @@ def add_browse(commands: Commands) -> None:
     parser = commands.add_parser("browse", help="draw clips before and after augmentation on an HTML page")
     parser.add_argument("-c", "--config", required=True, metavar="NAME", help="configuration whose data are drawn")
     parser.add_argument("--clips", type=whole_number(1), default=6, help="how many clips (default 6)")
-    parser.add_argument(
-        "--epoch", type=whole_number(0), default=0, help="the epoch that the augmentation's draws are of"
-    )
+    parser.add_argument("--epoch", type=whole_number(0), default=0, help="the epoch of the augmentation's draws")
     parser.add_argument(
         "--width", type=whole_number(1, WIDEST_FRAME), default=240, help="of a frame on the page, in pixels"
     )
