@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM
@@ -27,9 +28,41 @@ Exit codes: 0 done, 1 something of ours failed, 2 a mistake in what was given, 1
 """
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as for all other mistakes."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; more: {self.prog} --help")
+
+
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Argument type of whole numbers in a range."""
+    return _in_range(int, "a whole number", minimum, maximum)
+
+
+def number(minimum: float, maximum: float) -> Callable[[str], float]:
+    """Argument type of numbers in a range."""
+    return _in_range(float, "a number", minimum, maximum)
+
+
+def _in_range(convert: type, kind: str, minimum: float, maximum: float | None) -> Callable[[str], Any]:
+    allowed = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+
+    def parse(given: str) -> Any:
+        try:
+            value = convert(given)
+        except (ValueError, OverflowError):
+            value = None
+        if value is None or not value >= minimum or (maximum is not None and value > maximum):
+            raise argparse.ArgumentTypeError(f"{given[:80]}: {kind} {allowed} is needed")
+        return value
+
+    return parse
+
+
 def config_parser(description: str, *, config_required: bool = True) -> argparse.ArgumentParser:
     """A parser with ``-c``, ``--weights``, ``--output`` and the overrides; tools add their own flags."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=description, epilog=CONFIG_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-c", "--config", required=config_required, metavar="NAME", help="configuration: name or file")

@@ -14,14 +14,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mindvideo.cli.arguments import EXIT_OK
+from mindvideo.cli.arguments import EXIT_OK, OneLineParser
 from mindvideo.errors import UserError
 from mindvideo.weights.checkpoint_file import open_checkpoint
 from mindvideo.weights.report import describe_file
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source_file", nargs="?", metavar="SRC", type=Path)
     parser.add_argument("destination", nargs="?", metavar="DST", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="changes to the configuration")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli import train
-from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
+from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, OneLineParser, whole_number
 from mindvideo.errors import UserError
 from mindvideo.processes import LAUNCHED_VARIABLE, children_of, end_with_parent, environment_of
 from mindvideo.resources import PACKAGE
@@ -40,24 +40,27 @@ the processes' own lines. For several machines call msrun itself (docs/training.
 
 def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     """The launcher's own arguments, and those of the training."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         usage="%(prog)s PROCESSES [--port PORT] -c NAME --output DIR [arguments of train]",
     )
-    parser.add_argument("processes", type=int, metavar="PROCESSES", help="how many; each takes a device of its own")
     parser.add_argument(
-        "--port", type=int, default=os.environ.get("PORT"), help="of the first process (default: PORT, else a free one)"
+        "processes", type=whole_number(1, 1024), metavar="PROCESSES", help="how many; each takes a device of its own"
+    )
+    parser.add_argument(
+        "--port",
+        type=whole_number(1, 65535),
+        default=os.environ.get("PORT"),
+        help="of the first process (default: PORT, else a free one)",
     )
     return parser.parse_known_args()
 
 
 def main() -> int:
     given, training = parse_arguments()
-    if not 1 <= given.processes <= 1024:
-        raise UserError(f"{given.processes} processes: give 1 to 1024, at most one for each device")
     arguments = train.parse_arguments(training)  # a mistake is shown once, not by every process
     load_config(arguments.config, arguments.overrides)
     train.check_output(arguments)
@@ -71,8 +74,6 @@ def main() -> int:
 def free_port(wanted: int | None) -> int:
     """The port asked for, which must be free, or the first free one."""
     for port in range(FIRST_PORT, FIRST_PORT + PORTS) if wanted is None else [wanted]:
-        if not 1 <= port <= 65535:
-            raise UserError(f"--port {port}: give 1 to 65535")
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -7,11 +7,11 @@ import contextlib
 import glob
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE
+from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, OneLineParser, whole_number
 from mindvideo.data.importers.coco_video import convert_coco_video
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.importers.labelme import convert_labelme
@@ -49,29 +49,6 @@ CONVERT_OPTIONS = {
     "cvat": ("frames", "video", "categories"),
     "masks": ("frames", "meta", "categories"),
 }
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as for all other mistakes."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; more: {self.prog} --help")
-
-
-def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """Argument type of whole numbers in a range."""
-    allowed = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or number < minimum or (maximum is not None and number > maximum):
-            raise argparse.ArgumentTypeError(f"{text}: a whole number {allowed} is needed")
-        return number
-
-    return parse
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = True) -> None:
