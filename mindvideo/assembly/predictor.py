@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.data import build_catalogue
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 from mindvideo.data.labels.annotations import read_category_file
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.trackers.tracker import VideoTracker

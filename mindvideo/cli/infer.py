@@ -11,8 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
-from mindvideo.config import dump_config, find_config, load_config
+from mindvideo.config import dump_config, find_config
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.video_io import FrameSelection
 from mindvideo.data.media.video_sources import VideoSource, find_videos
@@ -38,7 +39,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--input", required=True, metavar="PATH", help="file, folder, glob, camera:N or -")
     parser.add_argument("--frames", default=":", metavar="START:STOP:STEP", help="which frames, for instance 0:300:2")
     parser.add_argument("--raw-size", metavar="WxH", help="size of raw RGB24 frames on standard input")
-    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for analyze.py")
+    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for mindvideo analyze")
     parser.add_argument("--force", action="store_true", help="run finished videos again")
     return parser.parse_args(arguments)
 
@@ -89,7 +90,7 @@ class VideoRunner:
             write=tuple(inference.write),
             draw=tuple(inference.draw),
             confidence=inference.confidence,
-            most_overlap=inference.most_overlap,
+            most_overlap=inference.max_overlap,
         )
 
     def run_all(

@@ -1,0 +1,14 @@
+"""Keys that had another name or place in an earlier version; a configuration with an old one gets the new name."""
+
+from __future__ import annotations
+
+# Old path -> new path. The old one must be gone from its section and the new one must exist; a test holds both.
+RENAMED_KEYS: dict[str, str] = {
+    "data.least_instances": "data.min_instances",
+    "inference.most_overlap": "inference.max_overlap",
+}
+
+
+def renaming(path: str) -> str | None:
+    """The line about a key that is called otherwise now; None for any other."""
+    return f"{path} is now called {RENAMED_KEYS[path]}" if path in RENAMED_KEYS else None
