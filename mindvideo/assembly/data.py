@@ -54,7 +54,7 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
         samples_per=data.samples_per,
         augmentation=augmentation,
         absent=data.absent,
-        least_instances=data.min_instances,
+        min_instances=data.min_instances,
         category_map=data.category_map,
         cache_megabytes=data.cache_megabytes,
         strict=data.strict,

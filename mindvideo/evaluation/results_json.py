@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from mindvideo.errors import UserError, printable
 from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.evaluation.results_stream import open_plain, scan_list
-from mindvideo.masks.decoding import Tube, tube_of
+from mindvideo.masks.forms import Tube, tube_of
 
 VideoId = int | str
 Record = dict[str, Any]  # video_id, category_id, score, segmentations
