@@ -13,7 +13,7 @@ from mindvideo.assembly.training_sets import (
     refuse_unknown_classes,
 )
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
-from mindvideo.data.clips.training_clips import JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.batch import Canvas, Collate
 from mindvideo.data.feed.loader import load_loader
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
