@@ -34,10 +34,7 @@ class RunFolder:
     @classmethod
     def create(cls, *, output: str | Path | None, name: str, log_level: str = "info") -> RunFolder:
         """Make the folder (an existing one is continued) and start writing the log into it."""
-        if output is None:
-            safe_name = re.sub(r"[^\w.-]+", "-", name)
-            output = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe_name}"
-        path = Path(output)
+        path = new_run_path(name) if output is None else Path(output)
         if path.exists() and not path.is_dir():
             raise UserError(f"--output {path}: a file of that name exists; give a folder")
         path.mkdir(parents=True, exist_ok=True)
@@ -56,6 +53,12 @@ class RunFolder:
         """Add one line to ``metrics.jsonl``."""
         with open(self.path / METRICS, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(values) + "\n")
+
+
+def new_run_path(name: str) -> Path:
+    """``runs/<time>-<name>``, where a run goes that was given no folder."""
+    safe_name = re.sub(r"[^\w.-]+", "-", name)
+    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe_name}"
 
 
 def describe_environment() -> dict[str, Any]:

@@ -17,7 +17,7 @@ PACKAGE = PROJECT / "mindvideo"
 # room -> rooms of mindvideo it may import from. Rooms are the folders and files right below mindvideo/.
 FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library"}
 MAY_IMPORT = {
-    "structures": {"errors"},
+    "structures": {"errors", "files"},
     "config": {"errors", "files", "models"},  # of models, the registry and the settings alone
     "ops": FOUNDATIONS,
     "modules": {"ops", "errors"},

@@ -20,7 +20,7 @@ class ReadAhead(Generic[Item]):
     it has let go of the source by then, unless the source gives no sign of life for ``_PATIENCE_SECONDS`` (a camera
     or a pipe that stalls): then the thread is left to end with the process.
 
-    ``stop``: once set, iterating ends at the next item, or after ``_PATIENCE_SECONDS`` without one. ``interrupt``: makes
+    ``stop``: once set, iterating ends at the next item, or after ``_PATIENCE_SECONDS`` without one. ``interrupt`` makes
     a source that waits for data come to its end.
     """
 

@@ -65,10 +65,10 @@ def test_a_second_track_of_an_object_is_left_out() -> None:
     object_mask, shifted = _block(slice(40, 80), slice(30, 90)), _block(slice(40, 80), slice(36, 96))
     other = _block(slice(40, 80), slice(60, 120))  # overlaps both, by a third and by 43 %
     instances = _instances([shifted, object_mask, other, None], [0.5, 0.9, 0.4, 0.8])
-    assert rows_to_draw(instances, confidence=0.0, most_overlap=0.6) == [2, 3, 1]
-    assert rows_to_draw(instances, confidence=0.0, most_overlap=1.0) == [2, 0, 3, 1]
-    assert rows_to_draw(instances, confidence=0.0, most_overlap=0.3) == [3, 1]
-    assert rows_to_draw(instances, confidence=0.6, most_overlap=0.6) == [3, 1]
+    assert rows_to_draw(instances, confidence=0.0, max_overlap=0.6) == [2, 3, 1]
+    assert rows_to_draw(instances, confidence=0.0, max_overlap=1.0) == [2, 0, 3, 1]
+    assert rows_to_draw(instances, confidence=0.0, max_overlap=0.3) == [3, 1]
+    assert rows_to_draw(instances, confidence=0.6, max_overlap=0.6) == [3, 1]
 
 
 def test_own_boxes_are_drawn_and_clipped() -> None:

@@ -117,7 +117,7 @@ class OnlineTracker:
             num_frames=len(self.boxes),
             scores=scores[kept],
             labels=labels[kept],
-            track_ids=np.asarray(kept, np.int64),
+            track_ids=np.asarray(kept, np.int64) + 1,
             segmentations=segmentations,
             boxes=np.stack(self.boxes, 1)[kept] if self.boxes else np.zeros((0, 0, 4), np.float32),
         )
@@ -160,7 +160,7 @@ class OnlineTracker:
             num_frames=1,
             scores=scores[shown],
             labels=labels[shown],
-            track_ids=np.asarray(shown, np.int64),
+            track_ids=np.asarray(shown, np.int64) + 1,
             segmentations=[[masks[track]] for track in shown],
             boxes=corners[shown, None],
         )
