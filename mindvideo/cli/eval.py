@@ -18,7 +18,7 @@ from mindvideo.evaluation.splits import long_videos
 from mindvideo.evaluation.table import evaluation_table
 from mindvideo.files import write_json
 from mindvideo.inference.output.store import VideoStore
-from mindvideo.logs import progress, set_up_logging
+from mindvideo.logs import counted, progress, set_up_logging
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report
 from mindvideo.run_folder import ENVIRONMENT, METRICS, RunFolder, describe_environment, new_run_path
 
@@ -168,7 +168,7 @@ def finish(folder: Path, evaluation: Evaluation, speed: dict) -> None:
     rate = speed.get("frames_per_second")
     model = f"{rate:.2f} frames/s in the model, " if rate else ""
     print(
-        f"\n{metrics['videos']} videos, {model}{speed['evaluation_seconds']:.2f} s to evaluate, "
+        f"\n{counted(metrics['videos'], 'video')}, {model}{speed['evaluation_seconds']:.2f} s to evaluate, "
         f"{kilobytes / 1024:.0f} MB at most; written to {folder / 'metrics.json'}"
     )
 

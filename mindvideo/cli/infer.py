@@ -121,10 +121,10 @@ def run_and_gather(runner: VideoRunner, sources: Sequence[VideoSource], *, force
     except NoRoomError:
         raise  # nor is there room to gather
     except BaseException:
-        if runner.store.is_started and runner.store.videos:
+        if runner.has_begun:
             runner.store.gather()
         raise
-    if any(report.status in ("done", "skipped") for report in reports) or runner.store.is_started:
+    if runner.has_begun or any(report.status == "skipped" for report in reports):
         runner.store.start()
         runner.store.gather()
     return reports

@@ -168,6 +168,7 @@ class VideoRunner:
         self._make_predictor, self._on_start, self._open_source = make_predictor, on_start, open_source
         self._choice, self._interruption, self._queue_depth = choice, interruption, queue_depth
         self._predictor: Predictor | None = None
+        self.has_begun = False  # some video was begun: the store's results have changed
 
     def run_all(self, sources: Sequence[VideoSource], *, force: bool) -> list[VideoReport]:
         """Reports in the order of the sources, up to an interruption."""
@@ -222,6 +223,7 @@ class VideoRunner:
         self, video: StoredVideo, reader: VideoReader, predictor: Predictor, *, endless: bool
     ) -> VideoReport:
         self.store.begin(video)
+        self.has_begun = True
         reader.name = video.name
         choice = dataclasses.replace(self._choice, class_names=predictor.class_names)
         with self._interruption() as stop:

@@ -1,4 +1,4 @@
-"""Frames of a video with the prediction and with the ground truth drawn over them, as JPEG texts for a page."""
+"""Frames of a video with the prediction and with the ground truth drawn over them, as JPEG strings for a page."""
 
 from __future__ import annotations
 

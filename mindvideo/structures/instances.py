@@ -82,7 +82,8 @@ class VideoInstances:
             for track, label, score in list(zip(self.track_ids.tolist(), self.labels, self.scores))[:_MAX_SHOWN]
         )
         more = ", ..." if len(self) > _MAX_SHOWN else ""
-        tracks, frames = _counted(len(self), "track"), _counted(self.num_frames, "frame")
+        tracks = f"{len(self)} track{'' if len(self) == 1 else 's'}"
+        frames = f"{self.num_frames} frame{'' if self.num_frames == 1 else 's'}"
         return f"VideoInstances(video {self.video_id!r}, {frames} of {H}x{W}, {tracks}: [{found}{more}])"
 
     def masks(self, frame: int | None = None) -> np.ndarray:
@@ -161,7 +162,3 @@ class VideoInstances:
             track_ids=np.arange(1, len(records) + 1) if track_ids is None else np.asarray(track_ids, np.int64),
             segmentations=[list(record["segmentations"]) for record in records],
         )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
