@@ -13,7 +13,7 @@ from typing import Any
 from mindvideo.data.labels.annotations import annotation_kind, read_json
 from mindvideo.errors import UserError
 
-CATALOGUE_FILE = Path(__file__).resolve().parents[2] / "datas" / "data.json"
+CATALOGUE_FILE = Path(__file__).resolve().parents[3] / "datas" / "data.json"
 ROOT_VARIABLE = "MINDVIDEO_DATA_ROOT"
 KINDS = ("video", "image")
 PATH_SEPARATOR = "@"
