@@ -21,9 +21,9 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import matmul_rate, peak_gigabytes, resnet_macs
+from mindvideo import load_config
 from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 from mindvideo.models.instanceformer.inference import InstanceFormerStep
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.ops.backend import backend

@@ -16,7 +16,7 @@ prepare_environment()
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load_config": "mindvideo.config",
+    "load_config": "mindvideo.assembly.configuration",
     "build_model": "mindvideo.assembly",
     "VideoPredictor": "mindvideo.assembly",
     "VideoInstances": "mindvideo.structures",

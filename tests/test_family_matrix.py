@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
+from mindvideo import load_config
 from mindvideo.assembly.training import build_step
-from mindvideo.config import load_config
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.weights.loading import load_weights

@@ -9,7 +9,8 @@ from mindspore import nn
 from mindspore.nn.utils import no_init_parameters
 from ml_collections import ConfigDict
 
-from mindvideo.config import known_configs, load_config
+from mindvideo.assembly.configuration import load_config
+from mindvideo.config import known_configs
 from mindvideo.errors import UserError
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.weights.checkpoint_file import CheckpointFile

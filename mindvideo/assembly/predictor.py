@@ -9,10 +9,10 @@ import numpy as np
 from mindspore import nn
 from ml_collections import ConfigDict
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.data import build_catalogue
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 from mindvideo.data.labels.annotations import read_category_file
 from mindvideo.errors import UserError
 from mindvideo.inference.predictor import Predictor

@@ -1,6 +1,6 @@
 """Draw what an online model saw: sampled points over the frames, a map of the embeddings, an overlay video.
 
-First run infer.py or eval.py with --analysis: every video leaves analysis/<its id>.npz in the run
+First run mindvideo infer or mindvideo eval with --analysis: every video leaves analysis/<its id>.npz in the run
 folder (videos.json there lists the ids).
 """
 
@@ -24,8 +24,8 @@ from mindvideo.inference.output.video_writer import VideoWriter
 
 EXAMPLES = """
 Example:
-  infer.py -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
-  analyze.py runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
+  mindvideo infer -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
+  mindvideo analyze runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
 Written: embeddings.png, overlay.mp4, frames/00000.png ...
 """
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import logging
 import sys
 import traceback
 from collections.abc import Callable
 
 from mindvideo.errors import UserError
+from mindvideo.files import NO_ROOM
+from mindvideo.logs import note_in_file
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+# What is wrong with a disk or a folder, not with the program.
+FAULTS_OF_THE_PLACE = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EIO)
 
 CONFIG_EPILOG = """\
 A configuration is a bare name (vistr finds config/vistr/vistr.yaml from any folder) or a path to a YAML file.
@@ -37,7 +44,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     try:
         code = main() or EXIT_OK
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _tell(str(error))
         code = EXIT_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -45,9 +52,27 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:  # the reader of our output went away (`| head`)
         sys.stderr.close()
         code = EXIT_OK
+    except OSError as error:
+        if error.errno not in FAULTS_OF_THE_PLACE:
+            _show_traceback()
+        else:
+            advice = "; free some space" if error.errno in NO_ROOM else ""
+            _tell(f"{error.filename or 'a file'} cannot be read or written ({error.strerror}){advice}")
+        code = EXIT_FAILURE
     except Exception:  # noqa: BLE001  the outermost frame: the traceback is shown and the exit code says so
-        logging.getLogger("mindvideo").error("failed:\n%s", traceback.format_exc())
-        if not logging.getLogger("mindvideo").handlers:
-            traceback.print_exc()
+        _show_traceback()
         code = EXIT_FAILURE
     sys.exit(code)
+
+
+def _tell(message: str) -> None:
+    """The one line of an error: on standard error and in the log file, where a run has one."""
+    sys.stderr.write(f"error: {message}\n")
+    with contextlib.suppress(OSError):  # the full disk that is told of
+        note_in_file(f"error: {message}")
+
+
+def _show_traceback() -> None:
+    logging.getLogger("mindvideo").error("failed:\n%s", traceback.format_exc())
+    if not logging.getLogger("mindvideo").handlers:
+        traceback.print_exc()

@@ -24,8 +24,8 @@ from mindvideo.run_folder import ENVIRONMENT, METRICS, RunFolder, describe_envir
 
 EXAMPLES = """
 Two ways:
-  eval.py -c vistr --weights vistr_r50.ckpt              run the model over data.valid, then evaluate
-  eval.py --results results.json --annotations gt.json   evaluate a file; .json, .gz or the .zip for a server
+  mindvideo eval -c vistr --weights vistr_r50.ckpt              run the model over data.valid, then evaluate
+  mindvideo eval --results results.json --annotations gt.json   evaluate a file; .json, .gz or the .zip for a server
 The run folder (--output) gets metrics.json, results.json (of a model) and report.html. A model's finished videos are
 kept there: the same command goes on where it was interrupted.
 """
@@ -40,7 +40,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--frames", metavar="DIR", help="with --results: folder of the frames, to show them in the report"
     )
     parser.add_argument("--long-videos", metavar="N|FILE", help="score videos of at least N frames, or listed, apart")
-    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for analyze.py")
+    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for mindvideo analyze")
     parser.add_argument("--force", action="store_true", help="run finished videos again")
     parser.add_argument("--any-classes", action="store_true", help="the set's classes may differ from the weights' own")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
@@ -74,7 +74,8 @@ def evaluate_file(arguments: argparse.Namespace) -> int:
 
 
 def evaluate_model(arguments: argparse.Namespace) -> int:
-    from mindvideo.config import dump_config, find_config, load_config
+    from mindvideo.assembly.configuration import load_config
+    from mindvideo.config import dump_config, find_config
 
     cfg = load_config(arguments.config, arguments.overrides)
     weights = check_weights_file(arguments.weights)
@@ -142,7 +143,7 @@ def training_of(weights: Path) -> Path | None:
 
 
 def remember(folder: Path, results, annotations, frames, rule: str | None, training: Path | None = None) -> None:
-    """Which files were compared, for report.py."""
+    """Which files were compared, for mindvideo report."""
     places = {"results": results, "annotations": annotations, "frames": frames, "training": training}
     absolute = {name: str(Path(place).resolve()) if place else None for name, place in places.items()}
     write_json(folder / EVALUATED, {**absolute, "long_videos": rule or None})

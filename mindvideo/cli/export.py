@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK, config_parser
-from mindvideo.config import load_config
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, write_json

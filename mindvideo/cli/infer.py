@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.cli.redraw import redraw
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
@@ -52,7 +53,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )  # fmt: skip
     parser.add_argument("--frames", default=":", metavar="START:STOP:STEP", help="which frames, for instance 0:300:2")
     parser.add_argument("--raw-size", metavar="WxH", help="size of raw RGB24 frames on standard input")
-    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for analyze.py")
+    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for mindvideo analyze")
     parser.add_argument("--force", action="store_true", help="run finished videos again")
     parser.add_argument("--redraw", action="store_true", help="draw finished videos again, from their results")
     given = parser.parse_intermixed_args(arguments)

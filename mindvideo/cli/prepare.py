@@ -1,4 +1,4 @@
-"""Make, check, convert, split and look at data sets. ``prepare.py COMMAND --help`` tells more about each command."""
+"""Make, check, convert, split and look at data sets. ``mindvideo prepare COMMAND --help`` explains a command."""
 
 from __future__ import annotations
 
@@ -277,7 +277,8 @@ def add_browse(commands: Commands) -> None:
 
 
 def run_browse(arguments: argparse.Namespace) -> None:
-    from mindvideo.config import find_config, load_config
+    from mindvideo.assembly.configuration import load_config
+    from mindvideo.config import find_config
 
     config = load_config(arguments.config, arguments.overrides)
     catalogue = Catalogue(file=config.data.catalogue, root=config.data.root)

@@ -20,7 +20,7 @@ from mindvideo.run_folder import METRICS
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", metavar="RUN_DIR", help="folder that eval.py or train.py wrote")
+    parser.add_argument("run", metavar="RUN_DIR", help="folder that mindvideo eval or mindvideo train wrote")
     parser.add_argument("--training", metavar="DIR", help="show the curves of this training (default: RUN_DIR's own)")
     parser.add_argument("--videos", type=int, default=24, help="videos shown, the worst ones (default: 24)")
     parser.add_argument("--megabytes", type=float, default=25.0, help="size the pictures may reach (default: 25)")
@@ -40,7 +40,7 @@ def main() -> int:
     source = json.loads(evaluated.read_text(encoding="utf-8")) if evaluated.is_file() else {}
     training = Path(given.training or source.get("training") or folder)
     if not evaluated.is_file() and not (training / METRICS).is_file():
-        raise UserError(f"{folder}: neither {EVALUATED} of eval.py nor {METRICS} of train.py is in it")
+        raise UserError(f"{folder}: neither {EVALUATED} of mindvideo eval nor {METRICS} of mindvideo train is in it")
     options = ReportOptions(
         title=given.title or folder.resolve().name,
         videos=given.videos,

@@ -10,7 +10,8 @@ from pathlib import Path
 import ml_collections
 import pytest
 
-from mindvideo.config import dump_config, find_config, known_configs, load_config
+from mindvideo import load_config
+from mindvideo.config import dump_config, find_config, known_configs
 from mindvideo.config.load import CONFIG_FOLDER_VARIABLE, read_with_bases
 from mindvideo.errors import UserError
 
@@ -56,12 +57,12 @@ def test_three_mistakes_give_three_messages_with_the_nearest_names(tmp_path):
     assert "3 problems" in message
     assert "runtime.seeds: unknown key (did you mean 'seed'?)" in message
     assert "runtime.device: 'CPU2' is not one of CPU, GPU, Ascend (did you mean 'CPU'?)" in message
-    assert "runtime.mode: expected text, got int 3" in message
+    assert "runtime.mode: expected string, got int 3" in message
 
 
 def test_impossible_values_are_named(tmp_path):
     path = write(tmp_path, "a.yaml", MINIMAL)
-    with pytest.raises(UserError, match=r"runtime\.seed: -1 is below the least allowed value 0"):
+    with pytest.raises(UserError, match=r"runtime\.seed: -1 is below the minimum 0"):
         load_config(path, ["runtime.seed=-1"])
 
 

@@ -18,7 +18,7 @@ SMALL = ("vistr.width=24", "vistr.ffn_width=32", "vistr.encoder_layers=1", "vist
 MAKE_WEIGHTS = """
 import sys, mindvideo, mindspore
 from mindvideo.assembly import build_network
-from mindvideo.config import load_config
+from mindvideo import load_config
 from pathlib import Path
 from mindvideo.training.checkpoint import save_weights
 from mindvideo.weights.loading import weights_of

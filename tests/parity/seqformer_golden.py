@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.seqformer import card
 from mindvideo.weights.rules import plan_leaving
 from tests.parity.golden_weights import golden_value

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.defvistr import card
 from mindvideo.weights.checkpoint_file import CheckpointFile
 from mindvideo.weights.conversion import fit_file

@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.vistr import card
 from mindvideo.weights.checkpoint_file import CheckpointFile
 from mindvideo.weights.conversion import fit_file

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mindvideo import load_config
 from mindvideo.assembly.checkpoints import shapes_of, tables_of
-from mindvideo.config import load_config
 from mindvideo.weights.checkpoint_file import open_checkpoint
 from mindvideo.weights.conversion import to_published_names, write_native_file
 from mindvideo.weights.formats.torch_writer import write_torch

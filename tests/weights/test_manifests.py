@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mindvideo import load_config
 from mindvideo.assembly.checkpoints import convert_as_is, convert_to_native, convert_to_torch, fit_of, tables_of
-from mindvideo.config import load_config
 from mindvideo.models.registry import FAMILIES
 from mindvideo.weights.checkpoint_file import CheckpointFile, open_checkpoint
 from mindvideo.weights.conversion import to_published_names

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mindvideo import load_config
 from mindvideo.assembly.checkpoints import fit_of
-from mindvideo.config import load_config
 from mindvideo.weights.checkpoint_file import CheckpointFile
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
 from tests.weights.manifests import hollow, read_manifest

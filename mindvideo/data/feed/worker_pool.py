@@ -12,7 +12,6 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Pipe
-from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from mindvideo.data.clips.training_clips import BatchMaker
 from mindvideo.data.feed import worker as worker_program
 from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.errors import UserError
+from mindvideo.resources import PACKAGE
 from mindvideo.structures.clip import ClipBatch
 
 AHEAD = 2  # batches that each worker may hold finished or in the making
@@ -31,7 +31,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
+IMPORT_ROOT = PACKAGE.parent  # from where this process has the package, so that a worker has the same
 
 
 class WorkerError(Exception):
@@ -46,7 +46,7 @@ class _Worker:
         self.memory = [SharedColumns(open_shared_memory()) for _ in range(AHEAD)]
         inherited = [remote.fileno(), *(memory.descriptor for memory in self.memory)]
         environment = {**os.environ, **WORKER_ENVIRONMENT}
-        environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment["PYTHONPATH"] = os.pathsep.join([str(IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", worker_program.__name__, *map(str, inherited)]
         self.process = subprocess.Popen(command, pass_fds=inherited, env=environment)
         remote.close()

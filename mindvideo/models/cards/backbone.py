@@ -30,7 +30,10 @@ def backbone_of(cfg: ConfigDict, *, out_levels: Sequence[int] = (0, 1, 2, 3)) ->
 
 def strides_of(cfg: ConfigDict) -> tuple[int, ...]:
     """Pixels from one cell to the next in the four maps of the configured backbone."""
-    return strides_of_stages(cfg.backbone.name, stem_pool=_stem_pool(cfg), dilate_last=cfg.backbone.dilate_last)
+    backbone = cfg.backbone
+    if backbone.name in SWINS:
+        return strides_of_stages(backbone.name)
+    return strides_of_stages(backbone.name, stem_pool=_stem_pool(cfg), dilate_last=backbone.dilate_last)
 
 
 def _stem_pool(cfg: ConfigDict) -> bool | None:

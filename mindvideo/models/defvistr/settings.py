@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from mindvideo.config.key import key
+from mindvideo.config.reads import ALL, BACKBONE, FRAME_SIZE, OFFSETS, WINDOWS, reads
+
+# The shared keys that this family reads.
+READS = reads(BACKBONE, OFFSETS, FRAME_SIZE, WINDOWS, {"matcher": ALL, "loss": ALL})
 
 
 @dataclasses.dataclass

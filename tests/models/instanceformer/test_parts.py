@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.errors import UserError
 from mindvideo.models.instanceformer import card
 from mindvideo.models.instanceformer.network import remember

@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.errors import UserError
 from mindvideo.execution.slot_portions import frames_of_portion
 from mindvideo.models.vistr.card import build_network, build_tracker
