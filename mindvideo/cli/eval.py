@@ -18,9 +18,9 @@ from mindvideo.evaluation.splits import long_videos
 from mindvideo.evaluation.table import evaluation_table
 from mindvideo.files import write_json
 from mindvideo.inference.output.store import VideoStore
-from mindvideo.logs import counted, progress, set_up_logging
+from mindvideo.logs import counted, progress
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report
-from mindvideo.run_folder import ENVIRONMENT, METRICS, RunFolder, describe_environment, new_run_path
+from mindvideo.run_folder import ENVIRONMENT, METRICS, RunFolder, describe_environment
 
 EXAMPLES = """
 Two ways:
@@ -87,9 +87,9 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
     if not arguments.any_classes:
         require_same_classes(ground_truth, weights)
-    output = Path(arguments.output) if arguments.output else new_run_path(f"{cfg.name}-eval")
+    folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-eval", log_level=cfg.runtime.log_level)
+    output = folder.path
     settings = {**result_settings(cfg, weights), "annotations": str(Path(labelled_set(cfg).annotations).resolve())}
-    set_up_logging(cfg.runtime.log_level)
     if arguments.analysis:
         cfg.inference.analysis_folder = str(output / "analysis")
     store = VideoStore(output / "videos", settings=settings, made_with=weights_facts(weights), lock_in=output)
@@ -100,8 +100,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
         prepare_device(cfg)
         tracker = build_tracker(cfg, weights=weights)
         run = LabelledRun.begin(store, ground_truth.videos, force=arguments.force)
-        folder = RunFolder.create(output=output, name=cfg.name, log_level=cfg.runtime.log_level)
-        folder.record(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
+        folder.begin(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
         model_speed = run.run_missing(tracker, open_frames)
         store.gather(folder.path / "results.json", run.rows)
     results = run.results()

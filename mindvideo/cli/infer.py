@@ -17,7 +17,7 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.cli.redraw import redraw
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
-from mindvideo.config import dump_config, find_config, load_config
+from mindvideo.config import dump_config, find_config
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.video_io import FrameSelection
 from mindvideo.data.media.video_sources import VideoSource, find_videos
@@ -28,7 +28,7 @@ from mindvideo.inference.output.video_writer import find_encoder
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.video_run import NoRoomError, VideoRunner
 from mindvideo.logs import set_up_logging
-from mindvideo.run_folder import RunFolder, new_run_path
+from mindvideo.run_folder import RunFolder
 
 EXAMPLES = """
 Inputs:  clip.mp4   frames/   folder_of_videos/   'shots/*/*.jpg'   camera:0   - (MJPEG or raw RGB24 on standard input)
@@ -84,20 +84,22 @@ def main() -> int:
     sources = [source for given in arguments.input for source in find_videos(given)]
     if "video" in choice.write:
         find_encoder()  # to say so before the work, not after it
-    set_up_logging(cfg.runtime.log_level)
     if arguments.redraw:
+        set_up_logging(cfg.runtime.log_level)
         reports = redraw(Path(arguments.output), sources, choice=choice, frames_per_second=inference.frames_per_second)
         return report_on(reports, Path(arguments.output))
     weights = check_weights_file(arguments.weights)
-    output = Path(arguments.output) if arguments.output else new_run_path(f"{cfg.name}-infer")
+    run_folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-infer", log_level=cfg.runtime.log_level)
+    output = run_folder.path
     settings = {**result_settings(cfg, weights), "frames": arguments.frames}
 
     def open_source(source: VideoSource):
         return source.open(selection=selection, raw_size=raw_size, frames_per_second=inference.frames_per_second)
 
     def record_start() -> None:
-        folder = RunFolder.create(output=output, name=cfg.name, log_level=cfg.runtime.log_level)
-        folder.record(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
+        run_folder.begin(
+            config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights)
+        )
 
     if arguments.analysis:
         cfg.inference.analysis_folder = str(output / "analysis")
