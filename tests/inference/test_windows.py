@@ -145,6 +145,27 @@ def test_swapped_categories_do_not_link_when_the_overlap_is_poor() -> None:
     assert links == [{0: 0}, {}]
 
 
+def test_linking_is_an_argument() -> None:
+    class Never:
+        """Every window begins its own tracks."""
+
+        def __init__(self) -> None:
+            self.shared: list[int] = []
+
+        def link(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
+            assert before.probabilities.shape[1] == after.probabilities.shape[1] == 6
+            self.shared.append(shared)
+            return {}
+
+    linking = Never()
+    tracker = WindowTracker(
+        runner=ColorClipNetwork(), num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame(), linking=linking
+    )
+    whole = _track(tracker, [make_frame(index, SIZE) for index in range(15)])[1]
+    assert linking.shared == [2, 2, 5]  # the last window is moved back so that it is full
+    assert sorted(whole.labels.tolist()) == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+
+
 def test_the_number_of_ended_tracks_is_bounded() -> None:
     class Restless:
         """Finds one object in each window, never where it was before."""
