@@ -50,7 +50,7 @@ def _read_frame(reader: FrameReader, name: str) -> np.ndarray:
 
 
 def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
-    """What a training calls to evaluate its network: the twelve figures by name."""
+    """The function with which a training evaluates its network: the twelve figures by name."""
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
 
     def validate(network: nn.Cell) -> dict[str, float]:

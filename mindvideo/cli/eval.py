@@ -79,7 +79,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
 
     cfg = load_config(arguments.config, arguments.overrides)
     weights = check_weights_file(arguments.weights)
-    # MindSpore and the models load only now, so that a mistake in the arguments is told at once.
+    # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.
     from mindvideo.assembly import build_tracker, labelled_set, prepare_device
     from mindvideo.assembly.evaluation import frame_opener, labelled_videos
     from mindvideo.assembly.labelled_run import LabelledRun

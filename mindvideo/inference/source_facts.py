@@ -1,4 +1,4 @@
-"""What an input is, so that a finished video is known again and another of the same name is not taken for it."""
+"""The identity of an input: a finished video is known again, and another of the same name is not taken for it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM
 from mindvideo.inference.output.store import StoredVideo, VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice, VideoFiles
-from mindvideo.inference.pipeline import WriteBehind
+from mindvideo.inference.pipeline import WriteAfter
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.source_facts import source_facts
 from mindvideo.inference.trackers.tracker import frame_of
@@ -99,7 +99,7 @@ def draw_video(
 def _write_frames(
     files: VideoFiles, tracked: Tracked, report: VideoReport, *, total: int | None, queue_depth: int
 ) -> None:
-    with WriteBehind(files.add, depth=queue_depth) as writing:
+    with WriteAfter(files.add, depth=queue_depth) as writing:
         with contextlib.closing(tracked):
             for item in progress(tracked, total=total, label=report.name, unit="frame"):
                 writing.put(item)
@@ -176,7 +176,7 @@ class VideoRunner:
         finished = {} if force else self._finished(sources)
         reports: list[VideoReport] = []
         for place, source in enumerate(sources):
-            report = finished[place] if place in finished else self._run(source, alone=len(sources) == 1)
+            report = finished[place] if place in finished else self._run(source, only=len(sources) == 1)
             reports.append(report)
             if report.status == "interrupted":
                 break
@@ -198,14 +198,14 @@ class VideoRunner:
                         )
         return reports
 
-    def _run(self, source: VideoSource, *, alone: bool) -> VideoReport:
-        """``alone``: the only video; that it cannot even be opened is then a mistake in the command."""
+    def _run(self, source: VideoSource, *, only: bool) -> VideoReport:
+        """``only``: there is no other video; that it cannot even be opened is then a mistake in the command."""
         video: StoredVideo | None = None
         try:
             facts = source_facts(source)
             reader = self._open_source(source)
         except (UserError, OSError) as error:
-            if alone and isinstance(error, UserError):
+            if only and isinstance(error, UserError):
                 raise
             return self._failed(source, None, error)
         with reader:

@@ -146,7 +146,7 @@ def _errors_and_curves(evaluation: Evaluation, metrics: Mapping) -> str:
         panels.append(
             "<figure><figcaption>AP50 that each kind of error costs, and how often it occurs</figcaption>"
             f"{bar_rows(rows)}<details><summary>What the kinds mean</summary><dl class='meanings'>{meanings}</dl>"
-            "<p>Each cost is what AP50 would gain if this kind alone were put right.</p></details></figure>"
+            "<p>Each cost is what AP50 would gain if only this kind were put right.</p></details></figure>"
         )
     curves = [(name, RECALL_POINTS, evaluation.tracks.curve(threshold)) for threshold, name in _CURVES]
     chart = line_chart(curves, x_label="recall", y_label="precision", top=1.0)

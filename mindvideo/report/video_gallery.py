@@ -14,7 +14,7 @@ from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.evaluation.results_json import Results, checked_tubes
 from mindvideo.inference.output.colors import track_color
 from mindvideo.logs import counted
-from mindvideo.report.pictures import FramePainter, jpeg_text
+from mindvideo.report.pictures import FramePainter, jpeg_uri
 
 MAX_FRAMES = 32  # of one video, evenly spaced
 
@@ -50,7 +50,7 @@ def build_gallery(
         records = results.records(video.id)
         records = [record for record in records if record["category_id"] in names]
         entry = _entry(video, records, evaluation.verdicts[video.id], names, frames, confidence)
-        weight = sum(len(text) for pane in ("prediction", "truth") for text in entry[pane])
+        weight = sum(len(picture) for pane in ("prediction", "truth") for picture in entry[pane])
         if entries and size + weight > megabytes * 1e6:
             reason = f"the pictures reached {megabytes:g} MB"
             break
@@ -86,9 +86,9 @@ def _entry(
     for frame in chosen:
         background = painter.background(frame)
         own_tubes = [tubes[d.row] for d in reversed(shown)]
-        prediction.append(jpeg_text(painter.paint(background, own_tubes, colors[::-1], frame)))
+        prediction.append(jpeg_uri(painter.paint(background, own_tubes, colors[::-1], frame)))
         true_tubes = [track.tube for track in video.tracks]
-        truth.append(jpeg_text(painter.paint(background, true_tubes, range(len(true_tubes)), frame)))
+        truth.append(jpeg_uri(painter.paint(background, true_tubes, range(len(true_tubes)), frame)))
     quality = verdict.quality(confidence)
     labels = {d.label for d in shown} | set(verdict.truth_labels)
     return {
@@ -116,18 +116,18 @@ def _colors(shown: list[DetectionVerdict], num_truths: int) -> list[int]:
 
 
 def _track_line(verdict: DetectionVerdict, color: int, video: LabelledVideo, names: dict[int, str]) -> dict:
-    text = verdict.kind
+    words = verdict.kind
     if verdict.kind == "wrong class" and verdict.truth is not None:
-        text = f"wrong class: it is {names[video.tracks[verdict.truth].category_id]}"
+        words = f"wrong class: it is {names[video.tracks[verdict.truth].category_id]}"
     elif verdict.kind == IGNORED:
-        text = "not judged"
+        words = "not judged"
     return {
         "color": _css(color),
         "name": names[verdict.label],
         "score": verdict.score,
         "iou": verdict.iou if verdict.truth is not None else None,
         "kind": verdict.kind,
-        "text": text,
+        "text": words,
         "right": verdict.kind == RIGHT,
     }
 

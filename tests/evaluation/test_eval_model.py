@@ -32,7 +32,7 @@ import json, sys, mindvideo
 from pathlib import Path
 from mindvideo.training.checkpoint import save_weights
 from mindvideo.weights.checkpoint_file import open_checkpoint
-values = {name: stored.read() for name, stored in open_checkpoint(sys.argv[1]).tensors.items()}
+values = {name: stored.numpy() for name, stored in open_checkpoint(sys.argv[1]).tensors.items()}
 names = {int(number): name for number, name in json.loads(sys.argv[3]).items()}
 save_weights(Path(sys.argv[2]), values, class_names=names)
 """

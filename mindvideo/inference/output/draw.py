@@ -166,14 +166,14 @@ def _place_of_tag(box: Box, tag_size: tuple[int, int], size: tuple[int, int], pl
 
 
 @functools.lru_cache(maxsize=512)
-def _tag_picture(text: str, font_size: int, color: tuple[int, int, int]) -> np.ndarray:
-    """The tag as RGB uint8 [h, w, 3]: black or white text, whichever reads better, on the track's colour."""
+def _tag_picture(words: str, font_size: int, color: tuple[int, int, int]) -> np.ndarray:
+    """The tag as RGB uint8 [h, w, 3]: black or white words, whichever reads better, on the track's colour."""
     font = ImageFont.load_default(font_size)
-    left, _, right, _ = font.getbbox(text)
+    left, _, right, _ = font.getbbox(words)
     ascent, descent = font.getmetrics()
     margin = max(2, font_size // 5)
     picture = Image.new("RGB", (int(right - left) + 2 * margin, ascent + descent + margin), color)
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     ink = (0, 0, 0) if luminance > 128 else (255, 255, 255)
-    ImageDraw.Draw(picture).text((margin - left, margin // 2), text, fill=ink, font=font)
+    ImageDraw.Draw(picture).text((margin - left, margin // 2), words, fill=ink, font=font)
     return np.array(picture)

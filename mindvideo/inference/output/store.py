@@ -4,8 +4,8 @@
     <store>/<video>/results.json   the video's records
     <store>/<video>/run.json       how it went; its presence says that the video is finished
 
-A video is in ``videos.json`` before its first frame is read, so no id is given twice, whenever the process ends. All
-that is told about finished videos is read from their folders.
+A video is in ``videos.json`` before its first frame is read, so no id is given twice, whenever the process ends. Everything
+about finished videos is read from their folders.
 """
 
 from __future__ import annotations

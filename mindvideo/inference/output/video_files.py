@@ -21,7 +21,7 @@ OVERLAY, COCO, MASKS = "overlay.mp4", "coco.json", "masks"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputChoice:
-    """What is written beside ``results.json``, and how the overlay looks."""
+    """The files that are written beside ``results.json``, and how the overlay looks."""
 
     write: Sequence[str] = ("video",)
     draw: Sequence[str] = ("masks", "boxes", "tags")

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor
 
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import has_pixels, segment_frame
+from mindvideo.inference.scoring.clip_prediction import has_pixels, require_finite, segment_frame
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
 from mindvideo.structures import Segmentation, VideoInstances
 
@@ -96,6 +96,7 @@ class OnlineTracker:
         outputs = self.step(Tensor(np.ascontiguousarray(self.resize(frame))), *self.state)
         self.state = outputs[self.step.num_predictions :]
         predictions = tuple(output.asnumpy() for output in outputs[: self.step.num_predictions])
+        require_finite(predictions[0])
         if self.queries is not None:
             return [self._keep(predictions)]
         self.undecided.append(predictions)

@@ -73,7 +73,7 @@ class WindowTracker:
         self._linking = OverlapLinking() if linking is None else linking
 
     def export_plan(self, *, size: tuple[int, int]):
-        """What to export: the clip network, for frames of ``size`` (H, W)."""
+        """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
         return self._runner.export_plan(num_frames=self._T, size=size)
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
