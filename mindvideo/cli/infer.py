@@ -37,7 +37,7 @@ Examples of overrides:
   inference.short_side=480      size of the frames that the network sees
   inference.write=[video,masks,coco]   what is written beside results.json
 Another look at what is finished, without the network:
-  infer.py -c vistr --output out --redraw inference.confidence=0.1
+  mindvideo infer -c vistr --output out --redraw inference.confidence=0.1
 Ctrl-C once ends the video at hand and keeps what is done as *.partial.*; twice stops at once.
 """
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)

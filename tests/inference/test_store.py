@@ -94,6 +94,10 @@ def test_a_kill_at_any_moment_loses_no_video(tmp_path: Path) -> None:
         assert all(video["status"] == "done" and video["length"] == 3 for video in listed)
         records = json.loads((output / "results.json").read_text())
         assert sorted({record["video_id"] for record in records}) == [1, 2, 3] and len(records) == 9, moment
+        begun = [
+            path for path in output.rglob(".*.tmp*") if path.parent != output or path.name[1:7] in ("videos", "result")
+        ]
+        assert not begun
         for video in listed:
             own = json.loads((output / video["folder"] / "results.json").read_text())
             assert {record["video_id"] for record in own} == {video["id"]}

@@ -139,7 +139,7 @@ def test_training_alone(tmp_path):
 def test_a_folder_of_nothing_is_refused(tmp_path):
     done = subprocess.run([sys.executable, str(REPORT), str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "neither evaluated.json of eval.py nor metrics.jsonl of train.py" in done.stderr
+    assert "neither evaluated.json of mindvideo eval nor metrics.jsonl of mindvideo train" in done.stderr
 
 
 def test_charts_of_a_training():

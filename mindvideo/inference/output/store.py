@@ -4,8 +4,8 @@
     <store>/<video>/results.json   the video's records
     <store>/<video>/run.json       how it went; its presence says that the video is finished
 
-A video is in ``videos.json`` before its first frame is read, so no id is given twice, whenever the process ends. Everything
-about finished videos is read from their folders.
+A video is in ``videos.json`` before its first frame is read, so no id is given twice, whenever the process ends. The
+folders are the truth about finished videos.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ class VideoStore:
         if self._lock is None:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self._lock_folder)
+            for name in (VIDEOS, RESULTS):  # not those of others, which may be at work on a report
+                _remove_begun_files(self.path, f".{Path(name).stem}-*.tmp*")
             self._read_rows()  # another command may have been at work until now
 
     def close(self) -> None:
@@ -218,7 +220,9 @@ class VideoStore:
     def begin(self, video: StoredVideo) -> None:
         """The video is about to be run (again): from now on it is unfinished."""
         self._require_start()
-        (self.folder_of(video) / RECORD).unlink(missing_ok=True)
+        folder = self.folder_of(video)
+        (folder / RECORD).unlink(missing_ok=True)
+        _remove_begun_files(folder)
 
     def finish(
         self,
@@ -299,6 +303,13 @@ class VideoStore:
             status = {} if record is None else {"status": "done", "length": record.report.frames}
             listed.append({"id": row.id, "name": row.name, "folder": row.folder, **status, "source": row.source})
         write_json(self.path / VIDEOS, listed)
+
+
+def _remove_begun_files(folder: Path, pattern: str = ".*.tmp*") -> None:
+    """Temporary files that a killed run was writing."""
+    for begun in folder.glob(pattern):
+        if begun.is_file():
+            begun.unlink()
 
 
 def _identity(source: Mapping[str, Any]) -> tuple:
