@@ -126,5 +126,6 @@ def test_class_names() -> None:
         return class_names(load_config(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml", overrides))
 
     assert names() == {1: "disc", 2: "square", 3: "triangle", 4: "cross"}
-    assert names("inference.class_names=[]", "data.valid=ytvis19/valid")[3] == "lizard"
-    assert names("inference.class_names=[]", "data.valid=none.json@nowhere") == {}
+    assert names("inference.class_names=[ball, box]") == {1: "ball", 2: "box"}
+    assert names("data.valid=ytvis19/valid")[3] == "lizard"
+    assert names("data.valid=none.json@nowhere") == {}
