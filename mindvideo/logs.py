@@ -25,6 +25,11 @@ class _TerminalHandler(logging.StreamHandler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 video``, ``2 videos``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def set_up_logging(level: str = "info", log_file: Path | None = None, *, hold: bool = False) -> None:
     """Show mindvideo's lines on standard error and, when given, append them to ``log_file``.
 

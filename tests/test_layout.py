@@ -18,7 +18,7 @@ PACKAGE = PROJECT / "mindvideo"
 # room -> rooms of mindvideo it may import from. Rooms are the folders and files right below mindvideo/.
 FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library", "processes", "resources"}
 MAY_IMPORT = {
-    "structures": {"errors"},
+    "structures": {"errors", "files"},
     "config": {"errors", "files", "resources"},
     "ops": FOUNDATIONS,
     "modules": {"ops", "errors"},

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor
 
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import segment_frame
+from mindvideo.inference.scoring.clip_prediction import require_finite, segment_frame
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
@@ -97,6 +97,7 @@ class OnlineTracker:
         outputs = self.step(Tensor(np.ascontiguousarray(self.resize(frame))), *self.state)
         self.state = outputs[self.step.num_predictions :]
         predictions = tuple(output.asnumpy() for output in outputs[: self.step.num_predictions])
+        require_finite(predictions[0])
         if self.queries is not None:
             return [self._keep(predictions)]
         self.undecided.append(predictions)
@@ -118,7 +119,7 @@ class OnlineTracker:
             num_frames=len(self.boxes),
             scores=scores[kept],
             labels=labels[kept],
-            track_ids=np.asarray(kept, np.int64),
+            track_ids=np.asarray(kept, np.int64) + 1,
             segmentations=segmentations,
             boxes=np.stack(self.boxes, 1)[kept] if self.boxes else np.zeros((0, 0, 4), np.float32),
         )
@@ -161,7 +162,7 @@ class OnlineTracker:
             num_frames=1,
             scores=scores[shown],
             labels=labels[shown],
-            track_ids=np.asarray(shown, np.int64),
+            track_ids=np.asarray(shown, np.int64) + 1,
             segmentations=[[masks[track]] for track in shown],
             boxes=corners[shown, None],
         )
