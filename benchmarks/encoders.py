@@ -46,7 +46,7 @@ def build(family: str, frames: int, height: int, width: int):
         arguments = (tokens, positions)
     else:
         encoder = build_deformable_encoder(
-            num_layers=1, channels=WIDTH, heads=HEADS, num_levels=frames, points=POINTS, hidden=FFN, dropout=0.1
+            num_layers=1, width=WIDTH, heads=HEADS, num_levels=frames, points=POINTS, hidden=FFN, dropout=0.1
         )
         ratios = ms.Tensor(np.ones((1, frames, 2), np.float32))
         padding = ms.Tensor(np.zeros(shape[:2], bool))

@@ -5,6 +5,12 @@ from __future__ import annotations
 # Old path -> new path. The old one must be gone from its section and the new one must exist; a test holds both.
 RENAMED_KEYS: dict[str, str] = {
     "data.least_instances": "data.min_instances",
+    "instanceformer.num_classes": "data.num_classes",
+    "instanceformer.channels": "instanceformer.width",
+    "instanceformer.feedforward": "instanceformer.hidden",
+    "seqformer.num_classes": "data.num_classes",
+    "seqformer.channels": "seqformer.width",
+    "seqformer.feedforward": "seqformer.hidden",
     "inference.most_overlap": "inference.max_overlap",
 }
 

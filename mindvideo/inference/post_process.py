@@ -86,7 +86,7 @@ class PortionedClip(Protocol):
 class _SequenceInference(nn.Cell):
     """One clip through a network of whole-clip queries.
 
-    Images uint8 [1,T,H,W,3] -> probabilities [Q,K], boxes [T,Q,4], mask logits [T,Q,h,w].
+    Images uint8 [1,T,H,W,3] -> probabilities [Q,K], boxes [Q,T,4], mask logits [Q,T,h,w].
     """
 
     def __init__(self, *, network: nn.Cell, pixels: nn.Cell):
@@ -94,17 +94,16 @@ class _SequenceInference(nn.Cell):
         self.network, self.pixels = network, pixels
 
     def construct(self, images, sizes):
-        logits, boxes, mask_logits = self.network(*self.pixels(images, sizes))
-        return ops.sigmoid(logits[0]), boxes[0], mask_logits[0]
+        predictions = self.network(*self.pixels(images, sizes))
+        return ops.sigmoid(predictions.logits[-1, 0, :, 0]), predictions.boxes[-1, 0], predictions.masks[0]
 
 
 class SequenceRunner:
     """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network whose queries hold whole clips.
 
-    ``network``: normalised frames [1,T,3,H,W] and padding -> class logits [1,Q,K], boxes [1,T,Q,4], mask logits
-    [1,T,Q,h,w]; ``portioned``: the same function for any number of frames, which is what runs here. Of each window the
-    queries of the ``candidate_pairs`` best (query, category) are looked at further. ``clip_frames``: how many frames
-    an exported graph takes.
+    ``network``: normalised frames [1,T,3,H,W] and padding -> Predictions; ``portioned``: the same function for any
+    number of frames, which is what runs here. Of each window the queries of the ``candidate_pairs`` best (query,
+    category) are looked at further. ``clip_frames``: how many frames an exported graph takes.
     """
 
     def __init__(

@@ -21,11 +21,10 @@ LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
 SLOTS = {**LAYERS, "num_frames": 2, "num_slots": 3, "num_classes": 5, "width": 48, "heads": 4, "ffn_width": 32}
 QUERIES = {
     **LAYERS,
-    "num_classes": 5,
     "num_queries": 6,
-    "channels": 64,
+    "width": 64,
     "heads": 4,
-    "feedforward": 32,
+    "hidden": 32,
     "backbone_levels": [2, 3],
 }
 FAMILIES = {
@@ -59,7 +58,15 @@ def test_export_and_long_videos(
 ) -> None:
     configuration = tmp_path / "small.yaml"
     configuration.write_text(
-        yaml.safe_dump({"family": family, "name": "small", "backbone": BACKBONE, family: FAMILIES[family]})
+        yaml.safe_dump(
+            {
+                "family": family,
+                "name": "small",
+                "data": {"num_classes": 5},
+                "backbone": BACKBONE,
+                family: FAMILIES[family],
+            }
+        )
     )
     ms.save_checkpoint(build_model(configuration), str(tmp_path / "weights.ckpt"))
     given = ["-c", str(configuration), "--weights", str(tmp_path / "weights.ckpt")]

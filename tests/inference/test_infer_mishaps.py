@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mindvideo.data.media.video_io import VideoFile
 from PIL import Image
 
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 from mindvideo.inference.output.folder_lock import FolderLock
 from mindvideo.inference.predictor import Predictor

@@ -78,16 +78,16 @@ def configuration_of(path: str, config: dict) -> tuple[str, list[str]]:
     if family == "seqformer":
         name = "seqformer_ytvis2019_r50"
         overrides |= {
-            "seqformer.channels": flags["hidden_dim"],
-            "seqformer.feedforward": flags["dim_feedforward"],
+            "seqformer.width": flags["hidden_dim"],
+            "seqformer.hidden": flags["dim_feedforward"],
             "seqformer.num_queries": flags["num_queries"],
         }
     elif family == "instanceformer":
         name = "instanceformer_ytvis2021_r50"
         overrides |= {
-            "instanceformer.channels": flags["hidden_dim"],
-            "instanceformer.feedforward": flags["dim_feedforward"],
-            "instanceformer.num_classes": flags["num_classes"],
+            "instanceformer.width": flags["hidden_dim"],
+            "instanceformer.hidden": flags["dim_feedforward"],
+            "data.num_classes": flags["num_classes"],
             "instanceformer.num_queries": flags["num_queries"],
             "instanceformer.propagate_class": str(flags["propagate_class"]).lower(),
             "instanceformer.memory_tokens": flags["memory_token"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from mindspore import nn
 from ml_collections import ConfigDict
@@ -16,9 +17,14 @@ from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.modules.heads.attention_mask import AttentionMap, FrameMaskHead, MaskBranch, SequenceMaskHead
 from mindvideo.modules.layers.pixels import NormalizePixels
-from mindvideo.modules.losses.criterion import SequenceCriterion, TermWeights
-from mindvideo.modules.matching.sequence import SequenceMatcher
+from mindvideo.modules.losses import terms
+from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.matching import costs
+from mindvideo.modules.matching.matcher import CostTerm, Matcher
 from mindvideo.modules.slots.training import SlotTraining
+
+# PARITY(vistr): added to numerator and denominator of an IoU, see mindvideo/ops/boxes.py.
+IOU_EPS = 1e-6
 
 
 def every_pixel(cfg: ConfigDict) -> int:
@@ -76,45 +82,55 @@ def check_anchors(section: str, *, anchors: Sequence[int], num_slots: int) -> No
 
 
 def slot_training(
-    cfg: ConfigDict,
-    network: nn.Cell,
-    reduce_count: nn.Cell,
-    *,
-    num_classes: int,
-    decoder_layers: int,
-    has_masks: bool = True,
+    cfg: ConfigDict, network: nn.Cell, reduce_count: nn.Cell, *, decoder_layers: int, has_masks: bool = True
 ) -> SlotTraining:
-    matcher, loss = cfg.matcher, cfg.loss
     return SlotTraining(
         pixels=NormalizePixels(),
         network=network,
-        matcher=SequenceMatcher(
-            class_cost=matcher.class_cost,
-            box_cost=matcher.box_cost,
-            iou_cost=matcher.iou_cost,
-            frames=matcher.frames,
-            validity=matcher.validity,
-        ),
-        criterion=SequenceCriterion(
-            num_classes=num_classes,
-            num_layers=decoder_layers if loss.aux_layers else 1,
-            weights=TermWeights(
-                ce=loss.class_weight,
-                bbox=loss.box_weight,
-                giou=loss.giou_weight,
-                mask=loss.mask_weight,
-                dice=loss.dice_weight,
-            ),
-            no_object_weight=loss.no_object_weight,
+        matcher=Matcher(terms=cost_table(cfg), frames=cfg.matcher.frames),
+        criterion=Criterion(
+            terms=loss_table(cfg, has_masks=has_masks),
+            num_layers=decoder_layers if cfg.loss.aux_layers else 1,
             reduce_count=reduce_count,
-            has_masks=has_masks,
-            focal_alpha=loss.focal_alpha,
-            focal_gamma=loss.focal_gamma,
-            mask_stride=loss.mask_stride,
-            empty_frames=loss.empty_frames,
+            supervised="released" if cfg.matcher.validity == "released" else "present",
+            min_count="frame",
+            mask_stride=cfg.loss.mask_stride,
         ),
         has_masks=has_masks,
     )
+
+
+def cost_table(cfg: ConfigDict) -> list[CostTerm]:
+    matcher = cfg.matcher
+    return [
+        CostTerm("class", costs.softmax_class, matcher.class_cost),
+        # PARITY(vistr): the mean of the coordinates, not their sum, and the plain IoU, not the generalised one.
+        CostTerm("box", costs.l1_box, matcher.box_cost),
+        CostTerm("iou", partial(costs.iou_box, eps=IOU_EPS), matcher.iou_cost),
+    ]
+
+
+def loss_table(cfg: ConfigDict, *, has_masks: bool) -> list[LossTerm]:
+    loss = cfg.loss
+    classes = partial(terms.softmax_classes, no_object_weight=loss.no_object_weight)
+    table = [
+        LossTerm("loss_ce", classes, loss.class_weight, per="none"),
+        LossTerm("loss_bbox", terms.l1_boxes, loss.box_weight),
+        LossTerm("loss_giou", partial(terms.giou_boxes, eps=IOU_EPS), loss.giou_weight),
+    ]
+    if has_masks:
+        focal = partial(
+            terms.focal_masks, alpha=loss.focal_alpha, gamma=loss.focal_gamma, empty_frames=loss.empty_frames
+        )
+        table += [
+            LossTerm("loss_mask", focal, loss.mask_weight, layers="last"),
+            LossTerm("loss_dice", terms.dice_masks, loss.dice_weight, layers="last"),
+        ]
+    return [
+        *table,
+        LossTerm("class_error", terms.class_error, 0.0, layers="last", per="none"),
+        LossTerm("cardinality_error", terms.cardinality_error, 0.0, per="none"),
+    ]
 
 
 def slot_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedSlots, *, num_frames: int) -> WindowTracker:

@@ -54,7 +54,7 @@ def build_network(cfg: ConfigDict) -> DeformableVisTR:
         slot_tokens=slot_tokens,
         encoder=build_deformable_encoder(
             num_layers=defvistr.encoder_layers,
-            channels=defvistr.width,
+            width=defvistr.width,
             heads=defvistr.heads,
             num_levels=defvistr.num_frames * defvistr.token_levels + (1 if slot_tokens else 0),
             points=defvistr.points,
@@ -117,9 +117,7 @@ def check(cfg: ConfigDict) -> None:
 
 def build_training(cfg: ConfigDict, network: DeformableVisTR, reduce_count: nn.Cell) -> SlotTraining:
     defvistr = cfg.defvistr
-    return slot_training(
-        cfg, network, reduce_count, num_classes=defvistr.num_classes, decoder_layers=defvistr.decoder_layers
-    )
+    return slot_training(cfg, network, reduce_count, decoder_layers=defvistr.decoder_layers)
 
 
 def build_tracker(cfg: ConfigDict, network: DeformableVisTR) -> WindowTracker:

@@ -107,7 +107,6 @@ def build_training(cfg: ConfigDict, network: VisTR, reduce_count: nn.Cell) -> Sl
         cfg,
         network,
         reduce_count,
-        num_classes=vistr.num_classes,
         decoder_layers=vistr.decoder_layers,
         has_masks=vistr.masks,
     )

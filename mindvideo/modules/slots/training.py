@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 from mindspore import nn, ops
 
-from mindvideo.ops.assignment import matched_rows, values_of
+from mindvideo.modules.losses.matched import of_instances, rows_of
+from mindvideo.modules.values import Predictions, Targets
 
 
 class SlotTraining(nn.Cell):
@@ -32,22 +32,14 @@ class SlotTraining(nn.Cell):
 
     def loss(self, frames, padding, labels, boxes, masks, present, exists):
         """As ``construct``, from normalised frames [B,T,3,H,W] and padding [B,T,H,W]."""
+        targets = Targets(labels, boxes, masks, ops.logical_and(present, exists.expand_dims(-1)), exists)
         logits, predicted, queries, scene = self.network.before_masks(frames, padding)
         layers = self.criterion.num_layers  # fewer than the decoder's when the earlier ones are not trained
-        logits, predicted = logits[-layers:], predicted[-layers:]
-        present = ops.logical_and(present, exists.expand_dims(-1))
-        # In a frame without the instance its label is 0, for the costs as for the released matcher's rows.
-        frame_labels = labels.astype(ms.int32).expand_dims(-1) * present.astype(ms.int32)  # [B, N, T]
-        slot, supervised = self.matcher(logits, predicted, frame_labels, boxes, present, exists)
-        mask_logits = None
-        if self.has_masks:
-            mask_logits = self.network.masks(matched_queries(queries, slot[-1]), scene)
-        return self.criterion(logits, predicted, mask_logits, frame_labels, boxes, masks, slot, supervised, exists)
-
-
-def matched_queries(queries, slot):
-    """queries [B,T,Q,C], slot int [B,N] -> the queries of each instance's slot [B,T,N,C]; zeros where it has none.
-
-    Masks are trained on matched slots alone, so that no others are made.
-    """
-    return values_of(matched_rows(slot, queries.shape[2]), queries.swapaxes(1, 2)).swapaxes(1, 2)
+        predictions = Predictions(logits[-layers:], predicted[-layers:], None)
+        query = self.matcher(predictions, targets)
+        masks = None
+        if self.has_masks:  # of the matched queries only
+            rows = rows_of(query[-1:], logits.shape[2])
+            queries = of_instances(rows, queries.swapaxes(1, 2).expand_dims(0))[0].swapaxes(1, 2)
+            masks = self.network.masks(queries, scene).expand_dims(0)
+        return self.criterion(predictions, targets, query, masks)

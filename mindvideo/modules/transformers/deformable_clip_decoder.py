@@ -16,7 +16,7 @@ from mindvideo.modules.layers.attention import MultiHeadAttention
 from mindvideo.modules.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
-from mindvideo.modules.transformers.memory_decoder import refine
+from mindvideo.modules.layers.reference_points import refine
 
 # Logit by which a query prefers its own frame at the start; learned from there.
 OWN_FRAME_START = 2.0
@@ -150,7 +150,7 @@ def build_deformable_clip_decoder(
     layers = []
     for _ in range(num_layers):
         cross_attention = DeformableAttention(
-            channels=width, num_levels=num_frames * levels_per_frame, num_heads=heads, num_points=points
+            width=width, num_levels=num_frames * levels_per_frame, heads=heads, num_points=points
         )
         layer = DeformableClipDecoderLayer(
             self_attention=MultiHeadAttention(width=width, heads=heads, dropout=dropout),
@@ -164,7 +164,7 @@ def build_deformable_clip_decoder(
     return DeformableClipDecoder(
         layers=layers,
         class_head=nn.Dense(width, num_logits),
-        refinements=box_heads(channels=width, num_layers=num_layers),
+        refinements=box_heads(width=width, num_layers=num_layers),
         num_slots=num_slots,
         num_frames=num_frames,
         width=width,
