@@ -19,6 +19,7 @@ import av
 import numpy as np
 
 from mindvideo.data.media.images import image_size, read_image
+from mindvideo.data.media.polled_input import PolledInput
 from mindvideo.errors import UserError
 from mindvideo.structures import Frame
 
@@ -97,6 +98,9 @@ class VideoReader(abc.ABC):
 
     def close(self) -> None:  # noqa: B027  (most readers hold nothing open)
         """Release the file or device; called more than once without harm."""
+
+    def interrupt(self) -> None:  # noqa: B027  (most readers never wait for anybody)
+        """Make ``decode`` come to its end though it waits for data; called from another thread."""
 
     def frames(self, on_problem: Callable[[str], None] = fail_on_problem) -> Iterator[Frame]:
         """The selected frames; ``on_problem`` hears of each broken one, for which the last good frame stands in."""
@@ -364,21 +368,25 @@ def open_stream(
     frames_per_second: float = DEFAULT_FRAMES_PER_SECOND,
 ) -> VideoReader:
     """Standard input: MJPEG, recognised by its first bytes, or raw RGB24 frames of ``raw_size`` (H, W)."""
-    stream = sys.stdin.buffer if stream is None else stream
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)
+    polled = PolledInput(sys.stdin.fileno()) if stream is None else None
+    stream = polled or stream
+    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, buffer_size=1 << 16)
     beginning = buffered.peek(2)[:2]
     if not beginning:
         raise UserError("standard input: nothing arrived; pipe MJPEG or raw RGB24 frames into it")
-    if raw_size is not None:
-        return RawStream(
-            buffered, size=raw_size, name="stdin", selection=selection, frames_per_second=frames_per_second
-        )
-    if beginning != _JPEG_START:
+    if raw_size is None and beginning != _JPEG_START:
         raise UserError(
             "standard input: not MJPEG; for raw RGB24 frames give their size (--raw-size WIDTHxHEIGHT), for example "
             "ffmpeg -i in.avi -f mjpeg - | infer.py --input -"
         )
-    return VideoFile(buffered, name="stdin", selection=selection, format_name="mjpeg")
+    if raw_size is not None:
+        options = {"size": raw_size, "frames_per_second": frames_per_second}
+        reader: VideoReader = RawStream(buffered, name="stdin", selection=selection, **options)
+    else:
+        reader = VideoFile(buffered, name="stdin", selection=selection, format_name="mjpeg")
+    if polled is not None:
+        reader.interrupt = polled.end
+    return reader
 
 
 def _nothing_selected(name: str, selection: FrameSelection, total: int) -> str:

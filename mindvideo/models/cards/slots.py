@@ -13,6 +13,7 @@ from mindvideo.errors import UserError
 from mindvideo.execution.slot_portions import PortionedSlots
 from mindvideo.inference.post_process import SlotRunner
 from mindvideo.inference.scoring.track_scores import VoteByFrame
+from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.modules.heads.attention_mask import AttentionMap, FrameMaskHead, MaskBranch, SequenceMaskHead
 from mindvideo.modules.layers.pixels import NormalizePixels
@@ -141,5 +142,5 @@ def slot_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedSlots, *
         prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         rule=VoteByFrame(),
         overlap=inference.window_overlap,
-        least_similarity=inference.link_similarity,
+        linking=OverlapLinking(min_similarity=inference.link_similarity),
     )
