@@ -17,7 +17,7 @@ from mindvideo.data.labels.categories import read_category_file
 from mindvideo.errors import UserError
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.trackers.tracker import VideoTracker
-from mindvideo.weights.class_names import class_names_of
+from mindvideo.weights.checkpoint_file import class_names_of
 
 
 class VideoPredictor(Predictor):
