@@ -25,9 +25,9 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from mindvideo import load_config
 from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 from mindvideo.models.vistr.card import portioned
 
 MATMUL_SIZE = 3072

@@ -19,9 +19,9 @@ import time
 import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from mindvideo import load_config
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 
 SETTLING = 10
 PART = 100  # frames of which a median is taken

@@ -9,8 +9,9 @@ import pytest
 from mindspore import nn
 from mindspore.nn.utils import no_init_parameters
 
+from mindvideo import load_config
 from mindvideo.assembly.data import clip_settings
-from mindvideo.config import known_configs, load_config
+from mindvideo.config import known_configs
 from mindvideo.models.registry import card_of
 from mindvideo.training.parameter_groups import assign_parameters
 

@@ -9,7 +9,8 @@ from mindspore import nn
 from mindspore.nn.utils import no_init_parameters
 from ml_collections import ConfigDict
 
-from mindvideo.config import known_configs, load_config
+from mindvideo.assembly.configuration import load_config
+from mindvideo.config import known_configs
 from mindvideo.errors import UserError
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.weights.checkpoint_file import CheckpointFile
@@ -25,6 +26,7 @@ from mindvideo.weights.conversion import (
     write_torch_file,
 )
 from mindvideo.weights.loading import native_table, weights_of
+from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES, has_present_names
 from mindvideo.weights.report import fit_report, leaving_report
 from mindvideo.weights.rules import RuleTable, as_tables, plan_loading
 
@@ -75,16 +77,18 @@ def convert_to_native(
     file: CheckpointFile, destination: Path, cfg: ConfigDict, *, source: str | None, every_name: bool
 ) -> tuple[str, str]:
     """Write ``destination`` (.ckpt); returns (report, why nothing was written or nothing)."""
+    if file.is_native:
+        verify_checksum(file)
     fit, shapes = fit_of(file, cfg, source=source)
     report = fit_report(fit, file, shapes, every_name=every_name)
     if not fit.is_complete:
         return report, _misfit(fit, file, shapes, cfg)
     provenance = provenance_of(
-        file, fit.tensors, names=fit.plan.table.name, configuration=cfg.name, fresh_patterns=list(fit.plan.table.fresh)
+        file, names=fit.plan.table.name, configuration=cfg.name, fresh_patterns=list(fit.plan.table.fresh)
     )
     if not fit.plan.fresh:
         del provenance["fresh_patterns"]
-    write_native_file(destination, fit.tensors, provenance)
+    write_native_file(destination, fit.tensors, provenance, class_names=file.class_names)
     return report, ""
 
 
@@ -113,11 +117,18 @@ def convert_to_torch(
             f"{cfg.name} is no published architecture: {len(nameless)} parameters have no published name, the first "
             f"{', '.join(nameless[:3])}; --as-is instead of --model writes the file under our names"
         )
-    write_torch_file(destination, published, provenance_of(file, published, configuration=cfg.name))
+    write_torch_file(destination, published, provenance_of(file, configuration=cfg.name))
     return report, ""
 
 
 def convert_as_is(file: CheckpointFile, destination: Path, *, to_torch: bool) -> None:
-    """Change the format and keep every name."""
-    write = write_torch_file if to_torch else write_native_file
-    write(destination, file.tensors, provenance_of(file, file.tensors))
+    """Change the format and keep every name, but for those of our own that have changed since."""
+    if file.is_native:
+        verify_checksum(file)  # or the copy would carry a good check sum of damaged numbers
+    present = file.is_native or has_present_names(file.provenance.get(NAMES_ENTRY))
+    version = PRESENT_NAMES if present else 1
+    provenance = provenance_of(file)
+    if to_torch:
+        write_torch_file(destination, file.tensors, {**provenance, NAMES_ENTRY: version})
+    else:
+        write_native_file(destination, file.tensors, provenance, class_names=file.class_names, names_version=version)

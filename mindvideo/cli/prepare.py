@@ -1,4 +1,4 @@
-"""Make, check, convert, split and look at data sets. ``prepare.py COMMAND --help`` tells more about each command."""
+"""Make, check, convert, split and look at data sets. ``mindvideo prepare COMMAND --help`` explains a command."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import contextlib
 import glob
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE
+from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, OneLineParser, whole_number
 from mindvideo.data.importers.coco_video import convert_coco_video
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.importers.labelme import convert_labelme
@@ -49,29 +49,6 @@ CONVERT_OPTIONS = {
     "cvat": ("frames", "video", "categories"),
     "masks": ("frames", "meta", "categories"),
 }
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as all other mistakes are told."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; more: {self.prog} --help")
-
-
-def whole_number(least: int, greatest: int | None = None) -> Callable[[str], int]:
-    """Argument type of whole numbers in a range."""
-    allowed = f"of at least {least}" if greatest is None else f"from {least} to {greatest}"
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or number < least or (greatest is not None and number > greatest):
-            raise argparse.ArgumentTypeError(f"{text}: a whole number {allowed} is needed")
-        return number
-
-    return parse
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = True) -> None:
@@ -138,7 +115,7 @@ def add_check(commands: Commands) -> None:
     parser = commands.add_parser("check", help="list everything that is wrong with a set")
     add_set_arguments(parser)
     parser.add_argument("--no-frames", action="store_true", help="do not look at the frames")
-    parser.add_argument("--decode", action="store_true", help="decode every frame, not its header alone")
+    parser.add_argument("--decode", action="store_true", help="decode every frame, not only its header")
     parser.set_defaults(run=run_check)
 
 
@@ -147,7 +124,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     checker = {"video": check_video_set, "image": check_image_set}[files.kind]
     folder = None if arguments.no_frames else files.frames
     if folder is not None and not folder.is_dir():
-        raise UserError(f"no folder of frames {folder}; give --root, or --no-frames to check the annotations alone")
+        raise UserError(f"no folder of frames {folder}; give --root, or --no-frames to check only the annotations")
     problems = checker(files.annotations, folder, decode=arguments.decode)
     for problem in problems:
         print(problem)
@@ -269,7 +246,7 @@ def add_browse(commands: Commands) -> None:
     parser = commands.add_parser("browse", help="draw clips before and after augmentation on an HTML page")
     parser.add_argument("-c", "--config", required=True, metavar="NAME", help="configuration whose data are drawn")
     parser.add_argument("--clips", type=whole_number(1), default=6, help="how many clips (default 6)")
-    parser.add_argument("--epoch", type=whole_number(0), default=0, help="whose draws the augmentation uses")
+    parser.add_argument("--epoch", type=whole_number(0), default=0, help="the epoch of the augmentation's draws")
     parser.add_argument(
         "--width", type=whole_number(1, WIDEST_FRAME), default=240, help="of a frame on the page, in pixels"
     )
@@ -279,7 +256,8 @@ def add_browse(commands: Commands) -> None:
 
 
 def run_browse(arguments: argparse.Namespace) -> None:
-    from mindvideo.config import find_config, load_config
+    from mindvideo.assembly.configuration import load_config
+    from mindvideo.config import find_config
 
     config = load_config(arguments.config, arguments.overrides)
     catalogue = Catalogue(file=config.data.catalogue, root=config.data.root)
@@ -294,7 +272,7 @@ def run_browse(arguments: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_told() -> Iterator[None]:
+def full_disk_in_one_line() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -311,5 +289,5 @@ def main() -> int:
         add(commands)
     arguments = parser.parse_args()
     set_up_logging()
-    with full_disk_told():
+    with full_disk_in_one_line():
         return arguments.run(arguments) or EXIT_OK

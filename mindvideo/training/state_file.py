@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 
 from mindvideo.files import atomic_path
+from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES, present_names
 
 MAGIC = b"mindvideo training state 1\n"
 _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = hashlib.sha256().digest_size
+# What stands before the name of the parameter that an optimiser's moment or an average belongs to.
+OWNERS = ("average.", "accumulated.", "adamw.first_moment.", "adamw.second_moment.", "sgd.velocity.")
 
 
 class DamagedStateError(Exception):
@@ -30,7 +33,7 @@ class DamagedStateError(Exception):
 def write_state(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
     """Write ``arrays`` and the JSON-able ``facts``; the file appears whole or not at all."""
     table = [{"name": name, "dtype": array.dtype.str, "shape": array.shape} for name, array in arrays.items()]
-    header = json.dumps({"facts": facts, "arrays": table}).encode()
+    header = json.dumps({"facts": facts, "arrays": table, NAMES_ENTRY: PRESENT_NAMES}).encode()
     digest = hashlib.sha256()
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
         for part in (MAGIC, _LENGTH.pack(len(header)), header):
@@ -44,7 +47,7 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str
 
 
 def read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays, facts) of a state file, or :class:`DamagedStateError`."""
+    """(arrays, facts) of a state file, or :class:`DamagedStateError`. Names of an earlier version come out renamed."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -58,10 +61,12 @@ def read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     (length,) = _LENGTH.unpack(body[len(MAGIC) : start])
     header = json.loads(bytes(body[start : start + length]))
     arrays, offset = {}, start + length
+    stored = [entry["name"] for entry in header["arrays"]]
+    names = present_names(stored, written_with=header.get(NAMES_ENTRY), prefixes=OWNERS)
     for entry in header["arrays"]:
         dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
         count = int(np.prod(shape, dtype=np.int64))
         # A copy, since an array that looks into the file's bytes cannot be written to.
-        arrays[entry["name"]] = np.frombuffer(body, dtype, count, offset).reshape(shape).copy()
+        arrays[names[entry["name"]]] = np.frombuffer(body, dtype, count, offset).reshape(shape).copy()
         offset += count * dtype.itemsize
     return arrays, header["facts"]

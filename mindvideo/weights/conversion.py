@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,23 @@ import numpy as np
 
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
-from mindvideo.weights.checkpoint_file import PROVENANCE_ENTRY, CheckpointFile, file_checksum, tensors_checksum
-from mindvideo.weights.native_checkpoint import write_native
+from mindvideo.weights.checkpoint_file import (
+    CHECKSUM_ENTRY,
+    PROVENANCE_ENTRY,
+    CheckpointFile,
+    file_checksum,
+    is_intact,
+    tensors_checksum,
+)
+from mindvideo.weights.class_names import CLASS_NAMES_ENTRY, class_names_entry
+from mindvideo.weights.formats.native import storable_natively, write_native
+from mindvideo.weights.formats.torch_writer import storable_in_torch, write_torch
+from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES
 from mindvideo.weights.rules import Link, Plan, RuleTable, best_plan, identity, plan_leaving
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
-from mindvideo.weights.torch_writer import write_torch
+
+logger = logging.getLogger("mindvideo.weights")
+_WITHOUT_CHECKSUM: set[Path] = set()  # files without a check sum of which the log knows
 
 Shapes = Mapping[str, tuple[int, ...]]
 SHOWN = 3  # names of each kind that a message shows
@@ -24,7 +37,7 @@ SHOWN = 3  # names of each kind that a message shows
 
 @dataclasses.dataclass
 class Fit:
-    """A file against a network: the plan by names, and what the shapes say."""
+    """A file against a network: the plan by names, and the shapes that differ."""
 
     plan: Plan
     tensors: dict[str, StoredTensor]  # by parameter, transformed
@@ -62,7 +75,7 @@ def _follows(link: Link, file: CheckpointFile, tensors: Mapping[str, StoredTenso
 
 
 def explain_misfit(fit: Fit, file: CheckpointFile, shapes: Shapes) -> str:
-    """What does not fit, the first names of each kind, in one line."""
+    """Everything that does not fit, the first names of each kind, in one line."""
     plan = fit.plan
     parts = []
     if not plan.links:
@@ -86,28 +99,48 @@ def _some(label: str, names: Sequence[str]) -> list[str]:
     return [f"{label} ({len(names)}): {', '.join(names[:SHOWN])}{more}"]
 
 
-def provenance_of(file: CheckpointFile, tensors: dict[str, StoredTensor], **facts: Any) -> dict[str, Any]:
-    """What the written file says of itself: where it came from, and the check sum of its tensors."""
+def provenance_of(file: CheckpointFile, **facts: Any) -> dict[str, Any]:
+    """The entry with which a written file says where it came from."""
     return {
         "source": file.path.name,
         "source_format": file.format,
         "source_sha256": file_checksum(file.path),
-        "tensors_sha256": tensors_checksum(tensors),
         **facts,
     }
 
 
-def write_native_file(path: Path, tensors: dict[str, StoredTensor], provenance: Mapping[str, Any]) -> None:
+def write_native_file(
+    path: Path,
+    tensors: Mapping[str, StoredTensor],
+    provenance: Mapping[str, Any],
+    *,
+    class_names: Mapping[int, str] | None = None,
+    names_version: int = PRESENT_NAMES,
+) -> None:
+    """Write a .ckpt, whole or not at all, with its check sum.
+
+    ``class_names`` by category id; ``names_version`` is for names that were carried over as they were.
+    """
+    strings = {NAMES_ENTRY: str(names_version)}
+    if provenance:
+        strings[PROVENANCE_ENTRY] = json.dumps(provenance, sort_keys=True)
+    if class_names is not None:
+        strings[CLASS_NAMES_ENTRY] = class_names_entry(class_names)
+    strings[CHECKSUM_ENTRY] = tensors_checksum(tensors, as_written=storable_natively)
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        write_native(stream, tensors.items(), {PROVENANCE_ENTRY: json.dumps(provenance, sort_keys=True)})
+        write_native(stream, tensors.items(), strings)
 
 
 def verify_checksum(file: CheckpointFile) -> None:
-    """Refuse a converted file whose tensors are not those it was written with."""
-    expected = file.provenance.get("tensors_sha256")
-    if expected and tensors_checksum(file.tensors) != expected:
+    """Refuse a file of ours whose tensors are not those it was written with; say once of a file that it has no sum."""
+    intact = is_intact(file)
+    if intact is None and file.path not in _WITHOUT_CHECKSUM:
+        _WITHOUT_CHECKSUM.add(file.path)
+        logger.warning("weights %s: no check sum in the file, so damage to its numbers would go unseen", file.path)
+    if intact is False:
         raise UserError(
-            f"weights {file.path}: the check sum stored in the file does not fit its tensors; it is damaged"
+            f"weights {file.path}: the check sum stored in the file does not fit its tensors; it is damaged: "
+            "fetch or convert it again"
         )
 
 
@@ -128,4 +161,6 @@ def to_published_names(
 
 
 def write_torch_file(path: Path, tensors: Mapping[str, StoredTensor], provenance: Mapping[str, Any]) -> None:
-    write_torch(path, tensors, others={PROVENANCE_ENTRY: dict(provenance)})
+    """Write a .pth that PyTorch opens, whole or not at all; what it holds besides the weights is its provenance."""
+    facts = {**provenance, "tensors_sha256": tensors_checksum(tensors, as_written=storable_in_torch)}
+    write_torch(path, tensors, others={PROVENANCE_ENTRY: facts})

@@ -1,11 +1,12 @@
-"""What a conversion did, name by name, as text."""
+"""Reports of a conversion, name by name, for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mindvideo.weights.checkpoint_file import CheckpointFile, file_checksum, plain_settings, tensors_checksum
+from mindvideo.errors import printable
+from mindvideo.weights.checkpoint_file import CheckpointFile, file_checksum, is_intact, plain_settings
 from mindvideo.weights.conversion import Fit, Shapes
 from mindvideo.weights.stored_tensor import StoredTensor
 
@@ -51,7 +52,7 @@ def leaving_report(
 
 
 def describe_file(file: CheckpointFile) -> str:
-    """What a file is, for somebody who found it."""
+    """Describe a file to somebody who found it: its format, its parts, its origin, whether it is intact."""
     lines = [
         f"{file.path}",
         f"format    {file.format}, {file.path.stat().st_size / 1e6:.1f} MB",
@@ -61,13 +62,18 @@ def describe_file(file: CheckpointFile) -> str:
     ]
     for key, value in file.provenance.items():
         if isinstance(value, (str, int)):
-            lines.append(f"{key:<9} {value}")
-    expected = file.provenance.get("tensors_sha256")
-    if expected:
-        intact = tensors_checksum(file.tensors) == expected
+            lines.append(printable(f"{key:<9} {value}"))
+    if file.class_names:
+        lines.append(
+            f"classes   {len(file.class_names)}: {', '.join(list(file.class_names.values())[:SHOWN_SETTINGS])}"
+        )
+    if file.renamed:
+        lines.append(f"renamed   {len(file.renamed)} parameters, to their present names")
+    intact = is_intact(file)
+    if intact is not None:
         lines.append(f"check     {'the tensors are those that were written' if intact else 'DAMAGED: tensors differ'}")
     settings = plain_settings(file.others)
-    shown = [f"{name}={value}" for name, value in list(settings.items())[:SHOWN_SETTINGS]]
+    shown = [printable(f"{name}={value}") for name, value in list(settings.items())[:SHOWN_SETTINGS]]
     if shown:
         more = f" and {len(settings) - len(shown)} more" if len(settings) > len(shown) else ""
         lines.append(f"beside    {', '.join(shown)}{more}")

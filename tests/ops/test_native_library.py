@@ -86,7 +86,7 @@ def test_package_works_without_the_library(environment):
 def test_native_can_be_demanded():
     done = run(["-c", SCRIPT], MINDVIDEO_OPS="native", MINDVIDEO_OPS_FOLDER="/nowhere")
     assert done.returncode != 0
-    assert "MINDVIDEO_OPS=native, but /nowhere/libmindvideo_cpu.so does not exist; run: python custom_ops/build.py" in (
+    assert "MINDVIDEO_OPS=native, but /nowhere/libmindvideo_cpu.so does not exist; run: mindvideo ops build" in (
         done.stderr
     )
 

@@ -13,10 +13,10 @@ from mindspore import nn
 from mindvideo.errors import UserError
 from mindvideo.weights.checkpoint_file import open_checkpoint, tensors_checksum
 from mindvideo.weights.conversion import write_native_file
+from mindvideo.weights.formats.torch_writer import write_torch
 from mindvideo.weights.loading import load_weights, weights_of
 from mindvideo.weights.rules import Rule, RuleTable, identity
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
-from mindvideo.weights.torch_writer import write_torch
 
 PUBLISHED = RuleTable(
     "published",

@@ -16,7 +16,7 @@ import pytest
 
 from mindvideo.errors import UserError
 from mindvideo.weights.checkpoint_file import open_checkpoint
-from mindvideo.weights.torch_checkpoint import LEGACY_MAGIC, LEGACY_PROTOCOL
+from mindvideo.weights.formats.torch_reader import LEGACY_MAGIC, LEGACY_PROTOCOL
 
 
 class Call:

@@ -13,8 +13,8 @@ import pytest
 
 from mindvideo.errors import UserError
 from mindvideo.weights.checkpoint_file import SAFETENSORS, TORCH_STREAM, TORCH_ZIP, open_checkpoint, plain_settings
+from mindvideo.weights.formats.torch_writer import write_torch
 from mindvideo.weights.stored_tensor import StoredTensor
-from mindvideo.weights.torch_writer import write_torch
 
 FIXTURES = Path(__file__).parent / "fixtures"
 EXPECTED = np.load(FIXTURES / "expected.npz")

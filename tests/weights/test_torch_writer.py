@@ -9,8 +9,8 @@ import pytest
 
 from mindvideo.errors import UserError
 from mindvideo.weights.checkpoint_file import TORCH_ZIP, open_checkpoint
+from mindvideo.weights.formats.torch_writer import write_torch
 from mindvideo.weights.stored_tensor import STORAGE_TYPES, StoredTensor, from_numpy
-from mindvideo.weights.torch_writer import write_torch
 
 OTHERS = {"epoch": 300, "loss": 0.25, "name": "größe", "none": None, "yes": True, "nested": {"list": [1, (-2, 2**40)]}}
 UNSTORABLE = ("float8_e4m3fn", "float8_e5m2", "uint64")

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Pipe
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from mindvideo.data.feed import worker as worker_program
 from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
 from mindvideo.errors import UserError
+from mindvideo.resources import PACKAGE
 from mindvideo.structures.clip import ClipBatch
 
 WORKERS_PER_CORE = 4
@@ -36,7 +36,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
+IMPORT_ROOT = PACKAGE.parent  # from where this process has the package, so that a worker has the same
 
 
 class WorkerError(Exception):
@@ -60,7 +60,7 @@ class _Worker:
         self.memory = [SharedColumns(open_shared_memory()) for _ in range(AHEAD)]
         inherited = [remote.fileno(), *(memory.descriptor for memory in self.memory)]
         environment = {**os.environ, **WORKER_ENVIRONMENT}
-        environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment["PYTHONPATH"] = os.pathsep.join([str(IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", worker_program.__name__, *map(str, inherited)]
         self.process = subprocess.Popen(command, pass_fds=inherited, env=environment)
         remote.close()

@@ -12,8 +12,9 @@ from typing import Any
 
 from mindvideo.data.labels.reading import annotation_kind, read_json
 from mindvideo.errors import UserError
+from mindvideo.resources import resource_folder
 
-CATALOGUE_FILE = Path(__file__).resolve().parents[3] / "datas" / "data.json"
+CATALOGUE_FILE = resource_folder("datas") / "data.json"
 ROOT_VARIABLE = "MINDVIDEO_DATA_ROOT"
 KINDS = ("video", "image")
 PATH_SEPARATOR = "@"

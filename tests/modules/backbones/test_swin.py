@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.cards.backbone import backbone_of
 from mindvideo.modules.backbones.catalogue import BACKBONES, SWINS, build_swin
 from mindvideo.modules.backbones.swin import Swin, SwinBlock
