@@ -302,12 +302,12 @@ def test_a_stream_that_stalls_can_be_ended(tmp_path: Path, times: int) -> None:
 
 
 def test_streams_are_new_each_time(run, infer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from mindvideo.data.media import video_sources
+    from mindvideo.data.media import sources
     from mindvideo.inference.predictor import ArrayFrames
 
     lengths = iter([2, 3])
     monkeypatch.setattr(
-        video_sources, "open_stream", lambda **options: ArrayFrames([make_frame(0)] * next(lengths), name="stdin")
+        sources, "open_stream", lambda **options: ArrayFrames([make_frame(0)] * next(lengths), name="stdin")
     )
     assert run("--input", "-") == 0 and run("-") == 0
     assert _ids(run) == {"stdin": 1, "stdin-2": 2} and _lengths(run) == {1: 2, 2: 3}
