@@ -14,7 +14,7 @@ from tests.report import made_up_run
 PROJECT = Path(__file__).resolve().parents[2]
 EVAL = PROJECT / "tools" / "segmentation" / "eval.py"
 CONFIG = "vistr_toy"
-SMALL = ("vistr.width=24", "vistr.ffn_width=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
+SMALL = ("vistr.width=24", "vistr.hidden=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
 MAKE_WEIGHTS = """
 import sys, mindvideo, mindspore
 from mindvideo.assembly import build_network

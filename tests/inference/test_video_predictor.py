@@ -21,7 +21,7 @@ from tests.inference.colored_videos import write_frame_folder, write_video
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIG_FOLDER = config_folder()
-SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_frames": 3, "num_slots": 4, "width": 48, "ffn_width": 32}
+SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_queries": 4, "width": 48, "hidden": 32}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory):
     """A folder with a small configuration called vistr, weights of the name that the README gives, and a video."""
     folder = tmp_path_factory.mktemp("workshop")
     content = read_with_bases(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml")
-    content["vistr"].update(SMALL, slot_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
+    content["vistr"].update(SMALL, query_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
+    content["data"]["num_frames"] = 3
     (folder / "config" / "vistr").mkdir(parents=True)
     (folder / "config" / "vistr" / "vistr.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ from mindspore import nn
 
 from mindvideo.data.clips.clip_masks import ClipMasks
 from mindvideo.models.instanceformer import card
-from mindvideo.modules.matching.first_frame import FrameMatcher
+from mindvideo.modules.values import Predictions, Targets
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
@@ -91,13 +91,14 @@ class WholeStep(nn.Cell):
         super().__init__()
         self.training_cell = training
         if order is not None:
-            training.choose_tokens = lambda logits, matched, frame: order[frame]
+            training.choose_tokens = lambda logits, query, frame: order[frame]
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
         present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
-        predictions, samples = self.training_cell.unroll(frames, padding, sizes, labels, boxes, exists)
-        total, terms = self.training_cell.losses(predictions, samples, labels, boxes, masks, present, exists)
-        return total, (terms, predictions)
+        targets = Targets(labels, boxes, masks, present, exists)
+        clip = self.training_cell.unroll(frames, padding, sizes, targets)
+        total, terms = self.training_cell.losses(clip, targets)
+        return total, terms, clip.predictions.logits, clip.predictions.boxes, clip.masks, clip.query
 
 
 class SameCount(nn.Cell):
@@ -118,12 +119,12 @@ def test_training_step_equals_the_original(golden, name):
         parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
         batch = batch_of(case, card.FAMILY.mask_stride(cfg))
         run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
-        (total, (terms, predictions)), gradients = run(*batch.tensors())
+        (total, terms, logits, boxes, masks, query), gradients = run(*batch.tensors())
     finally:
         ms.set_context(mode=ms.GRAPH_MODE)
-    check_matching(case, predictions[3].asnumpy())
+    check_matching(case, query.asnumpy())
     check_losses(case, training.term_names, float(total), terms.asnumpy())
-    check_predictions(case, *(part.asnumpy() for part in predictions))
+    check_predictions(case, *(part.asnumpy() for part in (logits, boxes, masks, query)))
     check_gradients(case, {source: g.asnumpy() for (source, _), g in zip(parameters, gradients)})
 
 
@@ -157,18 +158,18 @@ def check_losses(case: Case, term_names, total: float, terms: np.ndarray) -> Non
 
 
 def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
-    """logits [D, B, T, Q, K], boxes [D, B, T, N, 4] and masks [D, B, T, N, P] of the matched queries."""
+    """logits [D, B, Q, T, K] and boxes [D, B, Q, T, 4] of all queries, masks [D, B, N, T, h, w] of the matched."""
     arrays = case.arrays
     for t in range(case.facts["frames"]):
-        assert_close(logits[:, :, t], arrays, f"f{t}_logits", VALUE_TOLERANCE)
+        assert_close(logits[:, :, :, t], arrays, f"f{t}_logits", VALUE_TOLERANCE)
         every_mask = []
         for layer in range(matched.shape[0]):
             for b in range(matched.shape[1]):
                 by_query = sorted((q, n) for n, q in enumerate(matched[layer, b]) if q >= 0)
-                every_mask += [masks[layer, b, t, n] for _, n in by_query]
-                for q, n in by_query:
+                every_mask += [masks[layer, b, n, t] for _, n in by_query]
+                for q, _ in by_query:
                     expected = arrays[f"f{t}_boxes"][layer, b, q]
-                    np.testing.assert_allclose(boxes[layer, b, t, n], expected, atol=VALUE_TOLERANCE)
+                    np.testing.assert_allclose(boxes[layer, b, q, t], expected, atol=VALUE_TOLERANCE)
         assert_close(np.stack(every_mask), arrays, f"f{t}_masks", MASK_TOLERANCE)
 
 
@@ -204,12 +205,12 @@ def canonical(name: str) -> str:
 
 def test_matching_costs_equal_the_originals(golden):
     case = Case(golden / "instanceformer" / "r50_tiny", "train_ytvis_bs2_qpos")
-    args, batch = case.facts["args"], batch_of(case, 1)
-    matcher = FrameMatcher(
-        class_weight=args["set_cost_class"], box_weight=args["set_cost_bbox"], giou_weight=args["set_cost_giou"]
-    )
-    logits, boxes = ms.Tensor(case.arrays["f0_logits"]), ms.Tensor(case.arrays["f0_boxes"])
-    cost = matcher.cost(logits, boxes, ms.Tensor(batch.labels), ms.Tensor(batch.boxes[:, :, 0])).asnumpy()
+    batch = batch_of(case, 1)
+    logits, boxes = (ms.Tensor(case.arrays[f"f0_{part}"][:, :, :, None]) for part in ("logits", "boxes"))
+    present = ms.Tensor(np.broadcast_to(batch.exists[..., None], batch.boxes.shape[:3]).copy())
+    labels, target_boxes, exists = (ms.Tensor(part) for part in (batch.labels, batch.boxes, batch.exists))
+    targets = Targets(labels, target_boxes, None, present, exists)
+    cost = card.build_matcher(case.config()).cost(Predictions(logits, boxes, None), targets).asnumpy()
     for layer in range(cost.shape[0]):
         for b in range(cost.shape[1]):
             expected = case.arrays[f"cost_l{layer}_b{b}"]
