@@ -1,4 +1,4 @@
-"""What the training sets must agree on with the model, with each other and with the set that is evaluated."""
+"""The training sets against the model, against each other and against the set that is evaluated."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mindvideo.data.labels.annotations import VideoAnnotations, read_category_file, read_video_annotations
 from mindvideo.data.labels.catalogue import DatasetFiles
+from mindvideo.data.labels.categories import read_category_file
+from mindvideo.data.labels.videos import VideoAnnotations, read_video_annotations
 from mindvideo.errors import UserError
 
 SHOWN = 5
@@ -51,23 +52,6 @@ def same_name(one: str, other: str) -> bool:
 
 def _plain(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
-
-
-def refuse_other_classes(trained: Mapping[int, str] | None, files: DatasetFiles) -> None:
-    """A model of other classes cannot be judged by a set: "cat" there is not what it learned as number 3."""
-    if trained is None:
-        return
-    other = [
-        f"{number} is '{trained[number]}' in the weights and '{name}' in the set"
-        for number, name in set_class_names(files).items()
-        if number in trained and not same_name(trained[number], name)
-    ]
-    if other:
-        more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
-        raise UserError(
-            f"{files.name} names other classes than the weights were trained with: {'; '.join(other[:SHOWN])}{more}. "
-            "Give weights of these classes, or --other-classes to compare by number all the same"
-        )
 
 
 def refuse_shared_videos(train: Mapping[str, set[Path]], valid: DatasetFiles) -> None:

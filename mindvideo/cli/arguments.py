@@ -1,4 +1,4 @@
-"""What the command-line tools share: their common arguments and their exit codes."""
+"""The arguments and exit codes that the commands have in common."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM
@@ -27,9 +28,41 @@ Exit codes: 0 done, 1 something of ours failed, 2 a mistake in what was given, 1
 """
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as for all other mistakes."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; more: {self.prog} --help")
+
+
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Argument type of whole numbers in a range."""
+    return _in_range(int, "a whole number", minimum, maximum)
+
+
+def number(minimum: float, maximum: float) -> Callable[[str], float]:
+    """Argument type of numbers in a range."""
+    return _in_range(float, "a number", minimum, maximum)
+
+
+def _in_range(convert: type, kind: str, minimum: float, maximum: float | None) -> Callable[[str], Any]:
+    allowed = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+
+    def parse(given: str) -> Any:
+        try:
+            value = convert(given)
+        except (ValueError, OverflowError):
+            value = None
+        if value is None or not value >= minimum or (maximum is not None and value > maximum):
+            raise argparse.ArgumentTypeError(f"{given[:80]}: {kind} {allowed} is needed")
+        return value
+
+    return parse
+
+
 def config_parser(description: str, *, config_required: bool = True) -> argparse.ArgumentParser:
     """A parser with ``-c``, ``--weights``, ``--output`` and the overrides; tools add their own flags."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=description, epilog=CONFIG_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-c", "--config", required=config_required, metavar="NAME", help="configuration: name or file")
@@ -44,7 +77,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     try:
         code = main() or EXIT_OK
     except UserError as error:
-        _tell(str(error))
+        _show_line(str(error))
         code = EXIT_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -57,7 +90,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
             _show_traceback()
         else:
             advice = "; free some space" if error.errno in NO_ROOM else ""
-            _tell(f"{error.filename or 'a file'} cannot be read or written ({error.strerror}){advice}")
+            _show_line(f"{error.filename or 'a file'} cannot be read or written ({error.strerror}){advice}")
         code = EXIT_FAILURE
     except Exception:  # noqa: BLE001  the outermost frame: the traceback is shown and the exit code says so
         _show_traceback()
@@ -65,10 +98,10 @@ def run_tool(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
-def _tell(message: str) -> None:
+def _show_line(message: str) -> None:
     """The one line of an error: on standard error and in the log file, where a run has one."""
     sys.stderr.write(f"error: {message}\n")
-    with contextlib.suppress(OSError):  # the full disk that is told of
+    with contextlib.suppress(OSError):  # the disk that is full
         note_in_file(f"error: {message}")
 
 

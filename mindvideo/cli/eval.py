@@ -122,7 +122,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
 
 def require_same_classes(ground_truth: GroundTruth, weights: Path) -> None:
     """Weights that know their classes are evaluated on a set of the same ones: ids only would pass for others."""
-    from mindvideo.weights.class_names import class_names_of
+    from mindvideo.weights.checkpoint_file import class_names_of
 
     trained = class_names_of(weights)
     if trained is None:

@@ -19,8 +19,8 @@ from mindvideo.cli.redraw import redraw
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.config import dump_config, find_config
 from mindvideo.data.media.frame_size import parse_size
-from mindvideo.data.media.video_io import FrameSelection
-from mindvideo.data.media.video_sources import VideoSource, find_videos
+from mindvideo.data.media.reader import FrameSelection
+from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.output.store import VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.data.media.video_io import FrameSelection
-from mindvideo.data.media.video_sources import VideoSource, find_videos
+from mindvideo.data.media.reader import FrameSelection
+from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.output.results import load_results
 from mindvideo.inference.output.store import RESULTS, Record, StoredVideo, VideoReport, VideoStore

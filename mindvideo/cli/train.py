@@ -13,6 +13,7 @@ from mindvideo.config import dump_config, find_config
 from mindvideo.errors import UserError
 from mindvideo.files import write_json
 from mindvideo.logs import set_up_logging
+from mindvideo.processes import end_with_parent
 from mindvideo.run_folder import CLASSES, RunFolder
 
 EXAMPLES = """
@@ -36,11 +37,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main() -> int:
     arguments = parse_arguments()
+    if num_processes() > 1:
+        end_with_parent()  # msrun may be killed; its processes must not train on
     cfg = load_config(arguments.config, arguments.overrides)
     check_output(arguments)
     is_first = is_first_process()
     folder = plan_folder(arguments, cfg, is_first=is_first)
-    # MindSpore and the models load only now, so that a mistake in the arguments is told at once.
+    # MindSpore and the models load only now, so that a mistake in the arguments is shown at once.
     from mindvideo.assembly import build_trainer, build_training_data, build_validation, start_process
 
     ranks = start_process(cfg)

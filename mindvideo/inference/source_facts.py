@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.media.video_sources import VideoSource
+from mindvideo.data.media.sources import VideoSource
 
 
 def source_facts(source: VideoSource) -> dict[str, Any]:

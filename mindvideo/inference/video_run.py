@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mindvideo.data.media.video_io import VideoReader
-from mindvideo.data.media.video_sources import VideoSource
+from mindvideo.data.media.reader import VideoReader
+from mindvideo.data.media.sources import VideoSource
 from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM
 from mindvideo.inference.output.store import StoredVideo, VideoReport, VideoStore

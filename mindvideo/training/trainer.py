@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
 import shlex
 import sys
@@ -15,6 +16,7 @@ from mindspore import nn
 from mindspore.train import Callback, Model, RunContext
 
 from mindvideo.errors import UserError
+from mindvideo.processes import LAUNCHED_VARIABLE
 from mindvideo.run_folder import RunFolder
 from mindvideo.training.callbacks.checkpoint_writer import CheckpointWriter
 from mindvideo.training.callbacks.evaluation import Evaluation
@@ -270,6 +272,9 @@ def resume_command(folder: RunFolder) -> str:
     words = [word for word in sys.argv if word != "--resume"]
     if not any(word == "--output" or word.startswith("--output=") for word in words):
         words += ["--output", str(folder.path)]
+    launched = os.environ.get(LAUNCHED_VARIABLE)
+    if launched is not None:
+        return f"{launched} {shlex.join([*words[1:], '--resume'])}"
     return shlex.join([sys.executable, *words, "--resume"])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.media.video_io import VideoFile
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 from mindvideo.inference.output.folder_lock import FolderLock
 from mindvideo.inference.predictor import Predictor

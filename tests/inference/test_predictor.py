@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.media.video_io import VideoReader
+from mindvideo.data.media.reader import VideoReader
 from mindvideo.errors import UserError
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.scoring.track_scores import VoteByFrame

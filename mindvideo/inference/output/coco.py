@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pycocotools import mask as coco_mask
-
 from mindvideo.data.media.video_frames import video_frame_name
 from mindvideo.inference.output.draw import name_of_class
+from mindvideo.masks.rle import mask_area, mask_box
 from mindvideo.structures import Frame, VideoInstances
 
 _FRAME_OF_VIDEO = re.compile(r"(.+), frame (\d+)")
@@ -32,7 +31,7 @@ def coco_export(result: VideoInstances, frames: Sequence[tuple[int, str]], class
     tracks = zip(result.track_ids.tolist(), result.labels.tolist(), result.scores.tolist(), result.segmentations)
     for track_id, label, score, segmentations in tracks:
         for place, segmentation in enumerate(segmentations, start=1):
-            if segmentation is None or not (area := int(coco_mask.area(segmentation))):
+            if segmentation is None or not (area := mask_area(segmentation)):
                 continue
             annotations.append(
                 {
@@ -42,7 +41,7 @@ def coco_export(result: VideoInstances, frames: Sequence[tuple[int, str]], class
                     "track_id": track_id,
                     "score": score,
                     "segmentation": segmentation,
-                    "bbox": coco_mask.toBbox(segmentation).tolist(),
+                    "bbox": mask_box(segmentation),
                     "area": area,
                     "iscrowd": 0,
                 }

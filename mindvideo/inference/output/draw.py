@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pycocotools import mask as coco_mask
 
 from mindvideo.inference.output.colors import track_color
+from mindvideo.masks.rle import decode_mask, mask_box, mask_overlaps
 from mindvideo.structures import VideoInstances
 
 MIN_SHORT_SIDE = 240  # of a drawn frame, which is enlarged up to this
@@ -80,7 +80,7 @@ def rows_to_draw(instances: VideoInstances, *, confidence: float, max_overlap: f
     if max_overlap >= 1.0 or len(masked) < 2:
         return rows
     masks = [instances.segmentations[row][0] for row in masked]
-    overlaps = coco_mask.iou(masks, masks, [0] * len(masks))
+    overlaps = mask_overlaps(masks)
     shown: list[int] = []  # places in ``masked``
     for place in reversed(range(len(masked))):
         if all(overlaps[place, surer] <= max_overlap for surer in shown):
@@ -105,8 +105,11 @@ def _box_of(instances: VideoInstances, row: int) -> Box | None:
     H, W = instances.size
     segmentation = instances.segmentations[row][0]
     if segmentation is not None:
-        x, y, width, height = (round(value) for value in coco_mask.toBbox(segmentation))
-        return (x, y, x + width, y + height) if width and height else None
+        tight = mask_box(segmentation)
+        if tight is None:
+            return None
+        x, y, width, height = (round(value) for value in tight)
+        return x, y, x + width, y + height
     if instances.boxes is None:
         return None
     x0, y0, x1, y1 = (round(float(value)) for value in instances.boxes[row, 0])
@@ -118,8 +121,8 @@ def _tint_mask(
     canvas: np.ndarray, segmentation: Mapping, color: tuple[int, int, int], thickness: int, scale: int
 ) -> None:
     """Colour the mask's pixels and outline it, touching only its bounding box."""
-    x, y, width, height = (round(value) for value in coco_mask.toBbox(segmentation))
-    mask = coco_mask.decode(segmentation)[y : y + height, x : x + width]
+    x, y, width, height = (round(value) for value in mask_box(segmentation))
+    mask = decode_mask(segmentation)[y : y + height, x : x + width]
     mask = np.ascontiguousarray(mask)  # [h, w] uint8, 0 or 1
     x, y, width, height = (scale * value for value in (x, y, width, height))
     if scale > 1:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from mindvideo.files import atomic_path, write_json
 from mindvideo.inference.output.colors import track_color
 from mindvideo.inference.output.draw import name_of_class
+from mindvideo.masks.rle import decode_mask
 from mindvideo.structures import VideoInstances
 
 LEGEND = "tracks.json"
@@ -31,7 +31,7 @@ def write_mask_picture(path: Path, instances: VideoInstances, rows: Sequence[int
             raise ValueError(f"{path.name}: a mask picture holds tracks 1 to 65535 (0 is the background), got {track}")
         segmentation = instances.segmentations[row][0]
         if segmentation is not None:
-            indices[coco_mask.decode(segmentation) > 0] = track
+            indices[decode_mask(segmentation) > 0] = track
     if indices.max(initial=0) < _PALETTE_ENTRIES:
         picture = Image.fromarray(indices.astype(np.uint8))
         picture.putpalette([0, 0, 0, *(part for track in range(1, _PALETTE_ENTRIES) for part in track_color(track))])

@@ -45,17 +45,19 @@ class Interruption(Callback):
         self.stopped = False
         self._asked_at = 0.0
         self._compiled: set[tuple[tuple[int, ...], ...]] = set()
-        self._in_step = False
+        self._preparing = True  # data workers start, or a graph compiles
         self._pipe: int | None = None
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
         """A step of a new shape compiles first, which is not worth waiting for."""
-        if shapes_of(run_context) in self._compiled:
-            self._mark(in_step=True)
+        self._preparing = shapes_of(run_context) not in self._compiled
+        if not self._preparing:
+            self._mark(last_resort.STEP_BEGINS)
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         self._compiled.add(shapes_of(run_context))
-        self._mark(in_step=False)
+        self._preparing = False
+        self._mark(last_resort.STEP_ENDS)
         report = report_of(run_context)
         if report.stop_requested or (self.signal is not None and self.world_size == 1):
             self.stopped = True
@@ -63,11 +65,10 @@ class Interruption(Callback):
         elif self.signal is not None:
             self.stop_request.set_data(Tensor(1.0, ms.float32))
 
-    def _mark(self, *, in_step: bool) -> None:
-        self._in_step = in_step
+    def _mark(self, what: int) -> None:
         if self._pipe is not None:
             with contextlib.suppress(OSError):  # the watching process was killed: signals still work without it
-                os.write(self._pipe, bytes([last_resort.STEP_BEGINS if in_step else last_resort.STEP_ENDS]))
+                os.write(self._pipe, bytes([what]))
 
     def receive(self, number: int, _frame: object) -> None:
         now = time.monotonic()
@@ -76,7 +77,7 @@ class Interruption(Callback):
                 leave("asked twice to stop: ending at once")
             return
         self.signal, self._asked_at = number, now
-        if not self._in_step and not self.has_unsaved():
+        if self._preparing and self.world_size == 1 and not self.has_unsaved():
             leave("asked to stop: no step has been done since the newest checkpoint, so there is nothing to save")
         # Unnamed: MindSpore turns a Ctrl-C that arrives while a graph runs into SIGTERM.
         _log.warning("asked to stop: finishing the step in progress, then saving; once more to stop at once")

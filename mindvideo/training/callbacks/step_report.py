@@ -1,4 +1,4 @@
-"""What one step was: losses by name, where its time went, which clips it saw. The other callbacks read this."""
+"""The record of one step: losses by name, where its time went, which clips it saw. The other callbacks read it."""
 
 from __future__ import annotations
 
