@@ -33,7 +33,8 @@ from mindvideo import VideoInstances, VideoPredictor, load_config
 from mindvideo.assembly.predictor import build_tracker
 from mindvideo.assembly.runtime import prepare_device
 from mindvideo.data.media.frame_size import parse_size
-from mindvideo.data.media.video_io import ImageFrames, VideoReader
+from mindvideo.data.media.pictures import ImageFrames
+from mindvideo.data.media.reader import VideoReader
 from mindvideo.data.synthetic.videos import RECIPES, SyntheticVideo, render_video
 from mindvideo.inference.output.result_files import OutputChoice, ResultFiles
 from mindvideo.inference.predictor import ArrayFrames

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from mindvideo.assembly.data import build_catalogue, clip_settings
 from mindvideo.data.clips.assemble import dataset_categories, training_clips
 from mindvideo.data.clips.browse import contact_sheet, draw_clip, page
-from mindvideo.data.clips.clip_sample import ClipSample
-from mindvideo.data.clips.training_clips import JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.epoch_order import EpochOrder, sample_generator
 from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
 
 COLUMNS = 6  # frames in a row

@@ -13,7 +13,7 @@ from mindvideo.assembly.training_sets import (
     refuse_unknown_classes,
 )
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
-from mindvideo.data.clips.training_clips import JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.batch import Canvas, Collate
 from mindvideo.data.feed.loader import load_loader
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
@@ -54,7 +54,7 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
         samples_per=data.samples_per,
         augmentation=augmentation,
         absent=data.absent,
-        least_instances=data.min_instances,
+        min_instances=data.min_instances,
         category_map=data.category_map,
         cache_megabytes=data.cache_megabytes,
         strict=data.strict,

@@ -11,7 +11,7 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.data import build_catalogue
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.data.labels.annotations import read_category_file
+from mindvideo.data.labels.categories import read_category_file
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.trackers.tracker import VideoTracker
 

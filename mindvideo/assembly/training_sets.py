@@ -6,8 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mindvideo.data.labels.annotations import VideoAnnotations, read_category_file, read_video_annotations
 from mindvideo.data.labels.catalogue import DatasetFiles
+from mindvideo.data.labels.categories import read_category_file
+from mindvideo.data.labels.videos import VideoAnnotations, read_video_annotations
 from mindvideo.errors import UserError
 
 SHOWN = 5

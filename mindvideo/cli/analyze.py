@@ -17,7 +17,7 @@ from mindvideo.analysis.embedding_map import save_embedding_map
 from mindvideo.analysis.record import AnalysisRecord, read_record
 from mindvideo.analysis.sampling_points import draw_sampling_points
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
-from mindvideo.data.media.video_sources import find_videos
+from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
 from mindvideo.inference.output.video_writer import VideoWriter

@@ -15,8 +15,8 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.config import dump_config, find_config
 from mindvideo.data.media.frame_size import parse_size
-from mindvideo.data.media.video_io import FrameSelection
-from mindvideo.data.media.video_sources import VideoSource, find_videos
+from mindvideo.data.media.reader import FrameSelection
+from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.output.result_files import OutputChoice
 from mindvideo.inference.output.video_writer import find_encoder

@@ -19,9 +19,9 @@ from mindvideo.data.importers.mask_folders import convert_mask_folders
 from mindvideo.data.labels.catalogue import CATALOGUE_FILE, Catalogue, DatasetFiles
 from mindvideo.data.labels.check import Problem, check_video_set
 from mindvideo.data.labels.check_images import check_image_set
-from mindvideo.data.labels.image_annotations import MAP_VERSIONS, read_category_map
+from mindvideo.data.labels.images import MAP_VERSIONS, read_category_map
 from mindvideo.data.labels.keep_list import keep_categories
-from mindvideo.data.labels.split import category_counts, split_annotations
+from mindvideo.data.labels.split import WAYS, category_counts, split_annotations
 from mindvideo.data.media.images import is_image
 from mindvideo.data.synthetic.files import check_set_folder, write_split, write_video_files
 from mindvideo.data.synthetic.videos import RECIPES, longer
@@ -159,9 +159,11 @@ def run_coco_keep(arguments: argparse.Namespace) -> None:
 
 
 def add_split(commands: Commands) -> None:
-    parser = commands.add_parser("split", help="part a labelled set into training and validation videos")
+    parser = commands.add_parser("split", help="part a labelled set into training and validation")
     parser.add_argument("annotations", type=Path)
     parser.add_argument("--share", type=float, default=0.1, help="share of the videos for validation (default 0.1)")
+    ways = "video: whole videos, every category on both sides; time: the end of each video (for few videos)"
+    parser.add_argument("--by", choices=WAYS, default="video", help=ways)
     parser.add_argument("--seed", type=int, default=0)
     add_output(parser, "folder of split_train.json and split_valid.json (default: beside)", required=False)
     parser.set_defaults(run=run_split)
@@ -172,7 +174,7 @@ def run_split(arguments: argparse.Namespace) -> None:
     train_file, valid_file = folder / "split_train.json", folder / "split_valid.json"
     for file in (train_file, valid_file):
         check_new_file(file, overwrite=arguments.overwrite, inputs=[arguments.annotations])
-    split = split_annotations(arguments.annotations, share=arguments.share, seed=arguments.seed)
+    split = split_annotations(arguments.annotations, share=arguments.share, seed=arguments.seed, by=arguments.by)
     train, valid = category_counts(split.train), category_counts(split.valid)
     write_annotations({train_file: split.train, valid_file: split.valid})
     print(f"{'category':24} train valid")

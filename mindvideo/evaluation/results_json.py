@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import LabelledVideo
-from mindvideo.masks.decoding import Tube, tube_of
+from mindvideo.masks.forms import Tube, tube_of
 
 VideoId = int | str
 Record = dict[str, Any]  # video_id, category_id, score, segmentations

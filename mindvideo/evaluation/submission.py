@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import EVALUATED_FORMS
-from mindvideo.data.labels.annotations import read_json, require_form, require_list
+from mindvideo.data.labels.forms import EVALUATED_FORMS
+from mindvideo.data.labels.reading import read_json, require_form, require_list
 from mindvideo.evaluation.ground_truth import LabelledVideo, parse_video, require_lengths
 from mindvideo.evaluation.results_json import Record, ResultsFile, VideoId
 from mindvideo.files import atomic_path
-from mindvideo.masks.run_lengths import first_broken
+from mindvideo.masks.runs import first_broken
 
 RESULTS_NAME = "results.json"  # what servers look for in the archive
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal results give equal archives

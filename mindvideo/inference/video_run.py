@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.media.video_io import BrokenFrame, VideoReader
+from mindvideo.data.media.reader import BrokenFrame, VideoReader
 from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM, atomic_path, write_json
 from mindvideo.inference.output.result_files import RESULTS, OutputChoice, ResultFiles

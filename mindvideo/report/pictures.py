@@ -9,13 +9,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.inference.output.draw import draw_instances
-from mindvideo.masks.decoding import Tube
+from mindvideo.masks.forms import Tube
+from mindvideo.masks.rle import decode_mask, encode_mask
 from mindvideo.structures import VideoInstances
 
 LONG_SIDE = 448  # of the pictures in the page
@@ -64,10 +64,9 @@ class FramePainter:
 
     def _scaled(self, text: bytes) -> dict:
         """The RLE of a mask at the page's size."""
-        mask = coco_mask.decode({"size": [self._video.height, self._video.width], "counts": text})
+        mask = decode_mask({"size": [self._video.height, self._video.width], "counts": text})
         scaled = cv2.resize(mask * np.float32(1), self.size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
-        rle = coco_mask.encode(np.asfortranarray(scaled, dtype=np.uint8))
-        return {"size": list(self.size), "counts": rle["counts"].decode("ascii")}
+        return encode_mask(scaled)
 
 
 def jpeg_text(image: np.ndarray) -> str:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.media.video_io import VideoFile
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 from mindvideo.inference.output import result_files
 from mindvideo.inference.output.colors import track_color

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.instanceformer import card
 from mindvideo.modules.matching.first_frame import FrameMatcher
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvideo.data.clips.clip_masks import ClipMasks
-from mindvideo.data.clips.clip_rules import ClipRule
-from mindvideo.data.clips.clip_sample import ClipSample
-from mindvideo.data.labels.annotations import Track, Video, VideoAnnotations, read_video_annotations
+from mindvideo.data.clips.rules import ClipRule
+from mindvideo.data.labels.videos import Track, Video, VideoAnnotations, read_video_annotations
 from mindvideo.data.media.frame_reader import FrameReader
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
+from mindvideo.masks.lazy import ClipMasks
 
 SAMPLES_PER = ("frame", "video")
 

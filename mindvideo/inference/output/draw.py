@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pycocotools import mask as coco_mask
 
 from mindvideo.inference.output.colors import track_color
+from mindvideo.masks.rle import decode_mask, mask_box, mask_overlaps
 from mindvideo.structures import VideoInstances
 
 LEAST_SHORT_SIDE = 240  # of a drawn frame
@@ -76,7 +76,7 @@ def rows_to_draw(instances: VideoInstances, *, confidence: float, most_overlap: 
     if most_overlap >= 1.0 or len(masked) < 2:
         return rows
     masks = [instances.segmentations[row][0] for row in masked]
-    overlaps = coco_mask.iou(masks, masks, [0] * len(masks))
+    overlaps = mask_overlaps(masks)
     shown: list[int] = []  # places in ``masked``
     for place in reversed(range(len(masked))):
         if all(overlaps[place, surer] <= most_overlap for surer in shown):
@@ -101,12 +101,12 @@ def _box_of(instances: VideoInstances, row: int) -> Box | None:
     H, W = instances.size
     segmentation = instances.segmentations[row][0]
     if segmentation is not None:
-        x, y, width, height = (round(value) for value in coco_mask.toBbox(segmentation))
-        if not width or not height:
+        tight = mask_box(segmentation)
+        if tight is None:
             return None
-        mask_box = (x, y, x + width, y + height)
+        x, y, width, height = (round(value) for value in tight)
         if instances.boxes is None:
-            return mask_box
+            return x, y, x + width, y + height
     elif instances.boxes is None:
         return None
     x0, y0, x1, y1 = (round(float(value)) for value in instances.boxes[row, 0])
@@ -118,8 +118,8 @@ def _tint_mask(
     canvas: np.ndarray, segmentation: Mapping, color: tuple[int, int, int], thickness: int, scale: int
 ) -> None:
     """Colour the mask's pixels and outline it, touching only its bounding box."""
-    x, y, width, height = (round(value) for value in coco_mask.toBbox(segmentation))
-    mask = coco_mask.decode(segmentation)[y : y + height, x : x + width]
+    x, y, width, height = (round(value) for value in mask_box(segmentation))
+    mask = decode_mask(segmentation)[y : y + height, x : x + width]
     mask = np.ascontiguousarray(mask)  # [h, w] uint8, 0 or 1
     x, y, width, height = (scale * value for value in (x, y, width, height))
     if scale > 1:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from mindvideo.files import atomic_path, write_json
 from mindvideo.inference.output.colors import track_color
 from mindvideo.inference.output.draw import draw_instances, name_of_class, readable_scale, rows_to_draw
 from mindvideo.inference.output.video_writer import VideoWriter
+from mindvideo.masks.rle import decode_mask, mask_area, mask_box
 from mindvideo.structures import Frame, VideoInstances
 
 OVERLAY, RESULTS, COCO, MASKS = "overlay.mp4", "results.json", "coco.json", "masks"
@@ -124,7 +124,7 @@ def write_mask_picture(path: Path, instances: VideoInstances, rows: Sequence[int
     for row in rows:
         segmentation = instances.segmentations[row][0]
         if segmentation is not None:
-            indices[coco_mask.decode(segmentation) > 0] = instances.track_ids[row]
+            indices[decode_mask(segmentation) > 0] = instances.track_ids[row]
     if indices.max(initial=0) < _PALETTE_ENTRIES:
         picture = Image.fromarray(indices.astype(np.uint8))
         picture.putpalette([0, 0, 0, *(part for track in range(1, _PALETTE_ENTRIES) for part in track_color(track))])
@@ -145,7 +145,7 @@ def coco_export(result: VideoInstances, frames: Sequence[tuple[int, str]], class
     tracks = zip(result.track_ids.tolist(), result.labels.tolist(), result.scores.tolist(), result.segmentations)
     for track_id, label, score, segmentations in tracks:
         for place, segmentation in enumerate(segmentations, start=1):
-            if segmentation is None or not (area := int(coco_mask.area(segmentation))):
+            if segmentation is None or not (area := mask_area(segmentation)):
                 continue
             annotations.append(
                 {
@@ -155,7 +155,7 @@ def coco_export(result: VideoInstances, frames: Sequence[tuple[int, str]], class
                     "track_id": track_id,
                     "score": score,
                     "segmentation": segmentation,
-                    "bbox": coco_mask.toBbox(segmentation).tolist(),
+                    "bbox": mask_box(segmentation),
                     "area": area,
                     "iscrowd": 0,
                 }

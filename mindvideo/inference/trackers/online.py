@@ -9,8 +9,9 @@ import numpy as np
 from mindspore import Tensor
 
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import has_pixels, segment_frame
+from mindvideo.inference.scoring.clip_prediction import segment_frame
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
+from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
 # PARITY(instanceformer): a track that scores less than this has no mask in any frame.

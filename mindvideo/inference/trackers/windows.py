@@ -16,11 +16,11 @@ import numpy as np
 from mindvideo.inference.scoring.clip_prediction import (
     ClipPrediction,
     ClipRunner,
-    has_pixels,
     segment_frame,
 )
 from mindvideo.inference.scoring.track_scores import Entry, ScoreRule, TrackScores
 from mindvideo.inference.trackers.window_links import link_slots
+from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
 # What YouTube-VIS counts at most per video; a long video would otherwise collect the empty slots of every window.

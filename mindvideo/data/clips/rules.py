@@ -1,4 +1,4 @@
-"""Which frames of a video make the clip of a sample. Frame numbers start at 0."""
+"""Rules that choose the frames of a video for the clip of a sample. Frame numbers start at 0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class ClipRule(Protocol):
-    """Draws once per clip."""
+    """A rule draws once per clip."""
 
     num_frames: int
 
@@ -87,6 +87,6 @@ CLIP_RULES: dict[str, type] = {
 
 
 def clip_rule(name: str, *, num_frames: int, repeat_last: bool = False) -> ClipRule:
-    """The rule of that name; ``repeat_last`` concerns the reference frames alone."""
+    """The rule of that name; only the reference frames use ``repeat_last``."""
     options = {"repeat_last": repeat_last} if name == "reference_frames" else {}
     return CLIP_RULES[name](num_frames=num_frames, **options)

@@ -1,4 +1,4 @@
-"""What the user calls "the input" -> the videos it names, each opened only when its turn comes."""
+"""Finds the videos that an input names (a file, a folder, a glob, a camera); each is opened when its turn comes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.data.media.images import IMAGE_SUFFIXES, is_image, natural_order
-from mindvideo.data.media.video_io import (
-    DEFAULT_FRAMES_PER_SECOND,
-    Camera,
-    FrameSelection,
-    ImageFrames,
-    VideoFile,
-    VideoReader,
-    open_stream,
-)
+from mindvideo.data.media.images import IMAGE_SUFFIXES, is_image, natural_order, num_pictures
+from mindvideo.data.media.pictures import Animation, ImageFrames
+from mindvideo.data.media.reader import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader
+from mindvideo.data.media.streams import Camera, open_stream
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mjpeg", ".mjpg", ".ts", ".wmv")
@@ -28,7 +23,10 @@ _CAMERA = re.compile(r"camera:(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class VideoSource:
-    """One video before it is opened: a name for its results, and its picture files, its file, camera or stream."""
+    """One video before it is opened: a name for its results, and its picture files, its file, camera or stream.
+
+    ``file`` is a video file, or a picture file that holds several pictures.
+    """
 
     name: str
     pictures: tuple[Path, ...] = ()
@@ -37,7 +35,7 @@ class VideoSource:
 
     @property
     def is_endless(self) -> bool:
-        """Ends when the user says so: being stopped is no interruption."""
+        """A camera or a stream ends when the user says so; stopping it is not an interruption."""
         return not self.pictures and self.file is None
 
     def open(
@@ -50,6 +48,8 @@ class VideoSource:
         """``raw_size`` (H, W) is for raw frames on standard input; ``frames_per_second`` for what has no rate."""
         if self.pictures:
             return ImageFrames(self.pictures, name=self.name, selection=selection, frames_per_second=frames_per_second)
+        if self.file is not None and is_image(self.file):
+            return Animation(self.file, name=self.name, selection=selection, frames_per_second=frames_per_second)
         if self.file is not None:
             return VideoFile(self.file, name=self.name, selection=selection)
         if self.camera is not None:
@@ -63,24 +63,25 @@ def find_videos(given: str | Path) -> list[VideoSource]:
 
     Names are unique, so that results do not overwrite each other.
     """
-    text = str(given)
-    if text == STANDARD_INPUT:
+    name = str(given)
+    if name == STANDARD_INPUT:
         return [VideoSource(name="stdin")]
-    if camera := _CAMERA.fullmatch(text):
+    if camera := _CAMERA.fullmatch(name):
         return [VideoSource(name=f"camera-{camera[1]}", camera=int(camera[1]))]
-    path = Path(text)
+    path = Path(name)
     if path.is_dir():
         return _uniquely_named(_of_folder(path))
     if path.is_file():
         return [_of_file(path)]
-    if glob.has_magic(text):
-        return _uniquely_named(_of_glob(text))
-    raise UserError(f"{text}: no such file or folder (a glob, camera:0 and - are understood too)")
+    if glob.has_magic(name):
+        return _uniquely_named(_of_glob(name))
+    raise UserError(f"{name}: no such file or folder (a glob, camera:0 and - are understood too)")
 
 
 def _of_file(path: Path) -> VideoSource:
     if is_image(path):
-        return VideoSource(name=path.stem, pictures=(path,))
+        is_video = num_pictures(path) > 1
+        return VideoSource(name=path.stem, file=path) if is_video else VideoSource(name=path.stem, pictures=(path,))
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise UserError(
             f"{path}: not known as a video or a picture; known are {' '.join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)}"

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from mindvideo.data.clips.clip_frames import ClipFrames
-from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.data.media.lazy import ClipFrames
+from mindvideo.masks.lazy import ClipMasks
 
 
 @dataclasses.dataclass

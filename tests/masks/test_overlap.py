@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mindvideo.masks import tube_overlap
-from mindvideo.masks.decoding import tube_of
-from mindvideo.masks.run_lengths import first_broken
-from mindvideo.masks.tube_overlap import BrokenMaskError
+from mindvideo.masks import overlap as tube_overlap
+from mindvideo.masks.forms import tube_of
+from mindvideo.masks.overlap import BrokenMaskError
+from mindvideo.masks.runs import first_broken
 
 IMPLEMENTATIONS = {"reference": tube_overlap._overlap_reference}
-if tube_overlap._library() is not None:
+if tube_overlap.native_overlap() is not None:
     IMPLEMENTATIONS["compiled"] = tube_overlap._overlap_compiled
 
 
@@ -87,15 +87,15 @@ def test_the_first_broken_text_is_found(seed, bad):
 
 
 def test_the_native_library_is_used_where_it_is_built(tmp_path, monkeypatch):
-    tube_overlap._library.cache_clear()
+    tube_overlap.native_overlap.cache_clear()
     monkeypatch.setenv("MINDVIDEO_OPS_FOLDER", str(tmp_path))
     try:
-        assert tube_overlap._library() is None  # nothing there
-        tube_overlap._library.cache_clear()
+        assert tube_overlap.native_overlap() is None  # nothing there
+        tube_overlap.native_overlap.cache_clear()
         (tmp_path / "libmindvideo_cpu.so").write_bytes(b"not a library")
-        assert tube_overlap._library() is None  # and what is there is no library
+        assert tube_overlap.native_overlap() is None  # and what is there is no library
     finally:
-        tube_overlap._library.cache_clear()
+        tube_overlap.native_overlap.cache_clear()
 
 
 @pytest.mark.parametrize("empty", [None, [], {}])
@@ -106,7 +106,7 @@ def test_absent_frames(empty):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        ({"size": [4, 5], "counts": ""}, "frame 1: the RLE text is empty"),
+        ({"size": [4, 5], "counts": ""}, "frame 1: the RLE string is empty"),
         ({"size": [5, 4], "counts": "d0"}, r"frame 1: mask size \[5, 4\]"),
         ({"size": [4, 5], "counts": "é"}, "frame 1: "),
         ({"counts": "d0"}, "frame 1: mask size None"),

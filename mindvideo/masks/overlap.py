@@ -6,38 +6,33 @@ pycocotools a frame. ``MINDVIDEO_OPS=reference`` forces the second. Neither deco
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import functools
-import logging
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mindvideo.masks.decoding import Tube
-from mindvideo.masks.run_lengths import first_broken
-from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
+from mindvideo.masks.forms import Tube
+from mindvideo.masks.native import native_overlap
+from mindvideo.masks.runs import first_broken
 
 _AREAS_AT_ONCE = 255  # for more, pycocotools makes an array of the number as uint8, an error in numpy 2
-_log = logging.getLogger("mindvideo.evaluation")
 
 
 class BrokenMaskError(ValueError):
     """A mask that is not a whole mask of its video's frame. ``track`` counts detections first, then truths."""
 
     def __init__(self, track: int, frame: int, pixels: int) -> None:
-        super().__init__(f"frame {frame}: the RLE text is damaged, or its runs do not cover the {pixels} pixels")
+        super().__init__(f"frame {frame}: the RLE string is damaged, or its runs do not cover the {pixels} pixels")
         self.track = track
         self.frame = frame
 
 
 @dataclasses.dataclass(frozen=True)
 class TubeOverlap:
-    """D detections against G truths over T frames, in pixels.
+    """N detections against G truths over T frames, in pixels.
 
-    ``intersections`` int64 [T, D, G] (0 for pairs that were not wanted), ``detection_areas`` int64 [D, T],
+    ``intersections`` int64 [T, N, G] (0 for pairs that were not wanted), ``detection_areas`` int64 [N, T],
     ``truth_areas`` int64 [G, T].
     """
 
@@ -46,13 +41,13 @@ class TubeOverlap:
     truth_areas: np.ndarray
 
     def tube_iou(self) -> np.ndarray:
-        """[D, G]: intersections summed over the frames, over unions summed over the frames; 0 for empty pairs."""
+        """[N, G]: intersections summed over the frames, over unions summed over the frames; 0 for empty pairs."""
         common = self.intersections.sum(0)
         union = self.detection_areas.sum(1)[:, None] + self.truth_areas.sum(1) - common
         return np.divide(common, union, out=np.zeros(common.shape), where=union > 0)
 
     def frame_iou(self) -> np.ndarray:
-        """[T, D, G]: mask IoU in every frame; 0 for empty pairs."""
+        """[T, N, G]: mask IoU in every frame; 0 for empty pairs."""
         union = self.detection_areas.T[:, :, None] + self.truth_areas.T[:, None, :] - self.intersections
         return np.divide(self.intersections, union, out=np.zeros(union.shape), where=union > 0)
 
@@ -62,86 +57,59 @@ def tube_overlap(
 ) -> TubeOverlap:
     """Overlap of tubes of equal length whose frames have ``pixels`` pixels.
 
-    ``wanted`` bool [D, G] limits the pairs; all by default. A text that is not a whole mask raises BrokenMaskError.
+    ``wanted`` bool [N, G] limits the pairs; all by default. A string that is not a whole mask raises BrokenMaskError.
     """
     if wanted is None:
         wanted = np.ones((len(detections), len(truths)), bool)
-    implementation = _overlap_compiled if _library() is not None else _overlap_reference
+    implementation = _overlap_compiled if native_overlap() is not None else _overlap_reference
     return implementation(detections, truths, pixels, wanted)
-
-
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    """The compiled library with this function, or None."""
-    path = library_folder() / CPU_LIBRARY
-    if os.environ.get(CHOICE_VARIABLE) == "reference" or not path.is_file():
-        return None
-    try:
-        library = ctypes.CDLL(str(path))
-        function = library.mindvideo_tube_overlap
-    except (OSError, AttributeError) as error:
-        _log.warning("%s cannot be used (%s): evaluating with pycocotools, more slowly", path, error)
-        return None
-    numbers = ctypes.POINTER(ctypes.c_int64)
-    size = ctypes.c_int64
-    function.argtypes = [ctypes.c_char_p, numbers, size, size, size, size, ctypes.POINTER(ctypes.c_uint8)]
-    function.argtypes += [numbers, numbers]
-    function.restype = ctypes.c_int64
-    return library
-
-
-def _pointer(array: np.ndarray, kind: type) -> ctypes._Pointer:
-    return array.ctypes.data_as(ctypes.POINTER(kind))
 
 
 def _overlap_compiled(
     detections: Sequence[Tube], truths: Sequence[Tube], pixels: int, wanted: np.ndarray
 ) -> TubeOverlap:
-    D, G = len(detections), len(truths)
+    N, G = len(detections), len(truths)
     tubes = [*detections, *truths]
     T = len(tubes[0]) if tubes else 0
-    texts = [text for tube in tubes for text in tube]
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=offsets[1:])
-    areas = np.zeros((D + G, T), np.int64)
-    intersections = np.zeros((T, D, G), np.int64)
+    strings = [string for tube in tubes for string in tube]
+    offsets = np.zeros(len(strings) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, strings), np.int64, len(strings)), out=offsets[1:])
+    areas = np.zeros((N + G, T), np.int64)
+    intersections = np.zeros((T, N, G), np.int64)
     pairs = np.ascontiguousarray(wanted, dtype=np.uint8)
-    broken = _library().mindvideo_tube_overlap(
-        b"".join(texts),
-        _pointer(offsets, ctypes.c_int64),
-        D,
-        G,
-        T,
-        pixels,
-        _pointer(pairs, ctypes.c_uint8),
-        _pointer(areas, ctypes.c_int64),
-        _pointer(intersections, ctypes.c_int64),
+    broken = native_overlap()(
+        b"".join(strings),
+        offsets.ctypes.data,
+        *(N, G, T, pixels),
+        pairs.ctypes.data,
+        areas.ctypes.data,
+        intersections.ctypes.data,
     )
     if broken >= 0:
         raise BrokenMaskError(track=broken // T, frame=broken % T, pixels=pixels)
-    return TubeOverlap(intersections, areas[:D], areas[D:])
+    return TubeOverlap(intersections, areas[:N], areas[N:])
 
 
 def _overlap_reference(
     detections: Sequence[Tube], truths: Sequence[Tube], pixels: int, wanted: np.ndarray
 ) -> TubeOverlap:
-    D, G = len(detections), len(truths)
+    N, G = len(detections), len(truths)
     tubes = [*detections, *truths]
     T = len(tubes[0]) if tubes else 0
-    texts = [text for tube in tubes for text in tube]
-    broken = first_broken(texts, pixels)
+    strings = [string for tube in tubes for string in tube]
+    broken = first_broken(strings, pixels)
     if broken is not None:
         raise BrokenMaskError(track=broken // T, frame=broken % T, pixels=pixels)
     # pycocotools compares only masks of one size; any size with these pixels gives the same run arithmetic.
-    areas = np.zeros(len(texts), np.int64)
-    filled = [index for index, text in enumerate(texts) if text]
+    areas = np.zeros(len(strings), np.int64)
+    filled = [index for index, string in enumerate(strings) if string]
     for begin in range(0, len(filled), _AREAS_AT_ONCE):
         part = filled[begin : begin + _AREAS_AT_ONCE]
-        areas[part] = coco_mask.area([{"size": [pixels, 1], "counts": texts[index]} for index in part])
-    areas = areas.reshape(D + G, T)
-    intersections = np.zeros((T, D, G), np.int64)
+        areas[part] = coco_mask.area([{"size": [pixels, 1], "counts": strings[index]} for index in part])
+    areas = areas.reshape(N + G, T)
+    intersections = np.zeros((T, N, G), np.int64)
     for frame in range(T):
-        rows = [d for d in range(D) if detections[d][frame] and wanted[d].any()]
+        rows = [d for d in range(N) if detections[d][frame] and wanted[d].any()]
         columns = [g for g in range(G) if truths[g][frame]]
         if not rows or not columns:
             continue
@@ -154,4 +122,4 @@ def _overlap_reference(
         )
         common = np.rint(shares * areas[rows, frame][:, None]).astype(np.int64)
         intersections[frame][np.ix_(rows, columns)] = common * wanted[np.ix_(rows, columns)]
-    return TubeOverlap(intersections, areas[:D], areas[D:])
+    return TubeOverlap(intersections, areas[:N], areas[N:])

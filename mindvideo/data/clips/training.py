@@ -1,22 +1,20 @@
-"""Samples ready for training: a source of clips, its transforms, and what to do where a sample cannot be used."""
+"""Samples ready for training: a source of clips, its transforms, and another sample where one cannot be used."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
-from mindvideo.data.feed.batch import Collate, Layout, fresh_columns
-from mindvideo.data.feed.epoch_order import sample_generator
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.transforms.base import Transform
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
 
-MOST_ATTEMPTS = 100  # other samples tried before a set is called unusable
+MAX_ATTEMPTS = 100  # other samples tried before a set is called unusable
 
 
 class ClipSource(Protocol):
@@ -32,7 +30,7 @@ class ClipSource(Protocol):
 class TrainingClips:
     """Transformed clips of one source.
 
-    A clip left with fewer than ``least_instances`` or more than ``most_instances`` (None: any number) instances, and,
+    A clip left with fewer than ``min_instances`` or more than ``max_instances`` (None: any number) instances, and,
     unless ``strict``, one with a broken frame, is replaced by another sample of the source, drawn from the sample's
     own generator. Broken frames are reported, one line each.
     """
@@ -42,14 +40,14 @@ class TrainingClips:
         *,
         source: ClipSource,
         transform: Transform,
-        least_instances: int = 0,
-        most_instances: int | None = None,
+        min_instances: int = 0,
+        max_instances: int | None = None,
         strict: bool = False,
     ) -> None:
         self.source = source
         self.transform = transform
-        self.least_instances = least_instances
-        self.most_instances = most_instances
+        self.min_instances = min_instances
+        self.max_instances = max_instances
         self.strict = strict
 
     def __len__(self) -> int:
@@ -61,7 +59,7 @@ class TrainingClips:
     def sample(self, index: int, rng: np.random.Generator) -> tuple[ClipSample, list[str]]:
         """(clip, lines about frames that could not be read)."""
         broken: list[str] = []
-        for _ in range(MOST_ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             try:
                 clip = self.source.clip(index, rng)
                 clip = self.transform.apply(clip, self.transform.draw(rng, clip.size, clip.num_frames))
@@ -74,11 +72,11 @@ class TrainingClips:
                 broken.append(str(error))
             index = int(rng.integers(len(self.source)))
         reasons = f"; unreadable frames, the last: {broken[-1]}" if broken else "; no instance survives the transforms"
-        raise UserError(f"none of {MOST_ATTEMPTS} samples in a row can be used{reasons}")
+        raise UserError(f"none of {MAX_ATTEMPTS} samples in a row can be used{reasons}")
 
     def _is_usable(self, clip: ClipSample) -> bool:
-        most = clip.num_instances if self.most_instances is None else self.most_instances
-        return self.least_instances <= clip.num_instances <= most
+        limit = clip.num_instances if self.max_instances is None else self.max_instances
+        return self.min_instances <= clip.num_instances <= limit
 
 
 class JointClips:
@@ -102,23 +100,3 @@ class JointClips:
     def sample(self, index: int, rng: np.random.Generator) -> tuple[ClipSample, list[str]]:
         part, index = self.locate(index)
         return part.sample(index, rng)
-
-
-class BatchMaker:
-    """Batches by number: the same (seed, epoch, samples) give the same arrays in any process."""
-
-    def __init__(self, *, clips: TrainingClips | JointClips, collate: Collate, seed: int) -> None:
-        self.clips = clips
-        self.collate = collate
-        self.seed = seed
-
-    def make(
-        self,
-        epoch: int,
-        indices: Sequence[int],
-        columns_for: Callable[[Layout], list[np.ndarray]] = fresh_columns,
-    ) -> tuple[list[np.ndarray], list[str]]:
-        """(packed columns, lines about frames that could not be read); see :meth:`Collate.pack`."""
-        made = [self.clips.sample(int(index), sample_generator(self.seed, epoch, int(index))) for index in indices]
-        broken = [line for _, lines in made for line in lines]
-        return self.collate.pack([clip for clip, _ in made], columns_for), broken

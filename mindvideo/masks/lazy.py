@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mindvideo.data.media.resize import nearest_indices
-from mindvideo.masks.forms import Rle
-from mindvideo.masks.sampling import sample_mask
+from mindvideo.masks.rle import Rle
+from mindvideo.masks.sampling import nearest_indices, sample_mask
 
 
 class ClipMasks:
