@@ -32,5 +32,5 @@ def parse_class_names(content: str | None) -> dict[int, str] | None:
         if all(isinstance(name, str) and name.isprintable() for name in entries.values()):
             return {int(number): name for number, name in entries.items()}
     except (ValueError, AttributeError, RecursionError):
-        pass  # told below, with what is merely of another kind
+        pass  # refused below, together with JSON of another kind
     raise UserError(f"the file is damaged: its entry '{CLASS_NAMES_ENTRY}' is no list of names by category id")
