@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.data.labels.annotations import read_json, require_list
+from mindvideo.data.labels.reading import read_json, require_list
 from mindvideo.data.media.video_frames import video_of_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth

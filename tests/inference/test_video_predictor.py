@@ -12,7 +12,7 @@ import yaml
 
 from mindvideo import UserError, VideoPredictor, build_model, load_config
 from mindvideo.assembly.predictor import class_names
-from mindvideo.config.load import CONFIG_FOLDER, CONFIG_FOLDER_VARIABLE, read_with_bases
+from mindvideo.config.load import CONFIG_FOLDER_VARIABLE, config_folder, read_with_bases
 from mindvideo.structures import VideoInstances
 from tests.inference.colored_videos import write_frame_folder, write_video
 
@@ -24,7 +24,7 @@ SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_frames": 3, "num_slots":
 def workshop(tmp_path_factory: pytest.TempPathFactory):
     """A folder with a small configuration called vistr, weights of the name that the README gives, and a video."""
     folder = tmp_path_factory.mktemp("workshop")
-    content = read_with_bases(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml")
+    content = read_with_bases(config_folder() / "vistr" / "vistr_toy.yaml")
     content["vistr"].update(SMALL, slot_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
     (folder / "config" / "vistr").mkdir(parents=True)
     (folder / "config" / "vistr" / "vistr.yaml").write_text(yaml.safe_dump(content))
@@ -74,7 +74,7 @@ def test_the_examples_of_the_documents_run(
 
 def test_class_names() -> None:
     def names(*overrides: str) -> dict[int, str]:
-        return class_names(load_config(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml", overrides))
+        return class_names(load_config(config_folder() / "vistr" / "vistr_toy.yaml", overrides))
 
     assert names() == {1: "disc", 2: "square", 3: "triangle", 4: "cross"}
     assert names("inference.class_names=[]", "data.valid=ytvis19/valid")[3] == "lizard"
