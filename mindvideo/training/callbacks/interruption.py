@@ -134,7 +134,11 @@ class Interruption(Callback):
             self._pipe = None
             signal.set_wakeup_fd(before)
             os.close(writing)
-            watcher.wait()
+            try:
+                watcher.wait(timeout=2)
+            except subprocess.TimeoutExpired:  # something that this process forked holds the pipe
+                watcher.kill()
+                watcher.wait()
 
 
 class EndOfGraph(Callback):
