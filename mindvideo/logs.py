@@ -25,6 +25,11 @@ class _TerminalHandler(logging.StreamHandler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 video``, ``2 videos``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 class _LogFile(logging.FileHandler):
     """A disk that is full costs the lines of the log, which the terminal shows too; it is said once."""
 

@@ -234,3 +234,8 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, int):
         return abs(value) < 1 << 64
     return value is None or isinstance(value, float) or (isinstance(value, str) and len(value) <= MAX_MESSAGE)
+
+
+def class_names_of(path: str | Path) -> dict[int, str] | None:
+    """Category id -> name, from a checkpoint of ours; None for files that do not say, and for those of others."""
+    return open_checkpoint(path).class_names

@@ -24,7 +24,7 @@ def deformable_detr_table() -> RuleTable:
         rules,
         describes="Deformable DETR trained on COCO",
         fresh=(
-            r"(?:class_embed|temporal_class_embed|controller|mask_head|mask_features|mem_token_proj)\..*",
+            r"(?:class_embed|temporal_class_embed|controller|mask_features|mem_token_proj)\..*",
             r"query_embed",
             r".*\.(?:cross_attn_mem|norm2_mem)\..*",
         ),

@@ -13,5 +13,10 @@ def query_model_rules() -> list[Rule]:
         Rule(r"detr\.transformer\.(decoder\.layers\.\d+\..*)", r"\1"),
         Rule(r"detr\.class_embed\.(.*)", r"class_embed.\1"),
         Rule(r"detr\.query_embed\.weight", r"query_embed"),
-        Rule(r"(controller|mask_head)\.(.*)", r"\1.\2"),
+        Rule(r"controller\.(.*)", r"controller.\1"),
+        Rule(r"mask_head\.lay3\.(.*)", r"mask_features.coarse.\1"),
+        Rule(r"mask_head\.lay4\.(.*)", r"mask_features.middle.\1"),
+        Rule(r"mask_head\.dcn\.(.*)", r"mask_features.fine.\1"),  # a plain convolution there too
+        Rule(r"mask_head\.lay1\.(.*)", r"mask_features.narrow.\1"),
+        Rule(r"mask_head\.lay2\.(.*)", r"mask_features.out.\1"),
     ]

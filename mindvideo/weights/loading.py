@@ -79,7 +79,13 @@ def load_weights(
 
 def weights_of(network: nn.Cell) -> dict[str, Parameter]:
     """The parameters by their place in the network, which stays the same inside a training step."""
-    return {place: p for place, p in network.parameters_and_names() if p.name != ITERATION}
+    return {place: p for place, p in network.parameters_and_names() if not is_lent(place)}
+
+
+def is_lent(place: str) -> bool:
+    """Whether a parameter in that place belongs to the run. Its own name does not say so: it changes when a network
+    that holds it becomes part of another one."""
+    return place.rpartition(".")[2] == ITERATION
 
 
 def assign(parameter: Parameter, tensor: StoredTensor) -> None:
@@ -107,7 +113,14 @@ def native_table(file: CheckpointFile, tables: Sequence[RuleTable]) -> RuleTable
         of_source = [pattern for table in tables if table.name == source for pattern in table.fresh]
         known = {pattern for table in tables for pattern in table.fresh}
         fresh = (*of_source, *(pattern for pattern in stated if isinstance(pattern, str) and pattern in known))
-    return RuleTable("native", (Rule(r"(.*)", r"\1"),), "a converted checkpoint", fresh=fresh, class_heads=heads)
+    return RuleTable(
+        "native",
+        (Rule(r"(.*)", r"\1"),),
+        "a converted checkpoint",
+        fresh=fresh,
+        class_heads=heads,
+        dropped=(rf"(?:.*\.)?{ITERATION}",),  # runs that evaluated used to write it
+    )
 
 
 def _refusal(fit: Fit, file: CheckpointFile, shapes: Shapes, suggest: Suggest | None, heads: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from mindspore import nn
 
 from mindvideo.assembly.training import build_step
 from mindvideo.models.vistr import card
+from mindvideo.modules.values import Predictions, Targets
 from tests.parity.vistr_case import GivenFrames, Model, Reference, case_names
 
 # Losses: this many times what float32 rounding changes in the original, and at least LEAST of the value.
@@ -143,22 +144,28 @@ def test_matching(case: str, golden: Path) -> None:
     reference = Reference(golden)
     facts, numbers = reference.facts(f"{case}.json"), reference.numbers(case)
     model = model_of(golden, facts["case"], validity_of(facts))
-    matcher = card.build_training(model.cfg, model.network, nn.Identity()).matcher
+    training = card.build_training(model.cfg, model.network, nn.Identity())
     T, Q = facts["config"]["num_frames"], facts["slots_per_frame"]
-    _, _, labels, boxes, _, present, exists = batch_of(reference, facts)
-    B = labels.shape[0]
-    logits, predicted = (
+    targets = Targets(*batch_of(reference, facts)[2:])
+    B = targets.labels.shape[0]
+    logits, boxes = (
         ms.Tensor(numbers[f"pred_{name}"].reshape(B, T, Q, -1).swapaxes(1, 2)) for name in ("logits", "boxes")
     )
-    frame_labels = labels.expand_dims(-1) * present.astype(ms.int32)
-    cost = matcher.cost(logits, predicted, frame_labels, boxes, present).asnumpy()
-    slot, supervised = matcher(logits[None], predicted[None], frame_labels, boxes, present, exists)
+    cost, slot, supervised = matching(training, Predictions(logits[None], boxes[None], None), targets)
     matches = [match for match in facts["matches"] if match["layer"] == "final"]
     for match in matches:
         b = match["clip"]
         wanted = numbers[f"cost_final_clip{b}"]
         assert np.abs(cost[b, :, : wanted.shape[1]] - wanted).max(initial=0) < 1e-5
-        check_rows(slot.asnumpy()[0, b], supervised.asnumpy()[0, b], match, T=T, Q=Q)
+        check_rows(slot[b], supervised[b], match, T=T, Q=Q)
+
+
+def matching(training: nn.Cell, predictions: Predictions, targets: Targets) -> tuple[np.ndarray, ...]:
+    """Of the last layer: costs [B,Q,N], the query of each instance [B,N], the frames it is supervised in [B,N,T]."""
+    cost = training.matcher.cost(predictions, targets)
+    query = training.matcher(predictions, targets)
+    supervised = training.criterion.supervised_frames(query, (query >= 0).astype(ms.float32), targets)
+    return cost.asnumpy()[-1], query.asnumpy()[-1], supervised.asnumpy()[-1] > 0.5
 
 
 def check_rows(slot: np.ndarray, supervised: np.ndarray, match: dict, *, T: int, Q: int) -> None:

@@ -21,7 +21,7 @@ from mindvideo.errors import UserError
 from mindvideo.report.training_curves import read_records
 from mindvideo.training.callbacks.step_log import forget_metrics_after
 from mindvideo.training.checkpoint import save_weights
-from mindvideo.weights.class_names import class_names_of
+from mindvideo.weights.checkpoint_file import class_names_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = ["data.workers=0", "data.batch_size=2", "schedule.max_steps=1"]
