@@ -104,6 +104,7 @@ class Trainer:
             self.total_steps = min(self.total_steps, options.max_steps)
         self.start = 0
         self.resumed = False
+        self.evaluation_left_out = False
 
     def resume(self) -> int:
         """Take up the newest whole checkpoint of the run folder; returns how many steps are done.
@@ -125,6 +126,7 @@ class Trainer:
         restore_state(self.step, arrays, source=path)
         self.start = facts["iteration"]
         self.facts["best"] = facts["best"]
+        self.evaluation_left_out = facts.get("evaluation_left_out", False)
         _log.info("resumed %s: %d of %d steps done", path, self.start, self.total_steps)
         return self.start
 
@@ -152,6 +154,8 @@ class Trainer:
             self.checkpoints.discard_after(self.start)
         try:
             with callbacks.interruption.listening():
+                if self.evaluation_left_out and callbacks.evaluation is not None:
+                    callbacks.evaluation.run(self.start)
                 self._train(callbacks, first_epoch)
                 return self._end(callbacks)
         finally:

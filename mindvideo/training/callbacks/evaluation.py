@@ -64,10 +64,12 @@ class Evaluation(Callback):
             with self.interruption.may_abandon(), weights:
                 results = self.evaluate(self.network)
         except Abandoned:
-            _log.warning("the evaluation of step %d is left out", step_number)
+            _log.warning("the evaluation of step %d is left for when the run goes on", step_number)
+            self.checkpoints.evaluation_left_out = True
             return None
         finally:
             self.step.set_train(True)
+        self.checkpoints.evaluation_left_out = False
         if self.metric not in results:
             raise UserError(f"train.best_metric is {self.metric!r}; the evaluation gives {', '.join(results)}")
         shown = ", ".join(f"{name} {value:.4g}" for name, value in results.items())
