@@ -15,7 +15,10 @@ from mindvideo import load_config
 from mindvideo.assembly.training import build_step
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.modules.layers.pixels import NormalizePixels
-from mindvideo.weights.loading import load_weights
+from mindvideo.training.checkpoint import collect_state, network_weights, restore_state, save_weights
+from mindvideo.training.state_file import read_state, write_state
+from mindvideo.training.train_step import TrainStep
+from mindvideo.weights.loading import load_weights, weights_of
 
 T, Q, K, N = 3, 5, 7, 4
 HEIGHT, WIDTH = 72, 40
@@ -65,9 +68,15 @@ class Model:
 
 @functools.cache
 def model(name: str) -> Model:
+    return new_model(name)
+
+
+def new_model(name: str, **own: object) -> Model:
+    """``own``: keys of the family's section."""
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3)
-    overrides = [f"{key}={json.dumps(value)}" for key, value in {**COMMON, **SMALL[name]}.items()]
+    values = {**COMMON, f"{name}.dropout": 0.1, **SMALL[name]} | {f"{name}.{key}": value for key, value in own.items()}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     cfg = load_config(f"{name}_toy", overrides)
     network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1)
@@ -78,10 +87,10 @@ def model(name: str) -> Model:
 
 
 def batch(name: str, *, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> list[ms.Tensor]:
-    """The columns of a ClipBatch of a family without the ids: clips with that many objects, the second one smaller."""
+    """The columns of a ClipBatch of a family without the ids: clips with that many objects, the later ones smaller."""
     rng = np.random.default_rng(seed)
     B = len(objects)
-    sizes = np.array([(HEIGHT, WIDTH), (HEIGHT - 12, WIDTH - 8)][:B], np.int32)
+    sizes = np.array([(HEIGHT, WIDTH), (HEIGHT - 12, WIDTH - 8), (HEIGHT - 30, WIDTH)][:B], np.int32)
     images = np.zeros((B, T, HEIGHT, WIDTH, 3), np.uint8)
     masks = np.zeros((B, N, T, HEIGHT, WIDTH), np.uint8)
     boxes = np.zeros((B, N, T, 4), np.float32)
@@ -162,10 +171,79 @@ def test_saved_weights_load_to_the_same_bits(name, tmp_path):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_few_steps_lower_the_loss(name):
-    own = model(name)
-    step = build_step(own.cfg, own.network, own.training, 100, card_of(name).parameter_groups(own.cfg))
-    step.set_train(True)
-    inputs = [*batch(name), ms.Tensor(np.zeros((2, 2), np.int64))]
-    losses = [float(step(*inputs)[0].asnumpy()[0]) for _ in range(8)]
+    losses = steps_of(training_step(name), name, 8)
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0], losses
+
+
+@functools.cache
+def training_step(name: str) -> TrainStep:
+    return new_step(model(name))
+
+
+def new_step(own: Model) -> TrainStep:
+    step = build_step(own.cfg, own.network, own.training, 100, card_of(own.name).parameter_groups(own.cfg))
+    return step.set_train(True)
+
+
+def steps_of(step: TrainStep, name: str, count: int) -> list[float]:
+    """The total loss of each step."""
+    inputs = [*batch(name), ms.Tensor(np.zeros((2, 2), np.int64))]
+    return [float(step(*inputs)[0].asnumpy()[0]) for _ in range(count)]
+
+
+def results_of(cfg, network: nn.Cell) -> list[dict]:
+    """What the family's tracker makes of a video of noise."""
+    tracker = card_of(cfg.family).build_tracker(cfg, network)
+    tracker.begin(size=(HEIGHT, WIDTH), num_frames=T, video_id=1)
+    for frame in np.random.default_rng(5).integers(0, 256, (T, HEIGHT, WIDTH, 3), np.uint8):
+        tracker.feed(frame)
+    return tracker.finish().to_results()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_evaluation_between_steps_leaves_files_that_load_and_resume(name, tmp_path):
+    """Train, evaluate, save, go on; resume and load: the same numbers bit for bit, dropout included."""
+    own, step = model(name), training_step(name)
+    steps_of(step, name, 1)
+    seen = results_of(own.cfg, own.network)
+    step.set_train(True)
+    save_weights(tmp_path / "last.ckpt", network_weights(own.network))
+    write_state(tmp_path / "1.state", collect_state(step), {})
+    went_on = steps_of(step, name, 2)
+
+    state, _ = read_state(tmp_path / "1.state")
+    restore_state(step, state, source=tmp_path / "1.state")
+    assert steps_of(step, name, 2) == went_on
+    other = new_model(name)
+    restore_state(new_step(other), state, source=tmp_path / "1.state")  # names and shapes of a new process
+    fresh = card_of(name).build_network(own.cfg)
+    load_weights(fresh, tmp_path / "last.ckpt", rules=card_of(name).weight_rules(own.cfg))
+    for (place, loaded), (_, restored) in zip(fresh.parameters_and_names(), weights_of(other.network).items()):
+        np.testing.assert_array_equal(loaded.asnumpy(), restored.asnumpy(), err_msg=place)
+    assert seen and results_of(own.cfg, fresh) == seen
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_files_that_hold_the_counter_of_steps_under_a_place_still_load(name, tmp_path):
+    """As runs that evaluated with dropout used to write them."""
+    own = new_model(name)
+    step = new_step(own)
+    weights, state = network_weights(own.network), dict(collect_state(step))
+    weights["encoder.layers.0.dropout.iteration"] = np.asarray(7, np.int32)
+    state["network.encoder.layers.0.dropout.iteration"] = np.full_like(state.pop("iteration"), 7)
+    save_weights(tmp_path / "last.ckpt", weights)
+    load_weights(own.network, tmp_path / "last.ckpt", rules=card_of(name).weight_rules(own.cfg))
+    restore_state(step, state, source=tmp_path / "1.state")
+    assert int(step.iteration.asnumpy()) == 7
+
+
+@pytest.mark.parametrize(("clips", "decoder_layers"), [(1, 2), (3, 1)])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_any_number_of_clips_and_decoder_layers(name, clips, decoder_layers):
+    own = new_model(name, decoder_layers=decoder_layers)
+    own.training.set_train(True)
+    gradient = ms.value_and_grad(own.training, None, ms.ParameterTuple(own.weights().values()), has_aux=True)
+    (total, terms), gradients = gradient(*batch(name, objects=(3, 2, 0)[:clips]))
+    assert np.isfinite(total.asnumpy()) and np.isfinite(terms.asnumpy()).all()
+    assert all(np.isfinite(g.asnumpy()).all() for g in gradients)

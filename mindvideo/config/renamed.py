@@ -1,4 +1,4 @@
-"""Keys that had another name, or a place of their own, in an earlier version: whoever still writes one is told."""
+"""Keys that had another name or place in an earlier version; a configuration with an old one gets the new name."""
 
 from __future__ import annotations
 

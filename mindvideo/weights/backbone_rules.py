@@ -1,4 +1,4 @@
-"""Rules that several families share: the backbones, alone and inside a model."""
+"""Rules that several families share: the backbones, by themselves and inside a model."""
 
 from __future__ import annotations
 

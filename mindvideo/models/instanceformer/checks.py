@@ -17,6 +17,11 @@ def check(cfg: ConfigDict) -> None:
             f"instanceformer.memory_tokens is {instanceformer.memory_tokens}, so instanceformer.memory_frames must be "
             f"2 or more (the current frame counts), not {instanceformer.memory_frames}"
         )
+    if instanceformer.memory_tokens > instanceformer.num_queries:
+        raise UserError(
+            f"instanceformer.memory_tokens is {instanceformer.memory_tokens}, but there are only "
+            f"{instanceformer.num_queries} queries to remember (instanceformer.num_queries)"
+        )
     if instanceformer.memory_tokens and instanceformer.match_on == "clip":
         raise UserError(
             "instanceformer.match_on=clip needs instanceformer.memory_tokens=0: the memory holds the matched queries "

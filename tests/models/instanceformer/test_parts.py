@@ -101,6 +101,7 @@ def test_clip_matching_looks_only_at_frames_with_the_instance():
     [
         (["instanceformer.width=48"], "width is 48; it must be a multiple of 32"),
         (["instanceformer.memory_tokens=3"], "memory_frames must be 2 or more"),
+        (["instanceformer.memory_tokens=301", "instanceformer.memory_frames=2"], "only 300 queries to remember"),
         (["instanceformer.contrastive_weight=1"], "set instanceformer.memory_tokens"),
         (["instanceformer.extra_levels=0", "instanceformer.backbone_levels=[2,3]"], "give 2 levels; the masks need 3"),
         (
