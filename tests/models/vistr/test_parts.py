@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.cards.slots import slot_training
 from mindvideo.modules.heads.attention_mask import AttentionMap
 from mindvideo.modules.layers.position_encoding import SinePositions3d
