@@ -24,30 +24,33 @@ T, Q, K, N = 3, 5, 7, 4
 HEIGHT, WIDTH = 72, 40
 SMALL = {
     "vistr": {
-        "vistr.num_frames": T, "vistr.num_slots": Q, "vistr.num_classes": K, "vistr.slot_anchors": [],
-        "vistr.width": 24, "vistr.ffn_width": 20, "vistr.encoder_layers": 1, "vistr.decoder_layers": 2,
+        "vistr.num_queries": Q, "vistr.query_anchors": [], "vistr.width": 24, "vistr.hidden": 20,
+        "vistr.encoder_layers": 1, "vistr.decoder_layers": 2,
         "vistr.mask_channels": 8,
     },
     "defvistr": {
-        "defvistr.num_frames": T, "defvistr.num_slots": Q, "defvistr.num_classes": K, "defvistr.slot_anchors": [],
-        "defvistr.width": 24, "defvistr.encoder_ffn_width": 20, "defvistr.decoder_ffn_width": 20,
+        "defvistr.num_queries": Q, "defvistr.query_anchors": [],
+        "defvistr.width": 24, "defvistr.encoder_hidden": 20, "defvistr.decoder_hidden": 20,
         "defvistr.encoder_layers": 1, "defvistr.decoder_layers": 2, "defvistr.mask_channels": 8,
-        "defvistr.decoder": "dense", "defvistr.tokens_per_slot": 3,
+        "defvistr.decoder": "dense", "defvistr.tokens_per_query": 3,
     },
     "instanceformer": {
-        "instanceformer.num_queries": Q, "data.num_classes": K, "instanceformer.width": 32,
+        "instanceformer.num_queries": Q, "instanceformer.width": 32,
         "instanceformer.hidden": 20, "instanceformer.encoder_layers": 1, "instanceformer.decoder_layers": 2,
         "instanceformer.memory_frames": 3, "instanceformer.memory_tokens": 2,
         "instanceformer.contrastive_weight": 0.5, "instanceformer.match_on": "first_frame",
         "instanceformer.reference_propagation": "multiply",
     },
     "seqformer": {
-        "seqformer.num_queries": Q, "data.num_classes": K, "seqformer.width": 32,
+        "seqformer.num_queries": Q, "seqformer.width": 32,
         "seqformer.hidden": 20, "seqformer.encoder_layers": 1, "seqformer.decoder_layers": 2,
         "seqformer.absent_boxes": True,
     },
 }  # fmt: skip
-COMMON = {"data.num_frames": T, "data.max_instances": N, "backbone.widths": [8, 16, 16, 24], "optimizer.clip_norm": 0}
+COMMON = {
+    "data.num_frames": T, "data.num_classes": K, "data.max_instances": N,
+    "backbone.widths": [8, 16, 16, 24], "optimizer.clip_norm": 0,
+}  # fmt: skip
 
 
 @dataclasses.dataclass

@@ -16,13 +16,13 @@ PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "mindvideo"
 
 # room -> rooms of mindvideo it may import from. Rooms are the folders and files right below mindvideo/.
-FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library", "resources"}
+FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library", "processes", "resources"}
 MAY_IMPORT = {
-    "structures": {"errors"},
+    "structures": {"errors", "files"},
     "config": {"errors", "files", "resources"},
     "ops": FOUNDATIONS,
     "modules": {"ops", "errors"},
-    "execution": {"ops", "models"},
+    "execution": {"ops", "modules"},  # of modules, the named values that networks and execution exchange
     "masks": FOUNDATIONS | {"structures"},
     "data": FOUNDATIONS | {"structures", "masks"},
     "evaluation": FOUNDATIONS | {"structures", "data", "masks"},
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "errors": set(),
     "native_library": {"resources"},
     "resources": set(),
+    "processes": set(),
     "environment": set(),
     "files": {"errors"},
     "logs": set(),
@@ -46,6 +47,8 @@ MAY_IMPORT = {
 }
 # Narrower than the room: training shares two layers with the networks, nothing else.
 TRAINING_MAY_USE_MODULES = {"mindvideo.modules.layers.pixels", "mindvideo.modules.layers.dropout"}
+# Execution works on what networks and heads offer, not on the blocks they are made of.
+EXECUTION_MAY_USE_MODULES = {"mindvideo.modules.values"}
 # Files of `data`, `inference` and `analysis` that hold MindSpore code; the rest is NumPy and starts quickly.
 MINDSPORE_FREE_ROOMS = {
     "structures",
@@ -123,6 +126,12 @@ def test_arrows_go_one_way():
             if parts[0] == "mindvideo" and len(parts) > 1 and parts[1] != room and parts[1] not in allowed:
                 wrong.append(f"{relative(path)} imports {module}")
             if room == "training" and module.startswith("mindvideo.modules") and module not in TRAINING_MAY_USE_MODULES:
+                wrong.append(f"{relative(path)} imports {module}")
+            if (
+                room == "execution"
+                and module.startswith("mindvideo.modules")
+                and module not in EXECUTION_MAY_USE_MODULES
+            ):
                 wrong.append(f"{relative(path)} imports {module}")
     assert not wrong, "\n".join(wrong)
 
@@ -240,3 +249,70 @@ def test_a_family_card_is_short():
     cards = {name: PACKAGE / "models" / name / "card.py" for name in FAMILIES}
     lengths = {name: path.read_text(encoding="utf-8").count("\n") for name, path in cards.items()}
     assert {name: length for name, length in lengths.items() if length > 150} == {}
+
+
+def test_only_the_mask_room_codes_masks():
+    users = {room_of(path) for path, modules in IMPORTS.items() if any(m.startswith("pycocotools") for m in modules)}
+    assert users == {"masks", "structures"}  # the result type decodes its own masks
+
+
+# room of mindvideo/data -> rooms of mindvideo/data it may import from
+DATA_ROOMS_MAY_IMPORT = {
+    "media": set(),
+    "labels": {"media"},
+    "transforms": {"media"},
+    "clips": {"labels", "media", "transforms"},
+    "feed": {"clips", "media", "transforms"},
+    "synthetic": {"labels", "media"},
+    "importers": {"labels", "media"},
+}
+
+
+def test_arrows_between_the_rooms_of_data_go_one_way():
+    wrong = []
+    for path in sorted((PACKAGE / "data").glob("*/*.py")):
+        room = path.parent.name
+        assert room in DATA_ROOMS_MAY_IMPORT, f"{relative(path)}: a new room; say what it may import"
+        for module in imported_names(path):
+            parts = module.split(".")
+            if parts[:2] == ["mindvideo", "data"] and parts[2] != room and parts[2] not in DATA_ROOMS_MAY_IMPORT[room]:
+                wrong.append(f"{relative(path)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def imported_names(path: Path) -> set[str]:
+    """Every module of the package that a file names in an import, those for type checkers only included."""
+    files = {module_name(path) for path in IMPORTS}
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= {name if name in files else node.module for name in names}
+    return modules & files
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """A way round for every import that leads back to its own module, each circle once."""
+    found, finished = [], set()
+
+    def visit(module: str, trail: list[str]) -> None:
+        if module in trail:
+            found.append([*trail[trail.index(module) :], module])
+        elif module not in finished:
+            for target in sorted(graph.get(module, ())):
+                visit(target, [*trail, module])
+            finished.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+    return found
+
+
+def test_no_import_leads_back_to_its_module():
+    """Also none that only type checkers see: it says that two modules cannot be understood one after the other."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c", "a"]]
+    graph = {module_name(path): imported_names(path) - {module_name(path)} for path in IMPORTS}
+    found = [" -> ".join(circle) for circle in circles(graph)]
+    assert not found, "\n".join(found)

@@ -16,7 +16,7 @@ from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo
 from mindvideo.evaluation.results_json import Record, Results, VideoId, checked_tubes, name_of_track
 from mindvideo.evaluation.splits import OCCLUSION_LEVELS
 from mindvideo.evaluation.track_ap import CategoryVideo, TrackAP, match_category
-from mindvideo.masks.tube_overlap import BrokenMaskError, TubeOverlap, tube_overlap
+from mindvideo.masks.overlap import BrokenMaskError, TubeOverlap, tube_overlap
 
 _log = logging.getLogger("mindvideo.evaluation")
 

@@ -27,3 +27,20 @@ class Predictions(NamedTuple):
     logits: Tensor  # of the classes, [D, B, Q, T, K]; [D, B, Q, 1, K] where a query has one class for the clip
     boxes: Tensor  # [D, B, Q, T, 4], cxcywh in units of the valid picture
     masks: Tensor | None  # logits of the last decoder layer, [B, Q, T, h, w]; None in a model without masks
+
+
+class Scene(NamedTuple):
+    """What a mask head of a clip network reads besides queries; frames lie in one row, clip after clip."""
+
+    memory: Tensor  # the encoder's output on the grid of the finest tokens, [B*T, C, h, w]
+    fine_maps: tuple[Tensor, ...]  # maps of the backbone that are finer than that grid, [B*T, C', ., .], coarse to fine
+    padding: Tensor | None  # bool [B*T, h, w], True where the grid holds no picture; None where all of it does
+
+
+class DecodedClip(NamedTuple):
+    """What a clip network knows of a clip before any mask is made."""
+
+    logits: Tensor  # [D, B, Q, T, K]
+    boxes: Tensor  # [D, B, Q, T, 4]
+    queries: Tensor  # the last decoder layer's states, [B, Q, T, C]
+    scene: Scene

@@ -14,11 +14,12 @@ import yaml
 
 from mindvideo import build_model
 from mindvideo.inference.export import load_graph
+from mindvideo.models.registry import FAMILIES
 from tests.inference.colored_videos import write_frame_folder
 
 BACKBONE = {"name": "resnet_small", "norm": "batch", "trainable_stages": 5}
 LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
-SLOTS = {**LAYERS, "num_frames": 2, "num_slots": 3, "num_classes": 5, "width": 48, "heads": 4, "ffn_width": 32}
+CLIPS = {**LAYERS, "num_queries": 3, "width": 48, "heads": 4, "levels": [1, 2, 3], "mask_channels": 8}
 QUERIES = {
     **LAYERS,
     "num_queries": 6,
@@ -27,24 +28,19 @@ QUERIES = {
     "hidden": 32,
     "backbone_levels": [2, 3],
 }
-FAMILIES = {
-    "vistr": {**SLOTS, "levels": [1, 2, 3], "token_levels": 2, "mask_channels": 8},
-    "defvistr": {
-        **LAYERS,
-        "num_frames": 2,
-        "num_slots": 3,
-        "tokens_per_slot": 2,
-        "num_classes": 5,
-        "width": 48,
-        "heads": 4,
-        "encoder_ffn_width": 32,
-        "decoder_ffn_width": 32,
-        "levels": [1, 2, 3],
-        "mask_channels": 8,
-    },
-    "instanceformer": {**QUERIES, "memory_frames": 3, "memory_tokens": 2},
-    "seqformer": {**QUERIES, "window_frames": 3},
+# Name of a case -> family, its section, and the sections beside it that differ.
+CASES = {
+    "vistr": ("vistr", {**CLIPS, "hidden": 32, "token_levels": 2}, {}),
+    "vistr_dot_product": ("vistr", {**CLIPS, "hidden": 32, "token_levels": 2, "mask_head": "dot_product"}, {}),
+    "vistr_convnext": ("vistr", {**CLIPS, "hidden": 32}, {"backbone": {"name": "convnext_t"}}),
+    "defvistr": ("defvistr", {**CLIPS, "tokens_per_query": 2, "encoder_hidden": 32, "decoder_hidden": 32}, {}),
+    "instanceformer": ("instanceformer", {**QUERIES, "memory_frames": 3, "memory_tokens": 2}, {}),
+    "seqformer": ("seqformer", {**QUERIES, "window_frames": 3}, {}),
 }
+
+
+def test_every_family_has_a_case() -> None:
+    assert {family for family, _, _ in CASES.values()} == set(FAMILIES)
 
 
 def _run_tool(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -52,22 +48,14 @@ def _run_tool(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) 
     return importlib.import_module(f"mindvideo.cli.{name}").main()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("case", CASES)
 def test_export_and_long_videos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, family: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, case: str
 ) -> None:
     configuration = tmp_path / "small.yaml"
-    configuration.write_text(
-        yaml.safe_dump(
-            {
-                "family": family,
-                "name": "small",
-                "data": {"num_classes": 5},
-                "backbone": BACKBONE,
-                family: FAMILIES[family],
-            }
-        )
-    )
+    family, section, others = CASES[case]
+    content = {"family": family, "name": "small", "data": {"num_classes": 5, "num_frames": 2}, "backbone": BACKBONE}
+    configuration.write_text(yaml.safe_dump({**content, **others, family: section}))
     ms.save_checkpoint(build_model(configuration), str(tmp_path / "weights.ckpt"))
     given = ["-c", str(configuration), "--weights", str(tmp_path / "weights.ckpt")]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.instanceformer import card
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 from mindvideo.modules.values import Predictions, Targets

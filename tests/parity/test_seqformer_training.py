@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.seqformer import card
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.training.parameter_groups import assign_parameters

@@ -18,7 +18,7 @@ from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.inference.output.colors import track_color
 from mindvideo.structures import VideoInstances
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "segmentation" / "analyze.py"
+TOOL = Path(__file__).resolve().parents[3] / "tools" / "segmentation" / "analyze.py"
 T, N, C, SIZE = 4, 3, 8, (40, 60)
 
 

@@ -10,7 +10,7 @@ import pytest
 from mindspore import nn
 
 from mindvideo import load_config
-from mindvideo.models.cards.slots import slot_training
+from mindvideo.models.cards.clips import clip_training
 from mindvideo.modules.heads.attention_mask import AttentionMap
 from mindvideo.modules.layers.position_encoding import SinePositions3d
 from mindvideo.modules.losses.box import giou_loss_per_box
@@ -179,7 +179,7 @@ def test_matcher(reference: Reference, units: dict, behaviour: str, validity: st
 
 def training_of(*settings: str):
     """VisTR's matcher and criterion as the card builds them, around a network that does not matter here."""
-    return slot_training(load_config("vistr", settings), nn.Identity(), nn.Identity(), decoder_layers=1)
+    return clip_training(load_config("vistr", settings), nn.Identity(), nn.Identity(), decoder_layers=1)
 
 
 def padded(values: np.ndarray, rows: int) -> np.ndarray:
