@@ -1,4 +1,4 @@
-"""What the models with queries and dynamic masks have in common: from frames to tokens and mask features.
+"""From frames to tokens and mask features, for the models with queries and dynamic masks.
 
 The encoder sees every frame by itself. The networks keep their parts as their own; the functions here take them.
 """
@@ -36,7 +36,7 @@ class EncodedFrames(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """What the queries hold before the first decoder layer, the same for every clip."""
+    """The queries before the first decoder layer, the same for every clip."""
 
     content: ms.Tensor  # [B, Q, C]
     position: ms.Tensor  # [B, Q, C]
