@@ -129,9 +129,9 @@ def test_training_step_equals_the_original(golden, name, monkeypatch):
     check_predictions(case, result)
     problems = gradient_problems(case, result.gradients)
     if problems:
-        # A ReLU or a sample within rounding of its kink falls to one side or the other with the order of the operations
-        # (in float64, too, it falls to one of them). Ours folds the frozen norms into the convolutions; in the original's
-        # order other samples fall as they do there. One of the two has to give the original's numbers, all of them.
+        # A ReLU or a sample within rounding of its kink falls to one side or the other with the order of operations (in
+        # float64, too, it falls to one of them). Ours folds the frozen norms into the convolutions; in the original's
+        # order others fall. One of the two orders has to give all of the original's numbers.
         monkeypatch.setattr(FrozenBatchNorm, "after", lambda norm, conv, x: norm(conv(x)))
         as_original = gradient_problems(case, step_of(case, compiled=False).gradients)
         assert not as_original, (problems, as_original)
@@ -203,7 +203,7 @@ def check_predictions(case: Case, result: StepResult) -> None:
 
 
 def gradient_problems(case: Case, gradients: dict[str, np.ndarray]) -> list[str]:
-    """What differs from the original by more than the tolerance; it follows from what differs in the original itself."""
+    """What differs from the original by more than the tolerance, which follows from the original's own rounding."""
     facts, arrays = case.facts, case.arrays
     tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
     # A sample at a kink falls to one side in float32 and to the other in float64: either of the original's is right.

@@ -208,7 +208,7 @@ class InstanceFormer(nn.Cell):
         return own
 
     def left_over(self, reference: ms.Tensor, box: ms.Tensor) -> ms.Tensor:
-        """What a frame leaves for the reference of the next."""
+        """The part of a frame that the reference of the next follows from."""
         return ops.stop_gradient(box) if self.reference_propagation == "box" else reference
 
     def recall(self, state: OnlineState):

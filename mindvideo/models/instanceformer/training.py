@@ -22,7 +22,7 @@ class Samples(NamedTuple):
 
 
 class MatchedClip(NamedTuple):
-    """What the criterion takes of a clip."""
+    """A clip as the criterion takes it."""
 
     predictions: Predictions  # masks are made for the matched queries only, so None here
     query: ms.Tensor  # int [D, B, N], of each instance; -1 for none
