@@ -102,7 +102,7 @@ class _SequenceInference(nn.Cell):
 
     def construct(self, images, sizes):
         predictions = self.network(*self.pixels(images, sizes))
-        return ops.sigmoid(predictions["logits"][-1, 0, :, 0]), predictions.boxes[-1, 0], predictions["masks"][0]
+        return ops.sigmoid(predictions["logits"][-1, 0, :, 0]), predictions["boxes"][-1, 0], predictions["masks"][0]
 
 
 class SequenceRunner:

@@ -97,10 +97,10 @@ class WholeStep(nn.Cell):
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
         present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.unroll(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip.predictions.logits, clip.predictions.boxes, clip.masks, clip.query
+        return total, terms, clip["predictions"]["logits"], clip["predictions"]["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):
@@ -242,8 +242,8 @@ def test_matching_costs_equal_the_originals(golden):
     logits, boxes = (ms.Tensor(case.arrays[f"f0_{part}"][:, :, :, None]) for part in ("logits", "boxes"))
     present = ms.Tensor(np.broadcast_to(batch.exists[..., None], batch.boxes.shape[:3]).copy())
     labels, target_boxes, exists = (ms.Tensor(part) for part in (batch.labels, batch.boxes, batch.exists))
-    targets = Targets(labels, target_boxes, None, present, exists)
-    cost = card.build_matcher(case.config()).cost(Predictions(logits, boxes, None), targets).asnumpy()
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    cost = card.build_matcher(case.config()).cost(Predictions(logits=logits, boxes=boxes), targets).asnumpy()
     for layer in range(cost.shape[0]):
         for b in range(cost.shape[1]):
             expected = case.arrays[f"cost_l{layer}_b{b}"]

@@ -83,7 +83,7 @@ def dice_tubes(m: Matched) -> ms.Tensor:
 
 def contrast(m: Matched) -> ms.Tensor:
     """Supervised contrastive loss of ``m["extra"]``: features [B, S, C] and identities int [B, S]; over the samples."""
-    features, identities = m["extra"]
+    features, identities = m["extra"]["features"], m["extra"]["identities"]
     return (supervised_contrastive(features, identities).sum() / identities.shape[1]).reshape(1)
 
 
