@@ -13,7 +13,6 @@ from mindspore import nn
 
 from mindvideo.models.instanceformer import card
 from mindvideo.models.instanceformer.inference import FrameGraph, InstanceFormerStep
-from mindvideo.models.instanceformer.network import OnlineState
 from mindvideo.modules.layers.pixels import NormalizePixels
 from tests.parity.instanceformer_golden import Case, assert_close, fill_network
 
@@ -40,19 +39,22 @@ class OpenedFrame(nn.Cell):
 
     def construct(self, frames, padding, size, content, reference, frames_seen, memory=None):
         network = self.network
-        state = OnlineState(content, reference, frames_seen, memory)
-        frame = self.graph.frame(frames, padding, size, state)
+        encoded, prediction, masks, following = self.graph.frame(
+            frames, padding, size, (content, reference, frames_seen, memory)
+        )
+        tokens, mask_features, _, _, valid_ratios = encoded
+        logits, (contents, boxes, _, _), first_reference = prediction
         maps = network.backbone(frames[:, 0])
         projected, _ = network.projection(maps, padding[:, 0])
-        encoded, decoding, following = frame.encoded, frame.prediction.decoding, frame.following
-        inside = (encoded.levels.valid_ratios, encoded.tokens, encoded.mask_features, decoding.content, decoding.boxes)
-        inside += (frame.prediction.reference, network.controller(decoding.content[-1]))
-        outputs = (frame.prediction.logits[-1], decoding.boxes[-1], frame.mask_logits)
-        columns = (following.content, following.reference, following.frames_seen)
+        inside = (valid_ratios, tokens, mask_features, contents, boxes)
+        inside += (first_reference, network.controller(contents[-1]))
+        outputs = (logits[-1], boxes[-1], masks)
+        next_content, next_reference, next_seen, stored = following
+        columns = (next_content, next_reference, next_seen)
         if memory is None:
             return outputs, columns, maps, projected, inside, ()
-        recalled = network.recall(state)
-        return outputs, (*columns, following.memory), maps, projected, inside, (recalled.keys, recalled.values)
+        keys, values, _, _ = network.recall(memory, frames_seen)
+        return outputs, (*columns, stored), maps, projected, inside, (keys, values)
 
 
 class Inside(NamedTuple):

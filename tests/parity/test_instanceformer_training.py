@@ -97,10 +97,11 @@ class WholeStep(nn.Cell):
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
         present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = (labels, boxes, masks, present, exists)
         clip = self.training_cell.unroll(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip.predictions.logits, clip.predictions.boxes, clip.masks, clip.query
+        (logits, predicted, _), query, mask_logits, _ = clip
+        return total, terms, logits, predicted, mask_logits, query
 
 
 class SameCount(nn.Cell):

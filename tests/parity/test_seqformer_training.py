@@ -69,10 +69,11 @@ class WholeStep(nn.Cell):
         self.training_cell = training
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, present, exists):
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = (labels, boxes, masks, present, exists)
         clip = self.training_cell.predict(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip.predictions.logits, clip.predictions.boxes, clip.masks, clip.query
+        (logits, predicted, _), query, mask_logits = clip
+        return total, terms, logits, predicted, mask_logits, query
 
 
 class SameCount(nn.Cell):

@@ -34,27 +34,22 @@ class FrameGraph(nn.Cell):
         """image uint8 [H, W, 3]; the others as in OnlineState, for one video."""
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), frame_size(H, W))
-        state = OnlineState(content, reference, frames_seen, memory)
-        frame = self.frame(frames, padding, frame_size(H, W), state)
-        decoding, following = frame.prediction.decoding, frame.following
+        state = (content, reference, frames_seen, memory)
+        _, prediction, masks, following = self.frame(frames, padding, frame_size(H, W), state)
+        logits, (contents, boxes, _, locations), first_reference = prediction
         seen = (
-            ops.sigmoid(frame.prediction.logits[-1, 0]),
-            decoding.boxes[-1, 0],
-            frame.mask_logits[0],
-            decoding.content[-1, 0],
-            frame.prediction.reference[0],
-            decoding.locations[0],
-        )
-        columns = (following.content, following.reference, following.frames_seen)
-        return (*seen, *columns) if memory is None else (*seen, *columns, following.memory)
+            ops.sigmoid(logits[-1, 0]), boxes[-1, 0], masks[0], contents[-1, 0], first_reference[0], locations[0]
+        )  # fmt: skip
+        content, reference, frames_seen, stored = following
+        return (*seen, content, reference, frames_seen) + (() if memory is None else (stored,))
 
     def frame(self, frames, padding, size, state: OnlineState) -> OnlineFrame:
         """Normalised frames [1, 1, 3, H, W], padding [1, 1, H, W], size [1, 2] as (h, w)."""
         network = self.network
         encoded = network.encode(frames, padding)
         prediction, following = network.step(network.values_of_frames(encoded, 1)[0], encoded, state)
-        masks = network.masks(encoded.mask_features[:, 0], prediction.decoding, size)
-        return OnlineFrame(encoded, prediction, masks, following)
+        _, decoding, _ = prediction
+        return encoded, prediction, network.masks(encoded, 0, decoding, size), following
 
 
 class InstanceFormerStep:

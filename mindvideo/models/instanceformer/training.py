@@ -58,12 +58,13 @@ class InstanceFormerTraining(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = (labels, boxes, masks, present, exists)
         return self.losses(self.unroll(frames, padding, sizes, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets):
         """(total [], terms [n])."""
-        return self.criterion(clip.predictions, targets, clip.query, clip.masks, clip.samples)
+        predictions, query, masks, samples = clip
+        return self.criterion(predictions, targets, query, masks, samples)
 
     def unroll(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
         """All frames in order: frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
@@ -72,43 +73,45 @@ class InstanceFormerTraining(nn.Cell):
         encoded = network.encode(frames, padding)
         values = network.values_of_frames(encoded, T)
         own = network.first_reference(network.query_position(B))
-        content, left, query = network.initial_state(B).content, own, None
+        content, _, _, _ = network.initial_state(B)
+        left, query = own, None
         contents, boxes, points, tokens, samples = [], [], [], [], []
         for frame in range(T):
             reference = own if frame == 0 else network.propagate(left, own, network.reference_propagation)
-            decoding = network.decode(values[frame], encoded, content, reference, self.recall(tokens, T), frame)
-            content, left = decoding.content[-1], network.left_over(reference, decoding.boxes[-1])
-            contents.append(decoding.content)
-            boxes.append(decoding.boxes)
-            points.append(decoding.points)
+            memory = self.recall(tokens, T) if network.has_memory and frame > 0 else None
+            decoding = network.decode(values[frame], encoded, content, reference, memory, frame)
+            frame_contents, frame_boxes, frame_points, _ = decoding
+            content, left = frame_contents[-1], network.left_over(reference, frame_boxes[-1])
+            contents.append(frame_contents)
+            boxes.append(frame_boxes)
+            points.append(frame_points)
             if frame == 0 and not self.match_whole_clip:
-                query = self.match(decoding.content.expand_dims(3), decoding.boxes.expand_dims(3), targets)
+                query = self.match(frame_contents.expand_dims(3), frame_boxes.expand_dims(3), targets)
             if network.has_memory:
                 logits = network.class_embed[-1](content)
                 chosen = self.choose_tokens(logits, query[-1], frame)
-                rows = memory_rows(content, logits, decoding.boxes[-1], network.query_position(B))
+                rows = memory_rows(content, logits, frame_boxes[-1], network.query_position(B))
                 # PARITY(instanceformer): what is remembered is a constant; no gradient flows through the memory.
                 tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
                 samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
         contents = ops.stack(contents, 3)  # [D, B, Q, T, C]
-        predictions = Predictions(class_logits(network.class_embed, contents), ops.stack(boxes, 3), None)
+        predictions = (class_logits(network.class_embed, contents), ops.stack(boxes, 3), None)
         if self.match_whole_clip:
             query = self.matcher(predictions, targets)
-        masks = self.mask_logits(contents, ops.stack(points, 3), encoded.mask_features, query, sizes)
-        return MatchedClip(predictions, query, masks, joined(samples))
+        _, mask_features, _, _, _ = encoded
+        masks = self.mask_logits(contents, ops.stack(points, 3), mask_features, query, sizes)
+        return predictions, query, masks, joined(samples)
 
     def match(self, contents, boxes, targets: Targets):
         """contents [D, B, Q, T, C] and boxes [D, B, Q, T, 4] of the first frame or of all."""
-        return self.matcher(Predictions(class_logits(self.network.class_embed, contents), boxes, None), targets)
+        return self.matcher((class_logits(self.network.class_embed, contents), boxes, None), targets)
 
-    def recall(self, tokens, T: int):
-        """Tokens of the frames so far, a list of [B, M, X] -> what a decoder layer takes of them; None for none."""
-        if len(tokens) == 0:
-            return None
-        memory = read_tokens(ops.stack(tokens, 1), span=T, projection=self.network.mem_token_proj)
+    def recall(self, tokens, T: int) -> Memory:
+        """Tokens of the frames so far, a list of [B, N, X] -> the Memory that a decoder layer attends to."""
+        keys, values = read_tokens(ops.stack(tokens, 1), T, self.network.mem_token_proj)
         if self.network.memory_mixes_clips:
-            return Memory(mix_clips(memory.keys), mix_clips(memory.values))
-        return memory
+            keys, values = mix_clips(keys), mix_clips(values)
+        return keys, values, None, None
 
     def choose_tokens(self, logits, query, frame: int):
         """Queries to remember of a frame, int [B, S]: the matched ones in order, then the best scored others.
@@ -150,7 +153,7 @@ class InstanceFormerTraining(nn.Cell):
         return ops.select(later, theirs.broadcast_to(own.shape), own)
 
 
-def joined(samples):
+def joined(samples) -> Samples | None:
     """Features [B, S, C] and identities [B, S] of each frame -> those of all frames; None for fewer than two frames."""
     if len(samples) < 2:
         return None
@@ -158,7 +161,7 @@ def joined(samples):
     for feature, label in samples:
         features.append(feature)
         labels.append(label)
-    return Samples(ops.cat(features, 1), ops.cat(labels, 1))
+    return ops.cat(features, 1), ops.cat(labels, 1)
 
 
 def take(rows: ms.Tensor, query: ms.Tensor) -> ms.Tensor:

@@ -59,10 +59,11 @@ class SeqFormer(nn.Cell):
 
     def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
         encoded = self.encode(frames, padding)
-        decoding = self.decode(encoded)
-        logits = class_logits(self.class_embed, decoding.content).expand_dims(3)
-        masks = self.masks(encoded.mask_features, decoding.content[-1], decoding.points[-1], frame_sizes(padding))
-        return Predictions(logits, decoding.boxes, masks)
+        content, boxes, points = self.decode(encoded)
+        logits = class_logits(self.class_embed, content).expand_dims(3)
+        _, mask_features, _, _, _ = encoded
+        masks = self.masks(mask_features, content[-1], points[-1], frame_sizes(padding))
+        return logits, boxes, masks
 
     def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""
@@ -79,18 +80,11 @@ class SeqFormer(nn.Cell):
 
     def decode(self, encoded: EncodedFrames) -> ClipDecoding:
         """All decoder layers on the frames of the clips."""
-        B, T = encoded.mask_features.shape[:2]
-        levels = encoded.levels
-        queries = starting_queries(self.query_embed, B)
-        return self.decoder(
-            queries.content,
-            queries.position,
-            self.first_reference(queries.position),
-            encoded.tokens,
-            per_frame(levels.padding, T),
-            levels.shapes,
-            per_frame(levels.valid_ratios, T),
-        )
+        tokens, mask_features, shapes, padding, ratios = encoded
+        B, T = mask_features.shape[:2]
+        content, position = starting_queries(self.query_embed, B)
+        reference = self.first_reference(position)
+        return self.decoder(content, position, reference, tokens, per_frame(padding, T), shapes, per_frame(ratios, T))
 
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:
         """[B, Q, C] -> [B, Q, 2]."""

@@ -35,24 +35,26 @@ class SeqFormerTraining(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = (labels, boxes, masks, present, exists)
         return self.losses(self.predict(frames, padding, sizes, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets):
         """(total [], terms [n])."""
-        return self.criterion(clip.predictions, targets, clip.query, clip.masks)
+        predictions, query, masks = clip
+        return self.criterion(predictions, targets, query, masks)
 
     def predict(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         network = self.network
         encoded = network.encode(frames, padding)
-        decoding = network.decode(encoded)
-        logits = class_logits(network.class_embed, decoding.content).expand_dims(3)  # [D, B, Q, 1, K]
-        predictions = Predictions(logits, decoding.boxes, None)
+        content, boxes, points = network.decode(encoded)
+        logits = class_logits(network.class_embed, content).expand_dims(3)  # [D, B, Q, 1, K]
+        predictions = (logits, boxes, None)
         query = self.matcher(predictions, targets)
-        rows = rows_of(query, decoding.content.shape[2])  # [D, B, N, Q]
-        content, points = of_instances(rows, decoding.content), of_instances(rows, decoding.points)
+        rows = rows_of(query, content.shape[2])  # [D, B, N, Q]
+        content, points = of_instances(rows, content), of_instances(rows, points)
+        _, mask_features, _, _, _ = encoded
         masks = ()
         for layer in range(query.shape[0]):
-            masks += (network.masks(encoded.mask_features, content[layer], points[layer], sizes),)
-        return MatchedClip(predictions, query, ops.stack(masks, 0))
+            masks += (network.masks(mask_features, content[layer], points[layer], sizes),)
+        return predictions, query, ops.stack(masks, 0)

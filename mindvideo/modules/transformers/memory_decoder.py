@@ -1,4 +1,7 @@
-"""The decoder of one frame: queries that carry their content from frame to frame and may look at earlier frames."""
+"""The decoder of one frame: queries that carry their content from frame to frame and may look at earlier frames.
+
+In a graph the named values are plain tuples in the order of their fields (see modules/encoded_frames.py).
+"""
 
 from __future__ import annotations
 
@@ -86,11 +89,12 @@ class MemoryDecoderLayer(nn.Cell):
 
     def recall(self, content, query_position, memory: Memory, draw):
         """Attention to the tokens of earlier frames; while there is no valid token the content stays as it is."""
-        recalled = self.cross_attn_mem(content + query_position, memory.keys, memory.values, memory.ignored)
+        keys, values, ignored, any_valid = memory
+        recalled = self.cross_attn_mem(content + query_position, keys, values, ignored)
         updated = self.norm2_mem(self.dropout(recalled, draw), content)
-        if memory.any_valid is None:
+        if any_valid is None:
             return updated
-        return ops.select(memory.any_valid.broadcast_to(content.shape), updated, content)
+        return ops.select(any_valid.broadcast_to(content.shape), updated, content)
 
 
 class MemoryDecoder(nn.Cell):
@@ -129,7 +133,7 @@ class MemoryDecoder(nn.Cell):
             contents += (content,)
             boxes += (box,)
             reference = ops.stop_gradient(box)
-        return FrameDecoding(ops.stack(contents, 0), ops.stack(boxes, 0), ops.stack(points, 0), locations)
+        return ops.stack(contents, 0), ops.stack(boxes, 0), ops.stack(points, 0), locations
 
 
 def build_memory_decoder(
