@@ -102,8 +102,8 @@ class _SequenceInference(nn.Cell):
 
     def construct(self, images, sizes):
         frames, padding = self.pixels(images, sizes)
-        logits, boxes, masks = self.network(frames, padding)
-        return ops.sigmoid(logits[-1, 0, :, 0]), boxes[-1, 0], masks[0]
+        predictions = self.network(frames, padding)
+        return ops.sigmoid(predictions["logits"][-1, 0, :, 0]), predictions["boxes"][-1, 0], predictions["masks"][0]
 
 
 class SequenceRunner:

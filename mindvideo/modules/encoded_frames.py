@@ -2,13 +2,12 @@
 
 The encoder sees every frame by itself. The networks keep their parts as their own; the functions here take them.
 
-The named values of this module lay down an order of fields. In a graph they are plain tuples in that order, taken apart
-by name where they are used: MindSpore 2.10 does not compile a NamedTuple that a graph makes, it leaves it to Python.
+Named values inside a graph are dicts, as in modules/values.py.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -21,7 +20,7 @@ from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder,
 MASK_LEVELS = 3  # the three finest levels feed the masks
 
 
-class EncodedFrames(NamedTuple):
+class EncodedFrames(TypedDict):
     """The frames of a clip after the encoder; S is the number of cells of all levels."""
 
     tokens: ms.Tensor  # [B * T, S, C]
@@ -29,13 +28,6 @@ class EncodedFrames(NamedTuple):
     shapes: tuple[tuple[int, int], ...]  # (h, w) of each level, Python numbers
     padding: ms.Tensor  # bool [B, S], the same in all frames of a clip
     valid_ratios: ms.Tensor  # [B, L, 2], the share of a level that is not padding
-
-
-class Queries(NamedTuple):
-    """The queries before the first decoder layer, the same for every clip."""
-
-    content: ms.Tensor  # [B, Q, C]
-    position: ms.Tensor  # [B, Q, C]
 
 
 def encode_frames(
@@ -56,7 +48,13 @@ def encode_frames(
     padding_of_frames = per_frame(flat_padding, T)
     tokens = encoder(flatten_levels(maps), per_frame(code, T), shapes, per_frame(ratios, T), padding_of_frames)
     features = mask_features(*finest_maps(tokens, shapes))
-    return tokens, features.reshape(B, T, *features.shape[1:]), shapes, flat_padding, ratios
+    return {
+        "tokens": tokens,
+        "mask_features": features.reshape(B, T, *features.shape[1:]),
+        "shapes": shapes,
+        "padding": flat_padding,
+        "valid_ratios": ratios,
+    }
 
 
 def describe_levels(paddings, position: SinePositions2d, level_embed: ms.Parameter):
@@ -92,8 +90,8 @@ def level_shapes(size: tuple[int, int], *, strides: tuple[int, ...], num_levels:
     return tuple(shapes)
 
 
-def starting_queries(query_embed: ms.Tensor, B: int) -> Queries:
-    """query_embed [Q, 2 C]: position codes, then content."""
+def starting_queries(query_embed: ms.Tensor, B: int) -> tuple[ms.Tensor, ms.Tensor]:
+    """Position codes and contents in one, [Q, 2 C] -> content and query_position, the same for every clip [B, Q, C]."""
     Q, width = query_embed.shape[0], query_embed.shape[1] // 2
     position = query_embed[:, :width].expand_dims(0).broadcast_to((B, Q, width))
     content = query_embed[:, width:].expand_dims(0).broadcast_to((B, Q, width))

@@ -39,22 +39,22 @@ class OpenedFrame(nn.Cell):
 
     def construct(self, frames, padding, size, content, reference, frames_seen, memory=None):
         network = self.network
-        encoded, prediction, masks, following = self.graph.frame(
-            frames, padding, size, (content, reference, frames_seen, memory)
-        )
-        tokens, mask_features, _, _, valid_ratios = encoded
-        logits, (contents, boxes, _, _), first_reference = prediction
+        state = {"content": content, "reference": reference, "frames_seen": frames_seen, "memory": memory}
+        frame = self.graph.frame(frames, padding, size, state)
+        encoded, prediction, following = frame["encoded"], frame["prediction"], frame["following"]
+        decoding = prediction["decoding"]
         maps = network.backbone(frames[:, 0])
         projected, _ = network.projection(maps, padding[:, 0])
-        inside = (valid_ratios, tokens, mask_features, contents, boxes)
-        inside += (first_reference, network.controller(contents[-1]))
-        outputs = (logits[-1], boxes[-1], masks)
-        next_content, next_reference, next_seen, stored = following
-        columns = (next_content, next_reference, next_seen)
+        inside = (encoded["valid_ratios"], encoded["tokens"], encoded["mask_features"])
+        inside += (decoding["content"], decoding["boxes"], prediction["reference"])
+        inside += (network.controller(decoding["content"][-1]),)
+        outputs = (prediction["logits"][-1], decoding["boxes"][-1], frame["mask_logits"])
+        columns = (following["content"], following["reference"], following["frames_seen"])
         if memory is None:
             return outputs, columns, maps, projected, inside, ()
-        keys, values, _, _ = network.recall(memory, frames_seen)
-        return outputs, (*columns, stored), maps, projected, inside, (keys, values)
+        recalled = network.recall(state)
+        columns += (following["memory"],)
+        return outputs, columns, maps, projected, inside, (recalled["keys"], recalled["values"])
 
 
 class Inside(NamedTuple):

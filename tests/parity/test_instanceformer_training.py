@@ -97,11 +97,11 @@ class WholeStep(nn.Cell):
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
         present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
-        targets = (labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.unroll(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        (logits, predicted, _), query, mask_logits, _ = clip
-        return total, terms, logits, predicted, mask_logits, query
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):

@@ -8,9 +8,6 @@ import mindspore as ms
 import numpy as np
 
 from mindvideo.models.seqformer import card
-from mindvideo.modules.encoded_frames import EncodedFrames
-from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding
-from mindvideo.modules.values import Predictions
 from tests.parity.seqformer_golden import Case, assert_close, fill_network, padded_input
 
 TOLERANCE = 2e-5
@@ -32,17 +29,17 @@ def test_every_step_of_the_forward_pass(golden, case_name):
     network.set_train(False)
     frames, padding = padded_input(case, case.facts["make_input"], case.facts["canvas"], case.facts["valid"])
     frames, padding = ms.Tensor(frames), ms.Tensor(padding)
-    encoded = EncodedFrames(*network.encode(frames, padding))
-    decoding = ClipDecoding(*network.decode(encoded))
-    assert_close(decoding.content.asnumpy(), case, "hs", TOLERANCE)
-    assert_close(encoded.mask_features.asnumpy(), case, "mask_feats", MASK_TOLERANCE)
-    assert_close(frames_first(decoding.boxes), case, "inter_references", TOLERANCE)
-    assert_close(frames_first(decoding.points)[0], case, "init_reference", TOLERANCE)
-    predictions = Predictions(*network(frames, padding))
-    assert_close(predictions.logits.asnumpy(), case, "logits", TOLERANCE)
-    assert_close(predictions.logits.asnumpy()[-1], case, "pred_logits", TOLERANCE)
-    assert_close(frames_first(predictions.boxes)[-1], case, "pred_boxes", TOLERANCE)
-    assert_close(predictions.masks.asnumpy(), case, "pred_masks", MASK_TOLERANCE)
+    encoded = network.encode(frames, padding)
+    decoding = network.decode(encoded)
+    assert_close(decoding["content"].asnumpy(), case, "hs", TOLERANCE)
+    assert_close(encoded["mask_features"].asnumpy(), case, "mask_feats", MASK_TOLERANCE)
+    assert_close(frames_first(decoding["boxes"]), case, "inter_references", TOLERANCE)
+    assert_close(frames_first(decoding["points"])[0], case, "init_reference", TOLERANCE)
+    predictions = network(frames, padding)
+    assert_close(predictions["logits"].asnumpy(), case, "logits", TOLERANCE)
+    assert_close(predictions["logits"].asnumpy()[-1], case, "pred_logits", TOLERANCE)
+    assert_close(frames_first(predictions["boxes"])[-1], case, "pred_boxes", TOLERANCE)
+    assert_close(predictions["masks"].asnumpy(), case, "pred_masks", MASK_TOLERANCE)
 
 
 def frames_first(of_queries: ms.Tensor) -> np.ndarray:

@@ -69,11 +69,11 @@ class WholeStep(nn.Cell):
         self.training_cell = training
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, present, exists):
-        targets = (labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.predict(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        (logits, predicted, _), query, mask_logits = clip
-        return total, terms, logits, predicted, mask_logits, query
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):

@@ -42,7 +42,8 @@ def recall(stored: ms.Tensor, frames_seen: ms.Tensor, projection: nn.Cell) -> Me
     B, places, N, _ = stored.shape
     keys, values = read_tokens(stored, places, projection)
     ignored = ops.arange(places).expand_dims(-1).broadcast_to((places, N)).reshape(1, places * N) >= frames_seen
-    return keys, values, ignored.broadcast_to((B, places * N)), ops.greater(frames_seen, 0)
+    ignored = ignored.broadcast_to((B, places * N))
+    return {"keys": keys, "values": values, "ignored": ignored, "any_valid": ops.greater(frames_seen, 0)}
 
 
 def read_tokens(stored: ms.Tensor, span: int, projection: nn.Cell) -> tuple[ms.Tensor, ms.Tensor]:

@@ -56,8 +56,8 @@ class _Encode(nn.Cell):
     def construct(self, image, size):
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), size)
-        tokens, mask_features, _, _, _ = self.network.encode(frames, padding)
-        return tokens, mask_features
+        encoded = self.network.encode(frames, padding)
+        return encoded["tokens"], encoded["mask_features"]
 
 
 class _OnFrame(nn.Cell):
@@ -75,8 +75,9 @@ class _OnFrame(nn.Cell):
         box_content = self.layer.attend_boxes(box_content, query_position)
         value = self.layer.cross_attn.project(tokens, None)
         scaled = scale_reference(reference, ratios)
-        box_content, seen, logit = self.layer.read_frames(box_content, query_position, scaled, value, spatial_shapes)
-        return box_content, seen, logit, refine(reference, self.box_head(box_content))
+        reading = self.layer.read_frames(box_content, query_position, scaled, value, spatial_shapes)
+        box_content = reading["box_content"]
+        return box_content, reading["seen"], reading["frame_logit"], refine(reference, self.box_head(box_content))
 
 
 class _OnInstances(nn.Cell):

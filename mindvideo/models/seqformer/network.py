@@ -59,11 +59,11 @@ class SeqFormer(nn.Cell):
 
     def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
         encoded = self.encode(frames, padding)
-        content, boxes, points = self.decode(encoded)
+        decoding = self.decode(encoded)
+        content, points = decoding["content"], decoding["points"]
         logits = class_logits(self.class_embed, content).expand_dims(3)
-        _, mask_features, _, _, _ = encoded
-        masks = self.masks(mask_features, content[-1], points[-1], frame_sizes(padding))
-        return logits, boxes, masks
+        masks = self.masks(encoded["mask_features"], content[-1], points[-1], frame_sizes(padding))
+        return {"logits": logits, "boxes": decoding["boxes"], "masks": masks}
 
     def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""
@@ -80,11 +80,18 @@ class SeqFormer(nn.Cell):
 
     def decode(self, encoded: EncodedFrames) -> ClipDecoding:
         """All decoder layers on the frames of the clips."""
-        tokens, mask_features, shapes, padding, ratios = encoded
-        B, T = mask_features.shape[:2]
+        B, T = encoded["mask_features"].shape[:2]
         content, position = starting_queries(self.query_embed, B)
         reference = self.first_reference(position)
-        return self.decoder(content, position, reference, tokens, per_frame(padding, T), shapes, per_frame(ratios, T))
+        return self.decoder(
+            content,
+            position,
+            reference,
+            encoded["tokens"],
+            per_frame(encoded["padding"], T),
+            encoded["shapes"],
+            per_frame(encoded["valid_ratios"], T),
+        )
 
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:
         """[B, Q, C] -> [B, Q, 2]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -13,10 +13,10 @@ from mindvideo.modules.losses.matched import of_instances, rows_of
 from mindvideo.modules.values import Predictions, Targets
 
 
-class MatchedClip(NamedTuple):
+class MatchedClip(TypedDict):
     """A clip as the criterion takes it."""
 
-    predictions: Predictions  # masks are made for the matched queries only, so None here
+    predictions: Predictions  # masks are made for the matched queries only, so not here
     query: ms.Tensor  # int [D, B, N], of each instance; -1 for none
     masks: ms.Tensor  # logits [D, B, N, T, h, w], of the matched queries
 
@@ -35,26 +35,25 @@ class SeqFormerTraining(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        targets = (labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, padding, sizes, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets):
         """(total [], terms [n])."""
-        predictions, query, masks = clip
-        return self.criterion(predictions, targets, query, masks)
+        return self.criterion(clip["predictions"], targets, clip["query"], clip["masks"])
 
     def predict(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         network = self.network
         encoded = network.encode(frames, padding)
-        content, boxes, points = network.decode(encoded)
+        decoding = network.decode(encoded)
+        content, points = decoding["content"], decoding["points"]
         logits = class_logits(network.class_embed, content).expand_dims(3)  # [D, B, Q, 1, K]
-        predictions = (logits, boxes, None)
+        predictions = {"logits": logits, "boxes": decoding["boxes"]}
         query = self.matcher(predictions, targets)
         rows = rows_of(query, content.shape[2])  # [D, B, N, Q]
         content, points = of_instances(rows, content), of_instances(rows, points)
-        _, mask_features, _, _, _ = encoded
         masks = ()
         for layer in range(query.shape[0]):
-            masks += (network.masks(mask_features, content[layer], points[layer], sizes),)
-        return predictions, query, ops.stack(masks, 0)
+            masks += (network.masks(encoded["mask_features"], content[layer], points[layer], sizes),)
+        return {"predictions": predictions, "query": query, "masks": ops.stack(masks, 0)}

@@ -3,12 +3,12 @@
 The box queries look at their frame; what they saw is summed over the frames, weighed by each instance's own choice of
 frames, into the instance query. F below is B * T, the frames of all clips, clip by clip.
 
-In a graph the named values are plain tuples in the order of their fields (see modules/encoded_frames.py).
+Named values inside a graph are dicts, as in modules/values.py.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -22,7 +22,7 @@ from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.reference_points import refine, scale_reference
 
 
-class FrameReading(NamedTuple):
+class FrameReading(TypedDict):
     """The box queries after they have read their frames."""
 
     box_content: ms.Tensor  # [F, Q, C]
@@ -30,7 +30,7 @@ class FrameReading(NamedTuple):
     frame_logit: ms.Tensor  # [F, Q, 1]: how much the frame counts for the instance
 
 
-class ClipDecoding(NamedTuple):
+class ClipDecoding(TypedDict):
     """The queries of a clip after each decoder layer."""
 
     content: ms.Tensor  # [D, B, Q, C]
@@ -88,13 +88,13 @@ class TwoStreamDecoderLayer(nn.Cell):
         box_content = self.norm1_box(self.dropout(seen_by_box, 2), box_content)
         hidden = self.dropout(ops.relu(self.linear1_box(box_content)), 3)
         box_content = self.norm3_box(self.dropout(self.linear2_box(hidden), 4), box_content)
-        return box_content, seen, self.time_attention_weights(box_content)
+        return {"box_content": box_content, "seen": seen, "frame_logit": self.time_attention_weights(box_content)}
 
-    def aggregate(self, content, seen, frame_logit):
-        """content [B, Q, C], and of all frames, F = B * T, what was seen and how much it counts -> content [B, Q, C]."""
+    def aggregate(self, content, reading: FrameReading):
+        """content [B, Q, C] and the reading of all its frames, F = B * T -> content [B, Q, C]."""
         B, Q, C = content.shape
-        frame_weight = ops.softmax(frame_logit.reshape(B, -1, Q, 1), 1)
-        return self.update_instances(content, (frame_weight * seen.reshape(B, -1, Q, C)).sum(1))
+        frame_weight = ops.softmax(reading["frame_logit"].reshape(B, -1, Q, 1), 1)
+        return self.update_instances(content, (frame_weight * reading["seen"].reshape(B, -1, Q, C)).sum(1))
 
     def update_instances(self, content, summary):
         """content and the weighted sum of what was seen in all frames, [B, Q, C] each -> content [B, Q, C]."""
@@ -130,13 +130,14 @@ class TwoStreamDecoder(nn.Cell):
                 box_content, box_position = per_frame(box_content, T), per_frame(query_position, T)
             scaled = scale_reference(reference, valid_ratios)
             value = layer.cross_attn.project(tokens, padding)
-            box_content, seen, logit = layer.read_frames(box_content, box_position, scaled, value, spatial_shapes)
-            content = layer.aggregate(content, seen, logit)
+            reading = layer.read_frames(box_content, box_position, scaled, value, spatial_shapes)
+            box_content = reading["box_content"]
+            content = layer.aggregate(content, reading)
             box = refine(reference, self.bbox_embed[index](box_content))
             contents += (content,)
             boxes += (box,)
             reference = ops.stop_gradient(box)
-        return ops.stack(contents, 0), query_first(boxes, B), query_first(points, B)
+        return {"content": ops.stack(contents, 0), "boxes": query_first(boxes, B), "points": query_first(points, B)}
 
 
 def query_first(of_layers, B: int) -> ms.Tensor:
