@@ -243,8 +243,8 @@ def test_matching_costs_equal_the_originals(golden):
     logits, boxes = (ms.Tensor(case.arrays[f"f0_{part}"][:, :, :, None]) for part in ("logits", "boxes"))
     present = ms.Tensor(np.broadcast_to(batch.exists[..., None], batch.boxes.shape[:3]).copy())
     labels, target_boxes, exists = (ms.Tensor(part) for part in (batch.labels, batch.boxes, batch.exists))
-    targets = Targets(labels, target_boxes, None, present, exists)
-    cost = card.build_matcher(case.config()).cost(Predictions(logits, boxes, None), targets).asnumpy()
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    cost = card.build_matcher(case.config()).cost(Predictions(logits=logits, boxes=boxes), targets).asnumpy()
     for layer in range(cost.shape[0]):
         for b in range(cost.shape[1]):
             expected = case.arrays[f"cost_l{layer}_b{b}"]

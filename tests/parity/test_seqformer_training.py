@@ -178,8 +178,8 @@ def test_matching_costs_equal_the_originals(golden, name):
         for part in ("pred_logits", "pred_boxes")
     )
     labels, target_boxes, present, exists = batch.tensors("labels", "boxes", "present", "exists")
-    targets = Targets(labels, target_boxes, None, present, exists)
-    predictions = Predictions(ms.Tensor(logits[:, :, :, None]), ms.Tensor(boxes.swapaxes(2, 3)), None)
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    predictions = Predictions(logits=ms.Tensor(logits[:, :, :, None]), boxes=ms.Tensor(boxes.swapaxes(2, 3)))
     cost = matcher.cost(predictions, targets).asnumpy()
     for layer in range(cost.shape[0]):
         expected = whole_of(case, f"cost.total.{layer}")  # [B, Q, all instances]
