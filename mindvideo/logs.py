@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 ROOT = "mindvideo"
 Item = TypeVar("Item")
+_HELD_LINES = 10_000
 _FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
@@ -23,8 +25,16 @@ class _TerminalHandler(logging.StreamHandler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def set_up_logging(level: str = "info", log_file: Path | None = None) -> None:
-    """Show mindvideo's lines on standard error and, when given, append them to ``log_file``."""
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 video``, ``2 videos``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def set_up_logging(level: str = "info", log_file: Path | None = None, *, hold: bool = False) -> None:
+    """Show mindvideo's lines on standard error and, when given, append them to ``log_file``.
+
+    With ``hold`` the lines wait in memory for :func:`write_held`, since their file may never come to be.
+    """
     logger = logging.getLogger(ROOT)
     logger.setLevel(level.upper())
     logger.propagate = False
@@ -35,9 +45,39 @@ def set_up_logging(level: str = "info", log_file: Path | None = None) -> None:
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+    elif hold:
+        handlers.append(
+            logging.handlers.MemoryHandler(_HELD_LINES, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        )
     for handler in handlers:
-        handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
-        logger.addHandler(handler)
+        _add(logger, handler)
+
+
+def write_held(log_file: Path) -> None:
+    """Append the lines that were held to ``log_file``, and from now on every other."""
+    logger = logging.getLogger(ROOT)
+    held = [handler for handler in logger.handlers if isinstance(handler, logging.handlers.MemoryHandler)]
+    for memory in held:
+        file = logging.FileHandler(log_file, encoding="utf-8")
+        _add(logger, file)
+        memory.setTarget(file)
+        memory.flush()
+        logger.removeHandler(memory)
+        memory.close()
+
+
+def note_in_file(message: str) -> None:
+    """Write a line that the user sees anyway into the log file only, where there is one."""
+    logger = logging.getLogger(ROOT)
+    record = logger.makeRecord(f"{ROOT}.run", logging.ERROR, __file__, 0, message, (), None)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(record)
+
+
+def _add(logger: logging.Logger, handler: logging.Handler) -> None:
+    handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
+    logger.addHandler(handler)
 
 
 def progress(

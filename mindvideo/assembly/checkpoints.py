@@ -77,6 +77,8 @@ def convert_to_native(
     file: CheckpointFile, destination: Path, cfg: ConfigDict, *, source: str | None, every_name: bool
 ) -> tuple[str, str]:
     """Write ``destination`` (.ckpt); returns (report, why nothing was written or nothing)."""
+    if file.is_native:
+        verify_checksum(file)
     fit, shapes = fit_of(file, cfg, source=source)
     report = fit_report(fit, file, shapes, every_name=every_name)
     if not fit.is_complete:
@@ -121,6 +123,8 @@ def convert_to_torch(
 
 def convert_as_is(file: CheckpointFile, destination: Path, *, to_torch: bool) -> None:
     """Change the format and keep every name, but for those of our own that have changed since."""
+    if file.is_native:
+        verify_checksum(file)  # or the copy would carry a good check sum of damaged numbers
     present = file.is_native or has_present_names(file.provenance.get(NAMES_ENTRY))
     version = PRESENT_NAMES if present else 1
     provenance = provenance_of(file)

@@ -1,4 +1,4 @@
-"""What the models with queries and dynamic masks have in common: from frames to tokens and mask features.
+"""From frames to tokens and mask features, for the models with queries and dynamic masks.
 
 The encoder sees every frame by itself. The networks keep their parts as their own; the functions here take them.
 """
@@ -36,7 +36,7 @@ class EncodedFrames(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """What the queries hold before the first decoder layer, the same for every clip."""
+    """The queries before the first decoder layer, the same for every clip."""
 
     content: ms.Tensor  # [B, Q, C]
     position: ms.Tensor  # [B, Q, C]
@@ -123,4 +123,6 @@ def frame_sizes(padding: ms.Tensor) -> ms.Tensor:
 def per_frame(of_clip: ms.Tensor, T: int) -> ms.Tensor:
     """[B, ...] -> [B * T, ...], each clip's row once for each of its frames."""
     B, rest = of_clip.shape[0], of_clip.shape[1:]
-    return of_clip.expand_dims(1).broadcast_to((B, T, *rest)).reshape(B * T, *rest)
+    # Sums of tuples: MindSpore does not compile a starred one made from a field of a named value.
+    repeated = of_clip.expand_dims(1).broadcast_to((B, T) + rest)  # noqa: RUF005
+    return repeated.reshape((B * T,) + rest)  # noqa: RUF005

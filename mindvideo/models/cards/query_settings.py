@@ -1,4 +1,4 @@
-"""What the sections of the models with queries and dynamic masks share."""
+"""Keys that the sections of all models with queries and dynamic masks have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What InstanceFormer remembers of earlier frames: tokens of the best queries of each, oldest frame first.
+"""InstanceFormer's memory: tokens of the best queries of earlier frames, oldest frame first.
 
 A token holds its query's content, class probabilities and box, and beside them the query's position code:
 X = C + K + 4 + C numbers. F is the number of frames of the memory, the current one included.
@@ -16,7 +16,7 @@ from mindvideo.modules.transformers.memory_decoder import Memory
 
 
 def memory_rows(content: ms.Tensor, logits: ms.Tensor, boxes: ms.Tensor, query_position: ms.Tensor) -> ms.Tensor:
-    """What a token would hold of each query: [B, Q, C], [B, Q, K], [B, Q, 4], [B, Q, C] -> [B, Q, X]."""
+    """Each query as a token would hold it: [B, Q, C], [B, Q, K], [B, Q, 4], [B, Q, C] -> [B, Q, X]."""
     return ops.cat((content, ops.sigmoid(logits), boxes, query_position), -1)
 
 

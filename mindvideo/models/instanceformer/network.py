@@ -121,7 +121,7 @@ class InstanceFormer(nn.Cell):
             logits.append(prediction.logits)
             boxes.append(prediction.decoding.boxes)
             masks.append(self.masks(encoded.mask_features[:, frame], prediction.decoding, frame_sizes(padding)))
-        return Predictions(ops.stack(logits, 3), ops.stack(boxes, 3), ops.stack(masks, 2))
+        return {"logits": ops.stack(logits, 3), "boxes": ops.stack(boxes, 3), "masks": ops.stack(masks, 2)}
 
     def step(self, values, encoded: EncodedFrames, state: OnlineState) -> tuple[FramePrediction, OnlineState]:
         """One frame, of which ``values`` has what each decoder layer reads."""
@@ -208,7 +208,7 @@ class InstanceFormer(nn.Cell):
         return own
 
     def left_over(self, reference: ms.Tensor, box: ms.Tensor) -> ms.Tensor:
-        """What a frame leaves for the reference of the next."""
+        """The part of a frame that the reference of the next follows from."""
         return ops.stop_gradient(box) if self.reference_propagation == "box" else reference
 
     def recall(self, state: OnlineState):

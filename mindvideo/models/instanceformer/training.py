@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -14,17 +14,17 @@ from mindvideo.modules.transformers.memory_decoder import Memory
 from mindvideo.modules.values import Predictions, Targets
 
 
-class Samples(NamedTuple):
+class Samples(TypedDict):
     """Remembered queries of all frames, for the contrastive term."""
 
     features: ms.Tensor  # [B, S, C]
     identities: ms.Tensor  # int [B, S], the query's number where it is matched, -1 for all others
 
 
-class MatchedClip(NamedTuple):
-    """What the criterion takes of a clip."""
+class MatchedClip(TypedDict):
+    """A clip as the criterion takes it."""
 
-    predictions: Predictions  # masks are made for the matched queries only, so None here
+    predictions: Predictions  # masks are made for the matched queries only, so not here
     query: ms.Tensor  # int [D, B, N], of each instance; -1 for none
     masks: ms.Tensor  # logits [D, B, N, T, h, w], of the matched queries
     samples: Samples | None
@@ -58,12 +58,12 @@ class InstanceFormerTraining(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.unroll(frames, padding, sizes, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets):
         """(total [], terms [n])."""
-        return self.criterion(clip.predictions, targets, clip.query, clip.masks, clip.samples)
+        return self.criterion(clip["predictions"], targets, clip["query"], clip["masks"], clip["samples"])
 
     def unroll(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
         """All frames in order: frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
@@ -91,15 +91,16 @@ class InstanceFormerTraining(nn.Cell):
                 tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
                 samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
         contents = ops.stack(contents, 3)  # [D, B, Q, T, C]
-        predictions = Predictions(class_logits(network.class_embed, contents), ops.stack(boxes, 3), None)
+        predictions = {"logits": class_logits(network.class_embed, contents), "boxes": ops.stack(boxes, 3)}
         if self.match_whole_clip:
             query = self.matcher(predictions, targets)
         masks = self.mask_logits(contents, ops.stack(points, 3), encoded.mask_features, query, sizes)
-        return MatchedClip(predictions, query, masks, joined(samples))
+        return {"predictions": predictions, "query": query, "masks": masks, "samples": joined(samples)}
 
     def match(self, contents, boxes, targets: Targets):
         """contents [D, B, Q, T, C] and boxes [D, B, Q, T, 4] of the first frame or of all."""
-        return self.matcher(Predictions(class_logits(self.network.class_embed, contents), boxes, None), targets)
+        logits = class_logits(self.network.class_embed, contents)
+        return self.matcher({"logits": logits, "boxes": boxes}, targets)
 
     def recall(self, tokens, T: int):
         """Tokens of the frames so far, a list of [B, M, X] -> what a decoder layer takes of them; None for none."""
@@ -158,7 +159,7 @@ def joined(samples):
     for feature, label in samples:
         features.append(feature)
         labels.append(label)
-    return Samples(ops.cat(features, 1), ops.cat(labels, 1))
+    return {"features": ops.cat(features, 1), "identities": ops.cat(labels, 1)}
 
 
 def take(rows: ms.Tensor, query: ms.Tensor) -> ms.Tensor:

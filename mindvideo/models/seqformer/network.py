@@ -62,7 +62,7 @@ class SeqFormer(nn.Cell):
         decoding = self.decode(encoded)
         logits = class_logits(self.class_embed, decoding.content).expand_dims(3)
         masks = self.masks(encoded.mask_features, decoding.content[-1], decoding.points[-1], frame_sizes(padding))
-        return Predictions(logits, decoding.boxes, masks)
+        return {"logits": logits, "boxes": decoding.boxes, "masks": masks}
 
     def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""

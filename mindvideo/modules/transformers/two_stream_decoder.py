@@ -21,7 +21,7 @@ from mindvideo.modules.layers.reference_points import refine, scale_reference
 
 
 class FrameReading(NamedTuple):
-    """What the box queries read of their frames."""
+    """The box queries after they have read their frames."""
 
     box_content: ms.Tensor  # [F, Q, C]
     seen: ms.Tensor  # [F, Q, C], for the instance query
@@ -79,7 +79,7 @@ class TwoStreamDecoderLayer(nn.Cell):
 
     def read_frames(self, box_content, query_position, reference, value, spatial_shapes) -> FrameReading:
         """box_content, query_position [F, Q, C], reference [F, Q, L, 2 or 4], value [F, S, M, C / M]."""
-        # PARITY(seqformer): where to look follows from the box query alone; the instance query has no say.
+        # PARITY(seqformer): where to look follows from the box query only; the instance query has no say.
         searching = box_content + query_position
         locations = self.cross_attn.sampling_locations(searching, reference, spatial_shapes)
         seen, seen_by_box = self.cross_attn.read_both(searching, locations, value, spatial_shapes)
