@@ -1,4 +1,4 @@
-"""What a run says: one line per event, a bar on a terminal, plain lines elsewhere."""
+"""The messages of a run: one line per event, a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_frames_and_whole_result(workshop: Path) -> None:
     again = VideoPredictor.from_config(load_config("vistr"), weights=workshop / "vistr_r50.pth")
     list(again.track(workshop / "holiday.mp4"))
     assert again.result.to_results() == first[1].to_results()
-    # A clip that fits one window: the prediction of the network alone.
+    # A clip that fits one window: the prediction of the network itself.
     folder = write_frame_folder(workshop / "short", 2, (64, 96))
     assert len(list(predictor.track(folder))) == 2
 

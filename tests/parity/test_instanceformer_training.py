@@ -23,7 +23,7 @@ from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fil
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
 VALUE_TOLERANCE = 2e-5
-MASK_TOLERANCE = 2e-4  # logits up to 20 behind eight layers of ReLU
+MASK_TOLERANCE = 2e-4  # logits up to 20 after eight layers of ReLU
 # Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
 GRADIENT_TOLERANCE = 2e-4
 COMPILED = (
