@@ -45,7 +45,7 @@ CASES = {
             clip_rule="circular_window",
             samples_per="video",
             augmentation=AugmentationSettings(name="resize_crop", short_sides=(300,), max_long_side=540),
-            least_instances=0,
+            min_instances=0,
         ),
         Collate(canvas=Canvas(buckets=[(320, 544), (544, 320), (544, 544)]), max_instances=10),
     ),
@@ -102,12 +102,12 @@ def pipeline_source(folder: Path, name: str, workers: int, *, copies: int = 1):
     return load_loader(clips, collate=collate, batch_size=1, seed=0, num_workers=workers)
 
 
-def pipeline_frames_per_second(batches: Iterator, num_frames: int, least_frames: int) -> float:
+def pipeline_frames_per_second(batches: Iterator, num_frames: int, min_frames: int) -> float:
     """The first batches do not count: they were made while nobody waited for them."""
     for _ in range(MADE_AHEAD):
         next(batches)
     start = time.perf_counter()
-    count = -(-least_frames // num_frames)
+    count = -(-min_frames // num_frames)
     for _ in range(count):
         next(batches)
     return count * num_frames / (time.perf_counter() - start)

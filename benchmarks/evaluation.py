@@ -25,7 +25,7 @@ import mindvideo
 from mindvideo.evaluation.evaluator import evaluate_results
 from mindvideo.evaluation.ground_truth import GroundTruth, parse_ground_truth
 from mindvideo.evaluation.results_json import ResultsInMemory
-from mindvideo.masks import tube_overlap
+from mindvideo.masks import overlap as tube_overlap
 
 HEIGHT, WIDTH, FRAMES, DETECTIONS, OBJECTS, DISTINCT_VIDEOS = 360, 640, 30, 20, 4, 6
 
@@ -129,12 +129,12 @@ def compare(num_videos: int, num_classes: int, repeats: int) -> list[dict]:
     official = official_iou(ground_truth, records)
     loop = seconds(lambda: official_iou(ground_truth, records), 1)
     results = ResultsInMemory(records)
-    kept = tube_overlap._library
+    kept = tube_overlap.native_overlap
     rows = []
     for name in ("compiled", "pycocotools"):
         if name == "compiled" and kept() is None:
             continue
-        tube_overlap._library = kept if name == "compiled" else (lambda: None)
+        tube_overlap.native_overlap = kept if name == "compiled" else (lambda: None)
         ours = our_iou(ground_truth, records)
         assert all(np.array_equal(ours[video], official[video]) for video in official), "the IoUs differ"
         iou = seconds(lambda: our_iou(ground_truth, records), repeats)
@@ -152,7 +152,7 @@ def compare(num_videos: int, num_classes: int, repeats: int) -> list[dict]:
                 "with_frame_ap_and_errors_s": round(details, 3),
             }
         )
-    tube_overlap._library = kept
+    tube_overlap.native_overlap = kept
     return rows
 
 

@@ -4,7 +4,7 @@
 
 Every length runs in a process of its own, with random weights, so that peaks can be compared. The first ten frames
 (compiling) are left out of the times. Times are medians of a hundred frames; of the processor as well as of the clock,
-because a neighbour on the machine slows the clock alone.
+because a neighbour on the machine slows the clock only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import time
 import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from mindvideo import load_config
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 
 SETTLING = 10
 PART = 100  # frames of which a median is taken

@@ -21,9 +21,9 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import matmul_rate, peak_gigabytes, resnet_macs
+from mindvideo import load_config
 from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 from mindvideo.models.instanceformer.inference import InstanceFormerStep
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.ops.backend import backend
@@ -37,7 +37,7 @@ def halved(length: int) -> int:
 
 def count_flops(network, instanceformer, height: int, width: int) -> dict[str, float]:
     """FLOPs of each part for one frame."""
-    C, Q = instanceformer.channels, instanceformer.num_queries
+    C, Q = instanceformer.width, instanceformer.num_queries
     backbone, sizes = resnet_macs(network.backbone, height, width)
     maps = [sizes[level] for level in instanceformer.backbone_levels]
     for _ in range(instanceformer.extra_levels):
@@ -48,7 +48,7 @@ def count_flops(network, instanceformer, height: int, width: int) -> dict[str, f
         int(np.prod(level.convolution.weight.shape)) * area for level, area in zip(network.projection.levels, areas)
     )
     samples = instanceformer.heads * L
-    ffn = 2 * C * instanceformer.feedforward
+    ffn = 2 * C * instanceformer.hidden
 
     def deformable(queries: int, points: int) -> tuple[float, float]:
         """Multiply-adds of the projections, and FLOPs of the sampling."""
@@ -60,13 +60,13 @@ def count_flops(network, instanceformer, height: int, width: int) -> dict[str, f
     macs, sampling = deformable(Q, instanceformer.decoder_points)
     attention = 4 * Q * C * C + 2 * Q * Q * C
     decoder = instanceformer.decoder_layers * (2 * (macs + attention + Q * (ffn + 2 * C * C + 4 * C)) + sampling)
-    head = network.mask_head
+    features = network.mask_features
     shared = [
-        (head.lay3, areas[2]),
-        (head.lay4, areas[1]),
-        (head.dcn, areas[0]),
-        (head.lay1, areas[0]),
-        (head.lay2, areas[0]),
+        (features.coarse, areas[2]),
+        (features.middle, areas[1]),
+        (features.fine, areas[0]),
+        (features.narrow, areas[0]),
+        (features.out, areas[0]),
     ]
     masks = sum(int(np.prod(layer.weight.shape)) * area for layer, area in shared)
     controller = sum(int(np.prod(layer.weight.shape)) for layer in network.controller.layers)
@@ -98,10 +98,8 @@ def main() -> None:
     def frame() -> float:
         nonlocal state
         start = time.perf_counter()
-        outputs = step(image, *state)
-        state = outputs[step.num_predictions :]
-        for output in outputs[: step.num_predictions]:
-            output.asnumpy()
+        seen, state = step(image, state)
+        seen.on_host()
         return time.perf_counter() - start
 
     before = matmul_rate()

@@ -20,9 +20,9 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import peak_gigabytes
+from mindvideo import load_config
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 
 RESULTS = Path(__file__).resolve().with_suffix(".csv")
 

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 import mindvideo
+from mindvideo import load_config
 from mindvideo.assembly import build_trainer, build_training_data, start_process
-from mindvideo.config import load_config
 from mindvideo.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mindvideo.resources import cache_folder, in_checkout, resource_folder
+
 FOLDER_VARIABLE = "MINDVIDEO_OPS_FOLDER"
 CHOICE_VARIABLE = "MINDVIDEO_OPS"
 CPU_LIBRARY = "libmindvideo_cpu.so"
@@ -20,11 +22,15 @@ def platform_folder() -> str:
 
 
 def library_folder() -> Path:
-    """Where the built libraries are looked for."""
+    """Where the built libraries are looked for: the folder chosen, else the checkout's, else the user's own."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return Path(chosen)
-    return Path(__file__).resolve().parents[1] / "custom_ops" / "build" / platform_folder()
+    own = cache_folder() / "ops" / platform_folder()
+    if not in_checkout():
+        return own
+    built_here = resource_folder("custom_ops") / "build" / platform_folder()
+    return own if not any(built_here.glob("*.so")) and any(own.glob("*.so")) else built_here
 
 
 def find_function(name: str, *, takes: Sequence[type], returns: type | None) -> Callable[..., int | None] | None:

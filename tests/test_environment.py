@@ -73,7 +73,7 @@ def test_the_device_can_be_prepared_after_an_operator_ran():
     program = (
         "import mindvideo, mindspore as ms\n"
         "from mindvideo.assembly.runtime import prepare_device\n"
-        "from mindvideo.config import load_config\n"
+        "from mindvideo import load_config\n"
         "for _ in range(2):\n"
         "    print(float((ms.Tensor([1.0]) + 1).asnumpy()[0]))\n"
         "    prepare_device(load_config('vistr_toy'))\n"

@@ -5,56 +5,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "rle.h"
+
 namespace {
 
-// Foreground of one mask as half-open intervals of column-major pixel positions: begin, end, begin, end, ...
-struct Intervals {
-    std::vector<int64_t> ends;  // only the first `count` are of this mask
-    std::size_t count = 0;
-    int64_t area = 0;
-};
+using mindvideo::MaskIntervals;
 
-// The compressed form of COCO: 6-bit characters from '0', 5 bits of value each, least significant first, 0x20 for
-// "more", sign extended; from the fourth run on the value is the difference to the run two places before.
-bool decode(const char* text, const char* stop, int64_t pixels, Intervals& mask) {
-    const std::size_t most = static_cast<std::size_t>(stop - text) + 2;  // a run has at least one character
-    if (mask.ends.size() < most) mask.ends.resize(2 * most);
-    int64_t* next = mask.ends.data();
-    int64_t position = 0, area = 0;
-    int64_t before[2] = {0, 0};  // the last run of the background and of the foreground
-    for (int number = 0; text < stop; ++number) {
-        int bits = *text++ - '0';
-        if (bits < 0 || bits > 63) return false;
-        int64_t value = (bits & 0x0f) - (bits & 0x10);  // all there is of most runs
-        if (bits & 0x20) {
-            value = bits & 0x1f;
-            int shift = 5;
-            do {
-                if (text == stop || shift > 55) return false;
-                bits = *text++ - '0';
-                if (bits < 0 || bits > 63) return false;
-                value |= static_cast<int64_t>(bits & 0x1f) << shift;
-                shift += 5;
-            } while (bits & 0x20);
-            if (bits & 0x10) value -= static_cast<int64_t>(1) << shift;
-        }
-        const int foreground = number & 1;
-        if (number > 2) value += before[foreground];
-        if (value < 0 || value > pixels - position) return false;
-        before[foreground] = value;
-        if (foreground && value > 0) {
-            *next++ = position;
-            *next++ = position + value;
-            area += value;
-        }
-        position += value;
-    }
-    mask.count = static_cast<std::size_t>(next - mask.ends.data());
-    mask.area = area;
-    return position == pixels;
-}
-
-int64_t intersection(const Intervals& one, const Intervals& other) {
+int64_t intersection(const MaskIntervals& one, const MaskIntervals& other) {
     const int64_t *a = one.ends.data(), *b = other.ends.data();
     const int64_t *a_stop = a + one.count, *b_stop = b + other.count;
     if (a == a_stop || b == b_stop || a_stop[-1] <= b[0] || b_stop[-1] <= a[0]) return 0;
@@ -72,23 +29,23 @@ int64_t intersection(const Intervals& one, const Intervals& other) {
 
 }  // namespace
 
-// text: all encoded masks joined, in the order [track][frame], detections before truths; offsets: where each begins and
-// the end of the last; an empty text is an absent mask. wanted: [detections][truths], pairs to intersect.
+// code: all encoded masks joined, in the order [track][frame], detections before truths; offsets: where each begins and
+// the end of the last; an empty code is an absent mask. wanted: [detections][truths], pairs to intersect.
 // areas: [detections + truths][frames]. intersections: [frames][detections][truths], zeroed by the caller.
 // Returns -1, or the index of the first mask that is not a whole mask of `pixels` pixels.
 extern "C" __attribute__((visibility("default"))) int64_t mindvideo_tube_overlap(
-    const char* text, const int64_t* offsets, int64_t detections, int64_t truths, int64_t frames, int64_t pixels,
+    const char* code, const int64_t* offsets, int64_t detections, int64_t truths, int64_t frames, int64_t pixels,
     const uint8_t* wanted, int64_t* areas, int64_t* intersections) {
     const int64_t tracks = detections + truths;
-    std::vector<Intervals> masks(tracks);
+    std::vector<MaskIntervals> masks(tracks);
     for (int64_t frame = 0; frame < frames; ++frame) {
         for (int64_t track = 0; track < tracks; ++track) {
             const int64_t index = track * frames + frame;
-            Intervals& mask = masks[track];
+            MaskIntervals& mask = masks[track];
             if (offsets[index] == offsets[index + 1]) {
                 mask.count = 0;
                 mask.area = 0;
-            } else if (!decode(text + offsets[index], text + offsets[index + 1], pixels, mask)) {
+            } else if (!mindvideo::read_runs(code + offsets[index], code + offsets[index + 1], pixels, mask)) {
                 return index;
             }
             areas[index] = mask.area;

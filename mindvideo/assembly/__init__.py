@@ -1,21 +1,29 @@
-"""From a configuration to data, network, training and inference: the one place, beside the cards, that reads it."""
+"""From a configuration to data, network, training and inference: the one place, beside the cards, that reads it.
 
-from mindvideo.assembly.data import build_training_data, labelled_set
-from mindvideo.assembly.evaluation import build_validation
-from mindvideo.assembly.network import build_model, build_network
-from mindvideo.assembly.predictor import VideoPredictor, build_tracker
-from mindvideo.assembly.runtime import prepare_device
-from mindvideo.assembly.training import build_trainer, start_process
+The names load when they are first used: a configuration is read without MindSpore.
+"""
 
-__all__ = [
-    "VideoPredictor",
-    "build_model",
-    "build_network",
-    "build_tracker",
-    "build_trainer",
-    "build_training_data",
-    "build_validation",
-    "labelled_set",
-    "prepare_device",
-    "start_process",
-]
+from __future__ import annotations
+
+import importlib
+
+HOMES = {
+    "VideoPredictor": "predictor",
+    "build_model": "network",
+    "build_network": "network",
+    "build_tracker": "predictor",
+    "build_trainer": "training",
+    "build_training_data": "data",
+    "build_validation": "evaluation",
+    "labelled_set": "data",
+    "load_config": "configuration",
+    "prepare_device": "runtime",
+    "start_process": "training",
+}
+__all__ = list(HOMES)
+
+
+def __getattr__(name: str):
+    if name in HOMES:
+        return getattr(importlib.import_module(f"mindvideo.assembly.{HOMES[name]}"), name)
+    raise AttributeError(f"module 'mindvideo.assembly' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from mindvideo.assembly.data import build_catalogue, clip_settings
 from mindvideo.data.clips.assemble import dataset_categories, training_clips
 from mindvideo.data.clips.browse import contact_sheet, draw_clip, page
-from mindvideo.data.clips.clip_sample import ClipSample
-from mindvideo.data.clips.training_clips import JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.epoch_order import EpochOrder, sample_generator
 from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
 
 COLUMNS = 6  # frames in a row
@@ -75,7 +75,7 @@ def _training_entry(
     source: ClipSample,
     drawing: _Drawing,
 ) -> Entry:
-    """What training makes of a sample, which may be another clip than the one on disk; it is then named."""
+    """A sample as training sees it. It may be another clip than the one on disk; it is then named."""
     try:
         shown, broken = clips.sample(index, rng)
     except UserError as error:

@@ -9,8 +9,8 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.assembly.checkpoints import configs_that_fit
+from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.config import load_config
 from mindvideo.errors import UserError
 from mindvideo.inference.trackers.tracker import VideoTracker
 from mindvideo.models.registry import card_of
@@ -18,7 +18,7 @@ from mindvideo.weights.loading import load_weights
 
 
 def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_of_training: bool = False) -> nn.Cell:
-    """The family's network; ``weights``, in any format that ``convert.py`` reads, are loaded strictly.
+    """The family's network; ``weights``, in any format that ``mindvideo convert`` reads, are loaded strictly.
 
     At the ``start_of_training`` they may lack what their kind of file never holds, and be for another class list.
     """

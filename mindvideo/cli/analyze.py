@@ -1,6 +1,6 @@
 """Draw what an online model saw: sampled points over the frames, a map of the embeddings, an overlay video.
 
-First run infer.py or eval.py with --analysis: every video leaves analysis/<its id>.npz in the run
+First run mindvideo infer or mindvideo eval with --analysis: every video leaves analysis/<its id>.npz in the run
 folder (videos.json there lists the ids).
 """
 
@@ -16,30 +16,32 @@ from PIL import Image
 from mindvideo.analysis.embedding_map import save_embedding_map
 from mindvideo.analysis.record import AnalysisRecord, read_record
 from mindvideo.analysis.sampling_points import draw_sampling_points
-from mindvideo.cli.arguments import EXIT_OK
-from mindvideo.data.media.video_sources import find_videos
+from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
+from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
 from mindvideo.inference.output.video_writer import VideoWriter
 
 EXAMPLES = """
 Example:
-  infer.py -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
-  analyze.py runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
+  mindvideo infer -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
+  mindvideo analyze runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
 Written: embeddings.png, overlay.mp4, frames/00000.png ...
 """
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = OneLineParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path, help="the .npz of one video")
     parser.add_argument("--input", metavar="PATH", help="the video itself: file or folder of frames; without: map only")
     parser.add_argument("--output", required=True, type=Path, help="folder for the pictures")
-    parser.add_argument("--tracks", type=int, default=8, help="how many tracks to draw, the best scored (default 8)")
+    parser.add_argument(
+        "--tracks", type=whole_number(1, 10_000), default=8, help="how many tracks to draw, the best scored (default 8)"
+    )
     parser.add_argument("--level", default="0", help="feature level of the points: 0 is the finest; 'all' (default 0)")
-    parser.add_argument("--rate", type=float, default=10.0, help="frames a second of the overlay (default 10)")
+    parser.add_argument(
+        "--rate", type=number(0.1, 240), default=10.0, help="frames a second of the overlay (default 10)"
+    )
     return parser.parse_args(arguments)
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from mindvideo.assembly.configuration import load_config, schema
+from mindvideo.cli.arguments import OneLineParser
 from mindvideo.config.check import nearest_name
 from mindvideo.config.headers import config_readme, read_header
-from mindvideo.config.load import config_folder, dump_config, known_configs, load_config
+from mindvideo.config.load import config_folder, dump_config, known_configs
 from mindvideo.config.readers import find_readers
-from mindvideo.config.schema import TOP_LEVEL_KEYS, KeySpec, all_keys
+from mindvideo.config.schema import TOP_LEVEL_KEYS, KeySpec
 from mindvideo.errors import UserError
 from mindvideo.files import write_text
 
 
 def explain(name: str) -> str:
-    """What a key, or every key of a section, means."""
+    """The meaning of a key, or of every key of a section."""
     if name in TOP_LEVEL_KEYS:
-        return f"{name} (text, required): {TOP_LEVEL_KEYS[name]}"
-    sections = all_keys()
+        return f"{name} (string, required): {TOP_LEVEL_KEYS[name]}"
+    sections = schema().sections
     section, _, key = name.partition(".")
     if section not in sections:
         raise UserError(f"no section or key '{name}' ({nearest_name(section, [*sections, *TOP_LEVEL_KEYS])})")
@@ -40,13 +41,17 @@ def _in_full(spec: KeySpec) -> str:
         f"  type     {spec.type_name}",
         f"  default  {spec.default!r}",
     ]
-    if spec.choices is not None:
-        lines.append(f"  choices  {', '.join(str(choice) for choice in spec.choices)}")
-    if spec.minimum is not None or spec.maximum is not None:
-        low = "any" if spec.minimum is None else spec.minimum
-        high = "any" if spec.maximum is None else spec.maximum
+    rules = spec.rules
+    if rules.choices is not None:
+        lines.append(f"  choices  {', '.join(str(choice) for choice in rules.choices)}")
+    if rules.minimum is not None or rules.maximum is not None:
+        low = "any" if rules.minimum is None else rules.minimum
+        high = "any" if rules.maximum is None else rules.maximum
         lines.append(f"  range    {low} to {high}")
-    lines.append(f"  read by  {', '.join(find_readers().get(spec.path, ['nothing']))}")
+    families = [name for name in schema().families if schema().read_by(spec, name)]
+    only = f", where {spec.section}.{rules.when.key} is {rules.when.words}" if rules.when else ""
+    lines.append(f"  families {', '.join(families)}{only}")
+    lines.append(f"  read by  {', '.join(find_readers(schema()).get(spec.path, ['nothing']))}")
     return "\n".join(lines)
 
 
@@ -55,7 +60,7 @@ def list_configs() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="every configuration, one line each")
     action.add_argument("--explain", metavar="SECTION[.KEY]", help="meaning, type, default, range and readers")

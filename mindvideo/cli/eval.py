@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.cli.arguments import EXIT_OK, config_parser
+from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import Evaluation, evaluate_results
 from mindvideo.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -16,14 +17,15 @@ from mindvideo.evaluation.results_json import Results, ResultsFile
 from mindvideo.evaluation.splits import long_videos
 from mindvideo.evaluation.table import evaluation_table
 from mindvideo.files import write_json
-from mindvideo.logs import progress
+from mindvideo.inference.output.store import VideoStore
+from mindvideo.logs import counted, progress
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report
 from mindvideo.run_folder import ENVIRONMENT, METRICS, RunFolder, describe_environment
 
 EXAMPLES = """
 Two ways:
-  eval.py -c vistr --weights vistr_r50.ckpt              run the model over data.valid, then evaluate
-  eval.py --results results.json --annotations gt.json   evaluate a file; .json, .gz or the .zip for a server
+  mindvideo eval -c vistr --weights vistr_r50.ckpt              run the model over data.valid, then evaluate
+  mindvideo eval --results results.json --annotations gt.json   evaluate a file; .json, .gz or the .zip for a server
 The run folder (--output) gets metrics.json, results.json (of a model) and report.html. A model's finished videos are
 kept there: the same command goes on where it was interrupted.
 """
@@ -38,8 +40,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--frames", metavar="DIR", help="with --results: folder of the frames, to show them in the report"
     )
     parser.add_argument("--long-videos", metavar="N|FILE", help="score videos of at least N frames, or listed, apart")
-    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for analyze.py")
+    parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for mindvideo analyze")
     parser.add_argument("--force", action="store_true", help="run finished videos again")
+    parser.add_argument("--any-classes", action="store_true", help="the set's classes may differ from the weights' own")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     given = parser.parse_args(arguments)
     if given.results and not given.annotations:
@@ -71,27 +74,36 @@ def evaluate_file(arguments: argparse.Namespace) -> int:
 
 
 def evaluate_model(arguments: argparse.Namespace) -> int:
-    from mindvideo.config import dump_config, find_config, load_config
+    from mindvideo.assembly.configuration import load_config
+    from mindvideo.config import dump_config, find_config
 
     cfg = load_config(arguments.config, arguments.overrides)
-    weights = Path(arguments.weights)
-    if not weights.is_file():
-        raise UserError(f"--weights {weights}: no such file")
-    # MindSpore and the models load only now, so that a mistake in the arguments is told at once.
+    weights = check_weights_file(arguments.weights)
+    # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.
     from mindvideo.assembly import build_tracker, labelled_set, prepare_device
-    from mindvideo.assembly.evaluation import frame_opener, labelled_videos, result_settings
-    from mindvideo.evaluation.tracker_run import FinishedVideos
+    from mindvideo.assembly.evaluation import frame_opener, labelled_videos
+    from mindvideo.assembly.labelled_run import LabelledRun
 
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
-    folder = RunFolder.create(output=arguments.output, name=f"{cfg.name}-eval", log_level=cfg.runtime.log_level)
+    if not arguments.any_classes:
+        require_same_classes(ground_truth, weights)
+    folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-eval", log_level=cfg.runtime.log_level)
+    output = folder.path
+    settings = {**result_settings(cfg, weights), "annotations": str(Path(labelled_set(cfg).annotations).resolve())}
     if arguments.analysis:
-        cfg.inference.analysis_folder = str(folder.path / "analysis")
-    finished = FinishedVideos(folder.path, settings=result_settings(cfg, weights), force=arguments.force)
-    folder.record(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
-    prepare_device(cfg)
-    model_speed = finished.run_missing(build_tracker(cfg, weights=weights), ground_truth.videos, open_frames)
-    finished.gather(ground_truth.videos, folder.path / "results.json")
-    results = finished.results(ground_truth.videos)
+        cfg.inference.analysis_folder = str(output / "analysis")
+    store = VideoStore(output / "videos", settings=settings, made_with=weights_facts(weights), lock_in=output)
+    with store:
+        store.start_if_in_use()
+        if not arguments.force:
+            store.require_same_settings()
+        prepare_device(cfg)
+        tracker = build_tracker(cfg, weights=weights)
+        run = LabelledRun.begin(store, ground_truth.videos, force=arguments.force)
+        folder.begin(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
+        model_speed = run.run_missing(tracker, open_frames)
+        store.gather(folder.path / "results.json", run.rows)
+    results = run.results()
     rule, files = arguments.long_videos or cfg.evaluation.long_videos, labelled_set(cfg)
     remember(folder.path, folder.path / "results.json", files.annotations, files.frames, rule, training_of(weights))
     evaluation, speed = evaluate(ground_truth, results, rule=rule)
@@ -108,13 +120,29 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def require_same_classes(ground_truth: GroundTruth, weights: Path) -> None:
+    """Weights that know their classes are evaluated on a set of the same ones: ids only would pass for others."""
+    from mindvideo.weights.checkpoint_file import class_names_of
+
+    trained = class_names_of(weights)
+    if trained is None:
+        return
+    for number, name in sorted(ground_truth.categories.items()):
+        if trained.get(number) != name:
+            known = f"'{trained[number]}'" if number in trained else "unknown"
+            raise UserError(
+                f"class {number} is '{name}' in the labelled set, but {known} in {weights}: the figures would be of "
+                "other classes; choose another data.valid, or say --any-classes"
+            )
+
+
 def training_of(weights: Path) -> Path | None:
     """The run folder of the training that wrote the weights, to show its curves; None for weights from elsewhere."""
     return next((folder for folder in (weights.parent, weights.parent.parent) if (folder / METRICS).is_file()), None)
 
 
 def remember(folder: Path, results, annotations, frames, rule: str | None, training: Path | None = None) -> None:
-    """Which files were compared, for report.py."""
+    """Which files were compared, for mindvideo report."""
     places = {"results": results, "annotations": annotations, "frames": frames, "training": training}
     absolute = {name: str(Path(place).resolve()) if place else None for name, place in places.items()}
     write_json(folder / EVALUATED, {**absolute, "long_videos": rule or None})
@@ -140,7 +168,7 @@ def finish(folder: Path, evaluation: Evaluation, speed: dict) -> None:
     rate = speed.get("frames_per_second")
     model = f"{rate:.2f} frames/s in the model, " if rate else ""
     print(
-        f"\n{metrics['videos']} videos, {model}{speed['evaluation_seconds']:.2f} s to evaluate, "
+        f"\n{counted(metrics['videos'], 'video')}, {model}{speed['evaluation_seconds']:.2f} s to evaluate, "
         f"{kilobytes / 1024:.0f} MB at most; written to {folder / 'metrics.json'}"
     )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK, config_parser
-from mindvideo.config import load_config
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, write_json
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def description(cfg, plan, comparisons, size: tuple[int, int]) -> dict:
-    """What someone at the other end has to know."""
+    """The facts that someone at the other end has to know."""
     return {
         "family": cfg.family,
         "configuration": cfg.name,

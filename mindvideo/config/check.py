@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
+import reprlib
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mindvideo.config.renamed import renaming
-from mindvideo.config.schema import TOP_LEVEL_KEYS, KeySpec, all_keys
+from mindvideo.config.schema import TOP_LEVEL_KEYS, KeySpec, Schema
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 80
 
 
 def nearest_name(name: str, valid: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` or, where nothing is close, the list of valid names."""
     valid = sorted(valid)
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:200], valid, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid)}"
 
 
@@ -53,8 +58,11 @@ def _conform_list(value: Any, element: Any) -> tuple[Any, bool]:
 
 def _conform_float(value: Any) -> tuple[Any, bool]:
     if isinstance(value, (int, float)):
-        return float(value), True
-    # YAML 1.1 reads 1e-4 (no decimal point) as text; everyone writes learning rates like that.
+        try:
+            return float(value), True
+        except OverflowError:  # an integer beyond any float
+            return value, False
+    # YAML 1.1 reads 1e-4 (no decimal point) as a string; everyone writes learning rates like that.
     try:
         return float(value), isinstance(value, str)
     except (TypeError, ValueError):
@@ -68,67 +76,131 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def value_problems(spec: KeySpec, value: Any) -> list[str]:
-    """Problems of a value whose type is right already."""
-    for leaf in _leaves(value):
-        if isinstance(leaf, float) and not math.isfinite(leaf):
-            return [f"{spec.path}: {leaf} is not a finite number"]
-        if leaf is None:
-            continue
-        if spec.choices is not None and leaf not in spec.choices:
-            hint = nearest_name(leaf, [str(choice) for choice in spec.choices])
-            allowed = ", ".join(str(choice) for choice in spec.choices)
-            return [f"{spec.path}: '{leaf}' is not one of {allowed} ({hint})"]
-        if isinstance(leaf, (int, float)) and not isinstance(leaf, bool):
-            if spec.minimum is not None and leaf < spec.minimum:
-                return [f"{spec.path}: {leaf} is below the least allowed value {spec.minimum}"]
-            if spec.maximum is not None and leaf > spec.maximum:
-                return [f"{spec.path}: {leaf} is above the greatest allowed value {spec.maximum}"]
-    return []
+    """Problems of a value whose type is right already; the first one is enough."""
+    problem = _length_problem(spec, value)
+    problems = [problem] if problem else [found for leaf in _leaves(value) if (found := _leaf_problem(spec, leaf))]
+    return problems[:1]
 
 
-def complete_and_check(given: dict[str, Any], families: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """Fill defaults into ``given`` and return ``(complete config, problems)``."""
+def _length_problem(spec: KeySpec, value: Any) -> str | None:
+    rules = spec.rules
+    if not isinstance(value, list):
+        return None
+    if rules.items is not None:
+        low, high = rules.items
+        if len(value) < low or (high is not None and len(value) > high):
+            wanted = f"{low}" if high == low else f"{low} or more" if high is None else f"{low} to {high}"
+            return f"{spec.path}: {_SHOWN.repr(value)} has {len(value)} entries; give {wanted}"
+    if rules.row is not None:
+        odd = next((row for row in value if len(row) != rules.row), None)
+        if odd is not None:
+            return f"{spec.path}: {_SHOWN.repr(odd)} has {len(odd)} entries; each has {rules.row}"
+    return None
+
+
+def _leaf_problem(spec: KeySpec, leaf: Any) -> str | None:
+    rules = spec.rules
+    if leaf is None:
+        return None
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return f"{spec.path}: {leaf} is not a finite number"
+    if rules.choices is not None and leaf not in rules.choices:
+        allowed = [str(choice) for choice in rules.choices]
+        shown = str(leaf)[:80]
+        return f"{spec.path}: '{shown}' is not one of {', '.join(allowed)} ({nearest_name(shown, allowed)})"
+    if isinstance(leaf, (int, float)) and not isinstance(leaf, bool):
+        if rules.minimum is not None and leaf < rules.minimum:
+            return f"{spec.path}: {_SHOWN.repr(leaf)} is below the minimum {rules.minimum}"
+        if rules.maximum is not None and leaf > rules.maximum:
+            return f"{spec.path}: {_SHOWN.repr(leaf)} is above the maximum {rules.maximum}"
+    if rules.pattern:
+        try:
+            re.compile(leaf)
+        except (re.error, RecursionError, OverflowError) as error:
+            return f"{spec.path}: {_SHOWN.repr(leaf)} is no regular expression ({error})"
+    return None
+
+
+def complete_and_check(
+    given: Mapping[str, Any], schema: Schema, *, origins: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Fill defaults into ``given`` and return ``(complete config, problems)``.
+
+    The complete configuration holds the keys that its family reads and no other: whoever reads another one fails.
+    ``origins``: ``section.key`` -> where it was set, for the messages.
+    """
     problems: list[str] = []
-    sections = all_keys()
     resolved: dict[str, Any] = {}
     for name in TOP_LEVEL_KEYS:
         value = given.get(name)
         if not isinstance(value, str) or not value:
             problems.append(f"{name}: missing; give the {TOP_LEVEL_KEYS[name]}")
         resolved[name] = value
-    families = sorted(families)
-    if isinstance(resolved["family"], str) and resolved["family"] not in families:
-        problems.append(f"family: unknown '{resolved['family']}' ({nearest_name(resolved['family'], families)})")
+    family = resolved["family"]
+    if isinstance(family, str) and family and family not in schema.families:
+        problems.append(f"family: unknown '{family[:80]}' ({nearest_name(family, schema.families)})")
+    known_family = family if isinstance(family, str) and family in schema.families else None
 
     for section in given:
-        if section not in sections and section not in TOP_LEVEL_KEYS:
-            hint = nearest_name(section, [*sections, *TOP_LEVEL_KEYS])
+        if section not in schema.sections and section not in TOP_LEVEL_KEYS:
+            hint = nearest_name(section, [*schema.sections, *TOP_LEVEL_KEYS])
             problems.append(f"{section}: unknown section ({hint})")
-    for section, specs in sections.items():
-        values = given.get(section, {})
+    for section, specs in schema.sections.items():
+        values = given.get(section)
         if values is None:
             values = {}
         if not isinstance(values, dict):
             problems.append(f"{section}: expected a section with keys, got {type(values).__name__}")
             continue
-        resolved[section] = _complete_section(section, specs, values, problems)
+        if known_family and section in schema.families and section != known_family:
+            problems += _foreign_section(section, known_family, values)
+            continue
+        completed = _Section(section, specs, values, origins or {})
+        resolved[section] = completed.complete(schema, known_family)
+        problems += completed.problems
     return resolved, problems
 
 
-def _complete_section(
-    section: str, specs: dict[str, KeySpec], values: dict[str, Any], problems: list[str]
-) -> dict[str, Any]:
-    for name in values:
-        if name not in specs:
-            path = f"{section}.{name}"
-            problems.append(renaming(path) or f"{path}: unknown key ({nearest_name(name, specs)})")
-    complete = {}
-    for name, spec in specs.items():
-        value = values.get(name, spec.default)
-        value, fits = conform(value, spec.type)
+def _foreign_section(section: str, family: str, values: Mapping[str, Any]) -> list[str]:
+    renamed = [line for name in values if (line := renaming(f"{section}.{name}"))]
+    if not values:
+        return []
+    return renamed or [f"{section}: the section of another family; this configuration is of {family}, remove it"]
+
+
+class _Section:
+    """One section on its way from what was given to what is complete."""
+
+    def __init__(
+        self, name: str, specs: Mapping[str, KeySpec], values: Mapping[str, Any], origins: Mapping[str, str]
+    ) -> None:
+        self.name, self.specs, self.values, self.origins = name, specs, values, origins
+        self.problems: list[str] = []
+
+    def complete(self, schema: Schema, family: str | None) -> dict[str, Any]:
+        for name in self.values:
+            if name not in self.specs:
+                path = f"{self.name}.{name}"
+                self.problems.append(renaming(path) or f"{path}: unknown key ({nearest_name(name, self.specs)})")
+        complete = {}
+        for name, spec in self.specs.items():
+            reason = schema.why_dead(spec, family, self.values) if family else None
+            if reason is None:
+                complete[name] = self._checked(spec)
+            elif self.values.get(name) is not None:  # null takes back what a base sets
+                self.problems.append(self._dead(spec, reason))
+        return complete
+
+    def _dead(self, spec: KeySpec, reason: str) -> str:
+        origin = self.origins.get(spec.path)
+        place = f" (set in {origin}; {spec.path}=null takes it back)" if origin else ""
+        return f"{spec.path}: {reason}; remove it{place}"
+
+    def _checked(self, spec: KeySpec) -> Any:
+        value, fits = conform(self.values.get(spec.name, spec.default), spec.type)
         if not fits:
-            problems.append(f"{spec.path}: expected {spec.type_name}, got {type(value).__name__} {value!r}")
+            given = f"{type(value).__name__} {_SHOWN.repr(value)}"
+            self.problems.append(f"{spec.path}: expected {spec.type_name}, got {given}")
         else:
-            problems.extend(value_problems(spec, value))
-        complete[name] = value
-    return complete
+            self.problems.extend(value_problems(spec, value))
+        return value

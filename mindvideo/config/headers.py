@@ -18,9 +18,10 @@ _INTRODUCTION = """\
 This file is made from the headers of the YAML files: `mindvideo config --write-readme` writes it anew, and a
 test fails when it is not current. "published" marks a figure that we did not produce ourselves.
 
-A file can be named from anywhere by its bare name (`train.py -c vistr`). `_base_` files are merged first, in order;
-`section.key=value` on the command line wins over everything. `mindvideo config --explain section.key` tells
-what a key means, what it may be and who reads it.
+A file can be named from anywhere by its bare name (`mindvideo train -c vistr`), and your own file can build on one the
+same way (`_base_: vistr`). `_base_` files are merged first, in order; `section.key=value` on the command line wins over
+everything. `mindvideo config --explain section.key` tells what a key means, what it may be and who reads it. A key that
+the chosen family does not read is refused; `section.key=null` takes back one that a base sets.
 """
 
 

@@ -1,4 +1,4 @@
-"""Who reads which key: found in the source, so that a key nobody reads cannot stay.
+"""Who reads which key: found in the source, so that a key that nothing reads cannot stay.
 
 A reader takes a key as ``<section>.<key>`` where the object is called like the section (``cfg.vistr.num_frames``, or
 ``vistr = cfg.vistr`` and then ``vistr.num_frames``). What several sections share is read from an object called
@@ -11,9 +11,10 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-from mindvideo.config.schema import all_keys
+from mindvideo.config.schema import Schema
+from mindvideo.resources import PACKAGE
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = PACKAGE.parent
 SHARED = "section"
 # The only places that may see a configuration.
 READER_PLACES = ("mindvideo/models", "mindvideo/assembly", "mindvideo/cli")
@@ -27,7 +28,7 @@ def reader_files(project: Path = PROJECT) -> list[Path]:
     return files
 
 
-def find_readers(project: Path = PROJECT) -> dict[str, list[str]]:
+def find_readers(schema: Schema, project: Path = PROJECT) -> dict[str, list[str]]:
     """``section.key`` -> the places ``file:line`` that read it. Anything attribute-shaped counts; callers filter."""
     readers: dict[str, list[str]] = defaultdict(list)
     for path in reader_files(project):
@@ -38,7 +39,7 @@ def find_readers(project: Path = PROJECT) -> dict[str, list[str]]:
             section = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", None)
             if section is not None:
                 readers[f"{section}.{node.attr}"].append(f"{path.relative_to(project)}:{node.lineno}")
-    for section, keys in all_keys().items():
+    for section, keys in schema.sections.items():
         for name in keys:
             if shared := readers.get(f"{SHARED}.{name}"):
                 readers[f"{section}.{name}"] += shared

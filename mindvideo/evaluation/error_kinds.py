@@ -26,7 +26,7 @@ import numpy as np
 from mindvideo.evaluation.matching import UNMATCHED
 from mindvideo.evaluation.precision import interpolated, mean_of_known
 from mindvideo.evaluation.track_ap import CategoryVideo
-from mindvideo.masks.tube_overlap import TubeOverlap
+from mindvideo.masks.overlap import TubeOverlap
 
 RIGHT, IGNORED, MISSED = "right", "ignored", "missed"
 STANDS_FOR_OBJECT = ("wrong class", "swapped identity", "split", "poor mask")

@@ -17,7 +17,7 @@ from mindvideo.evaluation.results_json import Record, Results, VideoId, checked_
 from mindvideo.evaluation.splits import OCCLUSION_LEVELS
 from mindvideo.evaluation.track_ap import CategoryVideo, TrackAP, match_category
 from mindvideo.evaluation.tracking import TrackingCounts, count_video, total_counts
-from mindvideo.masks.tube_overlap import BrokenMaskError, TubeOverlap, tube_overlap
+from mindvideo.masks.overlap import BrokenMaskError, TubeOverlap, tube_overlap
 
 # Tracks that score less take no part in HOTA, IDF1 and switches: those figures speak of what a user is shown.
 SHOWN_CONFIDENCE = 0.3

@@ -14,7 +14,7 @@ import numpy as np
 from mindvideo.evaluation.matching import THRESHOLDS, UNMATCHED, match_detections
 from mindvideo.evaluation.precision import NOTHING, interpolated, mean_of_known
 from mindvideo.evaluation.track_ap import LIMITS, CategoryVideo
-from mindvideo.masks.tube_overlap import TubeOverlap
+from mindvideo.masks.overlap import TubeOverlap
 
 
 @dataclasses.dataclass(frozen=True)

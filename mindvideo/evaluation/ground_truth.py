@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import EVALUATED_FORMS
-from mindvideo.data.labels.annotations import read_json, require_form, require_list
+from mindvideo.data.labels.forms import EVALUATED_FORMS
+from mindvideo.data.labels.reading import read_json, require_form, require_list
 from mindvideo.data.media.video_frames import video_of_frame
 from mindvideo.errors import UserError
-from mindvideo.masks.decoding import Tube, tube_of
+from mindvideo.masks.forms import Tube, tube_of
 
 
 @dataclasses.dataclass(frozen=True)

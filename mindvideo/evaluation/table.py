@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mindvideo.evaluation.precision import NOTHING
 from mindvideo.evaluation.track_ap import STATISTICS
 
-_MOST_CATEGORIES = 40
+_MAX_CATEGORIES = 40
 
 
 def as_percent(value: float | None) -> str:
@@ -52,7 +52,7 @@ def _figures(figures: Mapping) -> list[str]:
 def _category_rows(per_category: Mapping) -> list[list[str]]:
     known = [figures for figures in per_category.values() if figures["AP"] != NOTHING]
     rows = [["category", "AP", "AP50", "AP75", "AR100"]]
-    for figures in sorted(known, key=lambda figures: -figures["AP"])[:_MOST_CATEGORIES]:
+    for figures in sorted(known, key=lambda figures: -figures["AP"])[:_MAX_CATEGORIES]:
         rows.append([figures["name"], *_figures(figures)])
     left_out = len(per_category) - len(known)
     if left_out:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mindvideo.masks.tube_overlap import TubeOverlap
+from mindvideo.masks.overlap import TubeOverlap
 
 THRESHOLDS = np.arange(0.05, 0.99, 0.05)
 FOUND = 0.5  # mask IoU of a match, for IDF1 and switches

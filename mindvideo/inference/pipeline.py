@@ -20,7 +20,7 @@ class ReadAhead(Generic[Item]):
     it has let go of the source by then, unless the source gives no sign of life for ``_PATIENCE_SECONDS`` (a camera
     or a pipe that stalls): then the thread is left to end with the process.
 
-    ``stop``: once set, iterating ends at the next item, or after ``_PATIENCE_SECONDS`` without one. ``interrupt``: makes
+    ``stop``: once set, iterating ends at the next item, or after ``_PATIENCE_SECONDS`` without one. ``interrupt`` makes
     a source that waits for data come to its end.
     """
 
@@ -94,7 +94,7 @@ class ReadAhead(Generic[Item]):
         return False
 
 
-class WriteBehind(Generic[Item]):
+class WriteAfter(Generic[Item]):
     """Hand items to ``consume`` on a thread of its own; at most ``depth`` wait, then ``put`` waits too.
 
     An error of ``consume`` is raised by the next ``put`` or ``flush``; later items are dropped.
@@ -106,14 +106,14 @@ class WriteBehind(Generic[Item]):
         self._consume = consume
         self._queue: queue.Queue = queue.Queue(maxsize=depth)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="write-behind", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="write-after", daemon=True)
 
-    def __enter__(self) -> WriteBehind[Item]:
+    def __enter__(self) -> WriteAfter[Item]:
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """What was put is still written, also when the block is left by an error or an interruption."""
+        """Everything that was put is still written, also when the block is left by an error or an interruption."""
         if self._thread.is_alive():
             self._queue.put(self._END)
             self._thread.join()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvideo.data.media.video_io import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader, fail_on_problem
-from mindvideo.data.media.video_sources import find_videos
+from mindvideo.data.media.reader import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader, fail_on_problem
+from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.pipeline import ReadAhead
 from mindvideo.inference.track import TrackedVideo

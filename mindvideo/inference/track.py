@@ -50,9 +50,15 @@ class TrackedVideo:
         if not done and not waiting:
             raise UserError("the video ended before its first frame")
         with _NETWORK:
-            self.result = self._tracker.finish()
+            result = self._tracker.finish()
+        if result.num_frames != done + len(waiting):
+            raise ValueError(
+                f"video {self._video_id}: the tracker was fed {done + len(waiting)} frames, its result has "
+                f"{result.num_frames}"
+            )
+        self.result = result
         while waiting:
-            yield waiting.popleft(), frame_of(self.result, done)
+            yield waiting.popleft(), frame_of(result, done)
             done += 1
 
     def run(self) -> VideoInstances:

@@ -1,4 +1,4 @@
-"""Segmentations of annotation files (polygons, uncompressed and compressed RLE) to COCO's compressed RLE and masks."""
+"""Turns the segmentations of label files (polygons, uncompressed and compressed RLE) into compressed RLE."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mindvideo.masks.run_lengths import runs_fault, text_fault
+from mindvideo.masks.rle import Rle
+from mindvideo.masks.runs import runs_fault, string_fault
 
-Rle = dict[str, Any]  # {"size": [H, W], "counts": bytes}
+Tube = list[bytes]  # the masks of a track: one compressed string a frame, b"" where the track is absent
 FARTHEST = 1_000_000  # pixels from the corner that a polygon's point may lie
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> Rle:
     """Compressed RLE of one segmentation; the parts of a polygon are united.
 
-    Raises ValueError with the reason when it is none of the three forms or is damaged. An RLE keeps its own size, which
-    the caller compares.
+    Raises ValueError with the reason when it has none of the three forms or is damaged. An RLE keeps its own size,
+    which the caller compares.
     """
     if isinstance(segmentation, dict):
         return _checked_rle(segmentation)
@@ -39,7 +40,7 @@ def _checked_rle(rle: dict[str, Any]) -> Rle:
     if isinstance(counts, bytes):  # only our own, never from a file
         return rle
     if not isinstance(counts, (list, str)):
-        raise ValueError(f"counts of type {type(counts).__name__}; a list of runs or an RLE text is needed")
+        raise ValueError(f"counts of type {type(counts).__name__}; a list of runs or an RLE string is needed")
     if not isinstance(size, (list, tuple)) or [type(side) for side in size] != [int, int] or min(size) < 1:
         raise ValueError(f"RLE size {size!r}; [height, width] is needed")
     if isinstance(counts, list):
@@ -48,10 +49,10 @@ def _checked_rle(rle: dict[str, Any]) -> Rle:
         return coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size)
     if not counts.isascii():
         raise ValueError(f"RLE counts {reprlib.repr(counts)}; their characters are ASCII, so these are damaged")
-    text = counts.encode("ascii")
-    if fault := text_fault(text, *size):
+    string = counts.encode("ascii")
+    if fault := string_fault(string, *size):
         raise ValueError(fault)
-    return {"size": list(size), "counts": text}
+    return {"size": list(size), "counts": string}
 
 
 def _require_polygon(polygon: Any) -> None:
@@ -68,31 +69,49 @@ def _require_polygon(polygon: Any) -> None:
         raise ValueError(f"a polygon {reprlib.repr(polygon)}; numbers x, y, x, y, ... in pixels are needed")
 
 
-def unite(rles: Sequence[Rle]) -> Rle:
-    """The pixels of any of the masks."""
-    return coco_mask.merge([to_rle(rle, *rle["size"]) for rle in rles])
+class MaskSizeError(ValueError):
+    """A mask of another size than its frame."""
 
 
-def decode_mask(rle: Rle) -> np.ndarray:
-    """uint8 [H, W] of 0 and 1."""
-    return coco_mask.decode(rle)
+def read_mask(segmentation: Any, height: int, width: int) -> Rle:
+    """Compressed RLE of one segmentation of a frame of this size; ValueError with the reason where it is unusable."""
+    rle = to_rle(segmentation, height, width)
+    # RLE of one frame written with another size cannot be told apart later, so the size is checked here.
+    if list(rle["size"]) != [height, width]:
+        raise MaskSizeError(f"mask size {list(rle['size'])}, frame size {[height, width]} ([height, width])")
+    return rle
 
 
-def mask_area(rle: Rle) -> int:
-    """Number of pixels, without decoding the mask."""
-    return int(coco_mask.area(rle))
+def tube_of(segmentations: Sequence[Any], height: int, width: int) -> Tube:
+    """The compressed strings of one track; polygons, lists of runs and compressed strings are accepted.
+
+    Raises a ValueError that begins with ``frame N`` and names the fault.
+    """
+    tube = []
+    size = [height, width]
+    for frame, segmentation in enumerate(segmentations):
+        if segmentation is None:
+            tube.append(b"")
+            continue
+        try:  # almost every mask is a compressed string of the right size
+            string = segmentation["counts"].encode("ascii") if segmentation["size"] == size else b""
+        except (TypeError, KeyError, AttributeError, UnicodeEncodeError):
+            string = b""
+        tube.append(string or _string_of(segmentation, frame, height, width))
+    return tube
 
 
-def encode_mask(mask: np.ndarray) -> Rle:
-    """Compressed RLE (counts as text, ready for JSON) of a bool or 0/1 mask [H, W]."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
-def mask_box(mask: np.ndarray) -> list[float] | None:
-    """Tight [x, y, width, height] of a mask [H, W] (half-open pixels), None when it is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return None
-    x, y = int(columns[0]), int(rows[0])
-    return [float(x), float(y), float(columns[-1] + 1 - x), float(rows[-1] + 1 - y)]
+def _string_of(segmentation: Any, frame: int, height: int, width: int) -> bytes:
+    """The compressed string of one mask of any form; ValueError where it is none."""
+    if not segmentation:
+        return b""
+    if isinstance(segmentation, dict):
+        given, expected = segmentation.get("size"), [height, width]
+        if given not in (expected, (height, width)):
+            raise ValueError(f"frame {frame}: mask size {given}, but the video's frames are {expected} (height, width)")
+        if segmentation.get("counts") in ("", b""):
+            raise ValueError(f"frame {frame}: the RLE string is empty; write null for a frame without the object")
+    try:
+        return to_rle(segmentation, height, width)["counts"]
+    except (ValueError, TypeError) as error:  # UnicodeEncodeError is a ValueError
+        raise ValueError(f"frame {frame}: {error}") from error

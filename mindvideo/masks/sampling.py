@@ -6,17 +6,10 @@ pycocotools with NumPy. ``MINDVIDEO_OPS=reference`` forces the second.
 
 from __future__ import annotations
 
-import ctypes
-import functools
-from typing import TYPE_CHECKING
-
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from mindvideo.native_library import find_function
-
-if TYPE_CHECKING:  # it imports this module by way of run_lengths
-    from mindvideo.masks.forms import Rle
+from mindvideo.masks.native import native_sampling
+from mindvideo.masks.rle import Rle, decode_mask
 
 
 def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndarray) -> None:
@@ -26,7 +19,7 @@ def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndar
     """
     native = native_sampling()
     if native is None:
-        whole = coco_mask.decode(rle)  # [H, W], columns first in memory
+        whole = decode_mask(rle)  # [H, W], columns first in memory
         result[:] = whole.T[columns][:, rows].T
         return
     counts = rle["counts"]
@@ -40,9 +33,8 @@ def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndar
         raise ValueError(f"the runs of a mask do not cover its {height} x {width} pixels (height x width)")
 
 
-@functools.cache
-def native_sampling():
-    """The compiled function, or None where there is none or it is not wanted."""
-    pointer, number = ctypes.c_void_p, ctypes.c_int
-    takes = [ctypes.c_char_p, ctypes.c_int64, number, number, pointer, number, pointer, number, pointer]
-    return find_function("mindvideo_sample_runs", takes=takes, returns=ctypes.c_int)
+def nearest_indices(length: int, new_length: int) -> np.ndarray:
+    """The position below ``length`` that each of ``new_length`` takes: floor of position times scale, in float32."""
+    scale = np.float32(length) / np.float32(new_length)
+    indices = np.floor(np.arange(new_length, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(indices, length - 1)

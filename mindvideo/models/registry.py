@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ FAMILIES: dict[str, str] = {
 def card_of(name: str) -> Family:
     """The card of a family: what the rest of the project asks it for."""
     return importlib.import_module(f"{FAMILIES[name]}.card").FAMILY
+
+
+def reads_of(name: str) -> Mapping[str, tuple[str, ...]]:
+    """The shared keys that the family reads, by section: ``READS`` of its settings."""
+    return importlib.import_module(f"{FAMILIES[name]}.settings").READS
 
 
 def settings_of(name: str) -> type:

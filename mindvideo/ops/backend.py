@@ -1,7 +1,7 @@
 """Which implementation of the native operators this process uses, decided once and said in one log line.
 
 Order: Ascend primitive, CUDA library, CPU library, MindSpore's own operators ("reference"). The libraries are built by
-``python custom_ops/build.py``; without them everything works through the reference. The environment variable
+``mindvideo ops build``; without them everything works through the reference. The environment variable
 ``MINDVIDEO_OPS=reference`` forces the reference, ``MINDVIDEO_OPS=native`` makes a missing library an error.
 """
 
@@ -19,7 +19,7 @@ from mindvideo.errors import UserError
 from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
 
 CHOICES = ("auto", "native", "reference")
-BUILD_COMMAND = "python custom_ops/build.py"
+BUILD_COMMAND = "mindvideo ops build"
 _LIBRARY_NAMES = {"CPU": CPU_LIBRARY, "GPU": "libmindvideo_cuda.so"}
 _BACKEND_NAMES = {"CPU": "cpu", "GPU": "cuda"}
 

@@ -1,7 +1,7 @@
 """Checkpoints of a run: training states to go on from, and weights to use.
 
 <output>/checkpoints/step_00001000.state   everything a run needs to go on as if it had never stopped
-<output>/best.ckpt, last.ckpt              the weights alone, in MindSpore's format (averaged ones where kept)
+<output>/best.ckpt, last.ckpt              only the weights, in MindSpore's format (averaged ones where kept)
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mindspore import Parameter, Tensor, nn
 from mindvideo.errors import UserError
 from mindvideo.training.state_file import DamagedStateError, read_state, write_state
 from mindvideo.weights.conversion import write_native_file
+from mindvideo.weights.loading import ITERATION, is_lent, weights_of
 from mindvideo.weights.stored_tensor import from_numpy
 
 FOLDER = "checkpoints"
@@ -74,12 +75,15 @@ class CheckpointFolder:
 
 def parameters_of(step: nn.Cell) -> dict[str, Parameter]:
     """Everything that a step changes or computes with, by name."""
+    counter = getattr(step, ITERATION, None)
     found: dict[str, Parameter] = {}
     for parameter in step.get_parameters():
-        if parameter.name in found and found[parameter.name] is not parameter:
-            raise ValueError(f"two parameters are called {parameter.name}")
-        if parameter.name not in _TRANSIENT:
-            found[parameter.name] = parameter
+        # The dropout layers hold the counter too, and whatever takes in the network names it after its place there.
+        name = ITERATION if parameter is counter else parameter.name
+        if name in found and found[name] is not parameter:
+            raise ValueError(f"two parameters are called {name}")
+        if name not in _TRANSIENT:
+            found[name] = parameter
     return found
 
 
@@ -90,7 +94,7 @@ def collect_state(step: nn.Cell) -> dict[str, np.ndarray]:
 
 def restore_state(step: nn.Cell, arrays: Mapping[str, np.ndarray], *, source: Path) -> None:
     """Put a collected state back; it has to fit name by name and shape by shape."""
-    parameters = parameters_of(step)
+    parameters, arrays = parameters_of(step), with_counter(arrays)
     problems = [f"{name} is not in the file" for name in parameters if name not in arrays]
     problems += [f"{name} is not in this run" for name in arrays if name not in parameters]
     for name, parameter in parameters.items():
@@ -103,13 +107,21 @@ def restore_state(step: nn.Cell, arrays: Mapping[str, np.ndarray], *, source: Pa
         parameter.set_data(Tensor(arrays[name], parameter.dtype))
 
 
+def with_counter(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """A collected state with the counter of its steps under its own name.
+
+    Runs that evaluated used to write it under the name of a place in the network.
+    """
+    misplaced = [name for name in arrays if is_lent(name)]
+    if ITERATION in arrays or len(misplaced) != 1:
+        return arrays
+    return {ITERATION if name == misplaced[0] else name: value for name, value in arrays.items()}
+
+
 def network_weights(network: nn.Cell, *, averages: Mapping[str, Parameter] | None = None) -> dict[str, np.ndarray]:
     """The weights by their place in the network; ``averages`` (parameter name -> average) take their place."""
-    weights = {}
-    for place, parameter in network.parameters_and_names():
-        if parameter.name != "iteration":  # lent to the dropout layers by the training step
-            weights[place] = (averages or {}).get(parameter.name, parameter).asnumpy()
-    return weights
+    averages = averages or {}
+    return {place: averages.get(p.name, p).asnumpy() for place, p in weights_of(network).items()}
 
 
 def save_weights(

@@ -27,7 +27,7 @@ Suggest = Callable[[CheckpointFile], Sequence[str]]
 
 @dataclasses.dataclass(frozen=True)
 class LoadedWeights:
-    """What was loaded: the source of the names, and the parameters that kept their initial values."""
+    """The source of the names, the number of loaded parameters, and those that kept their initial values."""
 
     path: Path
     source: str
@@ -79,7 +79,13 @@ def load_weights(
 
 def weights_of(network: nn.Cell) -> dict[str, Parameter]:
     """The parameters by their place in the network, which stays the same inside a training step."""
-    return {place: p for place, p in network.parameters_and_names() if p.name != ITERATION}
+    return {place: p for place, p in network.parameters_and_names() if not is_lent(place)}
+
+
+def is_lent(place: str) -> bool:
+    """Whether a parameter in that place belongs to the run. Its own name does not say so: it changes when a network
+    that holds it becomes part of another one."""
+    return place.rpartition(".")[2] == ITERATION
 
 
 def assign(parameter: Parameter, tensor: StoredTensor) -> None:
@@ -94,10 +100,27 @@ def require_same_kind(place: str, parameter: Parameter, tensor: StoredTensor) ->
 
 
 def native_table(file: CheckpointFile, tables: Sequence[RuleTable]) -> RuleTable:
-    """For a .ckpt, whose names are the network's own; it says itself what its source did not hold."""
+    """For a .ckpt, whose names are the network's own; it says itself what kind of file its source was.
+
+    What such a source does not hold stands in the family's table. The patterns in the file are not used unless they are
+    those of a table: an expression of a stranger can take forever to match.
+    """
     heads = tuple(dict.fromkeys(pattern for table in tables for pattern in table.class_heads))
-    fresh = tuple(file.provenance.get("fresh_patterns", ()))
-    return RuleTable("native", (Rule(r"(.*)", r"\1"),), "a converted checkpoint", fresh=fresh, class_heads=heads)
+    stated = file.provenance.get("fresh_patterns")
+    fresh: tuple[str, ...] = ()
+    if isinstance(stated, list) and stated:
+        source = file.provenance.get("names")
+        of_source = [pattern for table in tables if table.name == source for pattern in table.fresh]
+        known = {pattern for table in tables for pattern in table.fresh}
+        fresh = (*of_source, *(pattern for pattern in stated if isinstance(pattern, str) and pattern in known))
+    return RuleTable(
+        "native",
+        (Rule(r"(.*)", r"\1"),),
+        "a converted checkpoint",
+        fresh=fresh,
+        class_heads=heads,
+        dropped=(rf"(?:.*\.)?{ITERATION}",),  # runs that evaluated used to write it
+    )
 
 
 def _refusal(fit: Fit, file: CheckpointFile, shapes: Shapes, suggest: Suggest | None, heads: tuple[str, ...]) -> str:

@@ -18,7 +18,16 @@ NAMES_ENTRY = "mindvideo_names"  # key in the metadata of a checkpoint, and in t
 PRESENT_NAMES = 2
 
 # Old name -> present name, whole names; the first rule that matches counts. See ``Rule`` for what a pattern may hold.
-RENAMED: tuple[Rule, ...] = ()
+RENAMED: tuple[Rule, ...] = (
+    # The shared mask features of the models with dynamic masks.
+    Rule(r"mask_head\.lay3\.(.*)", r"mask_features.coarse.\1"),
+    Rule(r"mask_head\.lay4\.(.*)", r"mask_features.middle.\1"),
+    Rule(r"mask_head\.dcn\.(.*)", r"mask_features.fine.\1"),
+    Rule(r"mask_head\.lay1\.(.*)", r"mask_features.narrow.\1"),
+    Rule(r"mask_head\.lay2\.(.*)", r"mask_features.out.\1"),
+    # Deformable VisTR's learned tokens.
+    Rule(r"slot_tokens\.(.*)", r"query_tokens.\1"),
+)
 
 
 def present_name(name: str) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from mindvideo.assembly.configuration import schema
 from mindvideo.config.check import conform, value_problems
 from mindvideo.config.headers import config_readme, read_header
 from mindvideo.config.load import config_folder, known_configs
 from mindvideo.config.readers import find_readers
 from mindvideo.config.renamed import RENAMED_KEYS
-from mindvideo.config.schema import KeySpec, all_keys
+from mindvideo.config.schema import KeySpec
 from mindvideo.models.registry import FAMILIES, card_of
 
-KEYS = [spec for section in all_keys().values() for spec in section.values()]
+KEYS = schema().keys()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -32,7 +34,7 @@ def test_every_key_has_a_meaning_and_a_valid_default(spec: KeySpec):
 
 
 def test_every_key_is_read_by_someone():
-    readers = find_readers()
+    readers = find_readers(schema())
     unread = [spec.path for spec in KEYS if spec.path not in readers]
     assert not unread, f"keys that nothing reads: {unread}"
 
@@ -42,7 +44,7 @@ def test_a_key_that_nothing_reads_is_noticed(tmp_path):
     (tmp_path / "mindvideo" / "cli" / "some.py").write_text(
         "runtime = cfg.runtime\nprint(runtime.seed, cfg.data.workers)\n"
     )
-    readers = find_readers(tmp_path)
+    readers = find_readers(schema(), tmp_path)
     assert "runtime.seed" in readers and "data.workers" in readers
     assert "runtime.device" not in readers
 
@@ -101,3 +103,10 @@ def test_a_renamed_key_is_gone_and_its_new_name_is_there(old):
     paths = {spec.path for spec in KEYS}
     assert old not in paths
     assert RENAMED_KEYS[old] in paths
+
+
+@pytest.mark.parametrize("spec", KEYS, ids=lambda spec: spec.path)
+def test_every_number_is_bounded_on_both_sides(spec: KeySpec):
+    kinds = re.findall(r"int|number", spec.type_name)
+    if kinds and spec.rules.choices is None:
+        assert spec.rules.minimum is not None and spec.rules.maximum is not None

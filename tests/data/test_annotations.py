@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mindvideo.data.clips.clip_masks import ClipMasks
-from mindvideo.data.clips.clip_rules import ConsecutiveFrames
+from mindvideo.data.clips.rules import ConsecutiveFrames
 from mindvideo.data.clips.video_dataset import VideoDataset
-from mindvideo.data.labels.annotations import read_category_file, read_json, read_video_annotations
-from mindvideo.data.labels.image_annotations import read_category_map, read_image_annotations
+from mindvideo.data.labels.categories import read_category_file
+from mindvideo.data.labels.images import read_category_map, read_image_annotations
+from mindvideo.data.labels.reading import read_json
+from mindvideo.data.labels.videos import read_video_annotations
 from mindvideo.errors import UserError
-from mindvideo.masks import run_lengths
+from mindvideo.masks import runs
 from mindvideo.masks import sampling as mask_sampling
-from mindvideo.masks.forms import decode_mask, encode_mask, mask_box, to_rle
+from mindvideo.masks.forms import to_rle
+from mindvideo.masks.lazy import ClipMasks
+from mindvideo.masks.rle import decode_mask, encode_mask, pixel_box
 
 HEIGHT, WIDTH = 12, 20
 
@@ -43,7 +46,7 @@ def test_all_forms_of_a_mask_are_equal() -> None:
     forms.append([[4, 3, 10, 3, 10, 9, 4, 9], [8, 3, 14, 3, 14, 9, 8, 9]])  # two overlapping parts
     for form in forms:
         np.testing.assert_array_equal(decode_mask(to_rle(form, HEIGHT, WIDTH)), square())
-    assert mask_box(square()) == [4.0, 3.0, 10.0, 6.0]
+    assert pixel_box(square()) == [4.0, 3.0, 10.0, 6.0]
     assert not decode_mask(to_rle([], HEIGHT, WIDTH)).any()
 
 
@@ -164,7 +167,7 @@ def test_damaged_runs_are_not_read_beyond() -> None:
 @pytest.fixture(params=["compiled", "numpy"])
 def run_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "numpy":
-        monkeypatch.setattr(run_lengths, "native_sampling", lambda: None)
+        monkeypatch.setattr(runs, "native_sampling", lambda: None)
     elif mask_sampling.native_sampling() is None:
         pytest.skip("the compiled library is not built")
 
@@ -174,8 +177,8 @@ def test_whole_texts_are_told_from_damaged_ones(run_reader: None) -> None:
     for density in (0.0, 0.001, 0.1, 0.5, 1.0):
         height, width = (int(side) for side in rng.integers(1, 400, 2))
         text = coco_mask.encode(np.asfortranarray(rng.random((height, width)) < density, np.uint8))["counts"]
-        assert run_lengths.text_fault(text, height, width) is None
-        assert run_lengths.decode_runs(text).sum() == height * width
+        assert runs.string_fault(text, height, width) is None
+        assert runs.decode_runs(text).sum() == height * width
         for damaged in (
             text[:-1],
             text + b"1",
@@ -186,17 +189,17 @@ def test_whole_texts_are_told_from_damaged_ones(run_reader: None) -> None:
             b"o" * 9 + text,
             text + b"\xff",
         ):
-            assert run_lengths.text_fault(damaged, height, width), damaged
-    assert "RLE run of -5 pixels" in run_lengths.text_fault(b"K", 3, 5)
-    assert "cut short" in run_lengths.text_fault(b"1o", 3, 5)
+            assert runs.string_fault(damaged, height, width), damaged
+    assert "RLE run of -5 pixels" in runs.string_fault(b"K", 3, 5)
+    assert "cut short" in runs.string_fault(b"1o", 3, 5)
 
 
 @pytest.mark.parametrize("characters, is_fine", [(2, True), (8, True), (12, True), (13, False), (30, False)])
 def test_runs_written_longer_than_need_be(run_reader: None, characters: int, is_fine: bool) -> None:
     """15 pixels, the value filled up with zeros; every decoder takes as many characters."""
     text = b"_" + b"P" * (characters - 2) + b"0"
-    assert (run_lengths.text_fault(text, 3, 5) is None) == is_fine
-    assert run_lengths.first_broken([b"?0", b"", text], 15) == (None if is_fine else 2)
+    assert (runs.string_fault(text, 3, 5) is None) == is_fine
+    assert runs.first_broken([b"?0", b"", text], 15) == (None if is_fine else 2)
 
 
 def coco(folder: Path, **changes: Any) -> Path:

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.labels.annotations import read_video_annotations
 from mindvideo.data.labels.check import Problem, check_video_set
 from mindvideo.data.labels.check_images import check_image_set
+from mindvideo.data.labels.videos import read_video_annotations
 from mindvideo.errors import UserError
-from mindvideo.masks.forms import encode_mask
+from mindvideo.masks.rle import encode_mask
 
 PREPARE = Path(__file__).resolve().parents[2] / "tools/segmentation/prepare.py"
 
@@ -136,7 +136,7 @@ class ImageSet:
 def test_a_cut_frame_is_found(
     images: ImageSet, capfd: pytest.CaptureFixture, name: str, decode: bool, filled: bool
 ) -> None:
-    """Half a picture, alone or with the zeros of a file that had its full length from the start."""
+    """Half a picture, by itself or with the zeros of a file that had its full length from the start."""
     images.content["images"][0]["file_name"] = name
     whole = (images.folder / name).read_bytes()
     (images.folder / name).write_bytes(whole + bytes(100))  # padding is no damage
@@ -232,7 +232,7 @@ def test_a_polygon_thinner_than_a_pixel_is_noted(images: ImageSet) -> None:
 
 
 def small_video_set() -> dict[str, Any]:
-    """Sound: two frames with a mask as a text and one as a list of runs."""
+    """Sound: two frames with a mask as a string and one as a list of runs."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[5:15, 10:20] = 1
     runs = {"size": [HEIGHT, WIDTH], "counts": [205, *([10, 10] * 9), 10, 205]}
@@ -270,7 +270,7 @@ VIDEO_DAMAGE: dict[str, tuple[Damage, str]] = {
     "annotations an object": (lambda c: c.update(annotations={"a": 1}), "entry: annotations: {'a': 1}; a list"),
     "a number as file name": (
         lambda c: first(c, "videos").update(file_names=[5, "a/1.jpg"]),
-        "value: video 1: file_names is [5, 'a/1.jpg']; a list of texts",
+        "value: video 1: file_names is [5, 'a/1.jpg']; a list of strings",
     ),
     "an id of a list": (lambda c: c["videos"].append({**c["videos"][0], "id": [1]}), "value: videos[1]: id is [1]; a "),
     "category without name": (lambda c: first(c, "categories").pop("name"), "missing key: category 1: no name"),
@@ -280,7 +280,7 @@ VIDEO_DAMAGE: dict[str, tuple[Damage, str]] = {
         lambda c: first(c, "videos").update(height="20"),
         "value: video 1: height is '20'; a whole number",
     ),
-    "box of texts": (
+    "box of strings": (
         replace_in_frame("bboxes", 0, list("abcd")),
         "box: annotation 1, frame 0: box ['a', 'b', 'c', 'd'];",
     ),
@@ -301,7 +301,7 @@ VIDEO_DAMAGE: dict[str, tuple[Damage, str]] = {
         replace_in_frame("segmentations", 1, {"size": [HEIGHT, WIDTH], "counts": [-10, 20, HEIGHT * WIDTH - 10]}),
         "mask: annotation 1, frame 1: an RLE run of -10 pixels",
     ),
-    "polygon of texts": (
+    "polygon of strings": (
         replace_in_frame("segmentations", 0, [["a"] * 6]),
         "mask: annotation 1, frame 0: a polygon ['a',",
     ),

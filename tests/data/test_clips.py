@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.clips.clip_frames import ClipFrames
-from mindvideo.data.clips.clip_masks import ClipMasks
-from mindvideo.data.clips.clip_rules import CLIP_RULES, CircularWindow, ConsecutiveFrames, ReferenceFrames, clip_rule
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.clips.image_dataset import ImageDataset, mask_extents
-from mindvideo.data.clips.training_clips import TrainingClips
+from mindvideo.data.clips.rules import CLIP_RULES, CircularWindow, ConsecutiveFrames, ReferenceFrames, clip_rule
+from mindvideo.data.clips.training import TrainingClips
 from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.lazy import ClipFrames
 from mindvideo.data.transforms.base import Compose
 from mindvideo.data.transforms.photometric import FrameColours, distort
 from mindvideo.data.transforms.pipelines import AUGMENTATIONS, AugmentationSettings, build_augmentation
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
+from mindvideo.masks.lazy import ClipMasks
 
 SETTINGS = {"short_sides": (40, 48), "max_long_side": 80, "crop_short_sides": (50, 60), "crop_range": (30, 50)}
 

@@ -96,11 +96,11 @@ def run_lengths(counts: object) -> Change:
 
 COCO_FAULTS: dict[str, tuple[Change, str]] = {
     "no categories": (lambda content: content.pop("categories"), "'categories' is missing; a list"),
-    "category without name": (first("categories", name=None), "'categories[0].name' is missing; a text"),
+    "category without name": (first("categories", name=None), "'categories[0].name' is missing; a string"),
     "category id twice": (first("categories", id=4), "categories[1]: id 4 is there already"),
     "category name twice": (first("categories", name="bird"), "categories: 'bird' is there 2 times"),
     "no height": (first("images", height=None), "'images[0].height' is missing; a whole number of at least 1"),
-    "no file name": (first("images", file_name=None), "'images[0].file_name' is missing; a text"),
+    "no file name": (first("images", file_name=None), "'images[0].file_name' is missing; a string"),
     "image id twice": (lambda content: content["images"].append(content["images"][0]), "two images have the id 7"),
     "image is a text": (lambda content: content["images"].insert(0, "a"), "'images[0]' is 'a'; an entry"),
     "images is no list": (lambda content: content.update(images={"a": 1}), "'images' is {'a': 1}; a list"),
@@ -130,8 +130,8 @@ SQUARE_TEXT = coco_text(rectangle(4, 4, 6, 6))
 COCO_MASK_FAULTS: dict[str, tuple[Change, str]] = {
     "nothing drawn": (first("annotations", segmentation=[]), "it has no segmentation and no bbox"),
     "bbox of three": (first("annotations", segmentation=[], bbox=[1, 2, 3]), "no bbox [x, y, width, height]"),
-    "bbox of texts": (first("annotations", segmentation=[], bbox=["a"] * 4), "its points are not pairs of numbers"),
-    "polygon of texts": (first("annotations", segmentation=[["a"] * 6]), ""),
+    "bbox of strings": (first("annotations", segmentation=[], bbox=["a"] * 4), "its points are not pairs of numbers"),
+    "polygon of strings": (first("annotations", segmentation=[["a"] * 6]), ""),
     "polygon of pairs": (first("annotations", segmentation=[[[1, 2]] * 4]), ""),
     "polygon far away": (first("annotations", segmentation=[[0, 0, 1e12, 0, 1e12, 1]]), ""),
     "other size": (
@@ -144,7 +144,7 @@ COCO_MASK_FAULTS: dict[str, tuple[Change, str]] = {
     "text cut in a run": (run_lengths("`"), "RLE"),
     "runs too short": (run_lengths([4, 5]), "RLE runs cover 9 pixels"),
     "negative runs": (run_lengths([-10, 20, HEIGHT * WIDTH - 10]), "RLE"),
-    "runs of texts": (run_lengths(["a"]), "RLE"),
+    "runs of strings": (run_lengths(["a"]), "RLE"),
     "runs are missing": (run_lengths(None), "counts of type NoneType"),
 }
 
@@ -198,9 +198,9 @@ def colour_png() -> str:
 
 ONES = png_text(np.ones((6, 5)))
 SHAPE_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "no label": ({"label": None}, "'shapes[0].label' is missing; a text"),
-    "label is a number": ({"label": 3}, "'shapes[0].label' is 3; a text"),
-    "group is a list": ({"group_id": [1]}, "'shapes[0].group_id' is [1]; a whole number or a text"),
+    "no label": ({"label": None}, "'shapes[0].label' is missing; a string"),
+    "label is a number": ({"label": 3}, "'shapes[0].label' is 3; a string"),
+    "group is a list": ({"group_id": [1]}, "'shapes[0].group_id' is [1]; a whole number or a string"),
     "no points": ({"points": None}, "shapes[0], 'dog': its points are missing"),
     "points are texts": ({"points": [["a", "b"]] * 3}, "shapes[0], 'dog': its points are not pairs of numbers"),
     "two points": ({"points": [[1, 1], [2, 2]]}, "shapes[0], 'dog': it has 2 points; at least 3"),
@@ -319,7 +319,7 @@ CVAT_FAULTS: dict[str, tuple[tuple[str, str], str]] = {
     "bad stop": (("<stop_frame>16", "<stop_frame>x"), "'stop_frame' is 'x'; a number"),
     "step 0": (("step=2", "step=0"), "'frame_filter step' is '0'; a whole number of at least 1"),
     "bad step": (("step=2", "step=q"), "'frame_filter step' is 'q'; a number"),
-    "no label": (('<track id="2" label="cow"', '<track id="2"'), "track 2: 'label' is missing; a text"),
+    "no label": (('<track id="2" label="cow"', '<track id="2"'), "track 2: 'label' is missing; a string"),
     "two tasks": (('<track id="2"', '<track id="2" task_id="7"'), "a project, whose tasks are videos of their own"),
     "project": (("<task>", "<project></project><task>"), "export each task by itself"),
 }

@@ -1,4 +1,4 @@
-"""What prepare.py refuses: one line each, and nothing that was there is lost."""
+"""The refusals of prepare.py: one line each, and nothing that was there is lost."""
 
 from __future__ import annotations
 
@@ -290,16 +290,16 @@ def one_changed(part: str, **changes: Any) -> dict[str, Any]:
         (small_set(annotations={"a": 1}), "no 'annotations' list"),
         (small_set(categories=None), "no 'categories' list"),
         (small_set(videos=[7]), r"videos\[0\]: 7; an object with id, file_names is needed"),
-        (one_changed("videos", id=[1]), r"videos\[1\]: id is \[1\]; a number or a text is needed"),
+        (one_changed("videos", id=[1]), r"videos\[1\]: id is \[1\]; a number or a string is needed"),
         (one_changed("videos", file_names=None), "video 1: no file_names"),
-        (one_changed("videos", file_names=[]), r"video 1: file_names is \[\]; a list of at least one text"),
+        (one_changed("videos", file_names=[]), r"video 1: file_names is \[\]; a list of at least one string"),
         (one_changed("annotations", video_id=None), "annotation 1: no video_id"),
         (one_changed("annotations", video_id=9), r"annotations of videos that are not listed: \[9\]"),
         (one_changed("annotations", category_id="dog"), "annotation 1: category_id is 'dog'; a whole number"),
         (one_changed("categories", name=None), "category 1: no name"),
         (one_changed("annotations", score=float("nan")), "cannot be written as JSON"),
-        (small_set(videos=small_set()["videos"][:1], annotations=small_set()["annotations"][:1]), "0 of 1 labelled"),
-        (small_set(annotations=small_set()["annotations"][:2]), "0 of 2 labelled videos would be for validation"),
+        (small_set(videos=small_set()["videos"][:1], annotations=small_set()["annotations"][:1]), "one labelled video"),
+        (small_set(annotations=small_set()["annotations"][:2]), "no category is in two of the 2 labelled videos"),
     ],
 )
 def test_split_names_what_is_wrong_with_a_file(content: Any, reason: str, tmp_path: Path, run: Run) -> None:

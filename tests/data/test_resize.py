@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.clips.clip_frames import Crop, Mirror, Resize, run_chain
 from mindvideo.data.media import resize
+from mindvideo.data.media.lazy import Crop, Mirror, Resize, run_chain
 from mindvideo.data.media.resize import Region, resize_part, source_region
 
 

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from mindvideo.data.labels.annotations import read_video_annotations
 from mindvideo.data.labels.check import check_video_set
+from mindvideo.data.labels.videos import read_video_annotations
 from mindvideo.data.media.frame_reader import decode_frame
 from mindvideo.data.synthetic.files import write_split, write_video_files
-from mindvideo.data.synthetic.videos import LEAST_VISIBLE_PIXELS, RECIPES, render_video
+from mindvideo.data.synthetic.videos import MIN_VISIBLE_PIXELS, RECIPES, render_video
 from tests.data.conftest import NUM_VIDEOS, RECIPE
 
 
@@ -41,7 +41,7 @@ def test_masks_are_disjoint_and_visible(preset: str) -> None:
         assert video.masks.sum(axis=0).max() == 1
         areas = video.masks.sum(axis=(2, 3))
         assert areas.any(axis=1).all()
-        assert (areas[areas > 0] >= LEAST_VISIBLE_PIXELS).all()
+        assert (areas[areas > 0] >= MIN_VISIBLE_PIXELS).all()
 
 
 def test_easy_objects_are_brighter_than_the_background() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.clip_rules import CircularWindow
+from mindvideo.data.clips.rules import CircularWindow
 from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.labels.check import check_video_set
@@ -25,6 +26,7 @@ from mindvideo.data.synthetic.files import write_video_files
 from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.errors import UserError
 from tests.data.test_converters import CVAT_XML
+from tests.data.test_moving_pictures import write_video
 
 PREPARE = Path(__file__).resolve().parents[2] / "tools/segmentation/prepare.py"
 LENGTH, SIZE = 12, (64, 96)
@@ -84,7 +86,7 @@ def test_a_clip_asks_a_file_once_and_the_cache_spares_it(videos: Path, monkeypat
 
 
 def test_few_files_stay_open_and_none_travels_to_a_worker(videos: Path) -> None:
-    reader = VideoFrames(most_open=2)
+    reader = VideoFrames(max_open=2)
     for number in (0, 1, 2, 0):
         assert reader.num_frames(videos / f"valid_{number:05d}.mp4") == LENGTH
         assert len(reader._open) <= 2
@@ -186,3 +188,24 @@ def test_cvat_mistakes_about_the_video_are_named(videos: Path, tmp_path: Path) -
     other.write_text(labels.read_text().replace("<height>64<", "<height>80<"))
     with pytest.raises(UserError, match=r"is 64 x 96 \(height x width\), labelled as 80 x 96"):
         convert_cvat_video(other, video=videos / "valid_00000.mp4")
+
+
+@pytest.mark.parametrize("suffix, lost", [(".mp4", 60), (".mkv", 20)])
+def test_a_video_that_was_cut_off_is_one_problem(tmp_path: Path, suffix: str, lost: int) -> None:
+    """decord opens a Matroska file that lacks its end, and no MP4."""
+    total = 60
+    whole = write_video(tmp_path / f"a{suffix}", total, "libx264", SIZE)
+    file_names = [f"{whole.name}#{frame}" for frame in range(total)]
+    labels = annotation_file(tmp_path, file_names)
+    assert [p for p in check_video_set(labels, tmp_path) if p.is_error] == []
+    content = whole.read_bytes()
+    whole.write_bytes(content[: len(content) * 6 // 10])
+    for decode in (False, True):
+        (problem,) = [p for p in check_video_set(labels, tmp_path, decode=decode) if p.is_error]
+        said = int(problem.message.partition(" more of its 60 frames")[0].split()[-1]) + 1
+        assert said == 60 if suffix == ".mp4" else lost - 10 <= said <= lost + 15
+    if suffix == ".mp4":
+        assert problem.kind == "broken video" and re.search(r"\d\d of 60 frames can be decoded", problem.message)
+        reader = FrameReader(folder=tmp_path)
+        with pytest.raises(BrokenFrameError, match="not a video that can be opened"):
+            reader.read("a.mp4#3")

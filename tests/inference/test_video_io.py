@@ -11,8 +11,9 @@ from PIL import Image
 
 from mindvideo.data.media.frame_size import short_side_size
 from mindvideo.data.media.images import natural_order, read_image
-from mindvideo.data.media.video_io import FrameSelection, open_stream
-from mindvideo.data.media.video_sources import find_videos
+from mindvideo.data.media.reader import FrameSelection
+from mindvideo.data.media.sources import find_videos
+from mindvideo.data.media.streams import open_stream
 from mindvideo.errors import UserError
 from tests.inference.colored_videos import (
     COLORS,
@@ -158,10 +159,10 @@ def test_standard_input_takes_mjpeg_and_raw_frames() -> None:
 
 
 def test_pictures_are_read_when_their_turn_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mindvideo.data.media import video_io
+    from mindvideo.data.media import pictures
 
     read: list[Path] = []
-    monkeypatch.setattr(video_io, "read_image", lambda path: read.append(path) or read_image(path))
+    monkeypatch.setattr(pictures, "read_image", lambda path: read.append(path) or read_image(path))
     with find_videos(write_frame_folder(tmp_path / "clip", 12))[0].open() as reader:
         frames = reader.frames()
         next(frames)

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from mindvideo.data.media.video_io import VideoFile
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 from mindvideo.inference.output.video_writer import VideoWriter, find_encoder
 from tests.inference.colored_videos import make_frame

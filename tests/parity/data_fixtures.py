@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mindvideo.data.clips.clip_frames import ClipFrames
-from mindvideo.data.clips.clip_masks import ClipMasks
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.media.lazy import ClipFrames
+from mindvideo.data.transforms.sample import ClipSample
+from mindvideo.masks.lazy import ClipMasks
 
 
 def enlarge(small: np.ndarray, cell: int, size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.instanceformer import card
 from mindvideo.weights.rules import plan_leaving
 from tests.parity.golden_weights import golden_value
@@ -36,13 +36,13 @@ class Case:
         args, switches = self.facts["args"], self.facts["switches"]
         additive = "add" if args["propagate_ref_additive"] else "multiply"
         values = {
-            "instanceformer.num_classes": args["num_classes"],
+            "data.num_classes": args["num_classes"],
             "instanceformer.num_queries": args["num_queries"],
-            "instanceformer.channels": args["hidden_dim"],
+            "instanceformer.width": args["hidden_dim"],
             "instanceformer.heads": args["nheads"],
             "instanceformer.encoder_layers": args["enc_layers"],
             "instanceformer.decoder_layers": args["dec_layers"],
-            "instanceformer.feedforward": args["dim_feedforward"],
+            "instanceformer.hidden": args["dim_feedforward"],
             "instanceformer.dropout": 0.0,  # the golden runs had none
             "instanceformer.encoder_points": args["enc_n_points"],
             "instanceformer.decoder_points": args["dec_n_points"],

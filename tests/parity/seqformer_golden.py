@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.seqformer import card
 from mindvideo.weights.rules import plan_leaving
 from tests.parity.golden_weights import golden_value
@@ -32,13 +32,13 @@ class Case:
         """The configuration that the original's flags amount to."""
         args = self.facts["args"]
         values = {
-            "seqformer.num_classes": self.facts.get("num_classes", 42),
+            "data.num_classes": self.facts.get("num_classes", 42),
             "seqformer.num_queries": args["num_queries"],
-            "seqformer.channels": args["hidden_dim"],
+            "seqformer.width": args["hidden_dim"],
             "seqformer.heads": args["nheads"],
             "seqformer.encoder_layers": args["enc_layers"],
             "seqformer.decoder_layers": args["dec_layers"],
-            "seqformer.feedforward": args["dim_feedforward"],
+            "seqformer.hidden": args["dim_feedforward"],
             "seqformer.dropout": 0.0,  # the golden runs had none
             "seqformer.encoder_points": args["enc_n_points"],
             "seqformer.decoder_points": args["dec_n_points"],

@@ -19,7 +19,7 @@ from mindvideo.data.clips.image_motion import (
     shift_and_turn_labels,
     shift_and_turn_picture,
 )
-from mindvideo.data.labels.image_annotations import read_category_map
+from mindvideo.data.labels.images import read_category_map
 
 # An interpolated value that lies between two levels to within float32 rounding may go either way.
 MOST_ROUNDED_OTHERWISE = 1e-3

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.clip_rules import ReferenceFrames
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.clips.rules import ReferenceFrames
 from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.feed.batch import normalised_boxes
 from mindvideo.data.media.frame_size import short_side_size
@@ -18,6 +17,7 @@ from mindvideo.data.transforms.instances import DropVanished
 from mindvideo.data.transforms.photometric import shift_hue, to_hue
 from mindvideo.data.transforms.pipelines import AugmentationSettings, build_augmentation
 from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide
+from mindvideo.data.transforms.sample import ClipSample
 from tests.parity.data_fixtures import enlarge, make_clip, normalise, rows, unpack, write_annotations, write_frames
 from tests.parity.recorded_draws import Draws
 
@@ -61,7 +61,7 @@ def apply_step(clip: ClipSample, name: str, settings: dict) -> ClipSample:
         resize = ResizeShortSide(short_sides=[settings["short"]], max_long_side=settings["max"])
         return resize.apply(clip, settings["short"])
     if name == "crop":
-        crop = RandomCrop(least=1, greatest=1, zero_vanished=True)
+        crop = RandomCrop(min_side=1, max_side=1, zero_vanished=True)
         return crop.apply(clip, tuple(settings[side] for side in "ijhw"))
     return DropVanished().apply(clip) if name == "check" else clip
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.feed.batch import normalised_boxes
 from mindvideo.data.transforms.flip import HorizontalFlip
 from mindvideo.data.transforms.instances import DropVanished
 from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide
+from mindvideo.data.transforms.sample import ClipSample
 from tests.golden.fill import make_input
 from tests.parity.data_fixtures import make_clip, normalise, rows
 
@@ -45,7 +45,7 @@ def apply_step(clip: ClipSample, name: str, settings: dict) -> ClipSample:
         resize = ResizeShortSide(short_sides=[settings["short"]], max_long_side=settings["max"])
         return resize.apply(clip, settings["short"])
     if "crop" in name:
-        return RandomCrop(least=1, greatest=1).apply(clip, tuple(settings[side] for side in "ijhw"))
+        return RandomCrop(min_side=1, max_side=1).apply(clip, tuple(settings[side] for side in "ijhw"))
     return DropVanished().apply(clip) if "check" in name else clip
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.clip_rules import CircularWindow
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.clips.rules import CircularWindow
 from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.feed.batch import normalised_boxes
 from mindvideo.data.media.frame_size import short_side_size
@@ -17,6 +16,7 @@ from mindvideo.data.transforms.flip import HorizontalFlip
 from mindvideo.data.transforms.photometric import FrameColours, distort, shift_hue, to_hue
 from mindvideo.data.transforms.pipelines import AugmentationSettings, build_augmentation
 from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide
+from mindvideo.data.transforms.sample import ClipSample
 from tests.parity.data_fixtures import enlarge, make_clip, normalise, rows, unpack, write_annotations, write_frames
 from tests.parity.recorded_draws import Draws
 
@@ -112,7 +112,7 @@ def test_functions(tag: str, facts: dict, arrays: dict) -> None:
         clip = resize.apply(clip, recipe[tag]["short_side"])
     if tag.endswith("crop"):
         place = tuple(recipe["crop"][name] for name in ("top", "left", "height", "width"))
-        clip = RandomCrop(least=1, greatest=1000).apply(clip, place)
+        clip = RandomCrop(min_side=1, max_side=1000).apply(clip, place)
     boxes, masks = rows(clip)
     np.testing.assert_array_equal(boxes, arrays[f"fn_{tag}_boxes"])
     if tag != "hflip_crop":

@@ -60,7 +60,7 @@ def test_module_equals_the_published_one(golden, case):
     N, Lq, L, C = facts["N"], facts["Lq"], facts["n_levels"], facts["d_model"]
     spatial_shapes = tuple(tuple(shape) for shape in facts["shapes"])
     S = sum(h * w for h, w in spatial_shapes)
-    attention = DeformableAttention(channels=C, num_levels=L, num_heads=facts["n_heads"], num_points=facts["n_points"])
+    attention = DeformableAttention(width=C, num_levels=L, heads=facts["n_heads"], num_points=facts["n_points"])
     check_initialisation(attention, expected)
     for name, shape in facts["state_dict"].items():
         parameter = attention.parameters_dict()[name]
@@ -97,7 +97,7 @@ def check_initialisation(attention: DeformableAttention, expected) -> None:
 
 
 def test_padding_hides_a_token_and_its_bias():
-    attention = DeformableAttention(channels=8, num_levels=1, num_heads=2, num_points=2)
+    attention = DeformableAttention(width=8, num_levels=1, heads=2, num_points=2)
     attention.value_proj.bias.set_data(ops.ones(8))
     source, query = ops.ones((1, 4, 8)), ops.ones((1, 3, 8))
     points = ops.full((1, 3, 1, 2), 0.5)

@@ -44,7 +44,7 @@ def test_results_from_frames_equal_the_original(golden, name, tmp_path):
     final = [result for frame in frames for result in tracker.feed(frame)]
     video = tracker.finish()
     assert len(final) == len(frames)
-    check_outputs(case, seen.outputs)
+    check_seen(case, seen.seen)
     assert_same_results(json.loads(json.dumps(video.to_results())), facts["results"], score_tolerance=SCORE_TOLERANCE)
     check_analysis(case, np.load(tmp_path / f"{facts['video']['id']}.npz"))
 
@@ -53,19 +53,21 @@ class Recording:
     """The step, with what it gave kept."""
 
     def __init__(self, step) -> None:
-        self.step, self.num_predictions, self.outputs = step, step.num_predictions, []
+        self.step, self.seen = step, []
 
     def initial_state(self):
         return self.step.initial_state()
 
-    def __call__(self, image, *state):
-        outputs = self.step(image, *state)
-        self.outputs.append([output.asnumpy() for output in outputs[: self.num_predictions]])
-        return outputs
+    def __call__(self, image, state):
+        seen, following = self.step(image, state)
+        self.seen.append(seen.on_host())
+        return seen, following
 
 
-def check_outputs(case: Case, outputs) -> None:
-    probabilities, boxes, masks = (np.stack([frame[part] for frame in outputs]) for part in range(3))
+def check_seen(case: Case, frames) -> None:
+    probabilities = np.stack([frame.probabilities for frame in frames])
+    boxes = np.stack([frame.boxes for frame in frames])
+    masks = np.stack([frame.mask_logits for frame in frames])
     expected = 1.0 / (1.0 + np.exp(-case.arrays["pred_logits"].astype(np.float64)))
     np.testing.assert_allclose(probabilities, expected, atol=SCORE_TOLERANCE)
     np.testing.assert_allclose(boxes, case.arrays["pred_boxes"], atol=SCORE_TOLERANCE)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import nn
 
 from mindvideo.models.instanceformer import card
-from mindvideo.models.instanceformer.inference import InstanceFormerStep
-from mindvideo.models.instanceformer.network import InstanceFormer
+from mindvideo.models.instanceformer.inference import FrameGraph, InstanceFormerStep
 from mindvideo.modules.layers.pixels import NormalizePixels
 from tests.parity.instanceformer_golden import Case, assert_close, fill_network
 
@@ -28,28 +30,43 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("name", names)
 
 
-class OpenedStep(nn.Cell):
-    """The step that inference runs, with the values between its parts beside its results."""
+class OpenedFrame(nn.Cell):
+    """The graph that inference runs on a frame, with the values between its parts beside its results."""
 
-    def __init__(self, network: InstanceFormer) -> None:
+    def __init__(self, graph: FrameGraph) -> None:
         super().__init__()
-        self.network = network
-        self.step = InstanceFormerStep(network=network, pixels=NormalizePixels())
+        self.graph, self.network = graph, graph.network
 
     def construct(self, frames, padding, size, content, reference, frames_seen, memory=None):
         network = self.network
-        state = (content, reference, frames_seen)
-        if memory is not None:
-            state += (memory,)
-        predictions, masks, next_state = self.step.frame(frames, padding, size, state)
+        state = {"content": content, "reference": reference, "frames_seen": frames_seen, "memory": memory}
+        frame = self.graph.frame(frames, padding, size, state)
+        encoded, prediction, following = frame["encoded"], frame["prediction"], frame["following"]
+        decoding = prediction["decoding"]
         maps = network.backbone(frames[:, 0])
         projected, _ = network.projection(maps, padding[:, 0])
-        spatial_shapes, ratios, flat_padding, tokens, features = network.encode(frames, padding)
-        values = network.values_of_frames(tokens, flat_padding, 1)
-        decoded, _ = network.decode(values[0], spatial_shapes, ratios, state)
-        recalled = () if memory is None else network.recall(memory, frames_seen)[:2]
-        inside = (ratios, tokens, features, decoded[0], decoded[1], network.controller(decoded[0][-1]), recalled)
-        return predictions, masks, next_state, maps, projected, inside
+        inside = (encoded["valid_ratios"], encoded["tokens"], encoded["mask_features"])
+        inside += (decoding["content"], decoding["boxes"], prediction["reference"])
+        inside += (network.controller(decoding["content"][-1]),)
+        outputs = (prediction["logits"][-1], decoding["boxes"][-1], frame["mask_logits"])
+        columns = (following["content"], following["reference"], following["frames_seen"])
+        if memory is None:
+            return outputs, columns, maps, projected, inside, ()
+        recalled = network.recall(state)
+        columns += (following["memory"],)
+        return outputs, columns, maps, projected, inside, (recalled["keys"], recalled["values"])
+
+
+class Inside(NamedTuple):
+    """What an OpenedFrame gives of the frame's inside, on the host."""
+
+    valid_ratios: np.ndarray
+    tokens: np.ndarray
+    mask_features: np.ndarray
+    content: np.ndarray
+    boxes: np.ndarray
+    reference: np.ndarray
+    mask_parameters: np.ndarray
 
 
 def test_online_pass_equals_the_original(golden, name):
@@ -59,16 +76,19 @@ def test_online_pass_equals_the_original(golden, name):
     ms.set_context(mode=ms.GRAPH_MODE)
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
-    step = OpenedStep(network)
-    step.set_train(False)
+    step = InstanceFormerStep(network=network, pixels=NormalizePixels())
+    opened = OpenedFrame(step.graph)
+    opened.set_train(False)
     frames, padding, size = inputs_of(case)
-    state = step.step.initial_state()
+    state = [part for part in step.initial_state() if part is not None]
     earlier = []
     for t in range(case.facts["frames"]):
         inputs = (ms.Tensor(frames[None, t : t + 1]), ms.Tensor(padding[None, None]), ms.Tensor(size[None]))
-        predictions, masks, state, maps, projected, inside = step(*inputs, *state)
+        outputs, state, maps, projected, inside, recalled = opened(*inputs, *state)
         earlier.append(([m.asnumpy() for m in maps], [m.asnumpy() for m in projected]))
-        check_frame(case, t, [p.asnumpy()[0] for p in predictions], masks.asnumpy()[0], inside)
+        check_frame(case, t, *(part.asnumpy()[0] for part in outputs), Inside(*(part.asnumpy() for part in inside)))
+        if t and recalled:
+            check_memory(case, t, *(part.asnumpy()[0] for part in recalled))
     check_maps(case, earlier)
 
 
@@ -92,40 +112,55 @@ def check_maps(case: Case, earlier) -> None:
         assert_close(stacked, case.arrays, f"proj{level}", TOLERANCE)
 
 
-def check_frame(case: Case, t: int, predictions, masks: np.ndarray, inside) -> None:
-    arrays, L = case.arrays, case.facts["args"]["dec_layers"]
-    logits, boxes, _, _, first_reference, _ = predictions
-    ratios, tokens, features, contents, refined, parameters, recalled = inside
-    assert_close(ratios.asnumpy()[0], arrays, f"f{t}_valid_ratios", 0.0)
-    assert_close(tokens.asnumpy()[0], arrays, f"f{t}_memory", PADDED_TOLERANCE)
-    assert_close(features.asnumpy()[0, 0], arrays, f"f{t}_mask_feat", PADDED_TOLERANCE)
-    assert_close(np.concatenate([c.asnumpy() for c in contents]), arrays, f"f{t}_hs", TOLERANCE)
-    assert_close(first_reference, arrays, f"f{t}_init_ref", TOLERANCE)
-    refined = np.concatenate([r.asnumpy() for r in refined])
+def check_frame(case: Case, t: int, logits, boxes, masks, inside: Inside) -> None:
+    arrays, D = case.arrays, case.facts["args"]["dec_layers"]
+    assert_close(inside.valid_ratios[0], arrays, f"f{t}_valid_ratios", 0.0)
+    assert_close(inside.tokens[0], arrays, f"f{t}_memory", PADDED_TOLERANCE)
+    assert_close(inside.mask_features[0, 0], arrays, f"f{t}_mask_feat", PADDED_TOLERANCE)
+    assert_close(inside.content[:, 0], arrays, f"f{t}_hs", TOLERANCE)
+    assert_close(inside.reference[0], arrays, f"f{t}_init_ref", TOLERANCE)
+    refined = inside.boxes[:, 0]
     if refined.shape != arrays[f"f{t}_inter_ref"].shape:  # some layers of the full model, every fifth query
-        refined = refined[[0, 2, L - 2, L - 1], ::5]
+        refined = refined[[0, 2, D - 2, D - 1], ::5]
     assert_close(refined, arrays, f"f{t}_inter_ref", TOLERANCE)
-    assert_close(parameters.asnumpy()[0], arrays, f"f{t}_mask_params", TOLERANCE)
+    assert_close(inside.mask_parameters[0], arrays, f"f{t}_mask_params", TOLERANCE)
     np.testing.assert_allclose(logits, arrays["pred_logits"][t], atol=TOLERANCE * np.abs(logits).max())
     np.testing.assert_allclose(boxes, arrays["pred_boxes"][t], atol=TOLERANCE)
     assert_close(masks, arrays, f"f{t}_masks", MASK_TOLERANCE)
     Q = len(masks)
     assert_close(masks.reshape(Q, -1).mean(1), arrays, f"f{t}_mask_qmean", MASK_TOLERANCE)
     assert_close(masks.reshape(Q, -1).std(1, ddof=1), arrays, f"f{t}_mask_qstd", MASK_TOLERANCE)
-    if t and recalled:
-        check_memory(case, t, *(part.asnumpy()[0] for part in recalled))
 
 
 def check_memory(case: Case, t: int, keys: np.ndarray, values: np.ndarray) -> None:
-    """Projected tokens and their positions of the earlier frames; within a frame the original's order is random."""
-    arrays, M = case.arrays, case.facts["memory_token"]
+    """Projected tokens and their positions of the remembered frames, at most as many as the memory keeps.
+
+    Within a frame the original's order is random; it is stored.
+    """
+    arrays, per_frame, kept = case.arrays, case.facts["memory_token"], min(t, case.facts["memory_support"] - 1)
     C = values.shape[-1]
-    ours = np.concatenate([values, keys - values], -1)[: t * M]
+    ours = np.concatenate([values, keys - values], -1)[: kept * per_frame].reshape(kept, per_frame, 2 * C)
+    ours = np.concatenate([ours[place][arrays["perm"][t - kept + place]] for place in range(kept)])
     stride = int(arrays[f"f{t}_mem_token_stride"])
-    for frame in range(t):
-        order = arrays["perm"][frame]
-        ours[frame * M : (frame + 1) * M] = ours[frame * M : (frame + 1) * M][order]
     for part, name in ((ours[:, :C], "mem_token"), (ours[:, C:], "mem_pos")):
         expected = arrays[f"f{t}_{name}"]
         got = part.reshape(-1)[::stride]
+        assert got.shape == expected.shape, f"f{t}_{name}"
         assert np.abs(got - expected).max() <= TOLERANCE * np.abs(expected).max(), f"f{t}_{name}"
+
+
+def test_memory_is_compared_in_clips_longer_than_it():
+    """Frame 3 of a clip whose memory keeps two frames: tokens of frames 1 and 2, each in its own stored order."""
+    rng = np.random.default_rng(0)
+    tokens, C = rng.normal(size=(4, 2, 6)).astype(np.float32), 3  # [T, tokens a frame, value and position]
+    perm = np.asarray([[0, 1], [1, 0], [0, 1], [1, 0]])
+    stored = np.concatenate([tokens[1][perm[1]], tokens[2][perm[2]]])
+    case = SimpleNamespace(
+        facts={"memory_token": 2, "memory_support": 3},
+        arrays={"perm": perm, "f3_mem_token_stride": 1, "f3_mem_token": stored[:, :C].reshape(-1)}
+        | {"f3_mem_pos": stored[:, C:].reshape(-1)},
+    )
+    ours = np.concatenate([tokens[1], tokens[2]])
+    check_memory(case, 3, ours[:, :C] + ours[:, C:], ours[:, :C])
+    with pytest.raises(AssertionError):
+        check_memory(case, 3, ours[::-1, :C] + ours[::-1, C:], ours[::-1, :C])

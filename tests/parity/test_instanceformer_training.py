@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.instanceformer import card
-from mindvideo.modules.matching.first_frame import FrameMatcher
+from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
+from mindvideo.modules.values import Predictions, Targets
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
 VALUE_TOLERANCE = 2e-5
-MASK_TOLERANCE = 2e-4  # logits up to 20 behind eight layers of ReLU
+MASK_TOLERANCE = 2e-4  # logits up to 20 after eight layers of ReLU
 # Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
 GRADIENT_TOLERANCE = 2e-4
 COMPILED = (
@@ -91,13 +93,15 @@ class WholeStep(nn.Cell):
         super().__init__()
         self.training_cell = training
         if order is not None:
-            training.choose_tokens = lambda logits, matched, frame: order[frame]
+            training.choose_tokens = lambda logits, query, frame: order[frame]
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
         present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
-        predictions, samples = self.training_cell.unroll(frames, padding, sizes, labels, boxes, exists)
-        total, terms = self.training_cell.losses(predictions, samples, labels, boxes, masks, present, exists)
-        return total, (terms, predictions)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        clip = self.training_cell.unroll(frames, padding, sizes, targets)
+        total, terms = self.training_cell.losses(clip, targets)
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):
@@ -105,10 +109,38 @@ class SameCount(nn.Cell):
         return count
 
 
-def test_training_step_equals_the_original(golden, name):
+class StepResult(NamedTuple):
+    """What a training step gives, on the host."""
+
+    term_names: tuple[str, ...]
+    total: float
+    terms: np.ndarray
+    logits: np.ndarray  # [D, B, Q, T, K]
+    boxes: np.ndarray  # [D, B, Q, T, 4]
+    masks: np.ndarray  # [D, B, N, T, h, w]
+    query: np.ndarray  # [D, B, N]
+    gradients: dict[str, np.ndarray]  # by the original's names
+
+
+def test_training_step_equals_the_original(golden, name, monkeypatch):
     case = Case(golden / "instanceformer" / "r50_tiny", name)
+    result = step_of(case, compiled=name in COMPILED)
+    check_matching(case, result.query)
+    check_losses(case, result)
+    check_predictions(case, result)
+    problems = gradient_problems(case, result.gradients)
+    if problems:
+        # A ReLU or a sample within rounding of its kink falls to one side or the other with the order of operations (in
+        # float64, too, it falls to one of them). Ours folds the frozen norms into the convolutions; in the original's
+        # order others fall. One of the two orders has to give all of the original's numbers.
+        monkeypatch.setattr(FrozenBatchNorm, "after", lambda norm, conv, x: norm(conv(x)))
+        as_original = gradient_problems(case, step_of(case, compiled=False).gradients)
+        assert not as_original, (problems, as_original)
+
+
+def step_of(case: Case, *, compiled: bool) -> StepResult:
     cfg = case.config()
-    ms.set_context(mode=ms.GRAPH_MODE if name in COMPILED else ms.PYNATIVE_MODE)
+    ms.set_context(mode=ms.GRAPH_MODE if compiled else ms.PYNATIVE_MODE)
     try:
         network = card.build_network(cfg)
         names = fill_network(case, network, cfg)
@@ -118,13 +150,11 @@ def test_training_step_equals_the_original(golden, name):
         parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
         batch = batch_of(case, card.FAMILY.mask_stride(cfg))
         run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
-        (total, (terms, predictions)), gradients = run(*batch.tensors())
+        (total, *others), gradients = run(*batch.tensors())
     finally:
         ms.set_context(mode=ms.GRAPH_MODE)
-    check_matching(case, predictions[3].asnumpy())
-    check_losses(case, training.term_names, float(total), terms.asnumpy())
-    check_predictions(case, *(part.asnumpy() for part in predictions))
-    check_gradients(case, {source: g.asnumpy() for (source, _), g in zip(parameters, gradients)})
+    by_name = {source: gradient.asnumpy() for (source, _), gradient in zip(parameters, gradients)}
+    return StepResult(training.term_names, float(total), *(part.asnumpy() for part in others), by_name)
 
 
 def trainable(cell: nn.Cell):
@@ -147,32 +177,34 @@ def check_matching(case: Case, matched: np.ndarray) -> None:
             assert (got[len(expected) :] == -1).all()
 
 
-def check_losses(case: Case, term_names, total: float, terms: np.ndarray) -> None:
-    published = {name.replace("loss_contrastive", "supcon"): value for name, value in zip(term_names, terms)}
+def check_losses(case: Case, result: StepResult) -> None:
+    terms = zip(result.term_names, result.terms)
+    published = {name.replace("loss_contrastive", "supcon"): value for name, value in terms}
     expected = {k: v for k, v in case.facts["losses"].items() if not k.startswith("cardinality_error")}
     assert published.keys() == expected.keys()
     for name, value in expected.items():
         assert published[name] == pytest.approx(value, rel=VALUE_TOLERANCE), name
-    assert total == pytest.approx(case.facts["total"], rel=VALUE_TOLERANCE)
+    assert result.total == pytest.approx(case.facts["total"], rel=VALUE_TOLERANCE)
 
 
-def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
-    """logits [D, B, T, Q, K], boxes [D, B, T, N, 4] and masks [D, B, T, N, P] of the matched queries."""
-    arrays = case.arrays
+def check_predictions(case: Case, result: StepResult) -> None:
+    """Classes and boxes of all queries, masks of the matched ones."""
+    arrays, matched, masks = case.arrays, result.query, result.masks
     for t in range(case.facts["frames"]):
-        assert_close(logits[:, :, t], arrays, f"f{t}_logits", VALUE_TOLERANCE)
+        assert_close(result.logits[:, :, :, t], arrays, f"f{t}_logits", VALUE_TOLERANCE)
         every_mask = []
         for layer in range(matched.shape[0]):
             for b in range(matched.shape[1]):
                 by_query = sorted((q, n) for n, q in enumerate(matched[layer, b]) if q >= 0)
-                every_mask += [masks[layer, b, t, n] for _, n in by_query]
-                for q, n in by_query:
+                every_mask += [masks[layer, b, n, t] for _, n in by_query]
+                for q, _ in by_query:
                     expected = arrays[f"f{t}_boxes"][layer, b, q]
-                    np.testing.assert_allclose(boxes[layer, b, t, n], expected, atol=VALUE_TOLERANCE)
+                    np.testing.assert_allclose(result.boxes[layer, b, q, t], expected, atol=VALUE_TOLERANCE)
         assert_close(np.stack(every_mask), arrays, f"f{t}_masks", MASK_TOLERANCE)
 
 
-def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
+def gradient_problems(case: Case, gradients: dict[str, np.ndarray]) -> list[str]:
+    """What differs from the original by more than the tolerance, which follows from the original's own rounding."""
     facts, arrays = case.facts, case.arrays
     tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
     # A sample at a kink falls to one side in float32 and to the other in float64: either of the original's is right.
@@ -180,22 +212,25 @@ def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
     in_float32 = {canonical(name): norm for name, norm in facts["grad_norm"].items()}
     ours = {canonical(name): gradient for name, gradient in gradients.items()}
     assert ours.keys() == expected.keys()
-    squares = 0.0
+    problems, squares = [], 0.0
     for name, gradient in ours.items():
         norm = np.linalg.norm(gradient.astype(np.float64))
         squares += norm**2
         if name.startswith(TEMPORAL):
             assert norm < 1e-4  # rounding noise in the original, nothing here
-        else:
-            choices = (expected[name], in_float32[name])
-            assert any(norm == pytest.approx(choice, rel=tolerance) for choice in choices), (name, norm, choices)
-    assert np.sqrt(squares) == pytest.approx(facts["grad_total_norm"], rel=tolerance)
+        elif all(norm != pytest.approx(choice, rel=tolerance) for choice in (expected[name], in_float32[name])):
+            problems.append(f"norm of {name}: {norm}, not {expected[name]} or {in_float32[name]}")
+    if np.sqrt(squares) != pytest.approx(facts["grad_total_norm"], rel=tolerance):
+        problems.append(f"total norm {np.sqrt(squares)}, not {facts['grad_total_norm']}")
     for key in (key for key in arrays.files if key.startswith("grad:")):
         name = key.removeprefix("grad:")
         if name.startswith(TEMPORAL):
             continue
         got = ours[canonical(name)].reshape(-1)[:: int(arrays[f"gradstride:{name}"])]
-        assert np.abs(got - arrays[key]).max() <= 5 * tolerance * np.abs(arrays[key]).max(), name
+        share = np.abs(got - arrays[key]).max() / np.abs(arrays[key]).max()
+        if not share <= 5 * tolerance:
+            problems.append(f"{name} differs by {share:.2e} of its largest number, {5 * tolerance:.2e} is allowed")
+    return problems
 
 
 def canonical(name: str) -> str:
@@ -204,12 +239,12 @@ def canonical(name: str) -> str:
 
 def test_matching_costs_equal_the_originals(golden):
     case = Case(golden / "instanceformer" / "r50_tiny", "train_ytvis_bs2_qpos")
-    args, batch = case.facts["args"], batch_of(case, 1)
-    matcher = FrameMatcher(
-        class_weight=args["set_cost_class"], box_weight=args["set_cost_bbox"], giou_weight=args["set_cost_giou"]
-    )
-    logits, boxes = ms.Tensor(case.arrays["f0_logits"]), ms.Tensor(case.arrays["f0_boxes"])
-    cost = matcher.cost(logits, boxes, ms.Tensor(batch.labels), ms.Tensor(batch.boxes[:, :, 0])).asnumpy()
+    batch = batch_of(case, 1)
+    logits, boxes = (ms.Tensor(case.arrays[f"f0_{part}"][:, :, :, None]) for part in ("logits", "boxes"))
+    present = ms.Tensor(np.broadcast_to(batch.exists[..., None], batch.boxes.shape[:3]).copy())
+    labels, target_boxes, exists = (ms.Tensor(part) for part in (batch.labels, batch.boxes, batch.exists))
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    cost = card.build_matcher(case.config()).cost(Predictions(logits=logits, boxes=boxes), targets).asnumpy()
     for layer in range(cost.shape[0]):
         for b in range(cost.shape[1]):
             expected = case.arrays[f"cost_l{layer}_b{b}"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mindvideo import load_config
 from mindvideo.assembly.network import build_network
-from mindvideo.config import load_config
 from mindvideo.models.registry import card_of
 from mindvideo.training.parameter_groups import assign_parameters
 from mindvideo.weights.rules import as_tables, plan_loading

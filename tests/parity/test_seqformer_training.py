@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.data.clips.clip_masks import ClipMasks
+from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.seqformer import card
-from mindvideo.modules.matching.clip_set import ClipSetMatcher
+from mindvideo.modules.values import Predictions, Targets
 from mindvideo.training.parameter_groups import assign_parameters
 from tests.parity.seqformer_golden import Case, assert_close, fill_network, padded_input
 
@@ -69,9 +69,11 @@ class WholeStep(nn.Cell):
         self.training_cell = training
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, present, exists):
-        predictions = self.training_cell.predict(frames, padding, sizes, labels, boxes, present, exists)
-        total, terms = self.training_cell.losses(predictions, labels, boxes, masks, present, exists)
-        return total, (terms, predictions)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        clip = self.training_cell.predict(frames, padding, sizes, targets)
+        total, terms = self.training_cell.losses(clip, targets)
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):
@@ -92,11 +94,10 @@ def test_training_step_equals_the_original(golden, name):
     batch = Batch(case, card.FAMILY.mask_stride(cfg))
     run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
     columns = ("frames", "padding", "sizes", "labels", "boxes", "masks", "present", "exists")
-    (total, (terms, predictions)), gradients = run(*batch.tensors(*columns))
-    matched = predictions[3].asnumpy()
-    check_matching(case, matched)
+    (total, terms, logits, boxes, masks, query), gradients = run(*batch.tensors(*columns))
+    check_matching(case, query.asnumpy())
     check_losses(case, training.term_names, float(total), terms.asnumpy())
-    check_predictions(case, *(part.asnumpy() for part in predictions))
+    check_predictions(case, *(part.asnumpy() for part in (logits, boxes, masks, query)))
     check_gradients(case, {source: g.asnumpy() for (source, _), g in zip(parameters, gradients)})
 
 
@@ -122,7 +123,7 @@ def check_losses(case: Case, term_names, total: float, terms: np.ndarray) -> Non
 
 
 def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
-    """logits [D, B, Q, K]; boxes [D, B, T, N, 4] and masks [D, B, N, T, P] of the matched queries."""
+    """logits [D, B, Q, 1, K] and boxes [D, B, Q, T, 4] of all queries, masks [D, B, N, T, h, w] of the matched."""
     D, B = matched.shape[:2]
     assert_close(logits[-1], case, "pred_logits", VALUE_TOLERANCE)
     for layer in range(D):
@@ -138,7 +139,8 @@ def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
     every_box = numbers.reshape(whole["shape"])  # [B, T, Q, 4]
     for b in range(B):
         for n in np.flatnonzero(matched[-1, b] >= 0):
-            np.testing.assert_allclose(boxes[-1, b, :, n], every_box[b, :, matched[-1, b, n]], atol=VALUE_TOLERANCE)
+            q = matched[-1, b, n]
+            np.testing.assert_allclose(boxes[-1, b, q], every_box[b, :, q], atol=VALUE_TOLERANCE)
 
 
 def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
@@ -170,18 +172,15 @@ def canonical(name: str) -> str:
 def test_matching_costs_equal_the_originals(golden, name):
     case = Case(golden / "mssts" / "r50_tiny", name)
     args, batch = case.facts["args"], Batch(case, 1)
-    matcher = ClipSetMatcher(
-        class_weight=args["set_cost_class"],
-        box_weight=args["set_cost_bbox"],
-        giou_weight=args["set_cost_giou"],
-        absent_boxes=True,
-    )
+    matcher = card.build_matcher(case.config())
     logits, boxes = (
         np.stack([whole_of(case, f"matcher_in.{part}.{layer}") for layer in range(args["dec_layers"])])
         for part in ("pred_logits", "pred_boxes")
     )
-    targets = batch.tensors("labels", "boxes", "present")
-    cost = matcher.cost(ms.Tensor(logits), ms.Tensor(boxes), *targets).asnumpy()
+    labels, target_boxes, present, exists = batch.tensors("labels", "boxes", "present", "exists")
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    predictions = Predictions(logits=ms.Tensor(logits[:, :, :, None]), boxes=ms.Tensor(boxes.swapaxes(2, 3)))
+    cost = matcher.cost(predictions, targets).asnumpy()
     for layer in range(cost.shape[0]):
         expected = whole_of(case, f"cost.total.{layer}")  # [B, Q, all instances]
         counts = batch.exists.sum(1)

@@ -12,7 +12,7 @@ import pytest
 from mindvideo.evaluation.evaluator import evaluate_results
 from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.evaluation.results_json import ResultsFile
-from mindvideo.masks import tube_overlap
+from mindvideo.masks import overlap as tube_overlap
 
 TOLERANCE = 1e-9
 EVAL = Path(__file__).resolve().parents[2] / "tools" / "segmentation" / "eval.py"
@@ -43,8 +43,8 @@ def assert_equal_to_official(metrics: dict, expected: dict) -> None:
 @pytest.mark.parametrize("implementation", ["compiled", "reference"])
 def test_the_official_figures(golden, case, implementation, details, monkeypatch):
     if implementation == "reference":
-        monkeypatch.setattr(tube_overlap, "_library", lambda: None)
-    elif tube_overlap._library() is None:
+        monkeypatch.setattr(tube_overlap, "native_overlap", lambda: None)
+    elif tube_overlap.native_overlap() is None:
         pytest.skip("the native library is not built (python custom_ops/build.py)")
     folder = golden / "ytvis_eval"
     ground_truth = read_ground_truth(folder / f"{case}.gt.json.gz")

@@ -16,9 +16,14 @@ class Data:
     )
     valid: str = key("synthetic_easy/valid", "labelled set that is evaluated: as in train")
     num_classes: int = key(
-        41, "class outputs of the network, the never used 0 included: category ids are below it", minimum=2
+        41,
+        "class outputs of the network, the never used 0 included: category ids are below it",
+        minimum=2,
+        maximum=100_000,
     )
-    num_frames: int = key(5, "frames of a clip, in training and in the networks that take whole clips", minimum=1)
+    num_frames: int = key(
+        5, "frames of a clip, in training and in the networks that take whole clips", minimum=1, maximum=1000
+    )
     clip_rule: str = key(
         "consecutive",
         "which frames make a clip: consecutive ones; the num_frames up to the key frame going round the video; or "
@@ -37,14 +42,28 @@ class Data:
         "resize to short_sides); resize_or_crop (flip, colour, then resize, or resize, crop and resize)",
         choices=("none", "toy", "resize_crop", "resize_or_crop"),
     )
-    short_sides: list[int] = key([], "final lengths of the shorter side, one is drawn; empty keeps the size", minimum=1)
-    max_long_side: int = key(0, "greatest length of the longer side after the final resize; 0 sets no limit", minimum=0)
-    first_short_sides: list[int] = key(
-        list(range(480, 769, 32)), "resize_crop: lengths of the shorter side of the first resize", minimum=1
+    short_sides: list[int] = key(
+        [], "final lengths of the shorter side, one is drawn; empty keeps the size", minimum=16, maximum=8192
     )
-    first_max_long_side: int = key(800, "resize_crop: limit of the longer side in the first resize", minimum=0)
-    crop_short_sides: list[int] = key([400, 500, 600], "lengths of the shorter side before the crop", minimum=1)
-    crop_range: list[int] = key([384, 600], "least and greatest height and width of the crop", minimum=1)
+    max_long_side: int = key(
+        0, "limit of the longer side after the final resize; 0 sets none", minimum=0, maximum=16384
+    )
+    first_short_sides: list[int] = key(
+        list(range(480, 769, 32)),
+        "resize_crop: lengths of the shorter side of the first resize",
+        minimum=16,
+        maximum=8192,
+        items=(1, None),
+    )
+    first_max_long_side: int = key(
+        800, "resize_crop: limit of the longer side in the first resize", minimum=0, maximum=16384
+    )
+    crop_short_sides: list[int] = key(
+        [400, 500, 600], "lengths of the shorter side before the crop", minimum=16, maximum=8192, items=(1, None)
+    )
+    crop_range: list[int] = key(
+        [384, 600], "minimum and maximum of the crop's height and width", minimum=16, maximum=8192, items=(2, 2)
+    )
     photometric: bool = key(True, "colour distortion of video frames, drawn anew for every frame")
     photometric_wrap: bool = key(False, "colours that leave 0..255 wrap around as in the published code, not clipped")
     absent: str = key(
@@ -53,16 +72,26 @@ class Data:
         "drop does that and drops those that have none in the whole clip",
         choices=("keep", "zero_box", "drop"),
     )
-    min_instances: int = key(1, "clips left with fewer instances are replaced by another clip", minimum=0)
+    min_instances: int = key(1, "clips left with fewer instances are replaced by another clip", minimum=0, maximum=1000)
     box_minimum: float = key(0.0, "boxes of absent frames get this value in all four numbers", minimum=0.0, maximum=1.0)
-    max_instances: int = key(10, "instances a clip is padded to; of more, the largest are kept", minimum=1)
+    max_instances: int = key(
+        10, "instances a clip is padded to; of more, the largest are kept", minimum=1, maximum=1000
+    )
     buckets: list[list[int]] = key(
-        [], "padded [height, width] of batches, each compiles one graph; empty: rounded up to 32 for every batch"
+        [],
+        "padded [height, width] of batches, each compiles one graph; empty: rounded up to 32 for every batch",
+        minimum=16,
+        maximum=8192,
+        row=2,
     )
     category_map: str = key(
         "corrected", "ids of image sets: the published map, or the corrected one", choices=("published", "corrected")
     )
-    batch_size: int = key(1, "clips of a step on each device", minimum=1)
-    workers: int = key(2, "processes that prepare batches; 0 prepares them in the training process", minimum=0)
-    cache_megabytes: int = key(0, "memory of each worker for decoded frames of small sets", minimum=0)
+    batch_size: int = key(1, "clips of a step on each device", minimum=1, maximum=1024)
+    workers: int = key(
+        2, "processes that prepare batches; 0 prepares them in the training process", minimum=0, maximum=256
+    )
+    cache_megabytes: int = key(
+        0, "memory of each worker for decoded frames of small sets", minimum=0, maximum=1_000_000
+    )
     strict: bool = key(False, "stop at a broken frame instead of taking another clip and counting it")

@@ -10,16 +10,32 @@ from mindvideo.config.key import key
 @dataclasses.dataclass
 class Inference:
     short_side: int | None = key(
-        None, "frames are scaled to this short side for the network; null keeps their size", minimum=16
+        None,
+        "frames are scaled to this short side for the network; null keeps their size",
+        minimum=16,
+        maximum=8192,
+        by_family=True,
     )
-    long_side: int | None = key(None, "limit of the long side after that; null sets none", minimum=16)
+    long_side: int | None = key(
+        None, "limit of the long side after that; null sets none", minimum=16, maximum=16384, by_family=True
+    )
     window_overlap: float = key(
-        1 / 3, "share of a window that the next one sees again, in videos longer than a clip", minimum=0.0, maximum=0.9
+        1 / 3,
+        "share of a window that the next one sees again, in videos longer than a clip",
+        minimum=0.0,
+        maximum=0.9,
+        by_family=True,
     )
     link_similarity: float = key(
-        0.25, "least overlap of masks (half of it counts when categories disagree) to continue a track", minimum=0.0
+        0.25,
+        "minimum overlap of masks (half of it counts when categories disagree) to continue a track",
+        minimum=0.0,
+        maximum=1.0,
+        by_family=True,
     )
-    confidence: float = key(0.3, "least score of a track to be drawn; results.json keeps all", minimum=0.0, maximum=1.0)
+    confidence: float = key(
+        0.3, "minimum score of a track to be drawn; results.json keeps all", minimum=0.0, maximum=1.0
+    )
     max_overlap: float = key(
         0.6, "a mask that overlaps a surer track's by more is not drawn; 1 draws all", minimum=0.0, maximum=1.0
     )
@@ -30,6 +46,8 @@ class Inference:
     )
     frames_per_second: float = key(10.0, "rate of the written video where the input has none", minimum=0.1, maximum=240)
     analysis_folder: str = key(
-        "", "folder for what an online model saw of its tracks (tools/segmentation/analyze.py draws it); empty: none"
+        "", "folder for what an online model saw of its tracks (mindvideo analyze draws it); empty: none"
     )
-    read_ahead: int = key(8, "frames that wait between reading, inference and writing; bounds the memory", minimum=1)
+    read_ahead: int = key(
+        8, "frames that wait between reading, inference and writing; bounds the memory", minimum=1, maximum=1000
+    )

@@ -9,9 +9,9 @@ from mindvideo.config.key import key
 
 @dataclasses.dataclass
 class Matcher:
-    class_cost: float = key(1.0, "weight of the class probability", minimum=0.0)
-    box_cost: float = key(5.0, "weight of the box distance", minimum=0.0)
-    iou_cost: float = key(2.0, "weight of the overlap of the boxes", minimum=0.0)
+    class_cost: float = key(1.0, "weight of the class probability", minimum=0.0, maximum=1e6)
+    box_cost: float = key(5.0, "weight of the box distance", minimum=0.0, maximum=1e6)
+    iou_cost: float = key(2.0, "weight of the overlap of the boxes", minimum=0.0, maximum=1e6)
     frames: str = key(
         "all", "frames that count for a cost: all of the clip, or those with the instance", choices=("all", "present")
     )

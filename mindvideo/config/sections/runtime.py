@@ -10,7 +10,9 @@ from mindvideo.config.key import key
 @dataclasses.dataclass
 class Runtime:
     device: str = key("CPU", "device the graphs run on", choices=["CPU", "GPU", "Ascend"])
-    device_id: int = key(0, "number of the device on this machine; a launcher's own number wins", minimum=0)
+    device_id: int = key(
+        0, "number of the device on this machine; a launcher's own number wins", minimum=0, maximum=1023
+    )
     mode: str = key("graph", "compiled graphs, or step by step for debugging", choices=["graph", "pynative"])
-    seed: int = key(42, "seed of weights, data order and augmentation", minimum=0)
-    log_level: str = key("info", "least level of the lines that are shown", choices=["debug", "info", "warning"])
+    seed: int = key(42, "seed of weights, data order and augmentation", minimum=0, maximum=2**32 - 1)
+    log_level: str = key("info", "lowest level of the lines that are shown", choices=["debug", "info", "warning"])

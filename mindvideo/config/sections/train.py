@@ -10,16 +10,26 @@ from mindvideo.config.key import key
 @dataclasses.dataclass
 class Train:
     precision: str = key("fp32", "number format of matrix products and convolutions", choices=["fp32", "fp16", "bf16"])
-    loss_scale: float = key(65536.0, "fp16: factor on the loss at the start; it adapts itself", minimum=1)
-    loss_scale_patience: int = key(2000, "fp16: steps without an overflow before the factor is doubled", minimum=1)
-    accumulate: int = key(1, "steps whose gradients are averaged into one update", minimum=1)
+    loss_scale: float = key(
+        65536.0, "fp16: factor on the loss at the start; it adapts itself", minimum=1, maximum=2.0**40
+    )
+    loss_scale_patience: int = key(
+        2000, "fp16: steps without an overflow before the factor is doubled", minimum=1, maximum=10**9
+    )
+    accumulate: int = key(1, "steps whose gradients are averaged into one update", minimum=1, maximum=100_000)
     average_decay: float = key(0.0, "decay of the moving average of the weights; 0 keeps none", minimum=0, maximum=1)
     recompute: list[str] = key(
-        [], "layers (regular expressions for whole names) that compute again in the backward pass instead of storing"
+        [],
+        "layers (regular expressions for whole names) that compute again in the backward pass instead of storing",
+        pattern=True,
     )
-    log_every: int = key(20, "steps between two lines of the log", minimum=1)
-    checkpoint_every: int = key(500, "steps between two checkpoints; one is also written at the end", minimum=1)
-    keep_checkpoints: int = key(3, "checkpoints that are kept, the newest ones", minimum=1)
-    evaluate_every: int = key(0, "epochs between two evaluations; 0 evaluates at the end alone", minimum=0)
+    log_every: int = key(20, "steps between two lines of the log", minimum=1, maximum=10**9)
+    checkpoint_every: int = key(
+        500, "steps between two checkpoints; one is also written at the end", minimum=1, maximum=10**9
+    )
+    keep_checkpoints: int = key(3, "checkpoints that are kept, the newest ones", minimum=1, maximum=10_000)
+    evaluate_every: int = key(
+        0, "epochs between two evaluations; 0 evaluates only at the end", minimum=0, maximum=1_000_000
+    )
     evaluate: bool = key(False, "evaluate data.valid while training, and keep the best weights")
     best_metric: str = key("AP", "result of the evaluation that decides which weights are the best")

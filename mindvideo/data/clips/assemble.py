@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mindvideo.data.clips.clip_rules import clip_rule
 from mindvideo.data.clips.image_dataset import ImageDataset
-from mindvideo.data.clips.training_clips import JointClips, TrainingClips
+from mindvideo.data.clips.rules import clip_rule
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.clips.video_dataset import VideoDataset
-from mindvideo.data.labels.annotations import Category, read_category_file
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
-from mindvideo.data.labels.image_annotations import read_category_map
+from mindvideo.data.labels.categories import Category, read_category_file
+from mindvideo.data.labels.images import read_category_map
 from mindvideo.data.transforms.pipelines import AugmentationSettings, build_augmentation
 
-MOST_IMAGE_INSTANCES = 25  # a clip made of an image with more is not used
+MAX_IMAGE_INSTANCES = 25  # a clip made of an image with more is not used
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class ClipSettings:
     samples_per: str = "frame"
     augmentation: AugmentationSettings = dataclasses.field(default_factory=AugmentationSettings)
     absent: str = "keep"
-    least_instances: int = 1
+    min_instances: int = 1
     category_map: str = "corrected"
     cache_megabytes: int = 0
     strict: bool = False
@@ -54,13 +54,13 @@ def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     return TrainingClips(
         source=source,
         transform=build_augmentation(settings.augmentation, absent=settings.absent),
-        least_instances=settings.least_instances,
+        min_instances=settings.min_instances,
         strict=settings.strict,
     )
 
 
 def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
-    """Images get no photometric distortion: as clips their colours are changed already, as images none is published."""
+    """Images get no photometric distortion: copies have changed colours already, single images are published so."""
     source = ImageDataset(
         annotation_file=files.annotations,
         image_folder=files.frames,
@@ -72,8 +72,8 @@ def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     return TrainingClips(
         source=source,
         transform=build_augmentation(augmentation, absent="zero_box" if settings.absent == "keep" else settings.absent),
-        least_instances=max(1, settings.least_instances),
-        most_instances=MOST_IMAGE_INSTANCES if settings.num_frames > 1 else None,
+        min_instances=max(1, settings.min_instances),
+        max_instances=MAX_IMAGE_INSTANCES if settings.num_frames > 1 else None,
         strict=settings.strict,
     )
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.transforms.sample import ClipSample
 
 MASK_SHARE = 0.45
 GAP = 4  # pixels between the frames of a sheet
 LABEL_HEIGHT = 0.38  # of OpenCV's font
-GOLDEN_TURN = 0.618034  # steps of hue that keep neighbours apart
+GOLDEN_TURN = 0.618034  # steps of hue that keep neighbours distinct
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 24px; background: #fff; color: #222; }
@@ -49,9 +49,9 @@ def draw_clip(clip: ClipSample, names: Mapping[int, str], *, width: int) -> np.n
     return np.stack(frames)
 
 
-def _write(frame: np.ndarray, text: str, place: tuple[int, int]) -> None:
+def _write(frame: np.ndarray, words: str, place: tuple[int, int]) -> None:
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(frame, text, place, cv2.FONT_HERSHEY_SIMPLEX, LABEL_HEIGHT, colour, thickness, cv2.LINE_AA)
+        cv2.putText(frame, words, place, cv2.FONT_HERSHEY_SIMPLEX, LABEL_HEIGHT, colour, thickness, cv2.LINE_AA)
 
 
 def contact_sheet(frames: np.ndarray, *, columns: int) -> np.ndarray:

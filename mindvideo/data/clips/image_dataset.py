@@ -8,13 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mindvideo.data.clips.clip_frames import ClipFrames
-from mindvideo.data.clips.clip_masks import ClipMasks
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.clips.image_motion import ImageMotion, draw_motion, move_labels, move_picture
-from mindvideo.data.labels.image_annotations import LabelledImage, read_image_annotations
+from mindvideo.data.labels.images import LabelledImage, read_image_annotations
 from mindvideo.data.media.frame_reader import FrameReader
+from mindvideo.data.media.lazy import ClipFrames
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
+from mindvideo.masks.lazy import ClipMasks
 
 
 class ImageDataset:
@@ -39,6 +39,10 @@ class ImageDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def category_ids(self) -> set[int]:
+        """The labels that its clips have."""
+        return {instance.category_id for image in self.images for instance in image.instances}
 
     def frame_size(self, index: int) -> tuple[int, int]:
         return self.images[index].height, self.images[index].width
@@ -81,7 +85,7 @@ def annotated_boxes(image: LabelledImage, extents: np.ndarray) -> np.ndarray:
 
 
 class _Moved:
-    """Loads a moved copy of a picture, ``picture`` being a clip of it alone; without a motion the picture itself."""
+    """Loads a moved copy of a picture (a clip of one frame); without a motion the picture itself."""
 
     def __init__(self, picture: ClipFrames, motion: ImageMotion | None) -> None:
         self.picture, self.motion = picture, motion

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvideo.data.clips.clip_masks import ClipMasks
-from mindvideo.data.clips.clip_rules import ClipRule
-from mindvideo.data.clips.clip_sample import ClipSample
-from mindvideo.data.labels.annotations import Track, Video, VideoAnnotations, read_video_annotations
+from mindvideo.data.clips.rules import ClipRule
+from mindvideo.data.labels.videos import Track, Video, VideoAnnotations, read_video_annotations
 from mindvideo.data.media.frame_reader import FrameReader
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
+from mindvideo.masks.lazy import ClipMasks
 
 SAMPLES_PER = ("frame", "video")
 
@@ -45,6 +45,10 @@ class VideoDataset:
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    def category_ids(self) -> set[int]:
+        """The labels that its clips have."""
+        return {track.category_id for video in self.videos for track in video.tracks if not track.is_crowd}
 
     def frame_size(self, index: int) -> tuple[int, int]:
         """Annotated (H, W) of a sample's frames, known without reading them."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
 from mindvideo.structures.clip import CLIP_BATCH_COLUMNS, ClipBatch, sampled_length
 
@@ -17,7 +17,7 @@ Layout = list[tuple[tuple[int, ...], str]]  # shape and dtype of each column of 
 
 
 def fresh_columns(layout: Layout) -> list[np.ndarray]:
-    """Arrays of that layout, with anything in them."""
+    """New arrays of that layout, not yet filled."""
     return [np.empty(shape, dtype) for shape, dtype in layout]
 
 
@@ -82,14 +82,14 @@ class Collate:
         clips = [self._largest(clip) for clip in clips]
         B, T, N = len(clips), clips[0].num_frames, self.max_instances
         h, w = np.max([clip.size for clip in clips], axis=0).tolist()
-        most = max(clip.num_instances for clip in clips)
+        max_present = max(clip.num_instances for clip in clips)
         mask_size = [sampled_length(side, self.mask_stride) for side in (h, w)]
         layout: dict[str, tuple[tuple[int, ...], str]] = {
             "images": ((B, T, h, w, 3), "u1"),
             "sizes": ((B, 2), "i4"),
             "labels": ((B, N), "i4"),
             "boxes": ((B, N, T, 4), "f4"),
-            "masks": ((B, most, T, *mask_size), "u1"),
+            "masks": ((B, max_present, T, *mask_size), "u1"),
             "present": ((B, N, T), "?"),
             "exists": ((B, N), "?"),
             "clip_ids": ((B, 2), "i8"),
@@ -125,8 +125,8 @@ class Collate:
         masks = np.zeros(
             (B, self.max_instances, T, *(sampled_length(side, self.mask_stride) for side in (H, W))), np.uint8
         )
-        _, most, _, h, w = packed["masks"].shape
-        masks[:, :most, :, :h, :w] = packed["masks"]
+        _, max_present, _, h, w = packed["masks"].shape
+        masks[:, :max_present, :, :h, :w] = packed["masks"]
         return ClipBatch(images=images, masks=masks, **batch)
 
     def _largest(self, clip: ClipSample) -> ClipSample:

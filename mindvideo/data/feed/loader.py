@@ -1,4 +1,4 @@
-"""The training data as a MindSpore data set. The only file of the data code with MindSpore in it."""
+"""The training data as a MindSpore data set. No other file of the data rooms imports MindSpore."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import mindspore.dataset as ms_dataset
 import numpy as np
 
-from mindvideo.data.clips.training_clips import BatchMaker, JointClips, TrainingClips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.batch import Collate
 from mindvideo.data.feed.epoch_order import EpochOrder
+from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.worker_pool import WorkerPool
 from mindvideo.structures.clip import CLIP_BATCH_COLUMNS
 
@@ -35,7 +36,7 @@ class BatchSource:
     # Without __len__ on purpose: MindSpore holds a generator to its length, and a resumed epoch is shorter.
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BatchSource:
-        """Itself: MindSpore copies a data set for each iteration, and all of them go on in the same epochs."""
+        """Not copied: MindSpore copies a data set for each iteration, and all copies go on in the same epochs."""
         return self
 
     def seek(self, epoch: int, position: int = 0) -> None:
@@ -73,7 +74,7 @@ def load_loader(
     """A data set whose rows are the columns of :class:`ClipBatch`, in that order.
 
     ``start`` is (epoch, batch) of the first batch: a run resumed there sees what it would have seen. ``shard`` is
-    (rank, number of ranks). The returned object's ``batch_source`` is the :class:`BatchSource` behind it.
+    (rank, number of ranks). The returned object's ``batch_source`` is its :class:`BatchSource`.
     """
     groups = [int(height > width) for height, width in map(clips.frame_size, range(len(clips)))]
     order = EpochOrder(

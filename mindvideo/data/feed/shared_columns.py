@@ -26,7 +26,7 @@ def aligned(size: int) -> int:
 
 
 class SharedColumns:
-    """Arrays in the memory behind one file descriptor, which stays mapped: fetching its pages costs as much as a copy.
+    """Arrays in the memory of one file descriptor, which stays mapped: fetching its pages costs as much as a copy.
 
     The memory grows to the largest batch and is kept until :meth:`close`.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mindvideo.data.importers.shapes import box_mask, point_array
-from mindvideo.data.labels.annotations import read_mask
-from mindvideo.masks.forms import Rle, encode_mask
+from mindvideo.masks.forms import read_mask
+from mindvideo.masks.rle import Rle, encode_mask
 
 
 def entry_rle(entry: dict[str, Any], size: tuple[int, int]) -> Rle:

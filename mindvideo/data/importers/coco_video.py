@@ -9,9 +9,9 @@ from typing import Any
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder
 from mindvideo.data.importers.coco_shapes import entry_rle
-from mindvideo.data.importers.fields import dictionary, entries, identifier, located, text, whole
+from mindvideo.data.importers.fields import dictionary, entries, identifier, located, string, whole
 from mindvideo.data.importers.pictures import require_size
-from mindvideo.data.labels.annotations import read_json
+from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import natural_key
 from mindvideo.errors import UserError
 
@@ -63,12 +63,12 @@ def _category_names(content: dict[str, Any]) -> dict[int, str]:
         number = whole(entry.get("id"), f"categories[{place}].id")
         if number in names:
             raise ValueError(f"categories[{place}]: id {number} is there already; each category needs its own")
-        names[number] = text(entry.get("name"), f"categories[{place}].name")
+        names[number] = string(entry.get("name"), f"categories[{place}].name")
     return names
 
 
 def _read_image(entry: dict[str, Any], where: str) -> _Image:
-    file_name = text(entry.get("file_name"), f"{where}.file_name")
+    file_name = string(entry.get("file_name"), f"{where}.file_name")
     folder = PurePosixPath(file_name).parent.as_posix()
     video, number = entry.get("video_id"), entry.get("frame_id")
     return _Image(
@@ -76,14 +76,14 @@ def _read_image(entry: dict[str, Any], where: str) -> _Image:
         video=folder if video is None else identifier(video, f"{where}.video_id"),
         number=None if number is None else whole(number, f"{where}.frame_id"),
         file_name=file_name,
-        size=tuple(whole(entry.get(side), f"{where}.{side}", least=1) for side in ("height", "width")),
+        size=tuple(whole(entry.get(side), f"{where}.{side}", minimum=1) for side in ("height", "width")),
     )
 
 
 def _by_image(
     content: dict[str, Any], images: set[str | int], file: str | Path
 ) -> dict[str | int, list[tuple[str, dict[str, Any]]]]:
-    """The annotations of each image, with what to call them. ``"annotations": null`` says that there are none."""
+    """The annotations of each image, each with its name for messages; ``null`` says that there are none."""
     of_image: dict[str | int, list[tuple[str, dict[str, Any]]]] = {}
     for place, entry in enumerate(entries(content, "annotations") if content["annotations"] is not None else ()):
         where = f"annotation {entry['id']}" if "id" in entry else f"annotations[{place}]"

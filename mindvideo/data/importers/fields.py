@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mindvideo.errors import UserError
+from mindvideo.errors import UserError, printable
 
 
 @contextlib.contextmanager
@@ -18,7 +18,7 @@ def located(where: str | Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {printable(error)}") from error
 
 
 def entries(content: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -37,15 +37,15 @@ def dictionary(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def text(value: Any, name: str) -> str:
+def string(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise _wrong(value, name, "a text")
+        raise _wrong(value, name, "a string")
     return value
 
 
-def whole(value: Any, name: str, *, least: int = 0) -> int:
-    if not _is_whole(value) or value < least:
-        raise _wrong(value, name, f"a whole number of at least {least}")
+def whole(value: Any, name: str, *, minimum: int = 0) -> int:
+    if not _is_whole(value) or value < minimum:
+        raise _wrong(value, name, f"a whole number of at least {minimum}")
     return int(value)
 
 
@@ -55,12 +55,12 @@ def _is_whole(value: Any) -> bool:
 
 def identifier(value: Any, name: str) -> str | int:
     if not _is_whole(value) and not isinstance(value, str):
-        raise _wrong(value, name, "a whole number or a text")
+        raise _wrong(value, name, "a whole number or a string")
     return value
 
 
 def number_in(written: str | None, name: str) -> float:
-    """The number that a text stands for."""
+    """The number that a string stands for."""
     try:
         number = float(written or "")
     except ValueError:
@@ -70,10 +70,10 @@ def number_in(written: str | None, name: str) -> float:
     return number
 
 
-def whole_in(written: str | None, name: str, *, least: int = 0) -> int:
+def whole_in(written: str | None, name: str, *, minimum: int = 0) -> int:
     number = number_in(written, name)
-    if not number.is_integer() or number < least:
-        raise _wrong(written, name, f"a whole number of at least {least}")
+    if not number.is_integer() or number < minimum:
+        raise _wrong(written, name, f"a whole number of at least {minimum}")
     return int(number)
 
 

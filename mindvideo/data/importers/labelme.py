@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_name
-from mindvideo.data.importers.fields import dictionary, entries, identifier, located, text, whole
+from mindvideo.data.importers.fields import dictionary, entries, identifier, located, string, whole
 from mindvideo.data.importers.pictures import require_size, video_folders, visible_files
 from mindvideo.data.importers.shapes import box_mask, ellipse_mask, placed_mask, point_array, polygon_mask
-from mindvideo.data.labels.annotations import read_json
+from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import is_image, natural_order
 from mindvideo.errors import UserError
 
@@ -47,7 +47,7 @@ def _add_video(builder: VisBuilder, folder: Path, root: Path) -> None:
     for frame, file in labelled.items():
         with located(file):
             content = dictionary(read_json(file), "content")
-            found = tuple(whole(content.get(side), side, least=1) for side in ("imageHeight", "imageWidth"))
+            found = tuple(whole(content.get(side), side, minimum=1) for side in ("imageHeight", "imageWidth"))
             size = size or found
             if size != found:
                 raise ValueError(f"the frame size differs from that of the frames before, {size} (height, width)")
@@ -64,7 +64,7 @@ def _add_shapes(
 ) -> None:
     ungrouped: set[str] = set()
     for place, shape in enumerate(shapes):
-        label, group = text(shape.get("label"), f"shapes[{place}].label"), shape.get("group_id")
+        label, group = string(shape.get("label"), f"shapes[{place}].label"), shape.get("group_id")
         if group is None:
             if label in ungrouped:
                 raise ValueError(f"two shapes '{label}' without group id; give each object its own group id")
@@ -84,10 +84,10 @@ def shape_mask(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     if kind == "polygon":
         return polygon_mask(shape.get("points"), size)
     if kind == "rectangle":
-        points = point_array(shape.get("points"), least=2)
+        points = point_array(shape.get("points"), minimum=2)
         return box_mask(*points.min(axis=0), *points.max(axis=0), size)
     if kind == "circle":
-        centre, edge = point_array(shape.get("points"), least=2)[:2]
+        centre, edge = point_array(shape.get("points"), minimum=2)[:2]
         radius = float(np.linalg.norm(edge - centre))
         return ellipse_mask(tuple(centre), (radius, radius), size)
     if kind == "mask":
@@ -98,7 +98,7 @@ def shape_mask(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
 
 def _embedded_mask(written: Any) -> np.ndarray:
     """bool [h, w] of a PNG in base64."""
-    encoded = text(written, "mask")
+    encoded = string(written, "mask")
     try:
         with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
             mask = np.array(picture) > 0

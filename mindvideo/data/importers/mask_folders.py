@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_name
-from mindvideo.data.importers.fields import dictionary, located, text
+from mindvideo.data.importers.fields import dictionary, located, string
 from mindvideo.data.importers.pictures import require_size, video_folders, visible_files
-from mindvideo.data.labels.annotations import read_json
+from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import is_image
 from mindvideo.errors import UserError
 
@@ -59,7 +59,7 @@ def _object_names(video: Any, where: str) -> Names:
         if not number.isdecimal():
             raise ValueError(f"'{where}.objects' has '{number}'; the number of an object is needed")
         place = f"{where}.objects.{number}"
-        names[int(number)] = text(dictionary(entry, place).get("category"), f"{place}.category")
+        names[int(number)] = string(dictionary(entry, place).get("category"), f"{place}.category")
     return names
 
 

@@ -8,23 +8,24 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mindvideo.masks.forms import decode_mask, to_rle
+from mindvideo.masks.forms import to_rle
+from mindvideo.masks.rle import decode_mask
 
 FARTHEST = 100_000  # pixels from the corner; a larger number is a mistake and would fill the memory
 
 
-def point_array(points: Any, *, least: int = 1) -> np.ndarray:
-    """float64 [N, 2] of at least ``least`` (x, y) points."""
+def point_array(points: Any, *, minimum: int = 1) -> np.ndarray:
+    """float64 [N, 2] of at least ``minimum`` (x, y) points."""
     if points is None:
         raise ValueError("its points are missing")
     try:
         array = np.array(points, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("its points are not pairs of numbers") from error
     if array.size and (array.ndim != 2 or array.shape[1] != 2):
         raise ValueError("its points are not pairs of numbers")
-    if len(array) < least:
-        raise ValueError(f"it has {len(array)} points; at least {least} are needed")
+    if len(array) < minimum:
+        raise ValueError(f"it has {len(array)} points; at least {minimum} are needed")
     if not (np.abs(array) <= FARTHEST).all():
         raise ValueError(f"a point is no number or beyond {FARTHEST} pixels")
     return array
@@ -32,14 +33,14 @@ def point_array(points: Any, *, least: int = 1) -> np.ndarray:
 
 def polygon_mask(points: Any, size: tuple[int, int]) -> np.ndarray:
     """uint8 [H, W] of a polygon of at least three (x, y) points, with COCO's rule for pixels on the edge."""
-    return decode_mask(to_rle([point_array(points, least=3).ravel().tolist()], *size))
+    return decode_mask(to_rle([point_array(points, minimum=3).ravel().tolist()], *size))
 
 
 def box_mask(x0: float, y0: float, x1: float, y1: float, size: tuple[int, int], *, degrees: float = 0.0) -> np.ndarray:
     """``degrees``: by how much the box is turned about its centre, clockwise."""
     corners = point_array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-    # An upright box is left alone: rounding would move its edges into the neighbouring pixels.
+    # An upright box stays as it is: rounding would move its edges into the neighbouring pixels.
     return polygon_mask(_turned(corners - centre, degrees) + centre if degrees % 360 else corners, size)
 
 

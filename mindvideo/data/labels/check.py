@@ -1,13 +1,14 @@
-"""Finds everything that is wrong with a data set: the annotation file and the files on disk held against each other."""
+"""Finds everything that is wrong with a data set: compares the annotation file with the files on disk."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import (
+from mindvideo.data.labels.forms import (
     CATEGORY_FORM,
     TRACK_FORM,
     VIDEO_FORM,
@@ -16,12 +17,14 @@ from mindvideo.data.labels.annotation_form import (
     box_fault,
     form_problems,
     has_form,
+    id_problems,
     place_of,
 )
-from mindvideo.data.labels.annotations import MaskSizeError, read_json, read_mask, require_list
 from mindvideo.data.labels.picture_problems import frame_problem
-from mindvideo.data.media.video_frames import VideoFrames
-from mindvideo.masks.forms import decode_mask, mask_box
+from mindvideo.data.labels.reading import read_json, require_list
+from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
+from mindvideo.masks.forms import MaskSizeError, read_mask
+from mindvideo.masks.rle import decode_mask, pixel_box
 
 BOX_TOLERANCE = 2.0  # pixels by which a box may differ from the tight box of its mask
 
@@ -38,7 +41,7 @@ def check_video_set(
         for index, video in enumerate(content["videos"]):
             if isinstance(video, dict):
                 problems += _check_frames(video, place_of("videos", index, video), Path(frame_folder), decode)
-    problems += check_labelled(content, "fit for testing alone")
+    problems += check_labelled(content, "only fit for testing")
     videos = by_id(content, "videos")
     categories = by_id(content, "categories")
     for entry in entries_of(content, "annotations"):
@@ -48,7 +51,7 @@ def check_video_set(
 
 
 def entries_of(content: Mapping[str, Any], part: str) -> list[Any]:
-    """The entries of a part; none where the part is not a list, which its form tells."""
+    """The entries of a part; none where it is not a list, which is a problem of its form."""
     entries = content.get(part)
     return entries if isinstance(entries, list) else []
 
@@ -59,12 +62,7 @@ def by_id(content: Mapping[str, Any], part: str) -> dict[Any, dict[str, Any]]:
 
 
 def check_ids(content: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[Problem]:
-    for part in parts:
-        entries = (entry for entry in entries_of(content, part) if isinstance(entry, dict))
-        numbers = (entry.get("id") for entry in entries)
-        for number, times in Counter(number for number in numbers if type(number) in (int, str)).items():
-            if times > 1:
-                yield Problem("duplicate id", part, f"id {number} is used {times} times")
+    yield from id_problems(content, parts)
     if not content.get("categories"):
         yield Problem("categories", "categories", "the file lists none")
 
@@ -92,14 +90,23 @@ def _check_videos(videos: list[Any]) -> Iterator[Problem]:
 def _check_frames(video: dict[str, Any], where: str, folder: Path, decode: bool) -> Iterator[Problem]:
     names = [name for name in entries_of(video, "file_names") if isinstance(name, str) and name]
     videos = VideoFrames()
+    alike: dict[str, list[Problem]] = {}  # a video file may give the same problem for many frames
+    broken: dict[str, Problem] = {}  # video files that cannot be opened
     for name in dict.fromkeys(names):
-        problem = frame_problem(folder / name, annotated_size(video), where, decode, videos)
-        if problem is not None:
-            yield problem
+        file, _ = parse_video_frame(name) or (name, 0)
+        problem = broken.get(file) or frame_problem(folder / name, annotated_size(video), where, decode, videos)
+        if problem is None:
+            continue
+        alike.setdefault(problem.message.replace(name, file), []).append(problem)
+        if problem.kind == "broken video":
+            broken[file] = problem
+    for problem, *others in alike.values():
+        more = f"; the same for {len(others)} more of its {len(names)} frames" if others else ""
+        yield dataclasses.replace(problem, message=problem.message + more)
 
 
 def annotated_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(height, width) of a video or image; None where they are no numbers, which its form tells."""
+    """(height, width) of a video or image; None where they are not numbers, which is a problem of its form."""
     size = (entry.get("height"), entry.get("width"))
     return size if all(type(side) is int for side in size) else None
 
@@ -127,7 +134,7 @@ def _check_track(
 
 
 def check_category(where: str, category: int, categories: Mapping[Any, Any]) -> Iterator[Problem]:
-    if categories and category not in categories:  # a file that lists none has been told so
+    if categories and category not in categories:  # a file without any has its own problem
         yield Problem("unknown category", where, f"category {category} is not in 'categories'")
 
 
@@ -144,7 +151,7 @@ def _check_instance(where: str, box: Any, segmentation: Any, size: tuple[int, in
     except ValueError as error:
         yield mask_problem(where, error)
         return
-    tight = mask_box(decode_mask(rle))
+    tight = pixel_box(decode_mask(rle))
     if tight is None:
         yield Problem("empty mask", where, "a segmentation without pixels")
     elif box is not None and (box_problem is None or not box_problem.is_error):

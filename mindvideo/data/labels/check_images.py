@@ -6,16 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.annotation_form import (
-    IMAGE_FORM,
-    IMAGE_SET_FORMS,
-    INSTANCE_FORM,
-    Problem,
-    form_problems,
-    has_form,
-    place_of,
-)
-from mindvideo.data.labels.annotations import read_json, read_mask, require_list
 from mindvideo.data.labels.check import (
     annotated_size,
     by_id,
@@ -26,9 +16,20 @@ from mindvideo.data.labels.check import (
     entries_of,
     mask_problem,
 )
+from mindvideo.data.labels.forms import (
+    IMAGE_FORM,
+    IMAGE_SET_FORMS,
+    INSTANCE_FORM,
+    Problem,
+    form_problems,
+    has_form,
+    place_of,
+)
 from mindvideo.data.labels.picture_problems import frame_problem
+from mindvideo.data.labels.reading import read_json, require_list
 from mindvideo.data.media.video_frames import VideoFrames
-from mindvideo.masks.forms import mask_area
+from mindvideo.masks.forms import read_mask
+from mindvideo.masks.rle import mask_area
 
 
 def check_image_set(

@@ -1,4 +1,4 @@
-"""What is wrong with one picture or frame on disk, for ``prepare.py check``."""
+"""Finds what is wrong with one picture or frame on disk, for ``prepare.py check``."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from pathlib import Path
 import cv2
 from PIL import Image, UnidentifiedImageError
 
-from mindvideo.data.labels.annotation_form import Problem
-from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.labels.forms import Problem
+from mindvideo.data.media.broken_frame import BrokenFrameError, BrokenVideoError
 from mindvideo.data.media.frame_reader import JPEG_END, JPEG_START, decode_frame
 from mindvideo.data.media.images import stored_size
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
 from mindvideo.errors import UserError
+from mindvideo.structures import Frame
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # Marks of whole files: how they start -> how they end.
 _ENDS = {JPEG_START: JPEG_END, PNG_START: PNG_END}
 _TAIL = 64  # bytes
-# What Pillow raises for files it cannot read, apart from OSError.
+# Pillow raises these for files that it cannot read.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def frame_problem(
     path: Path, annotated: tuple[int, int] | None, where: str, decode: bool, videos: VideoFrames
 ) -> Problem | None:
-    """What is wrong with one picture, or one frame of a video file, that is annotated as (height, width)."""
+    """The problem of one picture, or of one frame of a video file, that is annotated as (height, width)."""
     place = parse_video_frame(str(path))
     file = path if place is None else Path(place[0])
     try:
@@ -43,12 +45,25 @@ def frame_problem(
             size = _video_frame_size(videos, *place, decode)
         else:
             size = _picture_size(path, decode)
+    except BrokenVideoError as error:
+        return Problem("broken video", where, " ".join(str(error).split()) + _frames_left(file))
     except BrokenFrameError as error:
         return Problem("broken frame", where, " ".join(str(error).split()))
     if annotated is not None and size != annotated:
         found = f"{size[0]} x {size[1]} (height x width)"
         return Problem("frame size", where, f"{path} is {found}, annotated as {annotated[0]} x {annotated[1]}")
     return None
+
+
+def _frames_left(file: Path) -> str:
+    """How much of a video file that training cannot open can still be decoded from its beginning."""
+    try:
+        with VideoFile(file, name=file.name) as reader:
+            good = sum(isinstance(item, Frame) for item in reader.decode())
+    except UserError:
+        return ""
+    total = "" if reader.num_frames is None else f" of {reader.num_frames}"
+    return f"; {good}{total} frames can be decoded (was it cut off while copied? a repaired copy can be used)"
 
 
 def _video_frame_size(videos: VideoFrames, file: str, frame: int, decode: bool) -> tuple[int, int]:
@@ -72,9 +87,9 @@ def _picture_size(path: Path, decode: bool) -> tuple[int, int]:
 
 
 def _require_whole(path: Path) -> None:
-    """Raise BrokenFrameError for a JPEG or PNG that is cut off. Its last bytes tell, zeros behind them apart.
+    """Raise BrokenFrameError for a JPEG or PNG that is cut off. Its last bytes before any zeros show it.
 
-    Cameras write things of their own behind the end of a JPEG, so Pillow has the last word on files that end otherwise.
+    Cameras write data of their own after the end of a JPEG, so Pillow has the last word on files that end otherwise.
     """
     with path.open("rb") as file:
         start = file.read(len(PNG_START))
@@ -98,7 +113,7 @@ def _require_whole(path: Path) -> None:
 
 @contextlib.contextmanager
 def silent_decoders() -> Iterator[None]:
-    """Keeps OpenCV, libpng and libjpeg from writing to the terminal what the caller says in its own words."""
+    """Keeps OpenCV, libpng and libjpeg from writing to the terminal; the caller reports in its own words."""
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Sizes of frames: the rule of the originals (a short side of s, unless the long side would exceed its limit)."""
+"""Sizes of frames by the rule of the originals: a given short side, unless the long side would exceed its limit."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def short_side_size(size: tuple[int, int], *, short_side: int, long_side: int | 
     return (short_side, scaled) if H <= W else (scaled, short_side)
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(string: str) -> tuple[int, int]:
     """``640x360`` -> (360, 640)."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", string)
     if match is None:
-        raise UserError(f"size '{text}': expected WIDTHxHEIGHT, for instance 640x360")
+        raise UserError(f"size '{string}': expected WIDTHxHEIGHT, for instance 640x360")
     return int(match[2]), int(match[1])
 
 
@@ -42,7 +42,7 @@ def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class ShortSideResize:
-    """Frames of any size to the size a network is to see them in; ``short_side`` None leaves them as they are."""
+    """Resizes frames to the size in which a network sees them; ``short_side`` None leaves them as they are."""
 
     def __init__(self, *, short_side: int | None, long_side: int | None = None) -> None:
         self._short_side = short_side

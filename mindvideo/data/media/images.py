@@ -1,18 +1,19 @@
-"""One picture of any kind on disk -> RGB uint8."""
+"""Reads pictures of any kind from disk as RGB uint8."""
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from mindvideo.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+SEVERAL_SUFFIXES = (".gif", ".webp", ".tif", ".tiff")  # files that may hold several pictures
 _EXIF_ORIENTATION = 0x0112
 _DAMAGED = (OSError, SyntaxError, ValueError, struct.error)  # what Pillow raises for truncated and damaged files
 TURNED_BY_A_QUARTER = range(5, 9)  # EXIF orientations that exchange height and width
@@ -22,9 +23,9 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def natural_key(text: str) -> list[tuple[int, int | str]]:
-    """Sorting key that puts frame2 before frame10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", text)]
+def natural_key(string: str) -> list[tuple[int, int | str]]:
+    """A sorting key that puts frame2 before frame10."""
+    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", string)]
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -46,7 +47,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) as :func:`read_image` would give it, from the header alone."""
+    """(H, W) as :func:`read_image` would give it, from its header only."""
     path = Path(path)
     with _opened(path) as picture:
         width, height = picture.size
@@ -54,8 +55,38 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def num_pictures(path: str | Path) -> int:
+    """How many pictures a GIF, a WebP or a TIFF holds; 1 for every other kind and for a file that cannot be read.
+
+    A JPEG may hold a second picture too, the small preview of a phone, which is no frame.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SEVERAL_SUFFIXES:
+        return 1
+    try:
+        with _opened(path) as picture:
+            return getattr(picture, "n_frames", 1)
+    except (UserError, *_DAMAGED, EOFError):
+        return 1
+
+
+def pictures_of(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+    """Every picture of a GIF, a WebP or a TIFF, as :func:`read_image` gives one, and how many seconds it is shown.
+
+    Pages, which have no time, have 0 seconds.
+    """
+    path = Path(path)
+    with _opened(path) as pictures:
+        try:
+            for picture in ImageSequence.Iterator(pictures):
+                image = _to_rgb(picture, path)
+                yield image, picture.info.get("duration", 0) / 1000
+        except (*_DAMAGED, EOFError) as error:
+            raise UserError(f"{path}: damaged picture ({_one_line(error)})") from error
+
+
 def stored_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) of the pixels as the file has them, whatever its EXIF says, from the header alone."""
+    """(H, W) of the pixels as the file has them, whatever its EXIF says, from its header only."""
     with _opened(Path(path)) as picture:
         return picture.height, picture.width
 
@@ -69,7 +100,7 @@ def exif_orientation(path: str | Path) -> int:
 
 def _orientation(picture: Image.Image, path: Path) -> int:
     if picture.format == "PNG" and "exif" not in picture.info:
-        return 1  # Pillow would decode the whole picture to look for EXIF data behind the pixels
+        return 1  # Pillow would decode the whole picture to look for EXIF data after the pixels
     try:
         return picture.getexif().get(_EXIF_ORIENTATION, 1)
     except _DAMAGED as error:

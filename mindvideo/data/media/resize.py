@@ -1,6 +1,6 @@
-"""Resizing: Pillow's antialiased bilinear for pictures, part by part; nearest neighbour for masks.
+"""Resizing of pictures, part by part, with Pillow's antialiased bilinear filter.
 
-Two implementations of the first with one signature and equal pixels: the compiled one of ``custom_ops``, which
+Two implementations with one signature and equal pixels: the compiled one of ``custom_ops``, which
 computes only the part that is wanted, and Pillow itself, which resizes the whole picture. ``MINDVIDEO_OPS=reference``
 forces the second.
 """
@@ -39,7 +39,7 @@ class Region:
 
 
 def source_region(size: tuple[int, int], new_size: tuple[int, int], wanted: Region) -> Region:
-    """The part of a picture of ``size`` that is asked for to make the part ``wanted`` of it resized to ``new_size``."""
+    """The part of a picture of ``size`` that is needed for the part ``wanted`` of it resized to ``new_size``."""
     if _native_resize() is None:
         # Pillow can resize a part, but takes its bounds in single precision, which moves some pixels by one level.
         return Region(0, size[0], 0, size[1])
@@ -90,13 +90,6 @@ def resize_part(
 
 @functools.cache
 def _native_resize():
-    """The compiled function, or None where there is none or it is not wanted."""
+    """The compiled function; None where it is not built or not wanted."""
     takes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_int] * 12, ctypes.c_void_p]
     return find_function("mindvideo_resize_rgb", takes=takes, returns=ctypes.c_int)
-
-
-def nearest_indices(length: int, new_length: int) -> np.ndarray:
-    """Which of ``length`` positions each of ``new_length`` takes: floor of position times scale, in float32."""
-    scale = np.float32(length) / np.float32(new_length)
-    indices = np.floor(np.arange(new_length, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(indices, length - 1)

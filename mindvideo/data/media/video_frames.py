@@ -1,6 +1,6 @@
 """Frames inside video files, named ``clip.mp4#12`` (the file, then the frame's number from 0), in any order.
 
-decord finds its way to any frame. Whole videos from the first frame to the last are read by ``video_io`` with PyAV,
+decord finds its way to any frame. Whole videos from the first frame to the last are read by ``video_file`` with PyAV,
 which also reports damaged frames and turns pictures upright; decord puts a neighbouring frame in a damaged one's place.
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.broken_frame import BrokenFrameError, BrokenVideoError
 
-MOST_OPEN = 4  # files; each holds a decoder with its frames
+MAX_OPEN = 4  # files; each holds a decoder with its frames
 _NAME = re.compile(r"(.+)#(\d+)")
 
 
@@ -33,16 +33,16 @@ def video_frame_name(file: str, frame: int) -> str:
 
 
 def video_of_frame(name: str) -> Path:
-    """What says which video a frame belongs to: its video file (without the suffix), or the folder of the picture."""
+    """The video that a frame belongs to: its video file (without the suffix), or the folder of the picture."""
     place = parse_video_frame(name)
     return Path(place[0]).with_suffix("") if place else Path(name).parent
 
 
 class VideoFrames:
-    """Decoded frames of video files. The files used last stay open, ``most_open`` of them; copies begin with none."""
+    """Decoded frames of video files. The files used last stay open, ``max_open`` of them; copies begin with none."""
 
-    def __init__(self, *, most_open: int = MOST_OPEN) -> None:
-        self._most_open = most_open
+    def __init__(self, *, max_open: int = MAX_OPEN) -> None:
+        self._max_open = max_open
         self._open: OrderedDict[str, Any] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class VideoFrames:
             )
         try:
             return reader.get_batch(list(frames)).asnumpy()
-        except RuntimeError as error:  # decord's own are among them
+        except _decord_errors() as error:
             self._open.pop(str(file), None)  # what it decodes after an error is anyone's guess
             raise BrokenFrameError(f"{file}: frames {list(frames)} cannot be decoded ({_last_line(error)})") from error
 
@@ -74,7 +74,7 @@ class VideoFrames:
         if reader is None:
             reader = _open(file)
             self._open[file] = reader
-            if len(self._open) > self._most_open:
+            if len(self._open) > self._max_open:
                 self._open.popitem(last=False)
         self._open.move_to_end(file)
         return reader
@@ -88,10 +88,10 @@ def _open(file: str) -> Any:
     decord.logging.set_level(decord.logging.QUIET)  # the message below says it
     try:
         reader = decord.VideoReader(file, num_threads=1)  # the data workers are the threads
-    except RuntimeError as error:
-        raise BrokenFrameError(f"{file}: not a video that can be opened ({_last_line(error)})") from error
+    except _decord_errors() as error:
+        raise BrokenVideoError(f"{file}: not a video that can be opened ({_last_line(error)})") from error
     if len(reader) == 0:
-        raise BrokenFrameError(f"{file}: the video has no frames")
+        raise BrokenVideoError(f"{file}: the video has no frames")
     return reader
 
 
@@ -111,5 +111,11 @@ def _load_decord() -> Any:
     return decord
 
 
+def _decord_errors() -> tuple[type[Exception], ...]:
+    """Opening a file that was cut off raises decord's own error, which is not one of Python's."""
+    return (RuntimeError, _load_decord().DECORDError)
+
+
 def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    """The end of decord's message without the time and the line of its source."""
+    return re.sub(r"^\[[\d:]+\] \S+ (Error: )?", "", str(error).strip().splitlines()[-1])

@@ -12,11 +12,11 @@ import av
 import cv2
 import numpy as np
 
-from mindvideo.data.labels.annotations import read_json
+from mindvideo.data.labels.reading import read_json
 from mindvideo.data.synthetic.videos import SPLIT_STREAMS, SyntheticRecipe, SyntheticVideo, render_video
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, check_place, write_json
-from mindvideo.masks.forms import encode_mask, mask_box
+from mindvideo.masks.rle import encode_mask, pixel_box
 
 JPEG_QUALITY = 95
 VIDEO_FRAMES_PER_SECOND = 10
@@ -30,7 +30,7 @@ _SET_FILE = re.compile(
 
 
 def check_set_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that cannot become a made-up set, or that holds anything but one that may be replaced."""
+    """Refuse a folder that cannot become a made-up set or holds anything other than such a set that may be replaced."""
     check_place(folder)
     if not os.path.lexists(folder):
         return
@@ -109,7 +109,7 @@ def video_annotations(video: SyntheticVideo, *, video_id: int, first_id: int) ->
     entries = []
     for n, label in enumerate(video.labels):
         masks = video.masks[n]
-        boxes = [mask_box(mask) for mask in masks]
+        boxes = [pixel_box(mask) for mask in masks]
         entries.append(
             {
                 "id": first_id + n,

@@ -1,4 +1,4 @@
-"""Silhouettes told apart by shape, as signed tests on coordinates relative to the circumradius."""
+"""Silhouettes that differ only in shape, as signed tests on coordinates relative to the circumradius."""
 
 from __future__ import annotations
 

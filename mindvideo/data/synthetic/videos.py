@@ -14,12 +14,12 @@ import numpy as np
 from mindvideo.data.synthetic.shapes import SILHOUETTES
 
 SPLIT_STREAMS = {"train": 1, "valid": 2, "test": 3}
-LEAST_VISIBLE_PIXELS = 16  # fewer visible pixels of an object in a frame count as absent
+MIN_VISIBLE_PIXELS = 16  # fewer visible pixels of an object in a frame count as absent
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticRecipe:
-    """What the videos of a set look like. Ranges are (least, greatest)."""
+    """How the videos of a set look. Ranges are (minimum, maximum)."""
 
     height: int = 64
     width: int = 96
@@ -29,7 +29,7 @@ class SyntheticRecipe:
     background_mean: tuple[float, float] = (0.0, 0.5)
     background_contrast: float = 0.08
     background_drift: float = 1.0  # pixels a frame
-    least_contrast: float | None = 0.3  # mean channel difference of an object from the background; None: any colour
+    min_contrast: float | None = 0.3  # mean channel difference of an object from the background; None: any colour
     stripes: float = 0.15
     pixel_noise: float = 0.03
     radius: tuple[float, float] = (10.0, 18.0)
@@ -38,7 +38,7 @@ class SyntheticRecipe:
     scale_step: float = 0.03
     speed: float = 3.0
     sway: float = 0.0  # pixels that an object swings about its straight way: leaving and coming back
-    least_inside: float = 0.5  # share of the frames in which an object's centre is inside the frame
+    min_inside: float = 0.5  # share of the frames in which an object's centre is inside the frame
 
 
 RECIPES = {
@@ -52,7 +52,7 @@ RECIPES = {
         background_mean=(0.1, 0.9),
         background_contrast=0.25,
         background_drift=2.0,
-        least_contrast=None,
+        min_contrast=None,
         stripes=0.3,
         pixel_noise=0.04,
         radius=(6.0, 17.0),
@@ -76,7 +76,7 @@ def longer(recipe: SyntheticRecipe, num_frames: int) -> SyntheticRecipe:
         background_drift=recipe.background_drift / 4,
         speed=recipe.speed / 10,
         sway=max(recipe.sway, 24.0),
-        least_inside=0.85,
+        min_inside=0.85,
     )
 
 
@@ -117,7 +117,7 @@ def _draw_video(recipe: SyntheticRecipe, rng: np.random.Generator) -> SyntheticV
     canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(recipe.pixel_noise)
     frames = np.clip(np.rint(canvas * 255), 0, 255).astype(np.uint8)
     masks = owner[None] == np.arange(N, dtype=np.int8)[:, None, None, None]  # [N, T, H, W]
-    masks &= (masks.sum(axis=(2, 3)) >= LEAST_VISIBLE_PIXELS)[:, :, None, None]
+    masks &= (masks.sum(axis=(2, 3)) >= MIN_VISIBLE_PIXELS)[:, :, None, None]
     seen = masks.any(axis=(1, 2, 3))
     return SyntheticVideo(frames, masks[seen], tuple(int(label) + 1 for label in labels[seen]))
 
@@ -139,10 +139,10 @@ def moving_noise(recipe: SyntheticRecipe, rng: np.random.Generator) -> np.ndarra
 
 
 def object_colour(recipe: SyntheticRecipe, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A colour f32 [3]; with ``least_contrast`` it is brighter than the background by that much on average."""
+    """A colour f32 [3]; with ``min_contrast`` it is brighter than the background by that much on average."""
     while True:
         colour = rng.random(3, np.float32)
-        if recipe.least_contrast is None or (colour - background).mean() > recipe.least_contrast:
+        if recipe.min_contrast is None or (colour - background).mean() > recipe.min_contrast:
             return colour
 
 
@@ -177,5 +177,5 @@ def object_path(recipe: SyntheticRecipe, rng: np.random.Generator) -> np.ndarray
             swing = rng.standard_normal(2) * recipe.sway / 2 * unit
             path = path + swing * np.sin(2 * np.pi * time / period + rng.uniform(0, 2 * np.pi))
         inside = ((path >= 0) & (path < size)).all(axis=1)
-        if inside.mean() >= recipe.least_inside:
+        if inside.mean() >= recipe.min_inside:
             return path

@@ -1,4 +1,4 @@
-"""What a transform is: parameters drawn first, then applied. Recorded parameters give exactly the recorded clip."""
+"""A transform draws its parameters first and then applies them; recorded parameters give exactly the recorded clip."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
+from mindvideo.data.transforms.sample import ClipSample
 
 
 class Transform(Protocol):
-    """``draw`` uses the generator and the frame size alone, so it can be replayed or planned without pixels."""
+    """``draw`` uses only the generator and the frame size, so a draw can be replayed or planned without pixels."""
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> Any:
         """Parameters for frames of ``size`` (H, W). Says whether it draws once per clip or once per frame."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
+from mindvideo.data.transforms.sample import ClipSample
 
 
 class _NowAndThen(SameSize):

@@ -1,15 +1,15 @@
-"""What becomes of instances that a crop or the clip's choice of frames left without pixels. Draws nothing."""
+"""Drops or zeroes the instances that a crop or the choice of frames left without pixels. Draws nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
+from mindvideo.data.transforms.sample import ClipSample
 
 
 def boxes_with_extent(clip: ClipSample) -> np.ndarray:
-    """bool [N, T]: the box is wider and higher than nothing."""
+    """bool [N, T]: whether the box has a width and a height."""
     return (clip.boxes[..., 2:] > clip.boxes[..., :2]).all(axis=-1)
 
 

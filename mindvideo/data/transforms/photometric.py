@@ -16,8 +16,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.transforms.base import SameSize
+from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.native_library import find_function
 
 BRIGHTNESS_REACH = 32.0
@@ -29,7 +29,7 @@ CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 
 
 @dataclasses.dataclass(frozen=True)
 class FrameColours:
-    """What is done to one frame; None leaves that step out. ``contrast_first``: before hue and saturation or after."""
+    """The changes of one frame; None leaves a step out. ``contrast_first``: before hue and saturation or after."""
 
     brightness: float | None = None
     contrast_first: bool = True
@@ -95,14 +95,14 @@ def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarr
 
 @functools.cache
 def _native_distortion():
-    """The compiled function, or None where there is none or it is not wanted."""
+    """The compiled function; None where it is not built or not wanted."""
     pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
     takes = [pointer, ctypes.c_int64, number, number, number, *[real] * 5, *[number] * 4, pointer]
     return find_function("mindvideo_distort_colours", takes=takes, returns=None)
 
 
 def _distort_by_strips(frame: np.ndarray, colours: FrameColours, wrap: bool) -> np.ndarray:
-    """The twin. Strip by strip, so that the float values stay in the processor's cache."""
+    """The twin works strip by strip, so that the float values stay in the processor's cache."""
     result = np.empty(frame.shape, np.uint8)
     rows = max(1, STRIP_PIXELS // frame.shape[1])
     for top in range(0, frame.shape[0], rows):
@@ -143,7 +143,7 @@ def shift_hue(values: np.ndarray, *, saturation: float | None, hue: float | None
     if hue is not None:
         turned = cv2.extractChannel(colours, 0)
         turned += np.float32(hue)
-        # Hues come as 0..360, so a turn leaves that range on one side alone.
+        # Hues come as 0..360, so a turn leaves that range on one side only.
         if hue > 0:
             turned -= (turned > 360.0) * np.float32(360.0)
         else:

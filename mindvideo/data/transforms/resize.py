@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mindvideo.data.clips.clip_sample import ClipSample
 from mindvideo.data.media.frame_size import short_side_size
 from mindvideo.data.transforms.instances import zero_empty_boxes
+from mindvideo.data.transforms.sample import ClipSample
 
 
 class ResizeShortSide:
@@ -38,19 +38,19 @@ class ResizeShortSide:
 
 
 class RandomCrop:
-    """A rectangle with sides between ``least`` and ``greatest`` pixels (or the frame's), anywhere in the frame.
+    """A rectangle with sides between ``min_side`` and ``max_side`` pixels (or the frame's), anywhere in the frame.
 
     Parameters: (top, left, height, width). All instances are kept, those without a pixel left too; boxes are cut, and
     with ``zero_vanished`` those that lose their extent become zeros.
     """
 
-    def __init__(self, *, least: int, greatest: int, zero_vanished: bool = False) -> None:
-        self.least = least
-        self.greatest = greatest
+    def __init__(self, *, min_side: int, max_side: int, zero_vanished: bool = False) -> None:
+        self.min_side = min_side
+        self.max_side = max_side
         self.zero_vanished = zero_vanished
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> tuple[int, int, int, int]:
-        height, width = (int(rng.integers(min(self.least, side), min(side, self.greatest) + 1)) for side in size)
+        height, width = (int(rng.integers(min(self.min_side, side), min(side, self.max_side) + 1)) for side in size)
         top = int(rng.integers(size[0] - height + 1))
         left = int(rng.integers(size[1] - width + 1))
         return top, left, height, width

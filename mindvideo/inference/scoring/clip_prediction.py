@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from mindvideo.errors import UserError
+from mindvideo.masks.rle import empty_mask, encode_mask
 from mindvideo.structures import Segmentation
 from mindvideo.structures.expect import expect_array
 
@@ -71,14 +71,4 @@ def segment_frame(mask_logits: np.ndarray, size: tuple[int, int]) -> Segmentatio
     if highest <= 0.0:  # interpolation stays below the largest logit
         return empty_mask(size)
     scaled = cv2.resize(np.ascontiguousarray(mask_logits, np.float32), (W, H), interpolation=cv2.INTER_LINEAR)
-    encoded = coco_mask.encode(np.asfortranarray(scaled > 0.0))
-    return {"size": [H, W], "counts": encoded["counts"].decode("ascii")}
-
-
-def empty_mask(size: tuple[int, int]) -> Segmentation:
-    encoded = coco_mask.encode(np.zeros(size, np.uint8, order="F"))
-    return {"size": list(size), "counts": encoded["counts"].decode("ascii")}
-
-
-def has_pixels(segmentation: Segmentation) -> bool:
-    return bool(coco_mask.area(segmentation) > 0)
+    return encode_mask(scaled > 0.0)

@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import has_pixels, segment_frame
+from mindvideo.inference.scoring.clip_prediction import require_finite, segment_frame
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
+from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
 # PARITY(instanceformer): a track that scores less than this has no mask in any frame.
-LEAST_TRACK_SCORE = 0.001
+MIN_TRACK_SCORE = 0.001
 # What is shown of a frame takes its scores and classes from a vote that is held again whenever the video has grown by
 # this factor, so that a frame costs the same however long the video is.
 VOTE_INTERVAL = 1.1
 
 
-PREDICTION_NAMES = ("probabilities", "boxes", "mask_logits", "embeddings", "references", "locations")
-STATE_NAMES = ("content", "reference", "frames_seen", "memory")
+class SeenFrame(NamedTuple):
+    """A frame as the network saw it: tensors of all queries, arrays of some of them once they are on the host."""
+
+    probabilities: Tensor | np.ndarray  # of the classes, [Q, K]
+    boxes: Tensor | np.ndarray  # [Q, 4], cxcywh in units of the frame
+    mask_logits: Tensor | np.ndarray  # [Q, h, w]
+    embeddings: Tensor | np.ndarray  # [Q, C], what the queries held at the end
+    references: Tensor | np.ndarray  # [Q, 2 or 4], where they began to look
+    locations: Tensor | np.ndarray  # [Q, M, L, P, 2], where they looked at last
+
+    def on_host(self) -> SeenFrame:
+        return SeenFrame(*(part.asnumpy() for part in self))
+
+    def of_queries(self, queries: list[int]) -> SeenFrame:
+        """The rows of some queries, of a frame that is on the host."""
+        return SeenFrame(*(part[queries] for part in self))
 
 
 class OnlineStep(Protocol):
     """One frame through the network, compiled once for each frame shape.
 
-    Called with uint8 [H, W, 3] and the state; gives class probabilities [Q, K], boxes cxcywh in units of the frame
-    [Q, 4], mask logits [Q, h, w], embeddings [Q, C], first reference points [Q, 2], sampling locations
-    [Q, M, L, P, 2], and the tensors of the next state.
+    The state is a NamedTuple of the family's own, of tensors (None where a model has no such part). ``graph`` is what
+    runs: from the image and the tensors of the state to the columns of SeenFrame and of the next state.
     """
 
-    num_predictions: int
+    graph: nn.Cell
 
-    def initial_state(self) -> tuple[Tensor, ...]: ...
+    def initial_state(self) -> NamedTuple: ...
 
-    def __call__(self, image: Tensor, *state: Tensor) -> tuple[Tensor, ...]: ...
+    def __call__(self, image: Tensor, state: NamedTuple) -> tuple[SeenFrame, NamedTuple]:
+        """``image`` uint8 [H, W, 3]."""
 
 
 class FrameObserver(Protocol):
-    """Is told what the network saw of the tracks in each frame, for analysis."""
+    """Receives, for analysis, what the network saw of the tracks in each frame."""
 
     def begin(self, *, video_id: int | str, size: tuple[int, int]) -> None: ...
 
@@ -74,16 +89,16 @@ class OnlineTracker:
 
     def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The step of one frame of ``size`` (H, W), with the state that begins a video."""
-        state = {name: part for name, part in zip(STATE_NAMES, self.step.initial_state())}
+        state = {name: part for name, part in self.step.initial_state()._asdict().items() if part is not None}
         image = Tensor(np.zeros((*size, 3), np.uint8))
         return ExportPlan(
-            graph=self.step, inputs={"image": image, **state}, outputs=PREDICTION_NAMES, state=tuple(state)
+            graph=self.step.graph, inputs={"image": image, **state}, outputs=SeenFrame._fields, state=tuple(state)
         )
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self.size, self.num_frames, self.video_id = size, num_frames, video_id
         self.state = self.step.initial_state()
-        self.undecided: list[tuple[np.ndarray, ...]] = []  # the first frames' predictions, while they are all there is
+        self.undecided: list[SeenFrame] = []  # the first frames, while they are all there is
         self.queries: list[int] | None = None
         self.masks: list[list[Segmentation]] = []
         self.boxes: list[np.ndarray] = []
@@ -93,12 +108,12 @@ class OnlineTracker:
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
         if frame.shape[:2] != tuple(self.size):
             raise ValueError(f"OnlineTracker: the video began with frames of {self.size}, got {frame.shape[:2]}")
-        outputs = self.step(Tensor(np.ascontiguousarray(self.resize(frame))), *self.state)
-        self.state = outputs[self.step.num_predictions :]
-        predictions = tuple(output.asnumpy() for output in outputs[: self.step.num_predictions])
+        seen, self.state = self.step(Tensor(np.ascontiguousarray(self.resize(frame))), self.state)
+        seen = seen.on_host()
+        require_finite(seen.probabilities)
         if self.queries is not None:
-            return [self._keep(predictions)]
-        self.undecided.append(predictions)
+            return [self._keep(seen)]
+        self.undecided.append(seen)
         return self._decide() if len(self.undecided) == self.first_frames else []
 
     def finish(self) -> VideoInstances:
@@ -109,7 +124,7 @@ class OnlineTracker:
         kept = [track for track in tracks if any(has_pixels(masks) for masks in self.masks[track])]
         scores, labels = self.vote.result() if self.queries else (np.zeros(0, np.float32), np.zeros(0, np.int64))
         segmentations = [
-            self.masks[track] if scores[track] >= LEAST_TRACK_SCORE else [None] * len(self.boxes) for track in kept
+            self.masks[track] if scores[track] >= MIN_TRACK_SCORE else [None] * len(self.boxes) for track in kept
         ]
         video = VideoInstances(
             video_id=self.video_id,
@@ -117,7 +132,7 @@ class OnlineTracker:
             num_frames=len(self.boxes),
             scores=scores[kept],
             labels=labels[kept],
-            track_ids=np.asarray(kept, np.int64),
+            track_ids=np.asarray(kept, np.int64) + 1,
             segmentations=segmentations,
             boxes=np.stack(self.boxes, 1)[kept] if self.boxes else np.zeros((0, 0, 4), np.float32),
         )
@@ -126,29 +141,29 @@ class OnlineTracker:
         return video
 
     def _decide(self) -> list[VideoInstances]:
-        """Pick the candidates from the first frames and go on with them alone."""
-        probabilities = np.stack([predictions[0] for predictions in self.undecided])
+        """Pick the candidates from the first frames and go on with them only."""
+        probabilities = np.stack([seen.probabilities for seen in self.undecided])
         self.queries = first_candidates(probabilities, self.candidate_pairs)
         self.masks = [[] for _ in self.queries]
         self.vote = TrackVote(
             num_tracks=len(self.queries), frames_per_vote=self.frames_per_vote, num_frames=self.num_frames
         )
         self.next_vote = 1.0
-        first = [self._keep(predictions) for predictions in self.undecided]
+        first = [self._keep(seen) for seen in self.undecided]
         self.undecided = []
         return first
 
-    def _keep(self, predictions: tuple[np.ndarray, ...]) -> VideoInstances:
+    def _keep(self, seen: SeenFrame) -> VideoInstances:
         """Store what the result needs of one frame, and give the frame as it looks now."""
-        probabilities, boxes, logits, embeddings, references, locations = (part[self.queries] for part in predictions)
-        self.vote.add(probabilities)
-        masks = [segment_frame(track, self.size) for track in logits]
+        seen = seen.of_queries(self.queries)
+        self.vote.add(seen.probabilities)
+        masks = [segment_frame(track, self.size) for track in seen.mask_logits]
         for track, mask in zip(self.masks, masks):
             track.append(mask)
-        corners = to_pixels(boxes, self.size)
+        corners = to_pixels(seen.boxes, self.size)
         self.boxes.append(corners)
         if self.observer is not None:
-            self.observer.observe(embeddings=embeddings, references=references, locations=locations)
+            self.observer.observe(embeddings=seen.embeddings, references=seen.references, locations=seen.locations)
         if len(self.boxes) >= self.next_vote:
             self.current = self.vote.result()
             self.next_vote = len(self.boxes) * VOTE_INTERVAL
@@ -160,7 +175,7 @@ class OnlineTracker:
             num_frames=1,
             scores=scores[shown],
             labels=labels[shown],
-            track_ids=np.asarray(shown, np.int64),
+            track_ids=np.asarray(shown, np.int64) + 1,
             segmentations=[[masks[track]] for track in shown],
             boxes=corners[shown, None],
         )

@@ -16,11 +16,11 @@ import numpy as np
 from mindvideo.inference.scoring.clip_prediction import (
     ClipPrediction,
     ClipRunner,
-    has_pixels,
     segment_frame,
 )
 from mindvideo.inference.scoring.track_scores import Entry, ScoreRule, TrackScores
 from mindvideo.inference.trackers.linking import Linking, OverlapLinking
+from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
 # YouTube-VIS counts no more per video; a long video would otherwise collect the empty queries of every window.
@@ -73,7 +73,7 @@ class WindowTracker:
         self._linking = OverlapLinking() if linking is None else linking
 
     def export_plan(self, *, size: tuple[int, int]):
-        """What to export: the clip network, for frames of ``size`` (H, W)."""
+        """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
         return self._runner.export_plan(num_frames=self._T, size=size)
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:

@@ -1,4 +1,4 @@
-"""What the cards of the models with queries and dynamic masks share: checks of their sections, and their first half."""
+"""The cards of the models with queries and dynamic masks share these: checks of their sections, and common parts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def check_encoded_frames(cfg: ConfigDict, name: str) -> None:
     levels = len(section.backbone_levels) + section.extra_levels
     if levels < MASK_LEVELS:
         raise UserError(f"{name}.backbone_levels and extra_levels give {levels} levels; the masks need {MASK_LEVELS}")
-    if section.channels % MASK_CHANNEL_DIVISOR or section.channels % section.heads:
+    if section.width % MASK_CHANNEL_DIVISOR or section.width % section.heads:
         raise UserError(
-            f"{name}.channels is {section.channels}; it must be a multiple of {MASK_CHANNEL_DIVISOR} and of "
+            f"{name}.width is {section.width}; it must be a multiple of {MASK_CHANNEL_DIVISOR} and of "
             f"{name}.heads, {section.heads}"
         )
     cell = strides_of(cfg)[section.backbone_levels[0]]
@@ -33,41 +33,41 @@ def check_encoded_frames(cfg: ConfigDict, name: str) -> None:
 
 
 def frame_parts(cfg: ConfigDict, name: str, *, attention_type: type[DeformableAttention] = DeformableAttention):
-    """The arguments of :class:`EncodedFrames` from section ``name``."""
+    """The parts of section ``name`` that both networks take: those up to the encoder, those of the masks, and sizes."""
     section = cfg[name]
-    C = section.channels
+    width = section.width
     backbone = backbone_of(cfg, out_levels=tuple(section.backbone_levels))
-    mask_channels = section.mask_channels or C // MASK_CHANNEL_DIVISOR
+    mask_channels = section.mask_channels or width // MASK_CHANNEL_DIVISOR
     transformer = transformer_settings(cfg, name)
     return {
         "backbone": backbone,
         "projection": FeatureProjection(
-            channels_of_maps=backbone.channels, channels=C, extra_levels=section.extra_levels
+            channels_of_maps=backbone.channels, channels=width, extra_levels=section.extra_levels
         ),
-        "position": SinePositions2d(features=C // 2, offset=-0.5),
+        "position": SinePositions2d(features=width // 2, offset=-0.5),
         "encoder": build_deformable_encoder(
             num_layers=section.encoder_layers,
             points=section.encoder_points,
             attention_type=attention_type,
             **transformer,
         ),
-        "controller": MLP(in_width=C, hidden_width=C, out_width=parameter_count(mask_channels), num_layers=3),
-        "mask_features": MaskFeatures(channels=C, feature_channels=mask_channels),
+        "controller": MLP(in_width=width, hidden_width=width, out_width=parameter_count(mask_channels), num_layers=3),
+        "mask_features": MaskFeatures(width=width, feature_channels=mask_channels),
         "dynamic_masks": DynamicMasks(feature_channels=mask_channels, stride=backbone.strides[0]),
-        "channels": C,
+        "width": width,
         "num_levels": transformer["num_levels"],
         "num_queries": section.num_queries,
     }
 
 
 def transformer_settings(cfg: ConfigDict, name: str) -> dict[str, int | float]:
-    """What encoder and decoder have in common."""
+    """The sizes that encoder and decoder have in common."""
     section = cfg[name]
     return {
-        "channels": section.channels,
+        "width": section.width,
         "heads": section.heads,
         "num_levels": len(section.backbone_levels) + section.extra_levels,
-        "hidden": section.feedforward,
+        "hidden": section.hidden,
         "dropout": section.dropout,
     }
 

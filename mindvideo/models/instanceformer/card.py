@@ -21,9 +21,10 @@ from mindvideo.models.instanceformer.weights import instanceformer_table
 from mindvideo.modules.heads.query_heads import START_SIZE_LOGIT, class_heads
 from mindvideo.modules.layers.deform_attention import xavier_dense_with_default_bias
 from mindvideo.modules.layers.pixels import NormalizePixels
-from mindvideo.modules.losses.frame_set import FrameSetCriterion
-from mindvideo.modules.matching.first_frame import FrameMatcher
-from mindvideo.modules.matching.whole_clip import ClipMatcher
+from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.terms import contrast, dice_masks, focal_classes, focal_masks, giou_boxes, l1_boxes
+from mindvideo.modules.matching.costs import euclidean_box, focal_class, giou_box
+from mindvideo.modules.matching.matcher import CostTerm, Matcher
 from mindvideo.modules.transformers.memory_decoder import build_memory_decoder
 from mindvideo.weights.backbone_rules import imagenet_table
 from mindvideo.weights.coco_rules import deformable_detr_table
@@ -33,7 +34,7 @@ from mindvideo.weights.rules import RuleTable
 def build_network(cfg: ConfigDict) -> InstanceFormer:
     instanceformer = cfg.instanceformer
     check(cfg)
-    C, K = instanceformer.channels, instanceformer.num_classes
+    C, K = instanceformer.width, cfg.data.num_classes
     has_memory = instanceformer.memory_tokens > 0
     temporal = (
         [nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)] if instanceformer.propagate_class else None
@@ -48,7 +49,7 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
     )
     return InstanceFormer(
         decoder=decoder,
-        class_heads=class_heads(channels=C, num_classes=K, num_layers=instanceformer.decoder_layers),
+        class_heads=class_heads(width=C, num_classes=K, num_layers=instanceformer.decoder_layers),
         num_classes=K,
         reference_propagation=instanceformer.reference_propagation,
         inference_propagation=instanceformer.inference_propagation,
@@ -62,25 +63,46 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
 
 
 def build_training(cfg: ConfigDict, network: InstanceFormer, reduce_count: nn.Cell) -> InstanceFormerTraining:
-    data, instanceformer, matcher, loss = cfg.data, cfg.instanceformer, cfg.matcher, cfg.loss
-    criterion = FrameSetCriterion(
-        num_layers=instanceformer.decoder_layers,
-        class_weight=loss.class_weight,
-        box_weight=loss.box_weight,
-        giou_weight=loss.giou_weight,
-        mask_weight=loss.mask_weight,
-        dice_weight=loss.dice_weight,
-        contrastive_weight=instanceformer.contrastive_weight if data.num_frames > 1 else 0.0,
-        absent_as_positive=instanceformer.absent_as_positive,
-    )
-    of_frame = FrameMatcher(class_weight=matcher.class_cost, box_weight=matcher.box_cost, giou_weight=matcher.iou_cost)
+    instanceformer = cfg.instanceformer
     return InstanceFormerTraining(
         network=network,
         pixels=NormalizePixels(),
-        matcher=of_frame if instanceformer.match_on == "first_frame" else ClipMatcher(of_frame=of_frame),
-        criterion=criterion,
-        reduce_count=reduce_count,
+        matcher=build_matcher(cfg),
+        criterion=build_criterion(cfg, reduce_count),
+        match_whole_clip=instanceformer.match_on == "clip",
         aux_masks_from_last_layer=instanceformer.aux_masks_from_last_layer,
+    )
+
+
+def build_matcher(cfg: ConfigDict) -> Matcher:
+    matcher = cfg.matcher
+    terms = (
+        # PARITY(instanceformer): the box distance is Euclidean though the paper says L1.
+        CostTerm("box", euclidean_box, matcher.box_cost),
+        CostTerm("class", focal_class, matcher.class_cost),
+        CostTerm("giou", giou_box, matcher.iou_cost),
+    )
+    return Matcher(terms=terms, frames="first" if cfg.instanceformer.match_on == "first_frame" else "present")
+
+
+def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
+    instanceformer, loss = cfg.instanceformer, cfg.loss
+    terms = [
+        LossTerm("loss_ce", focal_classes, loss.class_weight),
+        LossTerm("loss_bbox", l1_boxes, loss.box_weight),
+        LossTerm("loss_giou", giou_boxes, loss.giou_weight),
+        LossTerm("loss_mask", partial(focal_masks, empty_frames=True), loss.mask_weight),
+        LossTerm("loss_dice", dice_masks, loss.dice_weight),
+    ]
+    if instanceformer.contrastive_weight > 0 and cfg.data.num_frames > 1:
+        weight = instanceformer.contrastive_weight
+        terms.append(LossTerm("loss_contrastive", contrast, weight, layers="last", per="none"))
+    return Criterion(
+        terms=terms,
+        num_layers=instanceformer.decoder_layers,
+        reduce_count=reduce_count,
+        # PARITY(instanceformer): an instance that is out of the frame is taught its class, a speck of a box, no mask.
+        supervised="all" if instanceformer.absent_as_positive else "present",
     )
 
 

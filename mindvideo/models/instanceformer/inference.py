@@ -1,58 +1,85 @@
-"""One frame of online inference as one graph: bytes and the state in, predictions and the next state out."""
+"""How InstanceFormer runs on a video: one compiled graph a frame, with a state that passes from frame to frame."""
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindvideo.models.instanceformer.network import InstanceFormer
+from mindvideo.inference.trackers.online import SeenFrame
+from mindvideo.models.instanceformer.network import FramePrediction, InstanceFormer, OnlineState
+from mindvideo.modules.encoded_frames import EncodedFrames
 
 
-class InstanceFormerStep(nn.Cell):
-    """``construct(image uint8 [H, W, 3], *state)`` gives
+class OnlineFrame(TypedDict):
+    """All of one frame, from the encoder to what the next one starts from."""
 
-    class probabilities [Q, K], boxes cxcywh in units of the frame [Q, 4], mask logits [Q, 2 * H8, 2 * W8], embeddings
-    [Q, C], first reference points [Q, 2], what the last decoder layer read [Q, M, L, P, 2], and the next state.
-    """
+    encoded: EncodedFrames
+    prediction: FramePrediction
+    mask_logits: ms.Tensor  # [1, Q, 2 h, 2 w]
+    following: OnlineState
 
-    num_predictions = 6
+
+class FrameGraph(nn.Cell):
+    """One frame as MindSpore compiles and exports it: the columns of the state in, those of SeenFrame and of the next
+    state out."""
 
     def __init__(self, *, network: InstanceFormer, pixels: nn.Cell) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # what a frame is seen with must not rename what is trained
         self.network, self.pixels = network, pixels
 
-    def initial_state(self) -> tuple[ms.Tensor, ...]:
-        """Before the first frame of a video."""
-        network = self.network
-        content = network.query_embed.asnumpy()[None, :, network.channels :]
-        state = [
-            content,
-            np.zeros((1, network.num_queries, network.reference_width), np.float32),
-            np.zeros((), np.int32),
-        ]
-        if network.has_memory:
-            state.append(np.zeros((1, *network.memory_shape), np.float32))
-        return tuple(ms.Tensor(np.ascontiguousarray(part)) for part in state)
-
     def construct(self, image, content, reference, frames_seen, memory=None):
+        """image uint8 [H, W, 3]; the others as in OnlineState, for one video."""
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), frame_size(H, W))
-        state = (content, reference, frames_seen)
-        if memory is not None:
-            state += (memory,)
-        predictions, masks, state = self.frame(frames, padding, frame_size(H, W), state)
-        logits, boxes, embeddings, _, first_reference, locations = predictions
-        return (ops.sigmoid(logits)[0], boxes[0], masks[0], embeddings[0], first_reference[0], locations[0], *state)
+        state = {"content": content, "reference": reference, "frames_seen": frames_seen, "memory": memory}
+        frame = self.frame(frames, padding, frame_size(H, W), state)
+        prediction, following = frame["prediction"], frame["following"]
+        decoding = prediction["decoding"]
+        seen = (
+            ops.sigmoid(prediction["logits"][-1, 0]),
+            decoding["boxes"][-1, 0],
+            frame["mask_logits"][0],
+            decoding["content"][-1, 0],
+            prediction["reference"][0],
+            decoding["locations"][0],
+        )
+        columns = (following["content"], following["reference"], following["frames_seen"])
+        return (*seen, *columns) if memory is None else (*seen, *columns, following["memory"])
 
-    def frame(self, frames, padding, size, state):
+    def frame(self, frames, padding, size, state: OnlineState) -> OnlineFrame:
         """Normalised frames [1, 1, 3, H, W], padding [1, 1, H, W], size [1, 2] as (h, w)."""
         network = self.network
-        spatial_shapes, ratios, flat_padding, tokens, features = network.encode(frames, padding)
-        values = network.values_of_frames(tokens, flat_padding, 1)
-        predictions, state = network.step(values[0], spatial_shapes, ratios, state)
-        masks = network.masks(features[:, 0], predictions[2], predictions[3], size)
-        return predictions, masks, state
+        encoded = network.encode(frames, padding)
+        prediction, following = network.step(network.values_of_frames(encoded, 1)[0], encoded, state)
+        masks = network.masks(encoded["mask_features"][:, 0], prediction["decoding"], size)
+        return {"encoded": encoded, "prediction": prediction, "mask_logits": masks, "following": following}
+
+
+class InstanceFormerStep:
+    """An :class:`~mindvideo.inference.trackers.online.OnlineStep`: the graph of a frame, with names for its columns."""
+
+    def __init__(self, *, network: InstanceFormer, pixels: nn.Cell) -> None:
+        self.graph = FrameGraph(network=network, pixels=pixels)
+        self.graph.set_train(False)
+
+    def initial_state(self) -> OnlineState:
+        """Before the first frame of a video."""
+        network = self.graph.network
+        memory = np.zeros((1, *network.memory_shape), np.float32) if network.has_memory else None
+        return OnlineState(
+            content=ms.Tensor(np.ascontiguousarray(network.query_embed.asnumpy()[None, :, network.width :])),
+            reference=ms.Tensor(np.zeros((1, network.num_queries, network.reference_width), np.float32)),
+            frames_seen=ms.Tensor(np.zeros((), np.int32)),
+            memory=None if memory is None else ms.Tensor(memory),
+        )
+
+    def __call__(self, image: ms.Tensor, state: OnlineState) -> tuple[SeenFrame, OnlineState]:
+        columns = self.graph(image, *(part for part in state if part is not None))
+        seen = len(SeenFrame._fields)
+        return SeenFrame(*columns[:seen]), OnlineState(*columns[seen:])
 
 
 @ops.constexpr

@@ -1,18 +1,40 @@
-"""InstanceFormer on a clip with targets: all frames, the matching on the first, and every loss term, in one graph."""
+"""InstanceFormer on a clip with targets: all frames, the matching, and every loss term, in one graph."""
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
 
-from mindvideo.models.instanceformer.network import InstanceFormer, gather_queries
+from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, read_tokens
+from mindvideo.models.instanceformer.network import InstanceFormer
+from mindvideo.modules.encoded_frames import class_logits, per_frame
+from mindvideo.modules.transformers.memory_decoder import Memory
+from mindvideo.modules.values import Predictions, Targets
+
+
+class Samples(TypedDict):
+    """Remembered queries of all frames, for the contrastive term."""
+
+    features: ms.Tensor  # [B, S, C]
+    identities: ms.Tensor  # int [B, S], the query's number where it is matched, -1 for all others
+
+
+class MatchedClip(TypedDict):
+    """A clip as the criterion takes it."""
+
+    predictions: Predictions  # masks are made for the matched queries only, so not here
+    query: ms.Tensor  # int [D, B, N], of each instance; -1 for none
+    masks: ms.Tensor  # logits [D, B, N, T, h, w], of the matched queries
+    samples: Samples | None
 
 
 class InstanceFormerTraining(nn.Cell):
     """``construct`` takes the columns of a batch (without the ids) and gives (total loss [], terms [n_terms]).
 
-    ``pixels`` turns bytes into frames; ``matcher`` and ``criterion`` as :class:`FrameMatcher` and
-    :class:`FrameSetCriterion`; ``reduce_count`` averages the number of instances over the processes of a run.
+    ``pixels`` turns bytes into frames; ``matcher`` decides on the first frame which query has which instance, or with
+    ``match_whole_clip`` on all frames (a model with memory needs it on the first: it remembers the matched queries).
     ``aux_masks_from_last_layer`` reproduces how the published models were trained: from the second frame on, the mask
     of an earlier decoder layer was that of the query the *last* layer had matched.
     """
@@ -24,163 +46,140 @@ class InstanceFormerTraining(nn.Cell):
         pixels: nn.Cell,
         matcher: nn.Cell,
         criterion: nn.Cell,
-        reduce_count: nn.Cell,
+        match_whole_clip: bool,
         aux_masks_from_last_layer: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.pixels = network, pixels
-        self.matcher, self.criterion, self.reduce_count = matcher, criterion, reduce_count
+        self.matcher, self.criterion = matcher, criterion
+        self.match_whole_clip = match_whole_clip
         self.aux_masks_from_last_layer = aux_masks_from_last_layer
         self.term_names = criterion.term_names
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        predictions, samples = self.unroll(frames, padding, sizes, labels, boxes, exists, present)
-        return self.losses(predictions, samples, labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        return self.losses(self.unroll(frames, padding, sizes, targets), targets)
 
-    def losses(self, predictions, samples, labels, boxes, masks, present, exists):
-        masks = ops.cast(masks, ms.float32)
-        targets = (labels, boxes, masks.reshape(*masks.shape[:3], -1), present, exists)
-        count = self.reduce_count(ops.cast(exists, ms.float32).sum())
-        return self.criterion(predictions, targets, ops.maximum(count, ms.Tensor(1.0, ms.float32)), samples)
+    def losses(self, clip: MatchedClip, targets: Targets):
+        """(total [], terms [n])."""
+        return self.criterion(clip["predictions"], targets, clip["query"], clip["masks"], clip["samples"])
 
-    def unroll(self, frames, padding, sizes, labels, boxes, exists, present=None):
-        """All frames in order; the predictions and samples that the criterion takes."""
+    def unroll(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
+        """All frames in order: frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         network = self.network
         B, T = frames.shape[:2]
-        spatial_shapes, ratios, flat_padding, tokens, features = network.encode(frames, padding)
-        values = network.values_of_frames(tokens, flat_padding, T)
-        query_position = network.query_position(B)
-        own = network.first_reference(query_position)
-        content, reference, left, matched = network.initial_state(B)[0], own, own, None
-        contents, frame_boxes, references, stored, samples = [], [], [], [], []
+        encoded = network.encode(frames, padding)
+        values = network.values_of_frames(encoded, T)
+        own = network.first_reference(network.query_position(B))
+        content, left, query = network.initial_state(B)["content"], own, None
+        contents, boxes, points, tokens, samples = [], [], [], [], []
         for frame in range(T):
-            memory = None
-            if frame > 0:
-                reference = network.next_reference(left, own, network.reference_propagation)
-                memory = self.recall(stored, T) if network.has_memory else None
-            outputs = network.decoder(
-                content, query_position, reference, values[frame], spatial_shapes, ratios, memory, frame
-            )
-            content = outputs[0][-1]
-            left = network.left_behind(reference, outputs[1][-1])
-            contents.append(ops.stack(outputs[0], 0))  # [D, B, Q, C]
-            frame_boxes.append(ops.stack(outputs[1], 0))
-            references.append(as_boxes(outputs[2]))
-            if frame == 0 and not self.matcher.whole_clip:
-                matched = self.matcher(self.class_logits(contents[0]), frame_boxes[0], labels, boxes[:, :, 0], exists)
+            reference = own if frame == 0 else network.propagate(left, own, network.reference_propagation)
+            memory = self.recall(tokens, T) if network.has_memory and frame > 0 else None
+            decoding = network.decode(values[frame], encoded, content, reference, memory, frame)
+            content, left = decoding["content"][-1], network.left_over(reference, decoding["boxes"][-1])
+            contents.append(decoding["content"])
+            boxes.append(decoding["boxes"])
+            points.append(decoding["points"])
+            if frame == 0 and not self.match_whole_clip:
+                query = self.match(decoding["content"].expand_dims(3), decoding["boxes"].expand_dims(3), targets)
             if network.has_memory:
                 logits = network.class_embed[-1](content)
-                chosen = self.choose_tokens(logits, matched[-1], frame)
-                rows = network.memory_rows(content, logits, outputs[1][-1], query_position)
+                chosen = self.choose_tokens(logits, query[-1], frame)
+                rows = memory_rows(content, logits, decoding["boxes"][-1], network.query_position(B))
                 # PARITY(instanceformer): what is remembered is a constant; no gradient flows through the memory.
-                stored.append(ops.stop_gradient(gather_queries(rows, chosen)))
-                samples.append((gather_queries(content, chosen), identities(chosen, matched[-1])))
-        contents, frame_boxes = ops.stack(contents, 2), ops.stack(frame_boxes, 2)  # [D, B, T, Q, C or 4]
-        logits = self.class_logits(contents)
-        if self.matcher.whole_clip:
-            matched = self.matcher(logits, frame_boxes, labels, boxes, exists, present)
-        query = self.clamped(matched, T)
-        masks = self.mask_logits(contents, ops.stack(references, 2), features, matched, query, sizes)
-        return (logits, take(frame_boxes, query), masks, matched), self.joined(samples)
+                tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
+                samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
+        contents = ops.stack(contents, 3)  # [D, B, Q, T, C]
+        predictions = {"logits": class_logits(network.class_embed, contents), "boxes": ops.stack(boxes, 3)}
+        if self.match_whole_clip:
+            query = self.matcher(predictions, targets)
+        masks = self.mask_logits(contents, ops.stack(points, 3), encoded["mask_features"], query, sizes)
+        return {"predictions": predictions, "query": query, "masks": masks, "samples": joined(samples)}
 
-    def class_logits(self, contents):
-        """contents [D, ..., C] -> [D, ..., K], each layer by its own head."""
-        logits = []
-        for layer, head in enumerate(self.network.class_embed):
-            logits.append(head(contents[layer]))
-        return ops.stack(logits, 0)
+    def match(self, contents, boxes, targets: Targets):
+        """contents [D, B, Q, T, C] and boxes [D, B, Q, T, 4] of the first frame or of all."""
+        return self.matcher({"logits": class_logits(self.network.class_embed, contents), "boxes": boxes}, targets)
 
-    def recall(self, stored, T: int):
-        """Tokens of the frames so far, a list of [B, M, X] -> the memory a decoder layer takes."""
-        keys, values = self.network.keys_and_values(ops.stack(stored, 1), T)
+    def recall(self, tokens, T: int) -> Memory:
+        """Tokens of the frames so far, a list of [B, N, X] -> the Memory that a decoder layer attends to."""
+        keys, values = read_tokens(ops.stack(tokens, 1), T, self.network.mem_token_proj)
         if self.network.memory_mixes_clips:
             keys, values = mix_clips(keys), mix_clips(values)
-        return keys, values, None, None
+        return {"keys": keys, "values": values, "ignored": None, "any_valid": None}
 
-    def choose_tokens(self, logits, matched, frame: int):
-        """Queries to remember of a frame, int [B, M]: the matched ones in order, then the best scored others.
+    def choose_tokens(self, logits, query, frame: int):
+        """Queries to remember of a frame, int [B, S]: the matched ones in order, then the best scored others.
 
         ``frame`` is there for a reader that replays a stored choice.
         """
         Q = logits.shape[1]
         scores = ops.amax(ops.sigmoid(ops.stop_gradient(logits)), -1)
-        is_matched = is_among(Q, matched)
+        is_matched = is_among(Q, query)
         in_order = (2.0 + ops.arange(Q - 1, -1, -1).astype(ms.float32)).broadcast_to(scores.shape)
         return ops.topk(ops.select(is_matched, in_order, scores), self.network.memory_tokens, dim=-1)[1]
 
-    def joined(self, samples):
-        """Features [B, T * M, C] and identities [B, T * M] of the remembered queries of all frames."""
-        if len(samples) < 2:
-            return None
-        features, labels = [], []
-        for feature, label in samples:
-            features.append(feature)
-            labels.append(label)
-        return ops.cat(features, 1), ops.cat(labels, 1)
-
-    def clamped(self, matched, T: int):
-        """The query of each instance on each frame, [D, B, T, N]; 0 where there is no instance."""
-        D, B, N = matched.shape
-        return ops.maximum(matched, ops.zeros_like(matched)).expand_dims(2).broadcast_to((D, B, T, N))
-
-    def mask_logits(self, contents, references, features, matched, query, sizes):
-        """[D, B, T, N, P]: contents [D, B, T, Q, C], references [D, B, T, Q, 4], features [B, T, c, H8, W8]."""
-        D, B, T, N = query.shape
-        if self.aux_masks_from_last_layer:
-            query = self.mask_queries(matched, query)
-        contents = take(contents, query).transpose(1, 2, 0, 3, 4).reshape(B * T, D * N, -1)
-        references = take(references, query).transpose(1, 2, 0, 3, 4).reshape(B * T, D * N, 4)
-        frame_sizes = sizes.expand_dims(1).broadcast_to((B, T, 2)).reshape(B * T, 2)
+    def mask_logits(self, contents, points, features, query, sizes):
+        """contents [D, B, Q, T, C], points [D, B, Q, T, 2], features [B, T, c, h, w] -> [D, B, N, T, 2 h, 2 w]."""
+        B, T = features.shape[:2]
+        D, _, N = query.shape
+        rows = self.mask_queries(query, T)
+        contents = take(contents, rows).transpose(1, 3, 0, 2, 4).reshape(B * T, D * N, -1)
+        points = take(points, rows).transpose(1, 3, 0, 2, 4).reshape(B * T, D * N, 2)
         flat_features = features.reshape(B * T, *features.shape[2:])
-        masks = self.network.masks(flat_features, contents, references, frame_sizes)
-        return masks.reshape(B, T, D, N, -1).transpose(2, 0, 1, 3, 4)
+        masks = self.network.masks_of(flat_features, contents, points, per_frame(sizes, T))
+        return masks.reshape(B, T, D, N, *masks.shape[2:]).transpose(2, 0, 3, 1, 4, 5)
 
-    def mask_queries(self, matched, query):
-        """Whose mask is compared with each instance: [D, B, T, N], the last layer's query from the second frame on."""
-        # PARITY(instanceformer): the n-th query of the last layer's matches, in ascending order, takes the place of the
-        # n-th of this layer's, whichever instance that one belongs to.
-        N = matched.shape[-1]
-        far = ops.select(matched < 0, ops.full_like(matched, self.network.num_queries), matched)
+    def mask_queries(self, query, T: int):
+        """Whose mask is compared with each instance in each frame: int [D, B, N, T]; 0 where there is no instance."""
+        D, B, N = query.shape
+        own = ops.maximum(query, ops.zeros_like(query)).expand_dims(3).broadcast_to((D, B, N, T))
+        if not self.aux_masks_from_last_layer:
+            return own
+        # PARITY(instanceformer): from the second frame on, the n-th query of the last layer's matches, in ascending
+        # order, takes the place of the n-th of this layer's, whichever instance that one belongs to.
+        far = ops.select(query < 0, ops.full_like(query, self.network.num_queries), query)
         ordered = ops.sort(far.astype(ms.float32), axis=-1)[0].astype(ms.int32)
-        place = (matched.expand_dims(-1) > far.expand_dims(-2)).astype(ms.int32).sum(-1)
-        last = ordered[-1].expand_dims(0).broadcast_to(matched.shape)
-        theirs = (ops.one_hot(place, N).astype(ms.int32) * last.expand_dims(-2)).sum(-1)
-        theirs = ops.select(matched < 0, ops.zeros_like(matched), theirs).expand_dims(2)
-        later = (ops.arange(query.shape[2]) > 0).reshape(1, 1, -1, 1).broadcast_to(query.shape)
-        return ops.select(later, theirs.broadcast_to(query.shape), query)
+        rank = (query.expand_dims(-1) > far.expand_dims(-2)).astype(ms.int32).sum(-1)
+        last = ordered[-1].expand_dims(0).broadcast_to(query.shape)
+        theirs = (ops.one_hot(rank, N).astype(ms.int32) * last.expand_dims(-2)).sum(-1)
+        theirs = ops.select(query < 0, ops.zeros_like(query), theirs).expand_dims(3)
+        later = (ops.arange(T) > 0).reshape(1, 1, 1, T).broadcast_to(own.shape)
+        return ops.select(later, theirs.broadcast_to(own.shape), own)
 
 
-def as_boxes(references):
-    """References of all layers as [D, B, Q, 4]; the first layer's points get a size that nobody reads."""
-    boxes = []
-    for reference in references:
-        if reference.shape[-1] == 2:
-            reference = ops.cat((reference, ops.zeros_like(reference)), -1)
-        boxes.append(reference)
-    return ops.stack(boxes, 0)
+def joined(samples) -> Samples | None:
+    """Features [B, S, C] and identities [B, S] of each frame -> those of all frames; None for fewer than two frames."""
+    if len(samples) < 2:
+        return None
+    features, labels = [], []
+    for feature, label in samples:
+        features.append(feature)
+        labels.append(label)
+    return {"features": ops.cat(features, 1), "identities": ops.cat(labels, 1)}
 
 
 def take(rows: ms.Tensor, query: ms.Tensor) -> ms.Tensor:
-    """rows [D, B, T, Q, X], query int [D, B, T, N] -> [D, B, T, N, X]."""
-    D, B, T, Q, X = rows.shape
-    starts = (ops.arange(D * B * T) * Q).reshape(D, B, T, 1).astype(query.dtype)
-    return ops.gather(rows.reshape(D * B * T * Q, X), query + starts, 0)
+    """rows [D, B, Q, T, X], the query of each instance in each frame int [D, B, N, T] -> [D, B, N, T, X]."""
+    D, B, Q, T, X = rows.shape
+    starts = (ops.arange(D * B) * (Q * T)).reshape(D, B, 1, 1) + ops.arange(T).reshape(1, 1, 1, T)
+    return ops.gather(rows.reshape(D * B * Q * T, X), query * T + starts.astype(query.dtype), 0)
 
 
-def is_among(Q: int, matched: ms.Tensor) -> ms.Tensor:
-    """matched int [B, N] (-1: none) -> bool [B, Q]."""
-    return ops.equal(ops.arange(Q).astype(matched.dtype).reshape(1, 1, Q), matched.expand_dims(-1)).any(1)
+def is_among(Q: int, query: ms.Tensor) -> ms.Tensor:
+    """query int [B, N] (-1: none) -> bool [B, Q]."""
+    return ops.equal(ops.arange(Q).astype(query.dtype).reshape(1, 1, Q), query.expand_dims(-1)).any(1)
 
 
-def identities(chosen: ms.Tensor, matched: ms.Tensor) -> ms.Tensor:
-    """chosen int [B, M] -> the query's own number where it is matched, one shared number (-1) for all others."""
-    is_matched = ops.equal(chosen.expand_dims(-1), matched.expand_dims(1).astype(chosen.dtype)).any(-1)
+def identities(chosen: ms.Tensor, query: ms.Tensor) -> ms.Tensor:
+    """chosen int [B, S] -> the query's own number where it is matched, one shared number (-1) for all others."""
+    is_matched = ops.equal(chosen.expand_dims(-1), query.expand_dims(1).astype(chosen.dtype)).any(-1)
     return ops.select(is_matched, chosen, ops.full_like(chosen, -1))
 
 
 def mix_clips(tokens: ms.Tensor) -> ms.Tensor:
-    """[B, R, C] -> the same numbers in memory read as [R, B, C], given as [B, R, C]."""
+    """[B, S, C] -> the same numbers in memory read as [S, B, C], given as [B, S, C]."""
     # PARITY(instanceformer): the published training handed its attention a batch-first array as if length came first.
-    B, R, C = tokens.shape
-    return tokens.reshape(R, B, C).swapaxes(0, 1)
+    B, S, C = tokens.shape
+    return tokens.reshape(S, B, C).swapaxes(0, 1)

@@ -22,8 +22,10 @@ from mindvideo.models.seqformer.weights import seqformer_table
 from mindvideo.modules.heads.query_heads import class_heads
 from mindvideo.modules.layers.deform_attention import TwoOutputAttention
 from mindvideo.modules.layers.pixels import NormalizePixels
-from mindvideo.modules.losses.frame_set import ClipSetCriterion
-from mindvideo.modules.matching.clip_set import ClipSetMatcher
+from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.terms import dice_tubes, focal_classes, focal_tubes, giou_boxes, l1_boxes
+from mindvideo.modules.matching.costs import focal_class, giou_box, joint_euclidean_box
+from mindvideo.modules.matching.matcher import CostTerm, Matcher
 from mindvideo.modules.transformers.two_stream_decoder import build_two_stream_decoder
 from mindvideo.weights.backbone_rules import imagenet_table
 from mindvideo.weights.rules import RuleTable
@@ -39,7 +41,7 @@ def build_network(cfg: ConfigDict) -> SeqFormer:
             num_layers=seqformer.decoder_layers, points=seqformer.decoder_points, **transformer_settings(cfg, SECTION)
         ),
         class_heads=class_heads(
-            channels=seqformer.channels, num_classes=seqformer.num_classes, num_layers=seqformer.decoder_layers
+            width=seqformer.width, num_classes=cfg.data.num_classes, num_layers=seqformer.decoder_layers
         ),
         **frame_parts(cfg, SECTION, attention_type=TwoOutputAttention),
     )
@@ -51,26 +53,39 @@ def build_network(cfg: ConfigDict) -> SeqFormer:
 
 
 def build_training(cfg: ConfigDict, network: SeqFormer, reduce_count: nn.Cell) -> SeqFormerTraining:
-    seqformer, matcher, loss = cfg.seqformer, cfg.matcher, cfg.loss
     return SeqFormerTraining(
         network=network,
         pixels=NormalizePixels(),
-        matcher=ClipSetMatcher(
-            class_weight=matcher.class_cost,
-            box_weight=matcher.box_cost,
-            giou_weight=matcher.iou_cost,
-            absent_boxes=seqformer.absent_boxes,
-        ),
-        criterion=ClipSetCriterion(
-            num_layers=seqformer.decoder_layers,
-            class_weight=loss.class_weight,
-            box_weight=loss.box_weight,
-            giou_weight=loss.giou_weight,
-            mask_weight=loss.mask_weight,
-            dice_weight=loss.dice_weight,
-            absent_as_positive=seqformer.absent_boxes,
-        ),
+        matcher=build_matcher(cfg),
+        criterion=build_criterion(cfg, reduce_count),
+    )
+
+
+def build_matcher(cfg: ConfigDict) -> Matcher:
+    matcher = cfg.matcher
+    terms = (
+        # PARITY(seqformer): one Euclidean distance over the boxes of all frames, where the paper says L1.
+        CostTerm("box", joint_euclidean_box, matcher.box_cost),
+        CostTerm("class", partial(focal_class, of_clip=True), matcher.class_cost),
+        CostTerm("giou", giou_box, matcher.iou_cost),
+    )
+    return Matcher(terms=terms, frames="all" if cfg.seqformer.absent_boxes else "present")
+
+
+def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
+    seqformer, loss = cfg.seqformer, cfg.loss
+    terms = (
+        LossTerm("loss_ce", partial(focal_classes, of_clip=True), loss.class_weight, per="instance"),
+        LossTerm("loss_bbox", l1_boxes, loss.box_weight),
+        LossTerm("loss_giou", giou_boxes, loss.giou_weight),
+        LossTerm("loss_mask", focal_tubes, loss.mask_weight, per="instance"),
+        LossTerm("loss_dice", dice_tubes, loss.dice_weight, per="instance"),
+    )
+    return Criterion(
+        terms=terms,
+        num_layers=seqformer.decoder_layers,
         reduce_count=reduce_count,
+        supervised="all" if seqformer.absent_boxes else "present",
     )
 
 

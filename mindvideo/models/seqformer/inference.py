@@ -1,4 +1,4 @@
-"""A clip of any length through SeqFormer frame by frame, which takes no graph of its own for each length.
+"""How SeqFormer runs on a video: a clip of any length frame by frame, without a graph of its own for each length.
 
 Frames are encoded one at a time. The decoder looks at one frame at a time too; between the frames it needs the softmax
 of one number a frame, and what was seen, summed with it. So the numbers are those of the whole network.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -15,12 +16,13 @@ from mindspore import nn, ops
 
 from mindvideo.execution.shared_graph import SharedGraph
 from mindvideo.models.seqformer.network import SeqFormer
-from mindvideo.modules.transformers.memory_decoder import refine, scale_reference
+from mindvideo.modules.encoded_frames import level_shapes, starting_queries
+from mindvideo.modules.layers.reference_points import refine, scale_reference
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedFrame:
-    """``tokens`` [1, S, C], mask ``features`` [1, c, H8, W8] and the ``size`` (H, W) of the frame."""
+    """``tokens`` [1, S, C], mask ``features`` [1, 1, c, h, w] and the ``size`` (H, W) of the frame."""
 
     tokens: ms.Tensor
     features: ms.Tensor
@@ -35,8 +37,17 @@ class DecodedClip:
     masks: Callable[[Sequence[int]], np.ndarray]
 
 
+class FrameInLayer(NamedTuple):
+    """A frame after a decoder layer."""
+
+    box_content: ms.Tensor  # [1, Q, C]
+    seen: ms.Tensor  # [1, Q, C]
+    frame_logit: ms.Tensor  # [1, Q, 1], how much the frame counts
+    box: ms.Tensor  # [1, Q, 4]
+
+
 class _Encode(nn.Cell):
-    """image uint8 [H, W, 3] and its size [1, 2] -> tokens [1, S, C], mask features [1, c, H8, W8]."""
+    """image uint8 [H, W, 3] and its size [1, 2] -> tokens [1, S, C], mask features [1, 1, c, h, w]."""
 
     def __init__(self, network: SeqFormer, pixels: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
@@ -45,15 +56,14 @@ class _Encode(nn.Cell):
     def construct(self, image, size):
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), size)
-        _, _, _, tokens, features = self.network.encode(frames, padding)
-        return tokens, features[0]
+        encoded = self.network.encode(frames, padding)
+        return encoded["tokens"], encoded["mask_features"]
 
 
 class _OnFrame(nn.Cell):
     """A decoder layer and its box head on one frame.
 
-    Box content [1, Q, C], query position, reference [1, Q, 2 or 4], tokens [1, S, C] -> box content, what was seen
-    [Q, C], how much it counts [Q, 1], box [1, Q, 4].
+    Box content [1, Q, C], query position, reference [1, Q, 2 or 4], tokens [1, S, C] -> FrameInLayer.
     """
 
     def __init__(self, layer: nn.Cell, box_head: nn.Cell) -> None:
@@ -61,13 +71,13 @@ class _OnFrame(nn.Cell):
         self.layer, self.box_head = layer, box_head
 
     def construct(self, box_content, query_position, reference, tokens, spatial_shapes):
-        ratios = ops.ones((1, len(spatial_shapes), 2), ms.float32)  # no padding: frames come alone
+        ratios = ops.ones((1, len(spatial_shapes), 2), ms.float32)  # no padding: frames come by themselves
         box_content = self.layer.attend_boxes(box_content, query_position)
         value = self.layer.cross_attn.project(tokens, None)
-        box_content, seen, logits = self.layer.look(
-            box_content, query_position, scale_reference(reference, ratios), value, spatial_shapes
-        )
-        return box_content, seen[0], logits[0], refine(reference, self.box_head(box_content))
+        scaled = scale_reference(reference, ratios)
+        reading = self.layer.read_frames(box_content, query_position, scaled, value, spatial_shapes)
+        box_content = reading["box_content"]
+        return box_content, reading["seen"], reading["frame_logit"], refine(reference, self.box_head(box_content))
 
 
 class _OnInstances(nn.Cell):
@@ -78,18 +88,18 @@ class _OnInstances(nn.Cell):
         self.layer = layer
 
     def construct(self, content, query_position, summary):
-        return self.layer.take(self.layer.attend_instances(content, query_position), summary)
+        return self.layer.update_instances(self.layer.attend_instances(content, query_position), summary)
 
 
 class _Masks(nn.Cell):
-    """mask features [1, c, H8, W8], content [1, N, C], reference [1, N, 4], size [1, 2] -> logits [N, h, w]."""
+    """features [1, 1, c, h, w], content [1, N, C], reference [1, N, 2 or 4], size [1, 2] -> logits [N, 2 h, 2 w]."""
 
     def __init__(self, network: SeqFormer) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
 
     def construct(self, features, content, reference, size):
-        return self.network.masks(features, content, reference, size)[0]
+        return self.network.masks(features, content, reference[..., :2].expand_dims(2), size)[0, :, 0]
 
 
 class PortionedSeqFormer:
@@ -108,21 +118,22 @@ class PortionedSeqFormer:
     def encode(self, image: np.ndarray) -> EncodedFrame:
         """uint8 [H, W, 3]."""
         size = image.shape[:2]
-        return EncodedFrame(*self._encode(ms.Tensor(image), size_tensor(size)), size)
+        tokens, features = self._encode(ms.Tensor(image), size_tensor(size))
+        return EncodedFrame(tokens, features, size)
 
     def __call__(self, frames: Sequence[EncodedFrame]) -> DecodedClip:
         """All frames of a clip, of one size."""
         network = self._network
-        shapes = network.level_shapes(*frames[0].size)
-        position, content = network.query_position(1), network.start_content(1)
+        shapes = level_shapes(frames[0].size, strides=network.backbone.strides, num_levels=network.num_levels)
+        content, position = starting_queries(network.query_embed, 1)
         boxes, following = [content] * len(frames), [network.first_reference(position)] * len(frames)
         for on_frame, on_instances in zip(self._on_frame, self._on_instances):
             references = following
             found = [
-                on_frame(box, position, reference, frame.tokens, shapes)
+                FrameInLayer(*on_frame(box, position, reference, frame.tokens, shapes))
                 for box, reference, frame in zip(boxes, references, frames)
             ]
-            boxes, following = [each[0] for each in found], [each[3] for each in found]
+            boxes, following = [each.box_content for each in found], [each.box for each in found]
             content = on_instances(content, position, seen_in_all(found))
         logits = network.class_embed[-1](content)[0].asnumpy()
         return DecodedClip(logits, lambda queries: self._masks_of(queries, frames, content, references))
@@ -142,9 +153,9 @@ def size_tensor(size: tuple[int, int]) -> ms.Tensor:
     return ms.Tensor(np.asarray([size], np.int32))
 
 
-def seen_in_all(found) -> ms.Tensor:
-    """What :class:`_OnFrame` gave for every frame -> the weighted sum of what was seen, [1, Q, C]."""
-    logits = np.stack([logit.asnumpy() for _, _, logit, _ in found])  # [T, Q, 1]
+def seen_in_all(frames: Sequence[FrameInLayer]) -> ms.Tensor:
+    """The sum over the frames of what was seen, weighed by how much each frame counts: [1, Q, C]."""
+    logits = np.stack([frame.frame_logit.asnumpy() for frame in frames])  # [T, 1, Q, 1]
     weights = np.exp(logits - logits.max(0))
     weights /= weights.sum(0)
-    return ms.Tensor(sum(weight * seen.asnumpy() for weight, (_, seen, _, _) in zip(weights, found))[None])
+    return ms.Tensor(sum(weight * frame.seen.asnumpy() for weight, frame in zip(weights, frames)))

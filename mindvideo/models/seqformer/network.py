@@ -3,50 +3,109 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Parameter, nn, ops
+from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.modules.encoded_frames import EncodedFrames, frame_sizes, per_frame
-from mindvideo.modules.transformers.two_stream_decoder import TwoStreamDecoder
+from mindvideo.modules.encoded_frames import (
+    EncodedFrames,
+    class_logits,
+    encode_frames,
+    frame_sizes,
+    per_frame,
+    starting_queries,
+)
+from mindvideo.modules.heads.dynamic_mask import DynamicMasks, MaskFeatures
+from mindvideo.modules.layers.feature_projection import FeatureProjection
+from mindvideo.modules.layers.position_encoding import SinePositions2d
+from mindvideo.modules.layers.reference_points import in_pixels
+from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
+from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
+from mindvideo.modules.values import Predictions
 
 
-class SeqFormer(EncodedFrames):
-    """The network; ``of_frames`` are the arguments of :class:`EncodedFrames`."""
+class SeqFormer(nn.Cell):
+    """Every frame is encoded by itself. An instance query is decomposed into a box query for each frame, which finds
+    the instance there; what the box queries saw is aggregated over the frames into the instance query. Its content
+    predicts the class, and the weights of one network that draws the masks of all frames.
 
-    def __init__(self, *, decoder: TwoStreamDecoder, class_heads: nn.CellList, channels: int, **of_frames) -> None:
-        super().__init__(channels=channels, **of_frames)
+    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives Predictions: logits [D, B, Q, 1, K], boxes
+    [D, B, Q, T, 4], and masks [B, Q, T, 2 h, 2 w] with (h, w) the finest level.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Cell,
+        projection: FeatureProjection,
+        position: SinePositions2d,
+        encoder: DeformableEncoder,
+        decoder: TwoStreamDecoder,
+        class_heads: nn.CellList,
+        controller: nn.Cell,
+        mask_features: MaskFeatures,
+        dynamic_masks: DynamicMasks,
+        width: int,
+        num_levels: int,
+        num_queries: int,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.projection, self.position, self.encoder = backbone, projection, position, encoder
         self.decoder, self.class_embed = decoder, class_heads
-        self.reference_points = nn.Dense(channels, 2, weight_init="xavier_uniform", bias_init="zeros")
+        self.controller, self.mask_features, self.dynamic_masks = controller, mask_features, dynamic_masks
+        self.num_levels = num_levels
+        self.query_embed = Parameter(initializer(Normal(1.0), (num_queries, 2 * width)), name="query_embed")
+        self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, width)), name="level_embed")
+        self.reference_points = nn.Dense(width, 2, weight_init="xavier_uniform", bias_init="zeros")
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
-        """frames [B, T, 3, H, W], padding bool [B, T, H, W].
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
+        encoded = self.encode(frames, padding)
+        decoding = self.decode(encoded)
+        content, points = decoding["content"], decoding["points"]
+        logits = class_logits(self.class_embed, content).expand_dims(3)
+        masks = self.masks(encoded["mask_features"], content[-1], points[-1], frame_sizes(padding))
+        return {"logits": logits, "boxes": decoding["boxes"], "masks": masks}
 
-        Gives class logits [B, Q, K], boxes [B, T, Q, 4] (cxcywh in units of the valid area) and mask logits
-        [B, T, Q, 2 * H8, 2 * W8], H8 = ceil(H / 8).
-        """
-        B, T = frames.shape[:2]
-        contents, boxes, references, features = self.decode(frames, padding)
-        content = per_frame(contents[-1], T)
-        sizes = per_frame(frame_sizes(padding), T)
-        masks = self.masks(features.reshape(B * T, *features.shape[2:]), content, references[-1], sizes)
-        boxes = boxes[-1].reshape(B, T, *boxes[-1].shape[1:])
-        return self.class_embed[-1](contents[-1]), boxes, masks.reshape(B, T, *masks.shape[1:])
-
-    def decode(self, frames: ms.Tensor, padding: ms.Tensor):
-        """What :class:`TwoStreamDecoder` gives, and mask features [B, T, c, H8, W8]."""
-        B, T = frames.shape[:2]
-        spatial_shapes, ratios, flat_padding, tokens, features = self.encode(frames, padding)
-        position = self.query_position(B)
-        outputs = self.decoder(
-            self.start_content(B),
-            position,
-            self.first_reference(position),
-            tokens,
-            per_frame(flat_padding, T),
-            spatial_shapes,
-            per_frame(ratios, T),
+    def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
+        """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""
+        return encode_frames(
+            frames,
+            padding,
+            backbone=self.backbone,
+            projection=self.projection,
+            position=self.position,
+            level_embed=self.level_embed,
+            encoder=self.encoder,
+            mask_features=self.mask_features,
         )
-        return (*outputs, features)
+
+    def decode(self, encoded: EncodedFrames) -> ClipDecoding:
+        """All decoder layers on the frames of the clips."""
+        B, T = encoded["mask_features"].shape[:2]
+        content, position = starting_queries(self.query_embed, B)
+        reference = self.first_reference(position)
+        return self.decoder(
+            content,
+            position,
+            reference,
+            encoded["tokens"],
+            per_frame(encoded["padding"], T),
+            encoded["shapes"],
+            per_frame(encoded["valid_ratios"], T),
+        )
 
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:
         """[B, Q, C] -> [B, Q, 2]."""
         return ops.sigmoid(self.reference_points(query_position))
+
+    def masks(self, features: ms.Tensor, content: ms.Tensor, points: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
+        """features [B, T, c, h, w], content [B, N, C], points [B, N, T, 2], sizes [B, 2] as (h, w) -> mask logits
+
+        [B, N, T, 2 h, 2 w].
+        """
+        B, T = features.shape[:2]
+        N = content.shape[1]
+        points = points.swapaxes(1, 2).reshape(B * T, N, 2)
+        parameters = per_frame(self.controller(content), T)
+        flat_features = features.reshape(B * T, *features.shape[2:])
+        masks = self.dynamic_masks(flat_features, parameters, in_pixels(points, per_frame(sizes, T)))
+        return masks.reshape(B, T, *masks.shape[1:]).swapaxes(1, 2)

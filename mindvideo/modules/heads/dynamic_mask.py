@@ -9,7 +9,7 @@ from mindspore.common.initializer import HeUniform
 
 from mindvideo.ops.masks import resize_nearest
 
-HIDDEN = 8  # channels of the two hidden layers of each query's network
+HIDDEN = 8  # width of the two hidden layers of each query's network
 MASK_CHANNEL_DIVISOR = 32  # how wide the shared features are, as a fraction of the model: 8 channels for 256
 STRIDE = 8  # of the published models' shared features; the masks come at half of it
 
@@ -33,24 +33,24 @@ def convolution(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 
 class MaskFeatures(nn.Cell):
-    """The three finest maps of the encoder (strides 8, 16, 32 as published), [F, C, H, W] each -> [F, c, H8, W8].
+    """The three finest maps of the encoder, [F, C, h, w] each (strides 8, 16, 32 as published) -> [F, c, h, w].
 
-    Coarse to fine: the coarsest map alone, then each finer map plus what came up from below.
+    Coarse to fine: first the coarsest map, then each finer map plus what came up from below.
     """
 
-    def __init__(self, *, channels: int, feature_channels: int) -> None:
+    def __init__(self, *, width: int, feature_channels: int) -> None:
         super().__init__()
-        self.lay3 = convolution(channels, channels)
-        self.lay4 = convolution(channels, channels)
-        self.dcn = convolution(channels, channels)
-        self.lay1 = convolution(channels, channels // 4)
-        self.lay2 = convolution(channels // 4, feature_channels)
+        self.coarse = convolution(width, width)
+        self.middle = convolution(width, width)
+        self.fine = convolution(width, width)
+        self.narrow = convolution(width, width // 4)
+        self.out = convolution(width // 4, feature_channels)
 
     def construct(self, fine: ms.Tensor, middle: ms.Tensor, coarse: ms.Tensor) -> ms.Tensor:
-        features = ops.relu(self.lay3(coarse))
-        features = ops.relu(self.lay4(middle + resize_nearest(features, *middle.shape[-2:])))
-        features = ops.relu(self.dcn(fine + resize_nearest(features, *fine.shape[-2:])))
-        return ops.relu(self.lay2(ops.relu(self.lay1(features))))
+        features = ops.relu(self.coarse(coarse))
+        features = ops.relu(self.middle(middle + resize_nearest(features, *middle.shape[-2:])))
+        features = ops.relu(self.fine(fine + resize_nearest(features, *fine.shape[-2:])))
+        return ops.relu(self.out(ops.relu(self.narrow(features))))
 
 
 @ops.constexpr
@@ -64,9 +64,9 @@ def cell_centres(height: int, width: int, stride: int) -> ms.Tensor:
 class DynamicMasks(nn.Cell):
     """Runs every query's network over the features of its frame.
 
-    ``construct(features [F, c, H8, W8], parameters [F, N, P], references [F, N, 2])`` gives logits
-    [F, N, 2 * H8, 2 * W8]. ``references`` is the query's reference point in pixels; the network sees the offset from
-    each cell to it, unscaled, so that it can tell its own instance from one that looks the same elsewhere.
+    ``construct(features [F, c, h, w], parameters [F, N, parameter_count(c)], references [F, N, 2])`` gives logits
+    [F, N, 2 h, 2 w]. ``references`` is the query's reference point in pixels; the network sees the offset from each
+    cell to it, unscaled, so that it can tell its own instance from one that looks the same elsewhere.
     """
 
     def __init__(self, *, feature_channels: int, stride: int = STRIDE) -> None:

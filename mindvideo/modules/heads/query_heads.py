@@ -14,19 +14,19 @@ PRIOR_PROBABILITY = 0.01  # what every class is given at the start of training
 START_SIZE_LOGIT = -2.0  # of width and height of the first layer's boxes: 12 % of the frame
 
 
-def class_heads(*, channels: int, num_classes: int, num_layers: int) -> nn.CellList:
+def class_heads(*, width: int, num_classes: int, num_layers: int) -> nn.CellList:
     """Linear layers [..., C] -> [..., K], equal at the start."""
     prior = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
-    heads = [nn.Dense(channels, num_classes) for _ in range(num_layers)]
+    heads = [nn.Dense(width, num_classes) for _ in range(num_layers)]
     for head in heads:
         head.weight.set_data(ms.Tensor(heads[0].weight.asnumpy()))
         head.bias.set_data(initializer(prior, (num_classes,)))
     return nn.CellList(heads)
 
 
-def box_heads(*, channels: int, num_layers: int, start_size_logit: float = START_SIZE_LOGIT) -> nn.CellList:
+def box_heads(*, width: int, num_layers: int, start_size_logit: float = START_SIZE_LOGIT) -> nn.CellList:
     """Perceptrons [..., C] -> [..., 4], equal at the start, when they change nothing but the first layer's box size."""
-    heads = [MLP(in_width=channels, hidden_width=channels, out_width=4, num_layers=3) for _ in range(num_layers)]
+    heads = [MLP(in_width=width, hidden_width=width, out_width=4, num_layers=3) for _ in range(num_layers)]
     for index, head in enumerate(heads):
         for layer, first in zip(head.layers, heads[0].layers):
             layer.weight.set_data(ms.Tensor(first.weight.asnumpy()))

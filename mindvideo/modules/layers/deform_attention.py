@@ -15,30 +15,30 @@ BLOCK_SAMPLES = 2**22  # of a call, over all queries; a sample's place and weigh
 
 
 @ops.constexpr
-def cells_of_outputs(spatial_shapes: tuple[tuple[int, int], ...], num_heads: int, num_points: int) -> ms.Tensor:
+def cells_of_outputs(spatial_shapes: tuple[tuple[int, int], ...], heads: int, num_points: int) -> ms.Tensor:
     """((H, W), ...) -> float32 [M * L * P * 2]: the size of a cell, (1 / W, 1 / H), for every output of the offsets."""
     cells = 1.0 / np.asarray([(width, height) for height, width in spatial_shapes], np.float32)
-    shape = (num_heads, len(spatial_shapes), num_points, 2)
+    shape = (heads, len(spatial_shapes), num_points, 2)
     return ms.Tensor(np.broadcast_to(cells[:, None], shape).reshape(-1))
 
 
-def directions_of_heads(num_heads: int, num_levels: int, num_points: int) -> np.ndarray:
+def directions_of_heads(heads: int, num_levels: int, num_points: int) -> np.ndarray:
     """Offsets at the start of training, [M * L * P * 2]: head m along angle 2 pi m / M, point p at p + 1 cells."""
-    angles = np.arange(num_heads, dtype=np.float32) * (2.0 * math.pi / num_heads)
+    angles = np.arange(heads, dtype=np.float32) * (2.0 * math.pi / heads)
     directions = np.stack([np.cos(angles), np.sin(angles)], -1)
     directions = directions / np.abs(directions).max(-1, keepdims=True)  # [M, 2]
     steps = np.arange(1, num_points + 1, dtype=np.float32).reshape(1, 1, num_points, 1)
-    offsets = directions.reshape(num_heads, 1, 1, 2) * steps
-    return np.broadcast_to(offsets, (num_heads, num_levels, num_points, 2)).astype(np.float32).reshape(-1)
+    offsets = directions.reshape(heads, 1, 1, 2) * steps
+    return np.broadcast_to(offsets, (heads, num_levels, num_points, 2)).astype(np.float32).reshape(-1)
 
 
-def xavier_dense(channels_in: int, channels_out: int) -> nn.Dense:
-    return nn.Dense(channels_in, channels_out, weight_init=XavierUniform(), bias_init="zeros")
+def xavier_dense(width_in: int, width_out: int) -> nn.Dense:
+    return nn.Dense(width_in, width_out, weight_init=XavierUniform(), bias_init="zeros")
 
 
-def xavier_dense_with_default_bias(channels_in: int, channels_out: int) -> nn.Dense:
-    """Xavier weights; the bias stays as a linear layer's usually is, uniform within 1 / sqrt(channels_in)."""
-    return nn.Dense(channels_in, channels_out, weight_init="xavier_uniform")
+def xavier_dense_with_default_bias(width_in: int, width_out: int) -> nn.Dense:
+    """Xavier weights; the bias stays as a linear layer's usually is, uniform within 1 / sqrt(width_in)."""
+    return nn.Dense(width_in, width_out, weight_init="xavier_uniform")
 
 
 @ops.constexpr
@@ -50,9 +50,9 @@ def rows_of_block(samples_of_a_query: int, num_queries: int) -> int:
 class DeformableAttention(nn.Cell):
     """M heads, L levels, P points a head and level.
 
-    ``construct(query [N, Lq, C], reference_points [N, Lq, L, 2 or 4], source [N, S, C], spatial_shapes, padding)``
-    gives [N, Lq, C]. ``spatial_shapes`` is a Python tuple of (H, W), one a level, with S = sum of H * W.
-    ``padding`` bool [N, S], True where a token is padding, or None. A query that should know its position has it added
+    ``construct(query [B, Q, C], reference_points [B, Q, L, 2 or 4], source [B, S, C], spatial_shapes, padding)``
+    gives [B, Q, C]. ``spatial_shapes`` is a Python tuple of (H, W), one a level, with S = sum of H * W.
+    ``padding`` bool [B, S], True where a token is padding, or None. A query that should know its position has it added
     already; the source has not. With reference points (x, y) an offset counts in cells of its level; with boxes
     (cx, cy, w, h) in halves of the box over P. Many queries are served in blocks (a clip of 72 frames would otherwise
     need gigabytes for the places that its tokens look at); each query's numbers are the same.
@@ -63,30 +63,30 @@ class DeformableAttention(nn.Cell):
 
     keeps_float32 = True  # half precision stops at native operators
 
-    def __init__(self, *, channels: int, num_levels: int, num_heads: int, num_points: int) -> None:
+    def __init__(self, *, width: int, num_levels: int, heads: int, num_points: int) -> None:
         super().__init__()
-        if channels % num_heads:
-            raise ValueError(f"channels must be a multiple of num_heads, got {channels} and {num_heads}")
-        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
-        samples = num_heads * num_levels * num_points
-        directions = directions_of_heads(num_heads, num_levels, num_points)
+        if width % heads:
+            raise ValueError(f"the width {width} must be a multiple of the {heads} heads")
+        self.heads, self.num_levels, self.num_points = heads, num_levels, num_points
+        samples = heads * num_levels * num_points
+        directions = directions_of_heads(heads, num_levels, num_points)
         self.sampling_offsets = nn.Dense(
-            channels, samples * 2, weight_init="zeros", bias_init=initializer(ms.Tensor(directions), directions.shape)
+            width, samples * 2, weight_init="zeros", bias_init=initializer(ms.Tensor(directions), directions.shape)
         )
-        self.attention_weights = nn.Dense(channels, samples, weight_init="zeros", bias_init="zeros")
-        self.value_proj = xavier_dense(channels, channels)
-        self.output_proj = xavier_dense(channels, channels)
+        self.attention_weights = nn.Dense(width, samples, weight_init="zeros", bias_init="zeros")
+        self.value_proj = xavier_dense(width, width)
+        self.output_proj = xavier_dense(width, width)
 
     def construct(self, query, reference_points, source, spatial_shapes, padding=None):
         value = self.project(source, padding)
-        N, Lq, _ = query.shape
-        most = rows_of_block(N * self.num_heads * self.num_levels * self.num_points, Lq)
-        if most == Lq:
+        B, Q, _ = query.shape
+        rows = rows_of_block(B * self.heads * self.num_levels * self.num_points, Q)
+        if rows == Q:
             locations = self.sampling_locations(query, reference_points, spatial_shapes)
             return self.read(query, locations, value, spatial_shapes)
         outputs = ()
-        for start in range(0, Lq, most):
-            part, reference = query[:, start : start + most], reference_points[:, start : start + most]
+        for start in range(0, Q, rows):
+            part, reference = query[:, start : start + rows], reference_points[:, start : start + rows]
             if outputs:  # one after the other: side by side they would need the memory of all
                 part, reference = ops.depend(part, outputs[-1]), ops.depend(reference, outputs[-1])
             locations = self.sampling_locations(part, reference, spatial_shapes)
@@ -94,15 +94,15 @@ class DeformableAttention(nn.Cell):
         return ops.cat(outputs, 1)
 
     def project(self, source: ms.Tensor, padding: ms.Tensor | None) -> ms.Tensor:
-        """[N, S, C] -> values [N, S, M, D]; padded tokens become 0, after the projection and its bias."""
-        N, S, C = source.shape
+        """[B, S, C] -> values [B, S, M, C / M]; padded tokens become 0, after the projection and its bias."""
+        B, S, C = source.shape
         value = self.value_proj(source)
         if padding is not None:
             value = value * ops.cast(ops.logical_not(padding), value.dtype).expand_dims(-1)
-        return value.reshape(N, S, self.num_heads, C // self.num_heads)
+        return value.reshape(B, S, self.heads, C // self.heads)
 
     def read(self, query, locations, value, spatial_shapes, bias=None):
-        """query [N, Lq, C], locations [N, Lq, M, L, P, 2], value [N, S, M, D] -> [N, Lq, C]; bias as below."""
+        """query [B, Q, C], locations [B, Q, M, L, P, 2], value [B, S, M, C / M] -> [B, Q, C]; bias as below."""
         return self.output_proj(self.sample(query, locations, value, spatial_shapes, bias))
 
     def sample(self, query, locations, value, spatial_shapes, bias=None):
@@ -111,21 +111,21 @@ class DeformableAttention(nn.Cell):
         return ms_deform_attn(value, spatial_shapes, None, locations, weights)
 
     def sampling_locations(self, query, reference_points, spatial_shapes):
-        """Where each query looks, in units of each level: [N, Lq, M, L, P, 2] as (x, y)."""
-        N, Lq, _ = query.shape
-        M, L, P = self.num_heads, self.num_levels, self.num_points
-        shape = (N, Lq, M, L, P, 2)
+        """Where each query looks, in units of each level: [B, Q, M, L, P, 2] as (x, y)."""
+        B, Q, _ = query.shape
+        M, L, P = self.heads, self.num_levels, self.num_points
+        shape = (B, Q, M, L, P, 2)
         # broadcast_to by itself: on CPU an operator that broadcasts keeps four times its result in memory.
         if reference_points.shape[-1] == 2:
             offsets = self.scaled_offsets(query, cells_of_outputs(spatial_shapes, M, P)).reshape(shape)
-            return ops.broadcast_to(reference_points.reshape(N, Lq, 1, L, 1, 2), shape) + offsets
+            return ops.broadcast_to(reference_points.reshape(B, Q, 1, L, 1, 2), shape) + offsets
         offsets = self.sampling_offsets(query).reshape(shape)
-        reference = reference_points.reshape(N, Lq, 1, L, 1, 4)
+        reference = reference_points.reshape(B, Q, 1, L, 1, 4)
         centres, sides = (ops.broadcast_to(part, shape) for part in (reference[..., :2], reference[..., 2:]))
         return centres + offsets / P * sides * 0.5
 
     def scaled_offsets(self, query, scale):
-        """The offsets [N, Lq, M * L * P * 2], each output times its ``scale``: a product with the weights, not
+        """The offsets [B, Q, M * L * P * 2], each output times its ``scale``: a product with the weights, not
         with what they make of thousands of queries."""
         dense = self.sampling_offsets
         rows = query.reshape(-1, query.shape[-1])
@@ -134,23 +134,23 @@ class DeformableAttention(nn.Cell):
         return offsets.reshape(*query.shape[:2], -1)
 
     def sampling_weights(self, query: ms.Tensor, bias: ms.Tensor | None = None) -> ms.Tensor:
-        """Softmax over the L * P samples of a head: [N, Lq, M, L, P]; ``bias`` (it broadcasts) adds to the logits."""
-        N, Lq, _ = query.shape
-        M, L, P = self.num_heads, self.num_levels, self.num_points
+        """Softmax over the L * P samples of a head: [B, Q, M, L, P]; ``bias`` (it broadcasts) adds to the logits."""
+        B, Q, _ = query.shape
+        M, L, P = self.heads, self.num_levels, self.num_points
         logits = self.attention_weights(query)
         if bias is not None:
-            logits = logits.reshape(N, Lq, M, L, P) + bias
-        return ops.softmax(logits.reshape(N, Lq, M, L * P), -1).reshape(N, Lq, M, L, P)
+            logits = logits.reshape(B, Q, M, L, P) + bias
+        return ops.softmax(logits.reshape(B, Q, M, L * P), -1).reshape(B, Q, M, L, P)
 
 
 class TwoOutputAttention(DeformableAttention):
     """Deformable attention whose samples are projected twice, for two streams that look at the same places."""
 
-    def __init__(self, *, channels: int, num_levels: int, num_heads: int, num_points: int) -> None:
-        super().__init__(channels=channels, num_levels=num_levels, num_heads=num_heads, num_points=num_points)
-        self.output_proj_box = xavier_dense_with_default_bias(channels, channels)
+    def __init__(self, *, width: int, num_levels: int, heads: int, num_points: int) -> None:
+        super().__init__(width=width, num_levels=num_levels, heads=heads, num_points=num_points)
+        self.output_proj_box = xavier_dense_with_default_bias(width, width)
 
     def read_both(self, query, locations, value, spatial_shapes):
-        """As ``read``, for the first stream and for the second: two of [N, Lq, C]."""
+        """As ``read``, for the first stream and for the second: two of [B, Q, C]."""
         samples = self.sample(query, locations, value, spatial_shapes)
         return self.output_proj(samples), self.output_proj_box(samples)

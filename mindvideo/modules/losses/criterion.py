@@ -1,143 +1,176 @@
-"""The loss of slots that are matched to instances: a table of terms, the class and box terms for every layer."""
+"""The training loss: a table of terms over predictions that are lined up with the instances."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindvideo.modules.losses.box import giou_loss_per_box, l1_per_box
-from mindvideo.modules.losses.classification import weighted_softmax_cross_entropy
-from mindvideo.modules.losses.mask import dice_per_mask, focal_per_mask
-from mindvideo.ops.assignment import matched_rows, values_of
+from mindvideo.errors import UserError
+from mindvideo.modules.losses.matched import Matched, of_instances, present_by_rank, rows_of
+from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.masks import resize_bilinear
 
-
-@dataclasses.dataclass(frozen=True)
-class TermWeights:
-    """How much each term counts in the total."""
-
-    ce: float = 1.0
-    bbox: float = 5.0
-    giou: float = 2.0
-    mask: float = 1.0
-    dice: float = 1.0
+LAYERS = ("all", "last")
+DIVISORS = ("frame", "instance", "none")
+SUPERVISED = ("present", "all", "released")
 
 
-class SequenceCriterion(nn.Cell):
-    """Losses of slots against instances over the frames of a clip, summed over matched rows and divided by a count.
+class LossTerm(NamedTuple):
+    """A row of the table: ``function(matched) -> [D]``, as in losses/terms.py; options are bound by ``partial``.
 
-    The count is the number of instances times T (absent frames included), averaged over the processes of a distributed
-    run by ``reduce_count`` and at least 1. ``iou_eps`` as in :mod:`mindvideo.ops.boxes`. ``mask_stride`` compares
-    masks averaged over squares of that many pixels. ``empty_frames`` adds the focal term of the frames where a matched
-    instance is absent, against an empty mask. Terms without a weight (errors) are reported and not trained.
+    ``layers``: "all" decoder layers, or the "last" only. ``per``: what the function's sum is divided by: the number of
+    instances times the frames of the clip ("frame"), the number of instances ("instance"), or nothing ("none"). A
+    weight of 0 reports the term without training it.
+    """
+
+    name: str
+    function: Callable[[Matched], ms.Tensor]
+    weight: float
+    layers: str = "all"
+    per: str = "frame"
+
+
+class Criterion(nn.Cell):
+    """predictions, targets, query [, masks, extra] -> total [], terms [n] in the order of ``term_names``.
+
+    ``query``: what the matcher gave, int [D, B, N]. ``masks``: the mask logits of the instances' queries (made for
+    those only), [D, B, N, T, h, w], with D = 1 where only the last layer has masks; they are resized to the pixels of
+    ``targets["masks"]``. ``extra`` reaches the terms as ``Matched.extra``, for terms of a family's own.
+
+    The last ``num_layers`` layers of the predictions count. A term of the last layer is called by its name, that of
+    layer 0 "name_0" and so on; terms are reported before their weights. Settings of what the families do differently:
+
+    * ``supervised``: in which frames a matched query is taught the instance: "present", those that show it; "all" of
+      the clip; "released", those that show the instance whose number is the query's rank among the matched ones.
+    * ``min_count``: the count of instances that sums are divided by, averaged over the processes of a run by
+      ``reduce_count``, is at least one "instance", or one "frame" of one instance.
+    * ``mask_stride``: target masks are averaged over squares of this many pixels before they are compared.
+
+    A term of your own is a row more in the table; nothing here is edited.
     """
 
     def __init__(
         self,
         *,
-        num_classes: int,
+        terms: Sequence[LossTerm],
         num_layers: int,
-        weights: TermWeights,
-        no_object_weight: float,
         reduce_count: nn.Cell,
-        has_masks: bool = True,
-        focal_alpha: float = 0.25,
-        focal_gamma: float = 2.0,
+        supervised: str = "present",
+        min_count: str = "instance",
         mask_stride: int = 1,
-        empty_frames: bool = False,
-        iou_eps: float = 1e-6,
-    ):
+    ) -> None:
         super().__init__()
-        self.no_object = num_classes
-        class_weights = np.ones(num_classes + 1, np.float32)
-        class_weights[-1] = no_object_weight
-        self.class_weights = ms.Tensor(class_weights)
+        for term in terms:
+            if term.layers not in LAYERS or term.per not in DIVISORS:
+                raise UserError(f"loss term {term.name}: layers is one of {LAYERS}, per one of {DIVISORS}; got {term}")
+        if supervised not in SUPERVISED or min_count not in DIVISORS[:2]:
+            raise UserError(f"Criterion: supervised is one of {SUPERVISED}, min_count one of {DIVISORS[:2]}")
+        self.functions = tuple(term.function for term in terms)
+        self.divisors = tuple(term.per for term in terms)
+        self.last_only = tuple(term.layers == "last" for term in terms)
+        self.num_layers, self.mask_stride = num_layers, mask_stride
+        self.supervised, self.min_count = supervised, min_count
         self.reduce_count = reduce_count
-        self.num_layers = num_layers
-        self.has_masks = has_masks
-        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
-        self.mask_stride = mask_stride
-        self.empty_frames = empty_frames
-        self.iou_eps = iou_eps
-        last = {"loss_ce": weights.ce, "loss_bbox": weights.bbox, "loss_giou": weights.giou}
-        table = dict(last)
-        if has_masks:
-            table |= {"loss_mask": weights.mask, "loss_dice": weights.dice}
-        table |= {"class_error": 0.0, "cardinality_error": 0.0}
-        for layer in range(num_layers - 1):
-            table |= {f"{name}_{layer}": weight for name, weight in last.items()}
-            table[f"cardinality_error_{layer}"] = 0.0
-        self.term_names = tuple(table)
-        self.term_weights = ms.Tensor(np.array(list(table.values()), np.float32))
+        # The functions' answers lie term by term, layer 0 first; they are reported layer by layer, the last one first.
+        answers = [(term, layer) for term in terms for layer in ((-1,) if term.layers == "last" else self.numbers())]
+        order = sorted(range(len(answers)), key=lambda number: answers[number][1])
+        self.term_names = tuple(name_of(*answers[number]) for number in order)
+        self.order = ms.Tensor(np.array(order, np.int32))
+        self.weights = ms.Tensor(np.array([answers[number][0].weight for number in order], np.float32))
 
-    def construct(self, logits, boxes, mask_logits, labels, target_boxes, target_masks, slot, supervised, exists):
-        """logits [L,B,Q,T,K], boxes [L,B,Q,T,4], mask_logits [B,N,T,h,w] of the last layer's matches or None; labels
-        [B,N,T], target_boxes [B,N,T,4], target_masks [B,N,T,H,W]; slot [L,B,N], supervised [L,B,N,T], exists [B,N]
-        -> total [], terms [n]
-        """
-        num_frames = logits.shape[3]
-        instances = exists.astype(ms.float32).sum(axis=-1)  # [B]
-        count = self.reduce_count(instances.sum() * num_frames)
-        count = ops.maximum(count, ops.ones_like(count))
-        last = self.num_layers - 1
-        rows = matched_rows(slot[last], logits.shape[2])
-        terms = self.layer_terms(logits[last], boxes[last], labels, target_boxes, rows, supervised[last], count)
-        if self.has_masks:
-            terms = terms + self.mask_terms(mask_logits, target_masks, slot[last], supervised[last], count)
-        terms = terms + (self.class_error(logits[last], labels, rows, supervised[last]),)
-        terms = terms + (self.cardinality_error(logits[last], instances),)
-        for layer in range(last):
-            rows = matched_rows(slot[layer], logits.shape[2])
-            terms = terms + self.layer_terms(
-                logits[layer], boxes[layer], labels, target_boxes, rows, supervised[layer], count
-            )
-            terms = terms + (self.cardinality_error(logits[layer], instances),)
-        terms = ops.stack(terms)
-        return (terms * self.term_weights).sum(), terms
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the layers in their order; the last one is -1."""
+        return (*range(self.num_layers - 1), -1)
 
-    def layer_terms(self, logits, boxes, labels, target_boxes, rows, supervised, count):
-        """The class and box terms of one layer: logits [B,Q,T,K], boxes [B,Q,T,4], rows [B,N,Q], supervised [B,N,T]"""
-        used = supervised.astype(ms.float32)
-        slots = rows.swapaxes(1, 2)
-        occupied = ops.bmm(slots, used)  # [B, Q, T]
-        classes = ops.bmm(slots, labels.astype(ms.float32) * used) + (1.0 - occupied) * self.no_object
-        loss_ce = weighted_softmax_cross_entropy(logits, ops.round(classes), self.class_weights)
-        matched = values_of(rows, boxes)  # [B, N, T, 4]
-        loss_bbox = (l1_per_box(matched, target_boxes) * used).sum() / count
-        loss_giou = (giou_loss_per_box(matched, target_boxes, eps=self.iou_eps) * used).sum() / count
-        return loss_ce, loss_bbox, loss_giou
+    def construct(
+        self,
+        predictions: Predictions,
+        targets: Targets,
+        query: ms.Tensor,
+        masks: ms.Tensor | None = None,
+        extra: Any = None,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
+        every, last = self.line_up(predictions, targets, query, masks, extra)
+        T = targets["boxes"].shape[2]
+        instances = self.reduce_count(targets["exists"].astype(ms.float32).sum())
+        instances = ops.maximum(instances, ms.Tensor(1.0 if self.min_count == "instance" else 1.0 / T, ms.float32))
+        answers = ()
+        for number, function in enumerate(self.functions):
+            answer = function(last if self.last_only[number] else every)
+            if self.divisors[number] == "frame":
+                answer = answer / (instances * T)
+            if self.divisors[number] == "instance":
+                answer = answer / instances
+            answers += (answer,)
+        terms = ops.gather(ops.cat(answers), self.order, 0)
+        return (terms * self.weights).sum(), terms
 
-    def mask_terms(self, mask_logits, target_masks, slot, supervised, count):
-        """mask_logits [B,N,T,h,w], target_masks uint8 [B,N,T,H,W], slot [B,N], supervised [B,N,T]"""
-        B, N, T, H, W = target_masks.shape
-        target = target_masks.astype(ms.float32).reshape(B * N, T, H, W)
-        if self.mask_stride > 1:
-            target = ops.avg_pool2d(target, self.mask_stride, self.mask_stride)
-        H, W = target.shape[2:]
-        matched = resize_bilinear(mask_logits.reshape(B * N, T, *mask_logits.shape[3:]), H, W)
-        used = supervised.astype(ms.float32)
-        shown = used
-        if self.empty_frames:
-            shown = ops.broadcast_to((slot >= 0).astype(ms.float32).expand_dims(-1), (B, N, T))
-        matched, target = matched.reshape(-1, H * W), target.reshape(-1, H * W)  # two axes: reductions are faster
-        focal = focal_per_mask(matched, target, alpha=self.focal_alpha, gamma=self.focal_gamma)
-        loss_mask = (focal * shown.reshape(-1)).sum() / count
-        loss_dice = (dice_per_mask(matched, target) * used.reshape(-1)).sum() / count
-        return loss_mask, loss_dice
+    def line_up(self, predictions, targets, query, masks, extra):
+        """What the terms of all layers see, and what those of the last layer see."""
+        logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"][-self.num_layers :]
+        query = query[-self.num_layers :]
+        rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]
+        taken = (query >= 0).astype(ms.float32)
+        supervised = self.supervised_frames(query, taken, targets)
+        boxes = of_instances(rows, boxes)
+        target_masks = None
+        if masks is not None:
+            target_masks = self.target_masks(targets)
+            masks = at_pixels_of(target_masks, masks)
+        every = {
+            "logits": logits,
+            "rows": rows,
+            "taken": taken,
+            "supervised": supervised,
+            "boxes": boxes,
+            "masks": masks,
+            "target_masks": target_masks,
+            "targets": targets,
+            "extra": extra,
+        }
+        last = {
+            **every,
+            "logits": logits[-1:],
+            "rows": rows[-1:],
+            "taken": taken[-1:],
+            "supervised": supervised[-1:],
+            "boxes": boxes[-1:],
+            "masks": None if masks is None else masks[-1:],
+        }
+        return every, last
 
-    def class_error(self, logits, labels, rows, supervised):
-        """Percentage of supervised rows whose best class is wrong; 100 when there is none."""
-        used = supervised.astype(ms.float32)
-        best = values_of(rows, logits.argmax(axis=-1).astype(ms.float32))  # [B, N, T]
-        right = ((ops.abs(best - labels.astype(ms.float32)) < 0.5).astype(ms.float32) * used).sum()
-        total = used.sum()
-        return 100.0 - 100.0 * right / ops.maximum(total, ops.ones_like(total))
+    def supervised_frames(self, query, taken, targets):
+        """float [D, B, N, T]."""
+        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
+        if self.supervised == "all":
+            return ops.broadcast_to(taken.expand_dims(-1), (*taken.shape, present.shape[-1]))
+        if self.supervised == "released":
+            # PARITY(vistr): the released matcher looks the frames up in the row of the query's rank.
+            return present_by_rank(query, present) * taken.expand_dims(-1)
+        return present.expand_dims(0) * taken.expand_dims(-1)
 
-    def cardinality_error(self, logits, instances):
-        """Difference between the rows that are not 'no object' and the rows of the targets, mean over the clips."""
-        B, T = logits.shape[0], logits.shape[2]
-        objects = (logits.argmax(axis=-1) != self.no_object).astype(ms.float32).reshape(B, -1).sum(axis=-1)
-        return ops.abs(objects - instances * T).mean()
+    def target_masks(self, targets):
+        """float [B, N, T, h, w]."""
+        B, N, T, H, W = targets["masks"].shape
+        masks = targets["masks"].astype(ms.float32)
+        if self.mask_stride == 1:
+            return masks
+        pooled = ops.avg_pool2d(masks.reshape(B * N, T, H, W), self.mask_stride, self.mask_stride)
+        return pooled.reshape(B, N, T, *pooled.shape[2:])
+
+
+def name_of(term: LossTerm, layer: int) -> str:
+    return term.name if layer < 0 else f"{term.name}_{layer}"
+
+
+def at_pixels_of(target_masks: ms.Tensor, masks: ms.Tensor) -> ms.Tensor:
+    """Mask logits [D, B, N, T, h, w] resized to the height and width of the targets."""
+    D, B, N, T, h, w = masks.shape
+    H, W = target_masks.shape[-2:]
+    if (h, w) == (H, W):
+        return masks
+    return resize_bilinear(masks.reshape(D * B * N, T, h, w), H, W).reshape(D, B, N, T, H, W)

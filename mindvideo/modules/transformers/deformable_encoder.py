@@ -59,15 +59,15 @@ def flatten_levels(maps) -> ms.Tensor:
 
 
 class DeformableEncoderLayer(nn.Cell):
-    """Deformable self-attention and a feed-forward block, each with a residual and a norm behind it."""
+    """Deformable self-attention and a feed-forward block, each with a residual and a norm after it."""
 
-    def __init__(self, *, attention: DeformableAttention, channels: int, hidden: int, dropout: float) -> None:
+    def __init__(self, *, attention: DeformableAttention, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.self_attn = attention
-        self.norm1 = LayerNorm(channels)
-        self.linear1 = xavier_dense_with_default_bias(channels, hidden)
-        self.linear2 = xavier_dense_with_default_bias(hidden, channels)
-        self.norm2 = LayerNorm(channels)
+        self.norm1 = LayerNorm(width)
+        self.linear1 = xavier_dense_with_default_bias(width, hidden)
+        self.linear2 = xavier_dense_with_default_bias(hidden, width)
+        self.norm2 = LayerNorm(width)
         self.dropout = Dropout(dropout)
 
     def construct(self, tokens, position, reference_points, spatial_shapes, padding):
@@ -96,7 +96,7 @@ class DeformableEncoder(nn.Cell):
 def build_deformable_encoder(
     *,
     num_layers: int,
-    channels: int,
+    width: int,
     heads: int,
     num_levels: int,
     points: int,
@@ -107,6 +107,6 @@ def build_deformable_encoder(
     """``attention_type``: another one with the same call, for published weights that hold more than is used."""
     layers = []
     for _ in range(num_layers):
-        attention = attention_type(channels=channels, num_levels=num_levels, num_heads=heads, num_points=points)
-        layers.append(DeformableEncoderLayer(attention=attention, channels=channels, hidden=hidden, dropout=dropout))
+        attention = attention_type(width=width, num_levels=num_levels, heads=heads, num_points=points)
+        layers.append(DeformableEncoderLayer(attention=attention, width=width, hidden=hidden, dropout=dropout))
     return DeformableEncoder(layers=layers)

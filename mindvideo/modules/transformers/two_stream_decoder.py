@@ -1,27 +1,49 @@
 """SeqFormer's decoder: one stream of queries for the instances, a second one for their boxes in each frame.
 
 The box queries look at their frame; what they saw is summed over the frames, weighed by each instance's own choice of
-frames, into the instance query. N below is B * T, the frames of all clips, clip by clip.
+frames, into the instance query. F below is B * T, the frames of all clips, clip by clip.
+
+Named values inside a graph are dicts, as in modules/values.py.
 """
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import mindspore as ms
 from mindspore import nn, ops
 
+from mindvideo.modules.encoded_frames import per_frame
 from mindvideo.modules.heads.query_heads import box_heads
 from mindvideo.modules.layers.attention import MultiHeadAttention
 from mindvideo.modules.layers.deform_attention import TwoOutputAttention, xavier_dense_with_default_bias
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
-from mindvideo.modules.transformers.memory_decoder import refine, scale_reference
+from mindvideo.modules.layers.reference_points import refine, scale_reference
+
+
+class FrameReading(TypedDict):
+    """The box queries after they have read their frames."""
+
+    box_content: ms.Tensor  # [F, Q, C]
+    seen: ms.Tensor  # [F, Q, C], for the instance query
+    frame_logit: ms.Tensor  # [F, Q, 1]: how much the frame counts for the instance
+
+
+class ClipDecoding(TypedDict):
+    """The queries of a clip after each decoder layer."""
+
+    content: ms.Tensor  # [D, B, Q, C]
+    boxes: ms.Tensor  # [D, B, Q, T, 4], cxcywh in units of the valid area
+    points: ms.Tensor  # [D, B, Q, T, 2], the reference points (x, y) that each layer started from
 
 
 class TwoStreamDecoderLayer(nn.Cell):
     """A layer in four steps, because the second and third see a frame by itself and the others a clip.
 
-    Both streams attend to themselves; the box stream reads its frame, for both; the instance stream takes what was
-    read from all frames. A norm after each step, and after the feed-forward block that ends each stream.
+    Instance queries attend to each other; so do the box queries of each frame; the box queries read their frame, for
+    both streams; the instance queries aggregate what was read of all frames. A norm after each step, and after the
+    feed-forward block that ends each stream.
     """
 
     def __init__(
@@ -30,54 +52,52 @@ class TwoStreamDecoderLayer(nn.Cell):
         self_attention: MultiHeadAttention,
         box_self_attention: MultiHeadAttention,
         cross_attention: TwoOutputAttention,
-        channels: int,
+        width: int,
         hidden: int,
         dropout: float,
     ) -> None:
         super().__init__()
         self.cross_attn, self.self_attn, self.self_attn_box = cross_attention, self_attention, box_self_attention
-        self.norm1, self.norm1_box = LayerNorm(channels), LayerNorm(channels)
-        self.norm2, self.norm2_box = LayerNorm(channels), LayerNorm(channels)
-        self.linear1 = xavier_dense_with_default_bias(channels, hidden)
-        self.linear2 = xavier_dense_with_default_bias(hidden, channels)
-        self.norm3 = LayerNorm(channels)
-        self.linear1_box = xavier_dense_with_default_bias(channels, hidden)
-        self.linear2_box = xavier_dense_with_default_bias(hidden, channels)
-        self.norm3_box = LayerNorm(channels)
-        self.time_attention_weights = xavier_dense_with_default_bias(channels, 1)
+        self.norm1, self.norm1_box = LayerNorm(width), LayerNorm(width)
+        self.norm2, self.norm2_box = LayerNorm(width), LayerNorm(width)
+        self.linear1 = xavier_dense_with_default_bias(width, hidden)
+        self.linear2 = xavier_dense_with_default_bias(hidden, width)
+        self.norm3 = LayerNorm(width)
+        self.linear1_box = xavier_dense_with_default_bias(width, hidden)
+        self.linear2_box = xavier_dense_with_default_bias(hidden, width)
+        self.norm3_box = LayerNorm(width)
+        self.time_attention_weights = xavier_dense_with_default_bias(width, 1)
         self.dropout = Dropout(dropout)
 
     def attend_instances(self, content, query_position):
         """[B, Q, C] -> [B, Q, C]."""
-        located = content + query_position
-        return self.norm2(self.dropout(self.self_attn(located, located, content), 0), content)
+        placed = content + query_position
+        return self.norm2(self.dropout(self.self_attn(placed, placed, content), 0), content)
 
     def attend_boxes(self, box_content, query_position):
-        """[N, Q, C] (in the first layer [B, Q, C], the same for all frames) -> the same shape."""
-        located = box_content + query_position
-        return self.norm2_box(self.dropout(self.self_attn_box(located, located, box_content), 1), box_content)
+        """[F, Q, C] (in the first layer [B, Q, C], the same for all frames) -> the same shape."""
+        placed = box_content + query_position
+        return self.norm2_box(self.dropout(self.self_attn_box(placed, placed, box_content), 1), box_content)
 
-    def look(self, box_content, query_position, reference, value, spatial_shapes):
-        """box_content, query_position [N, Q, C], reference [N, Q, L, 2 or 4], value [N, S, M, D].
-
-        Gives the box content [N, Q, C], what was seen for the instance [N, Q, C] and how much it counts [N, Q, 1], a
-        logit.
-        """
-        # PARITY(seqformer): where to look follows from the box query alone; the instance query has no say.
+    def read_frames(self, box_content, query_position, reference, value, spatial_shapes) -> FrameReading:
+        """box_content, query_position [F, Q, C], reference [F, Q, L, 2 or 4], value [F, S, M, C / M]."""
+        # PARITY(seqformer): where to look follows from the box query only; the instance query has no say.
         searching = box_content + query_position
         locations = self.cross_attn.sampling_locations(searching, reference, spatial_shapes)
         seen, seen_by_box = self.cross_attn.read_both(searching, locations, value, spatial_shapes)
         box_content = self.norm1_box(self.dropout(seen_by_box, 2), box_content)
         hidden = self.dropout(ops.relu(self.linear1_box(box_content)), 3)
         box_content = self.norm3_box(self.dropout(self.linear2_box(hidden), 4), box_content)
-        return box_content, seen, self.time_attention_weights(box_content)
+        return {"box_content": box_content, "seen": seen, "frame_logit": self.time_attention_weights(box_content)}
 
-    def gather(self, content, seen, frame_logits):
-        """content [B, Q, C], seen [B, T, Q, C], frame_logits [B, T, Q, 1] -> content [B, Q, C]."""
-        return self.take(content, (ops.softmax(frame_logits, 1) * seen).sum(1))
+    def aggregate(self, content, reading: FrameReading):
+        """content [B, Q, C] and the reading of all its frames, F = B * T -> content [B, Q, C]."""
+        B, Q, C = content.shape
+        frame_weight = ops.softmax(reading["frame_logit"].reshape(B, -1, Q, 1), 1)
+        return self.update_instances(content, (frame_weight * reading["seen"].reshape(B, -1, Q, C)).sum(1))
 
-    def take(self, content, summary):
-        """content and what was seen in all frames together, [B, Q, C] each -> content [B, Q, C]."""
+    def update_instances(self, content, summary):
+        """content and the weighted sum of what was seen in all frames, [B, Q, C] each -> content [B, Q, C]."""
         content = self.norm1(self.dropout(summary, 5), content)
         hidden = self.dropout(ops.relu(self.linear1(content)), 6)
         return self.norm3(self.dropout(self.linear2(hidden), 7), content)
@@ -92,59 +112,53 @@ class TwoStreamDecoder(nn.Cell):
         self.layers = nn.CellList(layers)
         self.bbox_embed = box_heads
 
-    def construct(self, content, query_position, reference, tokens, padding, spatial_shapes, valid_ratios):
-        """content, query_position [B, Q, C], reference [B, Q, 2], tokens [N, S, C], padding bool [N, S], valid_ratios
-        [N, L, 2].
-
-        Gives three tuples with an entry a layer: contents [B, Q, C]; boxes cxcywh in 0..1 [N, Q, 4]; the reference
-        each layer started from, [N, Q, 2] in the first, [N, Q, 4] later.
+    def construct(
+        self, content, query_position, reference, tokens, padding, spatial_shapes, valid_ratios
+    ) -> ClipDecoding:
+        """content, query_position [B, Q, C], reference [B, Q, 2], tokens [F, S, C], padding bool [F, S], valid_ratios
+        [F, L, 2].
         """
         B, T = content.shape[0], tokens.shape[0] // content.shape[0]
-        contents, boxes, references = (), (), ()
-        box_content, position = content, query_position
-        reference = over_frames(reference, T)
+        contents, boxes, points = (), (), ()
+        box_content, box_position = content, query_position
+        reference = per_frame(reference, T)
         for index, layer in enumerate(self.layers):
-            references += (reference,)
+            points += (reference[..., :2],)
             content = layer.attend_instances(content, query_position)
-            box_content = layer.attend_boxes(box_content, position)
+            box_content = layer.attend_boxes(box_content, box_position)
             if index == 0:
-                box_content, position = over_frames(box_content, T), over_frames(query_position, T)
+                box_content, box_position = per_frame(box_content, T), per_frame(query_position, T)
             scaled = scale_reference(reference, valid_ratios)
             value = layer.cross_attn.project(tokens, padding)
-            box_content, seen, logits = layer.look(box_content, position, scaled, value, spatial_shapes)
-            content = layer.gather(content, by_clip(seen, B), by_clip(logits, B))
+            reading = layer.read_frames(box_content, box_position, scaled, value, spatial_shapes)
+            box_content = reading["box_content"]
+            content = layer.aggregate(content, reading)
             box = refine(reference, self.bbox_embed[index](box_content))
             contents += (content,)
             boxes += (box,)
             reference = ops.stop_gradient(box)
-        return contents, boxes, references
+        return {"content": ops.stack(contents, 0), "boxes": query_first(boxes, B), "points": query_first(points, B)}
 
 
-def over_frames(of_clip: ms.Tensor, T: int) -> ms.Tensor:
-    """[B, Q, X] -> [B * T, Q, X], each clip's once for each of its frames."""
-    B, Q, X = of_clip.shape
-    return of_clip.expand_dims(1).broadcast_to((B, T, Q, X)).reshape(B * T, Q, X)
-
-
-def by_clip(of_frames: ms.Tensor, B: int) -> ms.Tensor:
-    """[B * T, Q, X] -> [B, T, Q, X]."""
-    return of_frames.reshape(B, -1, *of_frames.shape[1:])
+def query_first(of_layers, B: int) -> ms.Tensor:
+    """One [B * T, Q, X] a layer -> [D, B, Q, T, X]."""
+    stacked = ops.stack(of_layers, 0)
+    D, _, Q, X = stacked.shape
+    return stacked.reshape(D, B, -1, Q, X).swapaxes(2, 3)
 
 
 def build_two_stream_decoder(
-    *, num_layers: int, channels: int, heads: int, num_levels: int, points: int, hidden: int, dropout: float
+    *, num_layers: int, width: int, heads: int, num_levels: int, points: int, hidden: int, dropout: float
 ) -> TwoStreamDecoder:
     layers = []
     for _ in range(num_layers):
         layer = TwoStreamDecoderLayer(
-            self_attention=MultiHeadAttention(width=channels, heads=heads, dropout=dropout),
-            box_self_attention=MultiHeadAttention(width=channels, heads=heads, dropout=dropout),
-            cross_attention=TwoOutputAttention(
-                channels=channels, num_levels=num_levels, num_heads=heads, num_points=points
-            ),
-            channels=channels,
+            self_attention=MultiHeadAttention(width=width, heads=heads, dropout=dropout),
+            box_self_attention=MultiHeadAttention(width=width, heads=heads, dropout=dropout),
+            cross_attention=TwoOutputAttention(width=width, num_levels=num_levels, heads=heads, num_points=points),
+            width=width,
             hidden=hidden,
             dropout=dropout,
         )
         layers.append(layer)
-    return TwoStreamDecoder(layers=layers, box_heads=box_heads(channels=channels, num_layers=num_layers))
+    return TwoStreamDecoder(layers=layers, box_heads=box_heads(width=width, num_layers=num_layers))

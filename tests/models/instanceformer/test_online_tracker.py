@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,16 +11,18 @@ from mindspore import Tensor
 from pycocotools import mask as coco_mask
 
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
-from mindvideo.inference.trackers.online import OnlineTracker, to_pixels
+from mindvideo.inference.trackers.online import OnlineTracker, SeenFrame, to_pixels
 
 Q, K, SIDE = 6, 4, 4  # queries, classes, side of the mask logits
 SIZE = (8, 8)
 
 
+class Carried(NamedTuple):
+    value: Tensor
+
+
 class CountingStep:
     """Predictions that depend on the image's mean and on the frames seen so far, as a recurrent network's do."""
-
-    num_predictions = 6
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -27,17 +30,17 @@ class CountingStep:
         self.masks = rng.normal(size=(Q, SIDE, SIDE)).astype(np.float32)
 
     def initial_state(self):
-        return (Tensor(np.zeros((), np.float32)),)
+        return Carried(Tensor(np.zeros((), np.float32)))
 
-    def __call__(self, image: Tensor, state: Tensor):
-        carried = state.asnumpy().item() * 0.5 + float(image.asnumpy().mean()) / 255
+    def __call__(self, image: Tensor, state: Carried):
+        carried = state.value.asnumpy().item() * 0.5 + float(image.asnumpy().mean()) / 255
         probabilities = 1 / (1 + np.exp(-self.logits - np.sin(carried * np.arange(1, Q * K + 1).reshape(Q, K))))
         masks = self.masks + np.float32(carried - 0.5)
         masks[0] = -1.0  # one query never has a pixel
         boxes = np.full((Q, 4), 0.5, np.float32) + np.float32(carried / 10)
         rest = [np.zeros((Q, 2), np.float32), np.zeros((Q, 2), np.float32), np.zeros((Q, 1, 1, 1, 2), np.float32)]
-        outputs = [probabilities.astype(np.float32), boxes, masks, *rest, np.asarray(carried, np.float32)]
-        return tuple(Tensor(np.ascontiguousarray(part)) for part in outputs)
+        seen = [Tensor(np.ascontiguousarray(part)) for part in (probabilities.astype(np.float32), boxes, masks, *rest)]
+        return SeenFrame(*seen), Carried(Tensor(np.asarray(carried, np.float32)))
 
 
 def tracker(**options) -> OnlineTracker:
@@ -61,10 +64,9 @@ def whole_video_procedure(frames: np.ndarray, pairs: int):
     step = CountingStep()
     state, probabilities, masks = step.initial_state(), [], []
     for frame in frames:
-        outputs = step(Tensor(frame), *state)
-        state = outputs[6:]
-        probabilities.append(outputs[0].asnumpy())
-        masks.append(outputs[2].asnumpy())
+        seen, state = step(Tensor(frame), state)
+        probabilities.append(seen.probabilities.asnumpy())
+        masks.append(seen.mask_logits.asnumpy())
     probabilities = np.stack(probabilities)
     order = sorted(np.ndindex(min(3, len(frames)), Q, K), key=lambda index: -probabilities[index])[:pairs]
     queries = list(dict.fromkeys(query for _, query, _ in order))
@@ -101,6 +103,7 @@ def test_frames_become_final_once_each_and_in_order():
     result, per_frame = run(frames, hint=None)
     assert [len(given) for given in per_frame] == [0, 0, 3, 1, 1, 1]
     shown = [given for feed in per_frame for given in feed]
+    assert min(track for frame in shown for track in frame.track_ids) == 1
     for index, frame in enumerate(shown):
         for track, (segmentation,) in zip(frame.track_ids, frame.segmentations):
             row = result.track_ids.tolist().index(track)

@@ -6,15 +6,14 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.errors import UserError
 from mindvideo.models.instanceformer import card
-from mindvideo.models.instanceformer.network import remember
+from mindvideo.models.instanceformer.memory import remember
 from mindvideo.models.instanceformer.training import identities, mix_clips
 from mindvideo.modules.heads.dynamic_mask import HIDDEN, DynamicMasks, double_aligned, parameter_count
 from mindvideo.modules.losses.contrastive import supervised_contrastive
-from mindvideo.modules.matching.first_frame import FrameMatcher
-from mindvideo.modules.matching.whole_clip import ClipMatcher
+from mindvideo.modules.values import Predictions, Targets
 
 
 @pytest.fixture(autouse=True)
@@ -85,25 +84,26 @@ def test_an_identity_without_a_second_sample_adds_nothing_and_is_finite():
 
 
 def test_clip_matching_looks_only_at_frames_with_the_instance():
-    costs = {"class_weight": 1.0, "box_weight": 5.0, "giou_weight": 2.0}
-    logits = ms.Tensor(np.zeros((1, 1, 2, 2, 3), np.float32))
     boxes = np.full((1, 1, 2, 2, 4), 0.2, np.float32)
-    boxes[0, 0, :, 1] = 0.6  # query 1 sits where the instance is in frame 1; in frame 0 nobody asks
-    targets = np.full((1, 1, 2, 4), 0.2, np.float32)
-    targets[0, 0, 1] = 0.6
-    present = np.asarray([[[False, True]]])
-    matcher = ClipMatcher(of_frame=FrameMatcher(**costs))
-    arguments = (ms.Tensor([[1]], ms.int32), ms.Tensor(targets), ms.Tensor([[True]]))
-    assert matcher(logits, ms.Tensor(boxes), *arguments, ms.Tensor(present)).asnumpy().tolist() == [[[1]]]
-    present[0, 0] = [True, False]
-    assert matcher(logits, ms.Tensor(boxes), *arguments, ms.Tensor(present)).asnumpy().tolist() == [[[0]]]
+    boxes[0, 0, 1] = 0.6  # query 1 sits where the instance is in frame 1; in frame 0 nobody asks
+    predictions = Predictions(logits=ms.Tensor(np.zeros((1, 1, 2, 2, 3), np.float32)), boxes=ms.Tensor(boxes))
+    target_boxes = np.full((1, 1, 2, 4), 0.2, np.float32)
+    target_boxes[0, 0, 1] = 0.6
+    matcher = card.build_matcher(load_config("instanceformer_toy", ["instanceformer.match_on=clip"]))
+    for present, query in (([False, True], 1), ([True, False], 0)):
+        shown = ms.Tensor(np.asarray([[present]]))
+        targets = Targets(
+            labels=ms.Tensor([[1]], ms.int32), boxes=ms.Tensor(target_boxes), present=shown, exists=ms.Tensor([[True]])
+        )
+        assert matcher(predictions, targets).asnumpy().tolist() == [[[query]]]
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["instanceformer.channels=48"], "channels is 48; it must be a multiple of 32"),
+        (["instanceformer.width=48"], "width is 48; it must be a multiple of 32"),
         (["instanceformer.memory_tokens=3"], "memory_frames must be 2 or more"),
+        (["instanceformer.memory_tokens=301", "instanceformer.memory_frames=2"], "only 300 queries to remember"),
         (["instanceformer.contrastive_weight=1"], "set instanceformer.memory_tokens"),
         (["instanceformer.extra_levels=0", "instanceformer.backbone_levels=[2,3]"], "give 2 levels; the masks need 3"),
         (

@@ -7,16 +7,19 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 
+from mindvideo import load_config
+from mindvideo.models.cards.clips import clip_training
 from mindvideo.modules.heads.attention_mask import AttentionMap
 from mindvideo.modules.layers.position_encoding import SinePositions3d
 from mindvideo.modules.losses.box import giou_loss_per_box
 from mindvideo.modules.losses.classification import weighted_softmax_cross_entropy
 from mindvideo.modules.losses.mask import dice_per_mask, focal_per_mask
-from mindvideo.modules.matching.sequence import SequenceMatcher
+from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops import boxes
 from mindvideo.ops.masks import resize_padding
-from tests.parity.test_vistr_training import check_rows
+from tests.parity.test_vistr_training import check_rows, matching
 from tests.parity.vistr_case import Reference
 
 ms.set_context(mode=ms.GRAPH_MODE)
@@ -138,8 +141,11 @@ def test_weighted_cross_entropy(reference: Reference) -> None:
 def test_matcher(reference: Reference, units: dict, behaviour: str, validity: str) -> None:
     facts, numbers = units["units"]["matcher"], reference.numbers("unit_matcher")
     T, Q, seed, costs = facts["num_frames"], facts["slots"], units["input_seed"], facts["costs"]
-    matcher = SequenceMatcher(
-        class_cost=costs["cost_class"], box_cost=costs["cost_bbox"], iou_cost=costs["cost_iou"], validity=validity
+    training = training_of(
+        f"matcher.class_cost={costs['cost_class']}",
+        f"matcher.box_cost={costs['cost_bbox']}",
+        f"matcher.iou_cost={costs['cost_iou']}",
+        f"matcher.validity={validity}",
     )
     for case, instances in facts["cases"].items():
         labels, target_boxes, valid = (numbers[f"{name}_{case}"] for name in ("labels", "boxes", "valid"))
@@ -150,21 +156,28 @@ def test_matcher(reference: Reference, units: dict, behaviour: str, validity: st
         )}  # fmt: skip
         predicted = np.concatenate([made["c"], made["s"]], axis=-1)
         rows = instances + 2  # two of padding
-        columns = [
-            made["logits"].reshape(1, 1, T, Q, -1).swapaxes(2, 3),
-            predicted.reshape(1, 1, T, Q, 4).swapaxes(2, 3),
-            padded(labels.reshape(-1, T), rows).astype(np.int32)[None],
-            padded(target_boxes.reshape(-1, T, 4), rows)[None],
-            padded(valid.reshape(-1, T), rows).astype(bool)[None],
-            (np.arange(rows) < instances)[None],
-        ]
-        tensors = [ms.Tensor(np.ascontiguousarray(column)) for column in columns]
-        cost = matcher.cost(tensors[0][0], tensors[1][0], *tensors[2:5]).asnumpy()[0, :, :instances]
-        assert np.abs(cost - numbers[f"cost_{case}"]).max(initial=0) < 2e-6
-        slot, supervised = (value.asnumpy()[0, 0] for value in matcher(*tensors))
+        labels, valid = padded(labels.reshape(-1, T), rows), padded(valid.reshape(-1, T), rows).astype(bool)
+        assert (labels == labels.max(axis=1, keepdims=True, initial=0) * valid).all()
+        predictions = Predictions(
+            logits=ms.Tensor(made["logits"].reshape(1, 1, T, Q, -1).swapaxes(2, 3)),
+            boxes=ms.Tensor(predicted.reshape(1, 1, T, Q, 4).swapaxes(2, 3)),
+        )
+        targets = Targets(
+            labels=ms.Tensor(labels.max(axis=1).astype(np.int32)[None]),
+            boxes=ms.Tensor(padded(target_boxes.reshape(-1, T, 4), rows)[None]),
+            present=ms.Tensor(valid[None]),
+            exists=ms.Tensor((np.arange(rows) < instances)[None]),
+        )
+        cost, query, supervised = matching(training, predictions, targets)
+        assert np.abs(cost[0, :, :instances] - numbers[f"cost_{case}"]).max(initial=0) < 2e-6
         names = {"slot": "slot", "target": "target", "src_rows": f"{behaviour}_src", "tgt_rows": f"{behaviour}_tgt"}
         match = {key: numbers[f"{name}_{case}"].tolist() for key, name in names.items()}
-        check_rows(slot, supervised, match, T=T, Q=Q)
+        check_rows(query[0], supervised[0], match, T=T, Q=Q)
+
+
+def training_of(*settings: str):
+    """VisTR's matcher and criterion as the card builds them, around a network that does not matter here."""
+    return clip_training(load_config("vistr", settings), nn.Identity(), nn.Identity(), decoder_layers=1)
 
 
 def padded(values: np.ndarray, rows: int) -> np.ndarray:
@@ -211,14 +224,13 @@ def test_identity_is_left_alone() -> None:
     """A cost that is wrong by its sign would give the far slot."""
     near = np.array([[0.2, 0.2, 0.1, 0.1], [0.8, 0.8, 0.1, 0.1]], np.float32)
     predicted = near[::-1].reshape(1, 1, 2, 1, 4).copy()
-    matcher = SequenceMatcher(class_cost=1.0, box_cost=5.0, iou_cost=2.0)
-    slot, supervised = matcher(
-        ms.Tensor(np.zeros((1, 1, 2, 1, 3), np.float32)),
-        ms.Tensor(predicted),
-        ms.Tensor(np.ones((1, 2, 1), np.int32)),
-        ms.Tensor(near.reshape(1, 2, 1, 4)),
-        ms.Tensor(np.ones((1, 2, 1), bool)),
-        ms.Tensor(np.ones((1, 2), bool)),
+    predictions = Predictions(logits=ms.Tensor(np.zeros((1, 1, 2, 1, 3), np.float32)), boxes=ms.Tensor(predicted))
+    targets = Targets(
+        labels=ms.Tensor(np.ones((1, 2), np.int32)),
+        boxes=ms.Tensor(near.reshape(1, 2, 1, 4)),
+        present=ms.Tensor(np.ones((1, 2, 1), bool)),
+        exists=ms.Tensor(np.ones((1, 2), bool)),
     )
-    assert slot.asnumpy().tolist() == [[[1, 0]]]
-    assert supervised.asnumpy().all()
+    _, query, supervised = matching(training_of(), predictions, targets)
+    assert query.tolist() == [[1, 0]]
+    assert supervised.all()

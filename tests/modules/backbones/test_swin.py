@@ -1,4 +1,4 @@
-"""What the golden data does not show of Swin: small maps, drop path, gradients, levels."""
+"""Swin where the golden data does not show it: small maps, drop path, gradients, levels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from mindvideo.config import load_config
+from mindvideo import load_config
 from mindvideo.models.cards.backbone import backbone_of
 from mindvideo.modules.backbones.catalogue import BACKBONES, SWINS, build_swin
 from mindvideo.modules.backbones.swin import Swin, SwinBlock

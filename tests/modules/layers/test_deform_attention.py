@@ -23,7 +23,7 @@ def test_blocks_of_queries_change_nothing(mode, monkeypatch):
         ms.Tensor(random.random((2, TOKENS)) < 0.2),
     )
     reference = ms.Tensor(random.random((2, QUERIES, 2, 2)).astype(np.float32))
-    whole, parts = (DeformableAttention(channels=CHANNELS, num_levels=2, num_heads=4, num_points=3) for _ in range(2))
+    whole, parts = (DeformableAttention(width=CHANNELS, num_levels=2, heads=4, num_points=3) for _ in range(2))
     for parameter, other in zip(whole.get_parameters(), parts.get_parameters()):
         values = random.standard_normal(parameter.shape).astype(np.float32) * 0.3
         parameter.set_data(ms.Tensor(values))

@@ -1,0 +1,70 @@
+"""Which query carries which instance: the cheapest one-to-one assignment by a table of costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from mindvideo.errors import UserError
+from mindvideo.modules.values import Predictions, Targets
+from mindvideo.ops.assignment import assignment
+
+FRAMES = ("all", "present", "first")
+
+
+class CostTerm(NamedTuple):
+    """A row of the table: ``function(predictions, targets, counted) -> [D, B, Q, N]``, as in matching/costs.py.
+
+    Options of a function are bound beforehand: ``partial(iou_box, eps=1e-6)``.
+    """
+
+    name: str
+    function: Callable[[Predictions, Targets, ms.Tensor], ms.Tensor]
+    weight: float
+
+
+class Matcher(nn.Cell):
+    """predictions, targets -> the query of each instance, int32 [D, B, N]; -1 where there is none.
+
+    Each decoder layer is matched by itself and each clip by itself; no gradient passes. The cost of a pair is the sum
+    of ``terms``, each times its weight. ``frames`` says which frames count: "all" of the clip, where an absent instance
+    counts with whatever box its row holds; "present", those that show the instance; "first", frame 0, however many
+    frames predictions and targets have. How frames are reduced is up to a term: a mean, or a joint distance.
+
+    Of ``predictions`` and ``targets`` the masks are not read (a term of your own may read them) and can be left out.
+    """
+
+    def __init__(self, *, terms: Sequence[CostTerm], frames: str = "all") -> None:
+        super().__init__()
+        if frames not in FRAMES:
+            raise UserError(f"Matcher: frames is '{frames}'; choose one of {', '.join(FRAMES)}")
+        self.names = tuple(term.name for term in terms)
+        self.functions = tuple(term.function for term in terms)
+        self.weights = tuple(float(term.weight) for term in terms)
+        self.frames = frames
+
+    def construct(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
+        cost = self.cost(predictions, targets)
+        D, B, Q, N = cost.shape
+        exists = ops.broadcast_to(targets["exists"].expand_dims(0), (D, B, N)).reshape(D * B, N)
+        return assignment(cost.reshape(D * B, Q, N), exists).reshape(D, B, N)
+
+    def cost(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
+        """[D, B, Q, N]."""
+        logits, boxes = ops.stop_gradient(predictions["logits"]), ops.stop_gradient(predictions["boxes"])
+        target_boxes, present = targets["boxes"], targets["present"]
+        if self.frames == "first":
+            logits, boxes = logits[:, :, :, :1], boxes[:, :, :, :1]
+            target_boxes, present = target_boxes[:, :, :1], present[:, :, :1]
+        counted = present.astype(ms.float32)
+        if self.frames != "present":
+            counted = ops.ones_like(counted)
+        predictions = {**predictions, "logits": logits, "boxes": boxes}
+        targets = {**targets, "boxes": target_boxes, "present": present}
+        cost = ms.Tensor(0.0, ms.float32)
+        for number, function in enumerate(self.functions):
+            cost = cost + self.weights[number] * function(predictions, targets, counted)
+        return ops.stop_gradient(cost)

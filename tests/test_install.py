@@ -1,0 +1,93 @@
+"""The wheel: what a user gets from ``pip install``, run from an empty folder that knows nothing of this checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mindvideo.cli import COMMANDS, EXTRAS
+
+PROJECT = Path(__file__).resolve().parents[1]
+WITH_HELP = [name for name in COMMANDS if name not in ("demo",)]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The folder that the wheel was installed into."""
+    root = tmp_path_factory.mktemp("wheel")
+    source = root / "source"
+    source.mkdir()
+    for name in ("mindvideo", "config", "datas", "custom_ops"):
+        shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "build"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "MANIFEST.in", "LICENSE"):
+        shutil.copy(PROJECT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    run([*pip, "wheel", str(source), "--no-deps", "--no-build-isolation", "-q", "-w", str(root / "wheels")])
+    [wheel] = (root / "wheels").glob("mindvideo-*.whl")
+    run([*pip, "install", "--no-deps", "-q", "--target", str(root / "site"), str(wheel)])
+    return root / "site"
+
+
+def run(command: list[str], **options) -> subprocess.CompletedProcess:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def mindvideo(installed: Path, folder: Path, *arguments: str) -> str:
+    """Run the installed command in ``folder``; its standard output."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MINDVIDEO_")}
+    environment |= {"PYTHONPATH": str(installed), "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    return run([sys.executable, "-m", "mindvideo", *arguments], cwd=folder, env=environment).stdout
+
+
+def test_configurations_data_and_native_sources_travel_with_the_wheel(installed, tmp_path):
+    listed = mindvideo(installed, tmp_path, "config", "--list")
+    assert "vistr_toy" in listed and "instanceformer_ytvis2019_r50" in listed
+    (tmp_path / "mine.yaml").write_text("_base_: vistr_toy\nname: mine\noptimizer: {learning_rate: 1.0e-3}\n")
+    shown = mindvideo(installed, tmp_path, "config", "--show", "mine.yaml")
+    assert "learning_rate: 0.001" in shown and "name: mine" in shown
+    for packaged in (
+        "_custom_ops/build.py",
+        "_custom_ops/cpu/exports.cpp",
+        "report/assets/page.css",
+        "_datas/data.json",
+    ):
+        assert (installed / "mindvideo" / packaged).is_file()
+    assert str(tmp_path / "cache") in mindvideo(installed, tmp_path, "ops", "where")
+    script = "from mindvideo.data.labels.catalogue import Catalogue as C; print(C().find('coco/train').category_map)"
+    found = run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)}).stdout
+    assert Path(found.strip()).is_relative_to(installed) or found.strip() == "None"
+
+
+@pytest.mark.parametrize("command", WITH_HELP)
+def test_every_command_has_help(installed, tmp_path, command):
+    text = mindvideo(installed, tmp_path, command, "--help")
+    assert f"usage: mindvideo {command}" in text
+    assert ".py " not in text.replace("launch.sh", ""), "the help speaks of a script that a wheel does not have"
+
+
+def test_a_model_trains_a_step_from_an_empty_folder(installed, tmp_path):
+    mindvideo(
+        installed, tmp_path, "prepare", "synthetic", "--output", "sets/synthetic_easy", "--train", "4", "--valid", "2"
+    )
+    small = ["data.root=sets", "schedule.max_steps=1", "data.batch_size=2", "vistr.encoder_layers=1"]
+    mindvideo(installed, tmp_path, "train", "-c", "vistr_toy", "--output", "run", *small, "data.workers=1")
+    assert (tmp_path / "run" / "last.ckpt").is_file()
+
+
+def test_an_extra_that_is_missing_is_named(installed, tmp_path):
+    script = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from mindvideo.cli import main; sys.argv = ['mindvideo', 'analyze', '--help']; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    assert "pip install 'mindvideo[analysis]'" in done.stderr and "Traceback" not in done.stderr
+    assert EXTRAS["matplotlib"] == "analysis"
