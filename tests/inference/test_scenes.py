@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
+from mindvideo import load_config
+from mindvideo.assembly import with_scenes
 from mindvideo.data.synthetic.videos import RECIPES, longer, render_video
+from mindvideo.inference.output.video_files import OutputChoice
+from mindvideo.inference.predictor import ArrayFrames, Predictor
 from mindvideo.inference.scoring.track_scores import VoteByFrame
 from mindvideo.inference.trackers.scenes import MAX_ENDED_TRACKS, CutDetector, SceneTracker
 from mindvideo.inference.trackers.windows import WindowTracker
+from mindvideo.inference.video_run import run_video
 from tests.inference.colored_videos import ColorClipNetwork, ColorTracker, make_frame
 
 SIZE = (24, 32)
@@ -93,3 +100,27 @@ def test_a_cut_in_every_frame_keeps_a_bounded_number_of_tracks():
     _, video = run(tracker, spliced(*[1] * 60))
     assert len(tracker.cuts) == 59 and video.num_frames == 60
     assert len(video) <= MAX_ENDED_TRACKS + 3
+
+
+def test_the_record_of_a_video_says_where_its_scenes_begin(tmp_path):
+    predictor = Predictor(tracker=SceneTracker(ColorTracker()))
+    reader = ArrayFrames(spliced(4, 3), name="film")
+    report, result = run_video(
+        predictor,
+        reader,
+        folder=tmp_path / "film",
+        video_id=1,
+        choice=OutputChoice(write=()),
+        stop=threading.Event(),
+    )
+    assert report.cuts == [4] and len(result) == 6
+
+
+@pytest.mark.parametrize(
+    ("wanted", "evaluated", "expected"),
+    [("videos", False, True), ("videos", True, False), ("everywhere", True, True), ("nowhere", False, False)],
+)
+def test_one_key_says_where_cuts_are_looked_for(wanted, evaluated, expected):
+    cfg = load_config("vistr_toy", [f"inference.scene_cuts={wanted}"])
+    tracker = with_scenes(cfg, ColorTracker(), evaluated=evaluated)
+    assert isinstance(tracker, SceneTracker) == expected

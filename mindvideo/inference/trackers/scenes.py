@@ -86,7 +86,7 @@ class SceneTracker:
         self.cuts = []
         self._fed = 0  # frames of the video
         self._ended: list[_EndedTrack] = []
-        self._next_id = 0
+        self._last_id = 0
         self._begin_scene(num_frames)
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
@@ -117,7 +117,7 @@ class SceneTracker:
 
     def _begin_scene(self, num_frames: int | None) -> None:
         self._start, self._shown = self._fed, 0
-        self._first_id = self._next_id
+        self._ids_before = self._last_id  # a tracker counts its tracks from 1
         self.tracker.begin(size=self._size, num_frames=num_frames, video_id=self._video_id)
 
     def _count(self, results: list[VideoInstances]) -> list[VideoInstances]:
@@ -134,8 +134,8 @@ class SceneTracker:
 
     def _numbered(self, result: VideoInstances) -> VideoInstances:
         """Track ids that no earlier scene has used."""
-        ids = result.track_ids + self._first_id
-        self._next_id = max(self._next_id, int(ids.max(initial=-1)) + 1)
+        ids = result.track_ids + self._ids_before
+        self._last_id = max(self._last_id, int(ids.max(initial=0)))
         return dataclasses.replace(result, track_ids=ids)
 
     def _tracks_of(self, result: VideoInstances) -> list[_EndedTrack]:
