@@ -73,7 +73,7 @@ class _WholeClipStage(_Stage):
 
     def construct(self, *maps):
         clip = self.network.decode_maps(maps, 1)
-        return clip.logits, clip.boxes, clip.queries, clip.scene.memory
+        return clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"]
 
 
 class _FrameMaskStage(_Stage):
@@ -84,7 +84,7 @@ class _FrameMaskStage(_Stage):
 
     def construct(self, queries, memory, frames, *fine_maps):
         of_frames = ops.gather(queries[0], frames, 1).swapaxes(0, 1)  # [P, Q, C]
-        scene = Scene(ops.gather(memory, frames, 0), fine_maps, None)
+        scene = {"memory": ops.gather(memory, frames, 0), "fine_maps": fine_maps, "padding": None}
         return self.network.mask_branch.per_frame(of_frames, scene)
 
 
@@ -124,7 +124,7 @@ class PortionedClip:
         coarse = [ops.concat(parts, axis=0) for parts in zip(*(portion[fine:] for portion in maps))]
         logits, boxes, queries, memory = self._clip_stage(*coarse)
         if self._network.mask_branch is None:
-            return Predictions(logits, boxes, None)
+            return {"logits": logits, "boxes": boxes, "masks": None}
         portions = []
         for index, start in enumerate(starts):
             numbers = ms.Tensor(np.arange(start, min(start + step, num_frames), dtype=np.int32))
@@ -135,4 +135,4 @@ class PortionedClip:
             self._query_mask_stage(ms.Tensor([query], ms.int32), *portions).asnumpy()
             for query in range(queries.shape[1])
         ]
-        return Predictions(logits, boxes, ms.Tensor(np.stack(masks)[None]))  # [1, Q, T, H, W]
+        return {"logits": logits, "boxes": boxes, "masks": ms.Tensor(np.stack(masks)[None])}  # masks [1, Q, T, H, W]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import mindspore as ms
 import numpy as np
@@ -35,11 +35,11 @@ class _FrameClassInference(nn.Cell):
 
     def construct(self, images, sizes):
         predictions = self.network(self.frames(images, sizes))
-        probabilities = ops.softmax(predictions.logits[-1, 0], axis=-1)
-        return probabilities[..., :-1], predictions.masks[0]  # without "no object"
+        probabilities = ops.softmax(predictions["logits"][-1, 0], axis=-1)
+        return probabilities[..., :-1], predictions["masks"][0]  # without "no object"
 
 
-class FramePredictions(Protocol):
+class FramePredictions(TypedDict):
     """What a clip network says of each query in each frame."""
 
     logits: ms.Tensor  # [D, 1, Q, T, K]; the last class is "no object"
@@ -70,8 +70,8 @@ class FrameClassRunner:
         frames = np.stack(frames)
         sizes = np.array([frames.shape[1:3]], np.int32)
         predictions = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
-        probabilities = softmax(predictions.logits[-1, 0].asnumpy())[..., :-1]
-        return ClipPrediction(probabilities=probabilities, mask_logits=predictions.masks[0].asnumpy())
+        probabilities = softmax(predictions["logits"][-1, 0].asnumpy())[..., :-1]
+        return ClipPrediction(probabilities=probabilities, mask_logits=predictions["masks"][0].asnumpy())
 
 
 class Decoded(Protocol):
@@ -102,7 +102,7 @@ class _SequenceInference(nn.Cell):
 
     def construct(self, images, sizes):
         predictions = self.network(*self.pixels(images, sizes))
-        return ops.sigmoid(predictions.logits[-1, 0, :, 0]), predictions.boxes[-1, 0], predictions.masks[0]
+        return ops.sigmoid(predictions["logits"][-1, 0, :, 0]), predictions["boxes"][-1, 0], predictions["masks"][0]
 
 
 class SequenceRunner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import nn, ops
 
 from mindvideo.modules.losses.matched import of_instances, rows_of
-from mindvideo.modules.values import Predictions, Targets
+from mindvideo.modules.values import Targets
 
 
 class ClipTraining(nn.Cell):
@@ -25,19 +25,20 @@ class ClipTraining(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        return self.loss(frames, padding, Targets(labels, boxes, masks, present, exists))
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        return self.loss(frames, padding, targets)
 
     def loss(self, frames, padding, targets: Targets):
         """As ``construct``, from normalised frames [B, T, 3, H, W] and padding bool [B, T, H, W]."""
-        labels, boxes, masks, present, exists = targets
-        targets = Targets(labels, boxes, masks, ops.logical_and(present, exists.expand_dims(-1)), exists)
+        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1))
+        targets = {**targets, "present": present}
         clip = self.network.decode(frames, padding)
         trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
-        predictions = Predictions(clip.logits[-trained:], clip.boxes[-trained:], None)
+        predictions = {"logits": clip["logits"][-trained:], "boxes": clip["boxes"][-trained:]}
         query = self.matcher(predictions, targets)  # int [D, B, N]
         mask_logits = None
         if self.network.mask_branch is not None:
-            rows = rows_of(query[-1:], clip.queries.shape[1])
-            queries = of_instances(rows, clip.queries.expand_dims(0))[0]  # [B, N, T, C], zeros without an instance
-            mask_logits = self.network.mask_branch(queries, clip.scene).expand_dims(0)
+            rows = rows_of(query[-1:], clip["queries"].shape[1])
+            queries = of_instances(rows, clip["queries"].expand_dims(0))[0]  # [B, N, T, C], zeros without an instance
+            mask_logits = self.network.mask_branch(queries, clip["scene"]).expand_dims(0)
         return self.criterion(predictions, targets, query, mask_logits)

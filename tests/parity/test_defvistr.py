@@ -14,13 +14,12 @@ from mindspore import nn, ops
 
 from mindvideo import load_config
 from mindvideo.models.defvistr import card
-from mindvideo.modules.values import Targets
 from mindvideo.weights.checkpoint_file import CheckpointFile
 from mindvideo.weights.conversion import fit_file
 from mindvideo.weights.loading import assign, weights_of
 from mindvideo.weights.stored_tensor import from_numpy
 
-# The README names no tolerance but gives how far float32 alone moves the original's outputs: at most 7e-5 on logits.
+# The README names no tolerance but gives how far float32 moves the original's outputs: at most 7e-5 on logits.
 # A value may differ by this part of its tensor's standard deviation, a gradient norm by this part of itself.
 VALUE_TOLERANCE = 2e-4
 GRADIENT_TOLERANCE = 1e-4
@@ -133,9 +132,9 @@ class Stages(nn.Cell):
         network = self.network
         maps = network.features(frames)
         trace = network.trace(maps[network.num_fine_levels :], frames.shape[0], padding)
-        tokens = trace.tokens
-        states = network.decoder.states(trace.memory, tokens.position, tokens.padding, trace.levels)
-        return maps, network.frame_tokens.project[0](maps[-1]), tokens, trace.memory, states
+        tokens, memory = trace["tokens"], trace["memory"]
+        states = network.decoder.states(memory, tokens["position"], tokens["padding"], trace["levels"])
+        return maps, network.frame_tokens.project[0](maps[-1]), tokens, memory, states
 
 
 def check_stages(golden: Golden) -> None:
@@ -144,10 +143,10 @@ def check_stages(golden: Golden) -> None:
     for level, got in enumerate(maps):
         golden.check(f"backbone.layer{level + 1}", got)
     golden.check("input_proj", projected)
-    golden.check("encoder_input.src", tokens.content)
-    golden.check("encoder_input.pos", tokens.position)
-    golden.check("encoder_input.padding_mask", tokens.padding.asnumpy().astype(np.float32))
-    golden.check("encoder_input.valid_ratios", tokens.valid_ratios)
+    golden.check("encoder_input.src", tokens["content"])
+    golden.check("encoder_input.pos", tokens["position"])
+    golden.check("encoder_input.padding_mask", tokens["padding"].asnumpy().astype(np.float32))
+    golden.check("encoder_input.valid_ratios", tokens["valid_ratios"])
     golden.check("memory_with_tokens", memory)
     D, _, Q, T, C = states.shape
     golden.check("decoder_stack", states.asnumpy().reshape(D, Q, T, C).swapaxes(1, 2))
@@ -155,7 +154,8 @@ def check_stages(golden: Golden) -> None:
 
 def check_outputs(golden: Golden) -> None:
     frames, padding = map(ms.Tensor, golden.frames())
-    logits, boxes, masks = (output.asnumpy() for output in golden.network(frames, padding))
+    outputs = golden.network(frames, padding)
+    logits, boxes, masks = (outputs[name].asnumpy() for name in ("logits", "boxes", "masks"))
     L, rows = logits.shape[0], golden.Q * golden.T
     golden.check("pred_logits", logits[-1].reshape(1, rows, -1))
     golden.check("pred_boxes", boxes[-1].reshape(1, rows, 4))
@@ -199,7 +199,8 @@ class Loss(nn.Cell):
         self.training_network = training
 
     def construct(self, frames, padding, labels, boxes, masks, present, exists):
-        return self.training_network.loss(frames, padding, Targets(labels, boxes, masks, present, exists))
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        return self.training_network.loss(frames, padding, targets)
 
 
 def test_values_losses_and_gradients(golden: Path, loss_case: str):

@@ -23,7 +23,7 @@ from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fil
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
 VALUE_TOLERANCE = 2e-5
-MASK_TOLERANCE = 2e-4  # logits up to 20 behind eight layers of ReLU
+MASK_TOLERANCE = 2e-4  # logits up to 20 after eight layers of ReLU
 # Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
 GRADIENT_TOLERANCE = 2e-4
 COMPILED = (
@@ -97,10 +97,11 @@ class WholeStep(nn.Cell):
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
         present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.unroll(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip.predictions.logits, clip.predictions.boxes, clip.masks, clip.query
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):
@@ -129,9 +130,9 @@ def test_training_step_equals_the_original(golden, name, monkeypatch):
     check_predictions(case, result)
     problems = gradient_problems(case, result.gradients)
     if problems:
-        # A ReLU or a sample within rounding of its kink falls to one side or the other with the order of the operations
-        # (in float64, too, it falls to one of them). Ours folds the frozen norms into the convolutions; in the original's
-        # order other samples fall as they do there. One of the two has to give the original's numbers, all of them.
+        # A ReLU or a sample within rounding of its kink falls to one side or the other with the order of operations (in
+        # float64, too, it falls to one of them). Ours folds the frozen norms into the convolutions; in the original's
+        # order others fall. One of the two orders has to give all of the original's numbers.
         monkeypatch.setattr(FrozenBatchNorm, "after", lambda norm, conv, x: norm(conv(x)))
         as_original = gradient_problems(case, step_of(case, compiled=False).gradients)
         assert not as_original, (problems, as_original)
@@ -203,7 +204,7 @@ def check_predictions(case: Case, result: StepResult) -> None:
 
 
 def gradient_problems(case: Case, gradients: dict[str, np.ndarray]) -> list[str]:
-    """What differs from the original by more than the tolerance; it follows from what differs in the original itself."""
+    """What differs from the original by more than the tolerance, which follows from the original's own rounding."""
     facts, arrays = case.facts, case.arrays
     tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
     # A sample at a kink falls to one side in float32 and to the other in float64: either of the original's is right.
@@ -242,8 +243,8 @@ def test_matching_costs_equal_the_originals(golden):
     logits, boxes = (ms.Tensor(case.arrays[f"f0_{part}"][:, :, :, None]) for part in ("logits", "boxes"))
     present = ms.Tensor(np.broadcast_to(batch.exists[..., None], batch.boxes.shape[:3]).copy())
     labels, target_boxes, exists = (ms.Tensor(part) for part in (batch.labels, batch.boxes, batch.exists))
-    targets = Targets(labels, target_boxes, None, present, exists)
-    cost = card.build_matcher(case.config()).cost(Predictions(logits, boxes, None), targets).asnumpy()
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    cost = card.build_matcher(case.config()).cost(Predictions(logits=logits, boxes=boxes), targets).asnumpy()
     for layer in range(cost.shape[0]):
         for b in range(cost.shape[1]):
             expected = case.arrays[f"cost_l{layer}_b{b}"]

@@ -13,7 +13,7 @@ from mindvideo.models.vistr import card
 from mindvideo.modules.heads.attention_mask import MaskTrace
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
-# Of a result: this many times the distance that float32 rounding alone puts between the original and its own float64.
+# Of a result: this many times the distance that float32 rounding puts between the original and its own float64.
 # Of a stage in between: this part of the tensor's standard deviation.
 RESULT_TOLERANCE = 4
 STAGE_TOLERANCE = 2e-4
@@ -41,10 +41,11 @@ class Stages(nn.Cell):
         fine_maps = maps[: network.num_fine_levels][::-1]
         coarse_maps = maps[network.num_fine_levels :]
         trace = network.trace(coarse_maps, frames.shape[0], padding)
-        clip = network.answer(trace.states, trace.memory, trace.tokens.padding, coarse_maps[0], fine_maps)
+        padding = trace["tokens"]["padding"]
+        clip = network.answer(trace["states"], trace["memory"], padding, coarse_maps[0], fine_maps)
         if network.mask_branch is None:
             return maps, trace, clip, None
-        return maps, trace, clip, network.mask_branch.trace(clip.queries, clip.scene)
+        return maps, trace, clip, network.mask_branch.trace(clip["queries"], clip["scene"])
 
 
 class Check:
@@ -83,23 +84,25 @@ def test_values(case: str, golden: Path) -> None:
 
     for level, values_of_map in zip(range(5 - len(maps), 5), maps):
         check(f"backbone.layer{level}", values_of_map)
-    content, position, memory = (x.asnumpy() for x in (trace.tokens.content, trace.tokens.position, trace.memory))
+    content, position, memory = (
+        x.asnumpy() for x in (trace["tokens"]["content"], trace["tokens"]["position"], trace["memory"])
+    )
     h, w = maps[-1].shape[2:]
     C = content.shape[2]
     check("pos_last", position.reshape(B, T, h, w, C).transpose(0, 1, 4, 2, 3))
     check("input_proj", content.reshape(B * T, h, w, C).transpose(0, 3, 1, 2))
-    check("encoder_layer0", trace.encoded[0].asnumpy().swapaxes(0, 1))
+    check("encoder_layer0", trace["encoded"][0].asnumpy().swapaxes(0, 1))
     check("memory", memory.reshape(B, T, h * w, C).transpose(0, 3, 1, 2))
-    check("decoder_layer0", trace.decoded[0].asnumpy().swapaxes(0, 1))
-    check("hs", trace.states.asnumpy())
-    logits, boxes = clip.logits.asnumpy(), clip.boxes.asnumpy()
+    check("decoder_layer0", trace["decoded"][0].asnumpy().swapaxes(0, 1))
+    check("hs", trace["states"].asnumpy())
+    logits, boxes = clip["logits"].asnumpy(), clip["boxes"].asnumpy()
     check.result("pred_logits", flat_queries(logits[-1]))
     check.result("pred_boxes", flat_queries(boxes[-1]))
     for layer in range(len(logits) - 1):
         check.result(f"aux_logits_{layer}", flat_queries(logits[layer]))
         check.result(f"aux_boxes_{layer}", flat_queries(boxes[layer]))
     if masks is not None:
-        check.result("pred_masks", flat_queries(masks.logits.asnumpy()))
+        check.result("pred_masks", flat_queries(masks["logits"].asnumpy()))
         check_mask_stages(check, masks, B, T)
 
 
@@ -109,23 +112,23 @@ def check_mask_stages(check: Check, masks: MaskTrace, B: int, T: int) -> None:
         maps = maps.asnumpy()
         return maps.reshape(B, T, -1, *maps.shape[1:]).swapaxes(0, 1).reshape(T, -1, *maps.shape[1:])
 
-    attention = masks.attention.asnumpy()
+    attention = masks["attention"].asnumpy()
     attention = attention.reshape(B, T, *attention.shape[1:]).swapaxes(0, 1)
     tolerance = ATTENTION_TOLERANCE * check.facts["tensors"]["bbox_attention"]["std"]
     check("bbox_attention", attention, tolerance=tolerance)
     for number in range(GROUP_NORMS):
-        check(f"mask_head.gn{number + 1}", by_frame(masks.stages[number]), rectified=True)
-    for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), masks.stages[GROUP_NORMS:]):
+        check(f"mask_head.gn{number + 1}", by_frame(masks["stages"][number]), rectified=True)
+    for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), masks["stages"][GROUP_NORMS:]):
         check(name, by_frame(maps))
     assert B == 1
-    check("insmask_head", masks.logits.asnumpy()[0][:, None, None])
+    check("insmask_head", masks["logits"].asnumpy()[0][:, None, None])
 
 
 @pytest.mark.parametrize(
     "maps_per_portion", [7, pytest.param(1, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.slow)]
 )
 def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portion: int) -> None:
-    """What users run at inference bounds the memory by portions; the numbers are those of the whole network."""
+    """Inference bounds the memory by portions; the numbers are those of the whole network."""
     ms.set_context(mode=ms.GRAPH_MODE)
     reference = Reference(golden)
     facts = reference.facts("r50_tiny.manifest.json")
@@ -138,9 +141,9 @@ def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portio
     whole = model.network(ms.Tensor(frames))
     in_portions = card.portioned(model.cfg, model.network)(ms.Tensor(frames))
     assert all((p.asnumpy() == before[name]).all() for name, p in model.network.parameters_and_names())
-    for name, a, b in zip(("pred_logits", "pred_boxes", "pred_masks"), whole, in_portions, strict=True):
-        error = float(ops.abs(a - b).max())
-        assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][name], name
+    for name in ("logits", "boxes", "masks"):
+        error = float(ops.abs(whole[name] - in_portions[name]).max())
+        assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][f"pred_{name}"], name
 
 
 def test_backbone_and_padding_masks(golden: Path) -> None:

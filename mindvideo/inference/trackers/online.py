@@ -22,7 +22,7 @@ VOTE_INTERVAL = 1.1
 
 
 class SeenFrame(NamedTuple):
-    """What a network saw in a frame: tensors of all queries, arrays of some of them once they are on the host."""
+    """A frame as the network saw it: tensors of all queries, arrays of some of them once they are on the host."""
 
     probabilities: Tensor | np.ndarray  # of the classes, [Q, K]
     boxes: Tensor | np.ndarray  # [Q, 4], cxcywh in units of the frame
@@ -55,7 +55,7 @@ class OnlineStep(Protocol):
 
 
 class FrameObserver(Protocol):
-    """Is told what the network saw of the tracks in each frame, for analysis."""
+    """Receives, for analysis, what the network saw of the tracks in each frame."""
 
     def begin(self, *, video_id: int | str, size: tuple[int, int]) -> None: ...
 

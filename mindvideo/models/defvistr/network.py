@@ -7,7 +7,7 @@ them for each query. Outputs are laid out as the targets are: [B, Q, T, ...] bes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import Parameter, nn, ops
@@ -19,7 +19,7 @@ from mindvideo.modules.values import DecodedClip, Predictions, Scene
 from mindvideo.ops.masks import resize_padding
 
 
-class Tokens(NamedTuple):
+class Tokens(TypedDict):
     """The clip as a sequence: frame after frame, the levels of a frame one after the other, the queries' own last."""
 
     content: ms.Tensor  # [B, S, C]
@@ -28,7 +28,7 @@ class Tokens(NamedTuple):
     valid_ratios: ms.Tensor  # [B, L, 2], the part of each level that holds the picture
 
 
-class Trace(NamedTuple):
+class Trace(TypedDict):
     """What happens between the backbone's maps and the decoder."""
 
     tokens: Tokens
@@ -67,7 +67,8 @@ class DeformableVisTR(nn.Cell):
 
     def construct(self, frames, padding=None) -> Predictions:
         clip = self.decode(frames, padding)
-        return Predictions(clip.logits, clip.boxes, self.mask_branch(clip.queries, clip.scene))
+        masks = self.mask_branch(clip["queries"], clip["scene"])
+        return {"logits": clip["logits"], "boxes": clip["boxes"], "masks": masks}
 
     def decode(self, frames, padding=None) -> DecodedClip:
         """All but the masks."""
@@ -82,9 +83,11 @@ class DeformableVisTR(nn.Cell):
 
     def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedClip:
         """As ``decode``, from those of the backbone's maps that become tokens."""
-        tokens, levels, memory = self.trace(maps, B, padding)
-        logits, boxes, queries = self.decoder(memory, tokens.position, tokens.padding, levels)
-        return DecodedClip(logits, boxes, queries, self.scene(memory, tokens.padding, maps, fine_maps))
+        trace = self.trace(maps, B, padding)
+        tokens, memory = trace["tokens"], trace["memory"]
+        clip = self.decoder(memory, tokens["position"], tokens["padding"], trace["levels"])
+        scene = self.scene(memory, tokens["padding"], maps, fine_maps)
+        return {"logits": clip["logits"], "boxes": clip["boxes"], "queries": clip["states"], "scene": scene}
 
     def trace(self, maps, B, padding=None) -> Trace:
         """The encoder, with everything on the way by name."""
@@ -92,9 +95,10 @@ class DeformableVisTR(nn.Cell):
         padding = ops.zeros((B, F // B, h, w), ms.bool_) if padding is None else padding
         tokens = self.tokenize(maps, padding)
         shapes = self.level_shapes(maps, F // B)
-        memory = self.encoder(tokens.content, tokens.position, shapes, tokens.valid_ratios, tokens.padding)
+        memory = self.encoder(tokens["content"], tokens["position"], shapes, tokens["valid_ratios"], tokens["padding"])
         tokens_per_query = 0 if self.query_tokens is None else self.query_tokens.shape[1]
-        return Trace(tokens, FrameLevels(shapes, tokens.valid_ratios, tokens_per_query), memory)
+        levels = {"shapes": shapes, "valid_ratios": tokens["valid_ratios"], "tokens_per_query": tokens_per_query}
+        return {"tokens": tokens, "levels": levels, "memory": memory}
 
     def tokenize(self, maps, padding) -> Tokens:
         tokens = self.frame_tokens(maps, padding)
@@ -102,12 +106,12 @@ class DeformableVisTR(nn.Cell):
             return tokens
         B = padding.shape[0]
         own, own_position = self.query_tokens(B)
-        return Tokens(
-            ops.cat((tokens.content, own), 1),
-            ops.cat((tokens.position, own_position), 1),
-            ops.cat((tokens.padding, ops.zeros((B, own.shape[1]), ms.bool_)), 1),
-            ops.cat((tokens.valid_ratios, ops.ones((B, 1, 2), ms.float32)), 1),
-        )
+        return {
+            "content": ops.cat((tokens["content"], own), 1),
+            "position": ops.cat((tokens["position"], own_position), 1),
+            "padding": ops.cat((tokens["padding"], ops.zeros((B, own.shape[1]), ms.bool_)), 1),
+            "valid_ratios": ops.cat((tokens["valid_ratios"], ops.ones((B, 1, 2), ms.float32)), 1),
+        }
 
     def level_shapes(self, maps, T):
         """(h, w) of every level: the maps of each frame, then the grid of the queries' tokens."""
@@ -127,7 +131,8 @@ class DeformableVisTR(nn.Cell):
         tokens_of_clip = F // B * tokens_of_frame
         finest = memory[:, :tokens_of_clip].reshape(F, tokens_of_frame, C)[:, : h * w]
         padding = padding[:, :tokens_of_clip].reshape(F, tokens_of_frame)[:, : h * w]
-        return Scene(finest.swapaxes(1, 2).reshape(F, C, h, w), fine_maps, padding.reshape(F, h, w))
+        finest = finest.swapaxes(1, 2).reshape(F, C, h, w)
+        return {"memory": finest, "fine_maps": fine_maps, "padding": padding.reshape(F, h, w)}
 
 
 class FrameTokens(nn.Cell):
@@ -160,12 +165,12 @@ class FrameTokens(nn.Cell):
             paddings += (level_padding.reshape(B, T, h * w),)
             ratios += (valid_ratio(level_padding.reshape(B * T, h, w)).reshape(B, T, 1, 2),)
         C = contents[0].shape[-1]
-        return Tokens(
-            ops.cat(contents, 2).reshape(B, -1, C),
-            ops.cat(positions, 2).reshape(B, -1, C),
-            ops.cat(paddings, 2).reshape(B, -1),
-            ops.cat(ratios, 2).reshape(B, -1, 2),
-        )
+        return {
+            "content": ops.cat(contents, 2).reshape(B, -1, C),
+            "position": ops.cat(positions, 2).reshape(B, -1, C),
+            "padding": ops.cat(paddings, 2).reshape(B, -1),
+            "valid_ratios": ops.cat(ratios, 2).reshape(B, -1, 2),
+        }
 
 
 class QueryTokens(nn.Cell):

@@ -1,4 +1,4 @@
-"""What no single key of InstanceFormer's section can say."""
+"""Rules that tie several keys of InstanceFormer's section together."""
 
 from __future__ import annotations
 

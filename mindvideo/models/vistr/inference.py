@@ -22,7 +22,7 @@ class _Tokenize(_Stage):
     def construct(self, *maps):
         tokens = self.network.tokenize(maps, 1)
         content, query_position = self.network.queries(1)
-        return tokens.content, tokens.position, content, query_position
+        return tokens["content"], tokens["position"], content, query_position
 
 
 class _Answer(_Stage):
@@ -30,7 +30,7 @@ class _Answer(_Stage):
 
     def construct(self, states, memory, grid_map):
         clip = self.network.answer(states, memory, None, grid_map)
-        return clip.logits, clip.boxes, clip.queries, clip.scene.memory
+        return clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"]
 
 
 class LayeredVisTR:

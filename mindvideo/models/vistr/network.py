@@ -7,18 +7,18 @@ Query q of every frame follows the same instance, so outputs are laid out as the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.modules.values import DecodedClip, Predictions, Scene
+from mindvideo.modules.values import DecodedClip, Predictions
 from mindvideo.ops.masks import resize_nearest, resize_padding
 
 
-class Tokens(NamedTuple):
+class Tokens(TypedDict):
     """The clip as a sequence; token = (frame, y, x)."""
 
     content: ms.Tensor  # [B, S, C], S = T*h*w
@@ -26,7 +26,7 @@ class Tokens(NamedTuple):
     padding: ms.Tensor | None  # bool [B, S]
 
 
-class Trace(NamedTuple):
+class Trace(TypedDict):
     """What happens between the backbone's maps and the heads."""
 
     tokens: Tokens
@@ -73,8 +73,8 @@ class VisTR(nn.Cell):
 
     def construct(self, frames, padding=None) -> Predictions:
         clip = self.decode(frames, padding)
-        masks = None if self.mask_branch is None else self.mask_branch(clip.queries, clip.scene)
-        return Predictions(clip.logits, clip.boxes, masks)
+        masks = None if self.mask_branch is None else self.mask_branch(clip["queries"], clip["scene"])
+        return {"logits": clip["logits"], "boxes": clip["boxes"], "masks": masks}
 
     def decode(self, frames, padding=None) -> DecodedClip:
         """All but the masks."""
@@ -90,16 +90,17 @@ class VisTR(nn.Cell):
     def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedClip:
         """As ``decode``, from those of the backbone's maps that become tokens."""
         trace = self.trace(maps, B, padding)
-        return self.answer(trace.states, trace.memory, trace.tokens.padding, maps[0], fine_maps)
+        return self.answer(trace["states"], trace["memory"], trace["tokens"]["padding"], maps[0], fine_maps)
 
     def trace(self, maps, B, padding=None) -> Trace:
         """The transformer, with everything on the way by name."""
         tokens = self.tokenize(maps, B, padding)
-        encoded = self.encoder.states(tokens.content, tokens.position, tokens.padding)
+        encoded = self.encoder.states(tokens["content"], tokens["position"], tokens["padding"])
         memory = self.encoder.collect(encoded)
         content, query_position = self.queries(B)
-        decoded = self.decoder.states(content, query_position, memory, tokens.position, tokens.padding)
-        return Trace(tokens, encoded, memory, decoded, self.decoder.collect(decoded))
+        decoded = self.decoder.states(content, query_position, memory, tokens["position"], tokens["padding"])
+        states = self.decoder.collect(decoded)
+        return {"tokens": tokens, "encoded": encoded, "memory": memory, "decoded": decoded, "states": states}
 
     def tokenize(self, maps, B, padding=None) -> Tokens:
         x = self.token_projection(maps)  # [B*T, C, h, w]
@@ -110,7 +111,8 @@ class VisTR(nn.Cell):
         content = x.reshape(B, T, C, h * w).swapaxes(2, 3).reshape(B, T * h * w, C)
         if self.position_in_tokens:
             content = content + position
-        return Tokens(content, position, None if padding is None else grid_padding.reshape(B, T * h * w))
+        token_padding = None if padding is None else grid_padding.reshape(B, T * h * w)
+        return {"content": content, "position": position, "padding": token_padding}
 
     def answer(self, states, memory, token_padding, grid_map, fine_maps=()) -> DecodedClip:
         """The heads over states [D, B, T*Q, C]; memory [B, S, C]; ``grid_map``: any map on the grid of the tokens."""
@@ -121,7 +123,8 @@ class VisTR(nn.Cell):
         logits, boxes = self.head(states)
         memory = memory.reshape(F, h * w, C).swapaxes(1, 2).reshape(F, C, h, w)
         padding = None if token_padding is None else token_padding.reshape(F, h, w)
-        return DecodedClip(logits, boxes, states[-1], Scene(memory, fine_maps, padding))
+        scene = {"memory": memory, "fine_maps": fine_maps, "padding": padding}
+        return {"logits": logits, "boxes": boxes, "queries": states[-1], "scene": scene}
 
 
 class TokenProjection(nn.Cell):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import Parameter, nn, ops
@@ -199,7 +199,7 @@ class SequenceMaskHead(nn.Cell):
         return self.out(x).reshape(-1, height, columns)
 
 
-class MaskTrace(NamedTuple):
+class MaskTrace(TypedDict):
     """Everything that :class:`AttentionMaskHead` computes on the way."""
 
     attention: ms.Tensor  # [B*T, Q, M, h, w]
@@ -221,7 +221,7 @@ class AttentionMaskHead(nn.Cell):
         self.sequence_head = sequence_head
 
     def construct(self, queries, scene):
-        return self.trace(queries, scene).logits
+        return self.trace(queries, scene)["logits"]
 
     def trace(self, queries, scene):
         """-> :class:`MaskTrace`."""
@@ -230,7 +230,7 @@ class AttentionMaskHead(nn.Cell):
         maps = stages[-1]
         of_query = maps.reshape(B, T, Q, *maps.shape[1:]).swapaxes(1, 2)  # [B, Q, T, C', H, W]
         logits = self.per_query(of_query.reshape(B * Q, T, *maps.shape[1:]))
-        return MaskTrace(attention, stages, logits.reshape(B, Q, T, *logits.shape[2:]))
+        return {"attention": attention, "stages": stages, "logits": logits.reshape(B, Q, T, *logits.shape[2:])}
 
     def per_frame(self, queries, scene):
         """queries [F, Q, C] of F frames, and the scene of those -> maps [F, Q, C', H, W]"""
@@ -244,8 +244,8 @@ class AttentionMaskHead(nn.Cell):
         return logits.reshape(G, T, *logits.shape[1:])
 
     def frame_stages(self, queries, scene):
-        attention = self.attention_map(queries, scene.memory, scene.padding)  # [F, Q, M, h, w]
-        return attention, self.frame_head.stages(scene.memory, attention, scene.fine_maps)
+        attention = self.attention_map(queries, scene["memory"], scene["padding"])  # [F, Q, M, h, w]
+        return attention, self.frame_head.stages(scene["memory"], attention, scene["fine_maps"])
 
 
 def build_attention_mask_head(

@@ -32,8 +32,8 @@ class PixelEmbedding(nn.Cell):
         self.out = nn.Conv2d(channels, channels, 1, has_bias=True)
 
     def construct(self, scene):
-        x = self.project(scene.memory)
-        for index, fine in enumerate(scene.fine_maps):
+        x = self.project(scene["memory"])
+        for index, fine in enumerate(scene["fine_maps"]):
             fine = self.lateral[index](fine)
             x = fine + resize_nearest(x, fine.shape[2], fine.shape[3])
             x = self.norm[index](self.smooth[index](x))

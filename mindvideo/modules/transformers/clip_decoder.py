@@ -6,7 +6,7 @@ tokens are all that tells the queries apart: their states of a frame start equal
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 import numpy as np
@@ -19,7 +19,7 @@ from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.transformers.detr import DecoderLayer
 
 
-class FrameLevels(NamedTuple):
+class FrameLevels(TypedDict):
     """How the memory's tokens lie: the levels of each frame, and last the grid of the queries' own tokens, if any."""
 
     shapes: tuple[tuple[int, int], ...]  # (h, w) of each level
@@ -27,7 +27,7 @@ class FrameLevels(NamedTuple):
     tokens_per_query: int
 
 
-class ClipStates(NamedTuple):
+class ClipStates(TypedDict):
     """What a clip decoder says of its queries."""
 
     logits: ms.Tensor  # [D, B, Q, T, K]
@@ -95,13 +95,13 @@ class ClipDecoder(nn.Cell):
             # PARITY(defvistr): the released reshape skips the transposition.
             states = states.swapaxes(2, 3).reshape(states.shape)
         logits, boxes = self.head(states)
-        return ClipStates(logits, boxes, states[-1])
+        return {"logits": logits, "boxes": boxes, "states": states[-1]}
 
     def states(self, memory, position, padding, levels: FrameLevels):
         """The normed states of every layer [D, B, Q, T, C]."""
         B, S, C = memory.shape
         Q, T = self.num_queries, self.query_embed.shape[0]
-        bias = foreign_token_bias(Q, levels.tokens_per_query, T, S - Q * levels.tokens_per_query)
+        bias = foreign_token_bias(Q, levels["tokens_per_query"], T, S - Q * levels["tokens_per_query"])
         if padding is not None:
             bias = bias + padding.astype(ms.float32).reshape(B, 1, 1, S) * MASKED
         query_position = ops.broadcast_to(self.query_embed.expand_dims(0), (B * Q, T, C))

@@ -111,7 +111,7 @@ class DeformableClipDecoder(nn.Cell):
         Q, T = self.num_queries, self.num_frames
         B, _, C = memory.shape
         L = self.layers[0].cross_attn.num_levels
-        spatial_shapes, valid_ratios = levels.shapes[:L], levels.valid_ratios[:, :L]
+        spatial_shapes, valid_ratios = levels["shapes"][:L], levels["valid_ratios"][:, :L]
         num_tokens = 0
         for height, width in spatial_shapes:
             num_tokens += height * width
@@ -130,7 +130,7 @@ class DeformableClipDecoder(nn.Cell):
             logits += (self.class_embed(states),)
             boxes += (box,)
             reference = ops.stop_gradient(box)
-        return ClipStates(ops.stack(logits), ops.stack(boxes), content.reshape(B, Q, T, C))
+        return {"logits": ops.stack(logits), "boxes": ops.stack(boxes), "states": content.reshape(B, Q, T, C)}
 
 
 def build_deformable_clip_decoder(

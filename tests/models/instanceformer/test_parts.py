@@ -86,13 +86,15 @@ def test_an_identity_without_a_second_sample_adds_nothing_and_is_finite():
 def test_clip_matching_looks_only_at_frames_with_the_instance():
     boxes = np.full((1, 1, 2, 2, 4), 0.2, np.float32)
     boxes[0, 0, 1] = 0.6  # query 1 sits where the instance is in frame 1; in frame 0 nobody asks
-    predictions = Predictions(ms.Tensor(np.zeros((1, 1, 2, 2, 3), np.float32)), ms.Tensor(boxes), None)
+    predictions = Predictions(logits=ms.Tensor(np.zeros((1, 1, 2, 2, 3), np.float32)), boxes=ms.Tensor(boxes))
     target_boxes = np.full((1, 1, 2, 4), 0.2, np.float32)
     target_boxes[0, 0, 1] = 0.6
     matcher = card.build_matcher(load_config("instanceformer_toy", ["instanceformer.match_on=clip"]))
     for present, query in (([False, True], 1), ([True, False], 0)):
         shown = ms.Tensor(np.asarray([[present]]))
-        targets = Targets(ms.Tensor([[1]], ms.int32), ms.Tensor(target_boxes), None, shown, ms.Tensor([[True]]))
+        targets = Targets(
+            labels=ms.Tensor([[1]], ms.int32), boxes=ms.Tensor(target_boxes), present=shown, exists=ms.Tensor([[True]])
+        )
         assert matcher(predictions, targets).asnumpy().tolist() == [[[query]]]
 
 

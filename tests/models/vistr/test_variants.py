@@ -61,11 +61,10 @@ def test_a_training_step_reaches_every_parameter_and_portions_equal_the_whole(va
         cfg.vistr.maps_per_portion = Q  # one frame at a time
     in_portions = card.portioned(cfg, network)(frames)
     whole = network(frames)
-    assert whole.masks.shape == (1, Q, T, -(-H // network.backbone.strides[0]), -(-W // network.backbone.strides[0]))
-    for name, a, b in zip(whole._fields, whole, in_portions, strict=True):
-        np.testing.assert_allclose(
-            b.asnumpy(), a.asnumpy(), rtol=0, atol=2e-4 * np.abs(a.asnumpy()).max(), err_msg=name
-        )
+    assert whole["masks"].shape == (1, Q, T, -(-H // network.backbone.strides[0]), -(-W // network.backbone.strides[0]))
+    for name, values in whole.items():
+        a, b = values.asnumpy(), in_portions[name].asnumpy()
+        np.testing.assert_allclose(b, a, rtol=0, atol=2e-4 * np.abs(a).max(), err_msg=name)
 
 
 def test_the_image_models_file_starts_a_network_with_another_mask_head():

@@ -25,9 +25,8 @@ D, B, Q, T, N, K = 2, 2, 5, 3, 4, 6
 def predictions(seed: int = 0, *, classes_of: int = T) -> Predictions:
     rng = np.random.default_rng(seed)
     boxes = rng.uniform(0.2, 0.4, (D, B, Q, T, 4)).astype(np.float32)
-    return Predictions(
-        ms.Tensor(rng.standard_normal((D, B, Q, classes_of, K)).astype(np.float32)), ms.Tensor(boxes), None
-    )
+    logits = rng.standard_normal((D, B, Q, classes_of, K)).astype(np.float32)
+    return Predictions(logits=ms.Tensor(logits), boxes=ms.Tensor(boxes))
 
 
 def targets(seed: int = 1) -> Targets:
@@ -46,29 +45,29 @@ def targets(seed: int = 1) -> Targets:
 
 def areas(given: Predictions, wanted: Targets, counted: ms.Tensor) -> ms.Tensor:
     """A cost of one's own: how far apart the areas of the boxes are, summed over the counted frames."""
-    own = given.boxes[..., 2] * given.boxes[..., 3]  # [D, B, Q, T]
-    other = wanted.boxes[..., 2] * wanted.boxes[..., 3] * counted  # [B, N, T]
+    own = given["boxes"][..., 2] * given["boxes"][..., 3]  # [D, B, Q, T]
+    other = wanted["boxes"][..., 2] * wanted["boxes"][..., 3] * counted  # [B, N, T]
     difference = ops.abs(own.expand_dims(3) * counted.expand_dims(1) - other.expand_dims(1))
     return difference.sum(-1)
 
 
 def sharpness(m: Matched) -> ms.Tensor:
     """A loss of one's own: minus the largest logit of every query, summed."""
-    return -ops.amax(m.logits, -1).sum((1, 2, 3))
+    return -ops.amax(m["logits"], -1).sum((1, 2, 3))
 
 
 @pytest.mark.parametrize("frames", ["all", "present", "first"])
 def test_a_cost_of_ones_own_is_a_row_more(frames: str):
     matcher = Matcher(terms=[CostTerm("areas", areas, 1.0)], frames=frames)
     given, wanted = predictions(), targets()
-    own, other = (boxes.asnumpy()[..., 2] * boxes.asnumpy()[..., 3] for boxes in (given.boxes, wanted.boxes))
-    counts = np.ones((B, N, T)) if frames != "present" else wanted.present.asnumpy().astype(float)
+    own, other = (boxes.asnumpy()[..., 2] * boxes.asnumpy()[..., 3] for boxes in (given["boxes"], wanted["boxes"]))
+    counts = np.ones((B, N, T)) if frames != "present" else wanted["present"].asnumpy().astype(float)
     if frames == "first":
         counts[..., 1:] = 0
     by_hand = (np.abs(own[:, :, :, None] - other[None, :, None]) * counts[None, :, None]).sum(-1)
     np.testing.assert_allclose(matcher.cost(given, wanted).asnumpy(), by_hand, atol=1e-6)
     query = matcher(given, wanted).asnumpy()
-    exists = wanted.exists.asnumpy()
+    exists = wanted["exists"].asnumpy()
     assert ((query >= 0) == exists[None]).all()
     for layer in range(D):
         for clip in range(B):
@@ -81,16 +80,16 @@ def test_a_cost_of_ones_own_is_a_row_more(frames: str):
 
 def test_costs_of_one_class_a_clip_and_of_joint_boxes():
     given, wanted = predictions(classes_of=1), targets()
-    counted = wanted.present.astype(ms.float32)
+    counted = wanted["present"].astype(ms.float32)
     joint = costs.joint_euclidean_box(given, wanted, counted).asnumpy()
-    difference = given.boxes.asnumpy()[:, :, :, None] - wanted.boxes.asnumpy()[None, :, None]
+    difference = given["boxes"].asnumpy()[:, :, :, None] - wanted["boxes"].asnumpy()[None, :, None]
     by_hand = np.sqrt(((difference * counted.asnumpy()[None, :, None, :, :, None]) ** 2).sum((-1, -2)))
     np.testing.assert_allclose(joint, by_hand, atol=1e-6)
     of_clip = costs.focal_class(given, wanted, counted, of_clip=True).asnumpy()
     assert of_clip.shape == (D, B, Q, N)
-    p = 1 / (1 + np.exp(-given.logits.asnumpy()[:, :, :, 0].astype(np.float64)))
+    p = 1 / (1 + np.exp(-given["logits"].asnumpy()[:, :, :, 0].astype(np.float64)))
     cost = 0.25 * (1 - p) ** 2 * -np.log(p + 1e-8) - 0.75 * p**2 * -np.log(1 - p + 1e-8)
-    labels = wanted.labels.asnumpy()
+    labels = wanted["labels"].asnumpy()
     for clip in range(B):
         np.testing.assert_allclose(of_clip[:, clip], cost[:, clip][:, :, labels[clip]], atol=1e-5)
 
@@ -113,9 +112,9 @@ def test_a_loss_of_ones_own_and_the_names_weights_and_divisors():
     total, values = own(given, wanted, query, masks)
     assert own.term_names == ("loss_ce", "loss_bbox", "sharpness", "loss_mask", "loss_ce_0", "loss_bbox_0")
     found = dict(zip(own.term_names, values.asnumpy()))
-    instances, exists = wanted.exists.asnumpy().sum(), wanted.exists.asnumpy()
-    boxes, target, matched = given.boxes.asnumpy(), wanted.boxes.asnumpy(), query.asnumpy()
-    present = wanted.present.asnumpy()
+    instances, exists = wanted["exists"].asnumpy().sum(), wanted["exists"].asnumpy()
+    boxes, target, matched = given["boxes"].asnumpy(), wanted["boxes"].asnumpy(), query.asnumpy()
+    present = wanted["present"].asnumpy()
     for layer, name in ((0, "loss_bbox_0"), (1, "loss_bbox")):
         by_hand = sum(
             np.abs(boxes[layer, b, matched[layer, b, n]] - target[b, n]).sum(-1)[present[b, n]].sum()
@@ -123,7 +122,7 @@ def test_a_loss_of_ones_own_and_the_names_weights_and_divisors():
             for n in np.flatnonzero(exists[b])
         )
         assert found[name] == pytest.approx(by_hand / (instances * T), rel=1e-5)
-    assert found["sharpness"] == pytest.approx(-given.logits.asnumpy()[-1].max(-1).sum(), rel=1e-5)
+    assert found["sharpness"] == pytest.approx(-given["logits"].asnumpy()[-1].max(-1).sum(), rel=1e-5)
     weights = dict(zip(own.term_names, (2.0, 5.0, 0.5, 1.0, 2.0, 5.0)))
     assert float(total) == pytest.approx(sum(found[name] * weights[name] for name in found), rel=1e-5)
 
@@ -132,7 +131,7 @@ def test_where_a_query_is_supervised():
     given, wanted = predictions(), targets()
     query = Matcher(terms=[CostTerm("box", costs.l1_box, 1.0)])(given, wanted)
     taken = (query >= 0).astype(ms.float32)
-    present, exists = wanted.present.asnumpy(), wanted.exists.asnumpy()
+    present, exists = wanted["present"].asnumpy(), wanted["exists"].asnumpy()
     answers = {
         name: criterion(supervised=name).supervised_frames(query, taken, wanted).asnumpy()
         for name in ("present", "all", "released")
@@ -151,11 +150,11 @@ def test_masks_are_compared_at_the_pixels_of_the_targets():
     query = Matcher(terms=[CostTerm("box", costs.l1_box, 1.0)])(given, wanted)
     masks = ms.Tensor(np.random.default_rng(3).standard_normal((1, B, N, T, 4, 3)).astype(np.float32))
     _, last = criterion(mask_stride=2).line_up(given, wanted, query, masks, None)
-    pooled = wanted.masks.asnumpy().reshape(B, N, T, 4, 2, 3, 2).astype(np.float32).mean((4, 6))
-    np.testing.assert_allclose(last.target_masks.asnumpy(), pooled, atol=1e-6)
-    np.testing.assert_array_equal(last.masks.asnumpy(), masks.asnumpy())
+    pooled = wanted["masks"].asnumpy().reshape(B, N, T, 4, 2, 3, 2).astype(np.float32).mean((4, 6))
+    np.testing.assert_allclose(last["target_masks"].asnumpy(), pooled, atol=1e-6)
+    np.testing.assert_array_equal(last["masks"].asnumpy(), masks.asnumpy())
     _, last = criterion().line_up(given, wanted, query, masks, None)
-    assert last.masks.shape == (1, B, N, T, 8, 6)
+    assert last["masks"].shape == (1, B, N, T, 8, 6)
 
 
 def test_settings_that_do_not_exist_say_so():
