@@ -48,7 +48,7 @@ class Stages(nn.Cell):
         if network.mask_branch is None:
             return maps, values, results, ()
         masks = network.mask_branch.trace(clip["queries"], clip["scene"])
-        return maps, values, results, (masks["attention"], stages, masks["logits"])
+        return maps, values, results, (masks["attention"], masks["stages"], masks["logits"])
 
 
 class Check:
