@@ -222,7 +222,7 @@ class InstanceFormer(nn.Cell):
         """The memory as the decoder attends to it, a Memory; None in a model without."""
         if not self.has_memory:
             return None
-        return recall(state["memory"], state["frames_seen"], self.mem_token_proj)
+        return recall(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
 
     def remember(self, state: OnlineState, decoding: FrameDecoding, logits: ms.Tensor):
         """The memory with the tokens of this frame's best queries; logits [B, Q, K] of the last layer."""

@@ -104,7 +104,7 @@ class InstanceFormerTraining(nn.Cell):
 
     def recall(self, tokens, T: int) -> Memory:
         """Tokens of the frames so far, a list of [B, N, X] -> the Memory that a decoder layer attends to."""
-        keys, values = read_tokens(ops.stack(tokens, 1), T, self.network.mem_token_proj)
+        keys, values = read_tokens(ops.stack(tokens, 1), T, self.network.width, self.network.mem_token_proj)
         if self.network.memory_mixes_clips:
             keys, values = mix_clips(keys), mix_clips(values)
         return {"keys": keys, "values": values, "ignored": None, "any_valid": None}
