@@ -31,7 +31,13 @@ class ClipTraining(nn.Cell):
     def loss(self, frames, padding, targets: Targets):
         """As ``construct``, from normalised frames [B, T, 3, H, W] and padding bool [B, T, H, W]."""
         present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1))
-        targets = {**targets, "present": present}
+        targets = {
+            "labels": targets["labels"],
+            "boxes": targets["boxes"],
+            "masks": targets["masks"],
+            "present": present,
+            "exists": targets["exists"],
+        }
         clip = self.network.decode(frames, padding)
         trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
         predictions = {"logits": clip["logits"][-trained:], "boxes": clip["boxes"][-trained:]}

@@ -134,19 +134,21 @@ class Stages(nn.Cell):
         trace = network.trace(maps[network.num_fine_levels :], frames.shape[0], padding)
         tokens, memory = trace["tokens"], trace["memory"]
         states = network.decoder.states(memory, tokens["position"], tokens["padding"], trace["levels"])
-        return maps, network.frame_tokens.project[0](maps[-1]), tokens, memory, states
+        values = (tokens["content"], tokens["position"], tokens["padding"], tokens["valid_ratios"])
+        return maps, network.frame_tokens.project[0](maps[-1]), values, memory, states
 
 
 def check_stages(golden: Golden) -> None:
     frames, padding = map(ms.Tensor, golden.frames())
-    maps, projected, tokens, memory, states = Stages(golden.network)(frames, padding)
+    maps, projected, values, memory, states = Stages(golden.network)(frames, padding)
+    content, position, token_padding, valid_ratios = values
     for level, got in enumerate(maps):
         golden.check(f"backbone.layer{level + 1}", got)
     golden.check("input_proj", projected)
-    golden.check("encoder_input.src", tokens["content"])
-    golden.check("encoder_input.pos", tokens["position"])
-    golden.check("encoder_input.padding_mask", tokens["padding"].asnumpy().astype(np.float32))
-    golden.check("encoder_input.valid_ratios", tokens["valid_ratios"])
+    golden.check("encoder_input.src", content)
+    golden.check("encoder_input.pos", position)
+    golden.check("encoder_input.padding_mask", token_padding.asnumpy().astype(np.float32))
+    golden.check("encoder_input.valid_ratios", valid_ratios)
     golden.check("memory_with_tokens", memory)
     D, _, Q, T, C = states.shape
     golden.check("decoder_stack", states.asnumpy().reshape(D, Q, T, C).swapaxes(1, 2))

@@ -10,7 +10,6 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.models.vistr import card
-from mindvideo.modules.heads.attention_mask import MaskTrace
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
 # Of a result: this many times the distance that float32 rounding puts between the original and its own float64.
@@ -43,9 +42,13 @@ class Stages(nn.Cell):
         trace = network.trace(coarse_maps, frames.shape[0], padding)
         padding = trace["tokens"]["padding"]
         clip = network.answer(trace["states"], trace["memory"], padding, coarse_maps[0], fine_maps)
+        tokens = trace["tokens"]
+        values = (tokens["content"], tokens["position"], trace["encoded"][0], trace["memory"], trace["decoded"][0])
+        results = (trace["states"], clip["logits"], clip["boxes"])
         if network.mask_branch is None:
-            return maps, trace, clip, None
-        return maps, trace, clip, network.mask_branch.trace(clip["queries"], clip["scene"])
+            return maps, values, results, ()
+        masks = network.mask_branch.trace(clip["queries"], clip["scene"])
+        return maps, values, results, (masks["attention"], masks["stages"], masks["logits"])
 
 
 class Check:
@@ -78,50 +81,48 @@ def test_values(case: str, golden: Path) -> None:
     frames, padding = reference.frames(facts["images"])
     stages = Stages(model.network)
     stages.set_train(False)
-    maps, trace, clip, masks = stages(ms.Tensor(frames), ms.Tensor(padding))
+    maps, values, results, masks = stages(ms.Tensor(frames), ms.Tensor(padding))
     check = Check(facts, reference.numbers(case))
     B, T = frames.shape[:2]
 
     for level, values_of_map in zip(range(5 - len(maps), 5), maps):
         check(f"backbone.layer{level}", values_of_map)
-    content, position, memory = (
-        x.asnumpy() for x in (trace["tokens"]["content"], trace["tokens"]["position"], trace["memory"])
-    )
+    content, position, encoder_layer0, memory, decoder_layer0 = (value.asnumpy() for value in values)
+    states, logits, boxes = (value.asnumpy() for value in results)
     h, w = maps[-1].shape[2:]
     C = content.shape[2]
     check("pos_last", position.reshape(B, T, h, w, C).transpose(0, 1, 4, 2, 3))
     check("input_proj", content.reshape(B * T, h, w, C).transpose(0, 3, 1, 2))
-    check("encoder_layer0", trace["encoded"][0].asnumpy().swapaxes(0, 1))
+    check("encoder_layer0", encoder_layer0.swapaxes(0, 1))
     check("memory", memory.reshape(B, T, h * w, C).transpose(0, 3, 1, 2))
-    check("decoder_layer0", trace["decoded"][0].asnumpy().swapaxes(0, 1))
-    check("hs", trace["states"].asnumpy())
-    logits, boxes = clip["logits"].asnumpy(), clip["boxes"].asnumpy()
+    check("decoder_layer0", decoder_layer0.swapaxes(0, 1))
+    check("hs", states)
     check.result("pred_logits", flat_queries(logits[-1]))
     check.result("pred_boxes", flat_queries(boxes[-1]))
     for layer in range(len(logits) - 1):
         check.result(f"aux_logits_{layer}", flat_queries(logits[layer]))
         check.result(f"aux_boxes_{layer}", flat_queries(boxes[layer]))
-    if masks is not None:
-        check.result("pred_masks", flat_queries(masks["logits"].asnumpy()))
-        check_mask_stages(check, masks, B, T)
+    if masks:
+        attention, mask_stages, mask_logits = masks
+        check.result("pred_masks", flat_queries(mask_logits.asnumpy()))
+        check_mask_stages(check, attention.asnumpy(), mask_stages, B, T)
+        assert B == 1
+        check("insmask_head", mask_logits.asnumpy()[0][:, None, None])
 
 
-def check_mask_stages(check: Check, masks: MaskTrace, B: int, T: int) -> None:
+def check_mask_stages(check: Check, attention: np.ndarray, stages: tuple, B: int, T: int) -> None:
     def by_frame(maps):
         """[B*T*Q,C,H,W] -> [T,B*Q,C,H,W]"""
         maps = maps.asnumpy()
         return maps.reshape(B, T, -1, *maps.shape[1:]).swapaxes(0, 1).reshape(T, -1, *maps.shape[1:])
 
-    attention = masks["attention"].asnumpy()
     attention = attention.reshape(B, T, *attention.shape[1:]).swapaxes(0, 1)
     tolerance = ATTENTION_TOLERANCE * check.facts["tensors"]["bbox_attention"]["std"]
     check("bbox_attention", attention, tolerance=tolerance)
     for number in range(GROUP_NORMS):
-        check(f"mask_head.gn{number + 1}", by_frame(masks["stages"][number]), rectified=True)
-    for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), masks["stages"][GROUP_NORMS:]):
+        check(f"mask_head.gn{number + 1}", by_frame(stages[number]), rectified=True)
+    for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), stages[GROUP_NORMS:]):
         check(name, by_frame(maps))
-    assert B == 1
-    check("insmask_head", masks["logits"].asnumpy()[0][:, None, None])
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,15 @@ class Criterion(nn.Cell):
             "extra": extra,
         }
         last = {
-            **every,
             "logits": logits[-1:],
             "rows": rows[-1:],
             "taken": taken[-1:],
             "supervised": supervised[-1:],
             "boxes": boxes[-1:],
             "masks": None if masks is None else masks[-1:],
+            "target_masks": target_masks,
+            "targets": targets,
+            "extra": extra,
         }
         return every, last
 

@@ -34,7 +34,7 @@ class Matcher(nn.Cell):
     counts with whatever box its row holds; "present", those that show the instance; "first", frame 0, however many
     frames predictions and targets have. How frames are reduced is up to a term: a mean, or a joint distance.
 
-    Of ``predictions`` and ``targets`` the masks are not read (a term of your own may read them) and can be left out.
+    The masks of ``predictions`` and ``targets`` are not read and can be left out.
     """
 
     def __init__(self, *, terms: Sequence[CostTerm], frames: str = "all") -> None:
@@ -62,8 +62,13 @@ class Matcher(nn.Cell):
         counted = present.astype(ms.float32)
         if self.frames != "present":
             counted = ops.ones_like(counted)
-        predictions = {**predictions, "logits": logits, "boxes": boxes}
-        targets = {**targets, "boxes": target_boxes, "present": present}
+        predictions = {"logits": logits, "boxes": boxes}
+        targets = {
+            "labels": targets["labels"],
+            "boxes": target_boxes,
+            "present": present,
+            "exists": targets["exists"],
+        }
         cost = ms.Tensor(0.0, ms.float32)
         for number, function in enumerate(self.functions):
             cost = cost + self.weights[number] * function(predictions, targets, counted)
