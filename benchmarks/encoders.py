@@ -40,17 +40,17 @@ def build(family: str, frames: int, height: int, width: int):
     shape = (1, frames * height * width, WIDTH)
     random = np.random.default_rng(0)
     tokens = ms.Tensor(random.standard_normal(shape, np.float32))
-    positions = ms.Tensor(random.standard_normal(shape, np.float32))
+    position = ms.Tensor(random.standard_normal(shape, np.float32))
     if family == "vistr":
-        encoder = build_encoder(num_layers=1, width=WIDTH, heads=HEADS, ffn_width=FFN, dropout=0.1, pre_norm=False)
-        arguments = (tokens, positions)
+        encoder = build_encoder(num_layers=1, width=WIDTH, heads=HEADS, hidden=FFN, dropout=0.1, pre_norm=False)
+        arguments = (tokens, position)
     else:
         encoder = build_deformable_encoder(
             num_layers=1, width=WIDTH, heads=HEADS, num_levels=frames, points=POINTS, hidden=FFN, dropout=0.1
         )
         ratios = ms.Tensor(np.ones((1, frames, 2), np.float32))
         padding = ms.Tensor(np.zeros(shape[:2], bool))
-        arguments = (tokens, positions, ((height, width),) * frames, ratios, padding)
+        arguments = (tokens, position, ((height, width),) * frames, ratios, padding)
     encoder.set_train(False)
     return lambda: encoder(*arguments).asnumpy()
 

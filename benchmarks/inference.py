@@ -1,4 +1,4 @@
-"""What drawing and encoding cost, and how much memory a long video takes.
+"""The cost of drawing and encoding, and the memory that a long video takes.
 
     python benchmarks/inference.py cost --config vistr_toy
     python benchmarks/inference.py memory --config instanceformer_toy --frames 10000
@@ -36,7 +36,7 @@ from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.pictures import ImageFrames
 from mindvideo.data.media.reader import VideoReader
 from mindvideo.data.synthetic.videos import RECIPES, SyntheticVideo, render_video
-from mindvideo.inference.output.result_files import OutputChoice, ResultFiles
+from mindvideo.inference.output.video_files import OutputChoice, VideoFiles
 from mindvideo.inference.predictor import ArrayFrames
 from mindvideo.inference.video_run import run_video
 from mindvideo.structures import Frame
@@ -147,7 +147,7 @@ def writing_alone(video: SyntheticVideo) -> float:
     truth.begin(size=size, num_frames=None, video_id=1)
     drawn = [(Frame(image, index, "frame"), truth.feed(image)[0]) for index, image in enumerate(video.frames)]
     with tempfile.TemporaryDirectory() as folder:
-        files = ResultFiles(Path(folder), choice=OutputChoice(class_names=CLASS_NAMES), frames_per_second=25)
+        files = VideoFiles(Path(folder), choice=OutputChoice(class_names=CLASS_NAMES), frames_per_second=25)
         started = time.perf_counter()
         for item in drawn:
             files.add(item)

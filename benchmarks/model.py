@@ -6,7 +6,7 @@
 
 Frames in (normalised float32), mask logits at stride 4 out. Model FLOPs are those of the network as defined, two a
 multiply-add, counting convolutions and matrix products; executed FLOPs leave out what the implementation computes once
-for all slots of a frame. The share is model FLOPs a second over the FLOPs a second of a large float32 matrix product.
+for all queries of a frame. The share is model FLOPs a second over the FLOPs a second of a large float32 matrix product.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from mindvideo import load_config
 from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
 from mindvideo.models.vistr.card import portioned
+from mindvideo.modules.backbones.resnet import ResNet
+from mindvideo.modules.heads.attention_mask import AttentionMaskHead
 
 MATMUL_SIZE = 3072
 
@@ -82,36 +84,49 @@ def resnet_macs(backbone: nn.Cell, height: int, width: int) -> tuple[int, list[t
     return macs, maps
 
 
-def count_flops(network, vistr, height: int, width: int) -> tuple[dict[str, float], float]:
-    """FLOPs of each part of the network as defined, for the whole clip; and what sharing saves."""
-    T, Q, C, M = vistr.num_frames, vistr.num_slots, vistr.width, vistr.heads
-    backbone, sizes = resnet_macs(network.backbone, height, width)
-    sizes = [sizes[level] for level in vistr.levels]
-    h, w = sizes[len(sizes) - vistr.token_levels]
-    S, R = T * h * w, T * Q
+def attention_mask_macs(network, vistr, T: int, maps: list[tuple[int, int]]) -> tuple[dict[str, int], int]:
+    """Multiply-adds of the mask head that reads attention maps; and what its shared first layer saves."""
+    head = network.mask_branch.frame_head
+    Q, C, M, R = vistr.num_queries, vistr.width, vistr.heads, T * vistr.num_queries
+    h, w = y, z = maps[network.num_fine_levels]
+    joined = C + M
+    macs = (R + T * h * w) * C * C + R * h * w * C  # attention maps
+    macs += R * h * w * joined * joined * 9
+    for layer, adapter, size in zip(head.lay, head.adapter, maps[: network.num_fine_levels][::-1]):
+        macs += R * y * z * int(np.prod(layer.weight.shape))
+        y, z = size
+        macs += T * y * z * int(np.prod(adapter.weight.shape))
+    macs += R * y * z * (int(np.prod(head.conv_offset.weight.shape)) + int(np.prod(head.dcn.weight.shape)))
+    sequence = sum(int(np.prod(c.weight.shape)) for c in network.mask_branch.sequence_head.conv)
+    sequence += int(np.prod(network.mask_branch.sequence_head.out.weight.shape))
+    return {"mask head": macs, "sequence head": R * y * z * sequence}, T * (Q - 1) * h * w * C * joined * 9
+
+
+# Parts that can be counted; what is not here is left out of the FLOPs, and the shares are then not given.
+COUNTED_BACKBONES = {ResNet: resnet_macs}
+COUNTED_MASK_HEADS = {AttentionMaskHead: attention_mask_macs}
+
+
+def count_flops(network, cfg, height: int, width: int) -> tuple[dict[str, float], float] | None:
+    """FLOPs of each part of the network as defined, for the whole clip; and what sharing saves; None: not counted."""
+    vistr, T = cfg.vistr, cfg.data.num_frames
+    count_backbone = COUNTED_BACKBONES.get(type(network.backbone))
+    count_masks = COUNTED_MASK_HEADS.get(type(network.mask_branch))
+    if count_backbone is None or (vistr.masks and count_masks is None):
+        return None
+    C, R = vistr.width, T * vistr.num_queries
+    backbone, sizes = count_backbone(network.backbone, height, width)
+    maps = [sizes[level] for level in vistr.levels[-len(network.backbone.channels) :]]
+    h, w = maps[network.num_fine_levels]
+    S = T * h * w
     projection = S * C * network.token_projection.project[0].weight.shape[1]
-    ffn = 2 * C * vistr.ffn_width
-    encoder = vistr.encoder_layers * (S * (4 * C * C + ffn) + 2 * S * S * C)
-    decoder = vistr.decoder_layers * (R * (6 * C * C + ffn) + 2 * S * C * C + 2 * R * R * C + 2 * R * S * C)
-    parts = {"backbone": T * backbone + projection, "encoder": encoder, "decoder": decoder}
-    saved = 0
+    hidden = 2 * C * vistr.hidden
+    encoder = vistr.encoder_layers * (S * (4 * C * C + hidden) + 2 * S * S * C)
+    decoder = vistr.decoder_layers * (R * (6 * C * C + hidden) + 2 * S * C * C + 2 * R * R * C + 2 * R * S * C)
+    parts, saved = {"backbone": T * backbone + projection, "encoder": encoder, "decoder": decoder}, 0
     if vistr.masks:
-        head = network.mask_branch.frame_head
-        joined = C + M
-        attention = (R + S) * C * C + R * h * w * C
-        first = R * h * w * joined * joined * 9
-        saved = (R - T) * h * w * C * joined * 9
-        frames = attention + first
-        y, z = h, w
-        for layer, adapter, size in zip(head.lay, head.adapter, sizes[: network.num_fine_levels][::-1]):
-            frames += R * y * z * int(np.prod(layer.weight.shape))
-            y, z = size
-            frames += T * y * z * int(np.prod(adapter.weight.shape))
-        last = int(np.prod(head.conv_offset.weight.shape)) + int(np.prod(head.dcn.weight.shape))
-        frames += R * y * z * last
-        sequence = sum(int(np.prod(c.weight.shape)) for c in network.mask_branch.sequence_head.conv)
-        sequence += int(np.prod(network.mask_branch.sequence_head.out.weight.shape))
-        parts |= {"mask head": frames, "sequence head": R * y * z * sequence}
+        of_masks, saved = count_masks(network, vistr, T, maps)
+        parts |= of_masks
     return {name: 2.0 * macs for name, macs in parts.items()}, 2.0 * saved
 
 
@@ -132,7 +147,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
-    cfg = load_config(arguments.config, [f"vistr.num_frames={arguments.frames}"])
+    cfg = load_config(arguments.config, [f"data.num_frames={arguments.frames}"])
     prepare_device(cfg)
     network = build_network(cfg)
     in_portions = portioned(cfg, network)
@@ -141,14 +156,15 @@ def main() -> None:
 
     def run() -> float:
         start = time.perf_counter()
-        in_portions(frames)[-1].asnumpy()
+        in_portions(frames)["masks"].asnumpy()
         return time.perf_counter() - start
 
     before = matmul_rate()
     first = run()
     seconds = float(np.median([run() for _ in range(arguments.runs)]))
     rate = (before + matmul_rate()) / 2
-    parts, saved = count_flops(network, cfg.vistr, height, width)
+    counted = count_flops(network, cfg, height, width)
+    parts, saved = counted or ({}, 0.0)
     model = sum(parts.values())
     row = {
         "config": cfg.name,
@@ -158,12 +174,12 @@ def main() -> None:
         "seconds": round(seconds, 2),
         "first_seconds": round(first, 1),
         "frames_per_second": round(arguments.frames / seconds, 2),
-        "model_tflops": round(model / 1e12, 3),
-        "executed_tflops": round((model - saved) / 1e12, 3),
-        "gflops_per_second": round(model / seconds / 1e9, 1),
+        "model_tflops": round(model / 1e12, 3) if counted else "",
+        "executed_tflops": round((model - saved) / 1e12, 3) if counted else "",
+        "gflops_per_second": round(model / seconds / 1e9, 1) if counted else "",
         "matmul_gflops_per_second": round(rate / 1e9, 1),
-        "share_of_matmul": round(model / seconds / rate, 3),
-        "share_of_matmul_executed": round((model - saved) / seconds / rate, 3),
+        "share_of_matmul": round(model / seconds / rate, 3) if counted else "",
+        "share_of_matmul_executed": round((model - saved) / seconds / rate, 3) if counted else "",
         "peak_gigabytes": round(peak_gigabytes(), 2),
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),

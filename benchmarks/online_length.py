@@ -4,7 +4,7 @@
 
 Every length runs in a process of its own, with random weights, so that peaks can be compared. The first ten frames
 (compiling) are left out of the times. Times are medians of a hundred frames; of the processor as well as of the clock,
-because a neighbour on the machine slows the clock alone.
+because a neighbour on the machine slows the clock only.
 """
 
 from __future__ import annotations

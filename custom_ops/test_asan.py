@@ -11,7 +11,7 @@ from pathlib import Path
 import build
 
 PIPELINE_TESTS = [f"tests/data/test_{name}.py" for name in ("photometric", "resize", "annotations", "clips")]
-PIPELINE_TESTS += ["tests/masks/test_rle.py", "tests/evaluation/test_tube_overlap.py"]
+PIPELINE_TESTS += ["tests/masks/test_rle.py", "tests/masks/test_overlap.py"]
 
 
 def main() -> int:

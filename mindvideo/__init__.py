@@ -20,6 +20,7 @@ _PUBLIC = {
     "build_model": "mindvideo.assembly",
     "VideoPredictor": "mindvideo.assembly",
     "VideoInstances": "mindvideo.structures",
+    "load_results": "mindvideo.inference.output.results",
     "UserError": "mindvideo.errors",
 }
 __all__ = [*_PUBLIC, "__version__"]
@@ -29,3 +30,7 @@ def __getattr__(name: str):
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'mindvideo' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

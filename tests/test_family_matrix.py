@@ -60,8 +60,8 @@ def leaves(value: object) -> Iterator[np.ndarray]:
     """The tensors of a network's (named, nested) outputs."""
     if isinstance(value, ms.Tensor):
         yield value.asnumpy()
-    elif isinstance(value, (tuple, list)):
-        for part in value:
+    elif isinstance(value, (tuple, list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
             yield from leaves(part)
 
 

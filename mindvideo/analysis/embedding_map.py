@@ -14,15 +14,15 @@ from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
 from mindvideo.inference.output.colors import track_color
 
-LEAST_POINTS = 4
+MIN_POINTS = 4
 LARGEST_PERPLEXITY = 30.0
 
 
 def place_embeddings(embeddings: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """t-SNE of [T, N, C] -> [T, N, 2]."""
     T, N, C = embeddings.shape
-    if T * N < LEAST_POINTS:
-        raise UserError(f"a map needs at least {LEAST_POINTS} embeddings, this record has {T} frames of {N} tracks")
+    if T * N < MIN_POINTS:
+        raise UserError(f"a map needs at least {MIN_POINTS} embeddings, this record has {T} frames of {N} tracks")
     perplexity = min(LARGEST_PERPLEXITY, (T * N - 1) / 3)
     placed = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings.reshape(T * N, C))
     return placed.reshape(T, N, 2)

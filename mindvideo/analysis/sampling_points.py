@@ -10,8 +10,8 @@ import numpy as np
 from mindvideo.analysis.record import AnalysisRecord
 from mindvideo.inference.output.colors import track_color
 
-LEAST_RADIUS = 2
-LEAST_SIDE = 360  # pixels of the drawn picture's shorter side
+MIN_RADIUS = 2
+MIN_SIDE = 360  # pixels of the drawn picture's shorter side
 
 
 def draw_sampling_points(
@@ -23,9 +23,9 @@ def draw_sampling_points(
     Dots in the track's colour: the points of all heads on one ``level`` (0 is the finest), or on all for None. A cross:
     the point that the track started from. Points outside the picture are moved to its border.
     """
-    factor = -(-LEAST_SIDE // min(image.shape[:2]))
+    factor = -(-MIN_SIDE // min(image.shape[:2]))
     canvas = image.repeat(factor, axis=0).repeat(factor, axis=1)
-    radius = max(LEAST_RADIUS, min(canvas.shape[:2]) // 120)
+    radius = max(MIN_RADIUS, min(canvas.shape[:2]) // 120)
     for row in rows:
         color = track_color(int(record.track_ids[row]))
         locations = record.locations[frame, row]  # [M, L, P, 2]

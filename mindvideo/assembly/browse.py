@@ -75,7 +75,7 @@ def _training_entry(
     source: ClipSample,
     drawing: _Drawing,
 ) -> Entry:
-    """What training makes of a sample, which may be another clip than the one on disk; it is then named."""
+    """A sample as training sees it. It may be another clip than the one on disk; it is then named."""
     try:
         shown, broken = clips.sample(index, rng)
     except UserError as error:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 
+from mindvideo.assembly.training_sets import (
+    class_names_of,
+    first_frames,
+    refuse_shared_videos,
+    refuse_unknown_classes,
+)
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
+from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.batch import Canvas, Collate
 from mindvideo.data.feed.loader import load_loader
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
 from mindvideo.data.transforms.pipelines import AugmentationSettings
+from mindvideo.errors import UserError
 from mindvideo.models.registry import card_of
 from mindvideo.training.distributed import Ranks
 from mindvideo.training.trainer import TrainingData
@@ -54,8 +64,14 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
 def build_training_data(cfg: ConfigDict, ranks: Ranks = Ranks()) -> TrainingData:  # noqa: B008  (frozen)
     """This rank's share of the training clips, batched, padded and ready for the trainer."""
     data, runtime = cfg.data, cfg.runtime
+    if not data.train:
+        raise UserError("data.train is empty: name a set to learn from, for instance data.train=[ytvis19/train]")
+    catalogue = build_catalogue(cfg)
+    files = {name: catalogue.find(name).require() for name in data.train}
+    clips = training_clips(data.train, catalogue=catalogue, settings=clip_settings(cfg))
+    check_training_sets(cfg, files, clips)
     dataset = load_loader(
-        training_clips(data.train, catalogue=build_catalogue(cfg), settings=clip_settings(cfg)),
+        clips,
         collate=Collate(
             canvas=Canvas(buckets=[tuple(bucket) for bucket in data.buckets]),
             max_instances=data.max_instances,
@@ -68,4 +84,25 @@ def build_training_data(cfg: ConfigDict, ranks: Ranks = Ranks()) -> TrainingData
         shard=(ranks.rank, ranks.world_size),
     )
     source = dataset.batch_source
-    return TrainingData(dataset=dataset, batches_per_epoch=source.order.batches_per_epoch, seek=source.seek)
+    return TrainingData(
+        dataset=dataset,
+        batches_per_epoch=source.order.batches_per_epoch,
+        seek=source.seek,
+        class_names=class_names_of(list(files.values())),
+    )
+
+
+def check_training_sets(cfg: ConfigDict, files: Mapping[str, DatasetFiles], clips: TrainingClips | JointClips) -> None:
+    """UserError where the sets and the model do not go together, or a validation would be of what was learned."""
+    data, train = cfg.data, cfg.train
+    sources = [part.source for part in (clips.parts if isinstance(clips, JointClips) else [clips])]
+    refuse_unknown_classes(
+        {name: source.category_ids() for name, source in zip(files, sources)}, num_classes=data.num_classes
+    )
+    if train.evaluate:
+        learned = {
+            name: first_frames(files[name], source.annotations)
+            for name, source in zip(files, sources)
+            if files[name].kind == "video"
+        }
+        refuse_shared_videos(learned, labelled_set(cfg))

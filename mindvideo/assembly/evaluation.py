@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.assembly.data import labelled_set
-from mindvideo.assembly.network import tracker_of
+from mindvideo.assembly.labelled_run import OpenFrames, evaluate_tracker
+from mindvideo.assembly.network import tracker_of, with_scenes
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo, read_ground_truth
-from mindvideo.evaluation.tracker_run import OpenFrames, evaluate_tracker
 from mindvideo.inference.pipeline import ReadAhead
-
-# Sections that change nothing about the results of a network with given weights.
-_WITHOUT_EFFECT = ("evaluation", "runtime", "train", "optimizer", "schedule", "matcher", "loss")
 
 
 def labelled_videos(cfg: ConfigDict) -> GroundTruth:
@@ -57,30 +50,11 @@ def _read_frame(reader: FrameReader, name: str) -> np.ndarray:
 
 
 def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
-    """What a training calls to evaluate its network: the twelve figures by name."""
+    """The function with which a training evaluates its network: the twelve figures by name."""
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
 
     def validate(network: nn.Cell) -> dict[str, float]:
-        tracker = tracker_of(cfg, network)
+        tracker = with_scenes(cfg, tracker_of(cfg, network), evaluated=True)
         return evaluate_tracker(tracker, ground_truth, open_frames).tracks.statistics()
 
     return validate
-
-
-def result_settings(cfg: ConfigDict, weights: Path) -> dict[str, Any]:
-    """What the results of a video depend on, so that those of other weights are not mixed with them."""
-    relevant = {name: value for name, value in cfg.to_dict().items() if name not in _WITHOUT_EFFECT}
-    text = json.dumps(relevant, sort_keys=True, default=str)
-    return {
-        "configuration": hashlib.sha256(text.encode()).hexdigest(),
-        "weights": _digest_of(weights),
-        "annotations": str(labelled_set(cfg).annotations),
-    }
-
-
-def _digest_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -100,9 +100,17 @@ def schedule_of(cfg: ConfigDict, steps_per_epoch: int) -> np.ndarray:
     """Factors on the learning rates, as :func:`build_schedule` gives them."""
     schedule = cfg.schedule
     num_steps = schedule.epochs * steps_per_epoch
+    if schedule.max_steps is not None:
+        num_steps = min(num_steps, schedule.max_steps)
+    if schedule.warmup_steps >= num_steps and current_ranks().is_first:
+        _log.warning(
+            "schedule.warmup_steps is %d and the run has %d steps: the learning rate never reaches its full height",
+            schedule.warmup_steps,
+            num_steps,
+        )
     return build_schedule(
         schedule.kind,
-        num_steps=num_steps if schedule.max_steps is None else min(num_steps, schedule.max_steps),
+        num_steps=num_steps,
         steps_per_epoch=steps_per_epoch,
         step_epochs=schedule.step_epochs,
         milestones=list(schedule.milestones),

@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "make data, train, evaluate and track videos, in minutes",
     "prepare": "check, convert, split or make data sets",
     "train": "train a model",
+    "launch": "train in several processes on this machine",
     "eval": "evaluate a model, or the results of one, on a labelled set",
     "infer": "find, outline and follow what is in videos",
     "report": "a page about a run",
@@ -53,6 +54,9 @@ def main() -> None:
     if arguments and arguments[0] in COMMANDS:
         sys.argv = [f"mindvideo {arguments[0]}", *arguments[1:]]
         run_command(arguments[0])
+    if arguments == ["--version"]:
+        sys.stdout.write(f"mindvideo {importlib.import_module('mindvideo').__version__}\n")
+        sys.exit(EXIT_OK)
     wanted_help = not arguments or arguments[0] in ("-h", "--help")
     stream = sys.stdout if wanted_help else sys.stderr
     if not wanted_help:

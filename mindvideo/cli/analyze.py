@@ -16,7 +16,7 @@ from PIL import Image
 from mindvideo.analysis.embedding_map import save_embedding_map
 from mindvideo.analysis.record import AnalysisRecord, read_record
 from mindvideo.analysis.sampling_points import draw_sampling_points
-from mindvideo.cli.arguments import EXIT_OK
+from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
 from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
@@ -31,15 +31,17 @@ Written: embeddings.png, overlay.mp4, frames/00000.png ...
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = OneLineParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path, help="the .npz of one video")
     parser.add_argument("--input", metavar="PATH", help="the video itself: file or folder of frames; without: map only")
     parser.add_argument("--output", required=True, type=Path, help="folder for the pictures")
-    parser.add_argument("--tracks", type=int, default=8, help="how many tracks to draw, the best scored (default 8)")
+    parser.add_argument(
+        "--tracks", type=whole_number(1, 10_000), default=8, help="how many tracks to draw, the best scored (default 8)"
+    )
     parser.add_argument("--level", default="0", help="feature level of the points: 0 is the finest; 'all' (default 0)")
-    parser.add_argument("--rate", type=float, default=10.0, help="frames a second of the overlay (default 10)")
+    parser.add_argument(
+        "--rate", type=number(0.1, 240), default=10.0, help="frames a second of the overlay (default 10)"
+    )
     return parser.parse_args(arguments)
 
 

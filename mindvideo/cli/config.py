@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from mindvideo.assembly.configuration import load_config, schema
+from mindvideo.cli.arguments import OneLineParser
 from mindvideo.config.check import nearest_name
 from mindvideo.config.headers import config_readme, read_header
 from mindvideo.config.load import config_folder, dump_config, known_configs
@@ -16,7 +16,7 @@ from mindvideo.files import write_text
 
 
 def explain(name: str) -> str:
-    """What a key, or every key of a section, means."""
+    """The meaning of a key, or of every key of a section."""
     if name in TOP_LEVEL_KEYS:
         return f"{name} (string, required): {TOP_LEVEL_KEYS[name]}"
     sections = schema().sections
@@ -60,7 +60,7 @@ def list_configs() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="every configuration, one line each")
     action.add_argument("--explain", metavar="SECTION[.KEY]", help="meaning, type, default, range and readers")

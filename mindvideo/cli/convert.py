@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mindvideo.cli.arguments import EXIT_OK
+from mindvideo.cli.arguments import EXIT_OK, OneLineParser
 from mindvideo.errors import UserError
+from mindvideo.files import check_new_file
 from mindvideo.weights.checkpoint_file import open_checkpoint
 from mindvideo.weights.report import describe_file
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source_file", nargs="?", metavar="SRC", type=Path)
     parser.add_argument("destination", nargs="?", metavar="DST", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="changes to the configuration")
@@ -46,6 +47,7 @@ def main() -> int:
     if arguments.destination.resolve() == arguments.source_file.resolve():
         raise UserError(f"{arguments.destination}: DST must be another file than SRC")
     check_suffix(arguments.destination, arguments.to_torch)
+    check_new_file(arguments.destination, overwrite=True, inputs=(arguments.source_file,))
     file = open_checkpoint(arguments.source_file)
     # The network's code is only loaded for a file that can be read.
     from mindvideo.assembly.checkpoints import convert_as_is, convert_to_native, convert_to_torch

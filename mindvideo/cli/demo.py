@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK
+from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK, OneLineParser, whole_number
 
 CONFIG = "instanceformer_toy"
 # Enough to see the model find, outline and follow most shapes; the configuration's own length reaches its figures.
@@ -18,10 +18,12 @@ TRAIN_VIDEOS, VALID_VIDEOS = 2000, 60
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for everything (default: demo)")
     parser.add_argument("--config", default=CONFIG, help=f"toy configuration to train (default: {CONFIG})")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps (default: {STEPS})")
+    parser.add_argument(
+        "--steps", type=whole_number(1, 10**9), default=STEPS, help=f"training steps (default: {STEPS})"
+    )
     return parser.parse_args()
 
 

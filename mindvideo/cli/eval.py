@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.cli.arguments import EXIT_OK, config_parser
+from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import Evaluation, evaluate_results
 from mindvideo.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -16,7 +17,8 @@ from mindvideo.evaluation.results_json import Results, ResultsFile
 from mindvideo.evaluation.splits import long_videos
 from mindvideo.evaluation.table import evaluation_table
 from mindvideo.files import write_json
-from mindvideo.logs import progress
+from mindvideo.inference.output.store import VideoStore
+from mindvideo.logs import counted, progress
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report
 from mindvideo.run_folder import ENVIRONMENT, METRICS, RunFolder, describe_environment
 
@@ -40,6 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--long-videos", metavar="N|FILE", help="score videos of at least N frames, or listed, apart")
     parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for mindvideo analyze")
     parser.add_argument("--force", action="store_true", help="run finished videos again")
+    parser.add_argument("--any-classes", action="store_true", help="the set's classes may differ from the weights' own")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     given = parser.parse_args(arguments)
     if given.results and not given.annotations:
@@ -75,24 +78,32 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     from mindvideo.config import dump_config, find_config
 
     cfg = load_config(arguments.config, arguments.overrides)
-    weights = Path(arguments.weights)
-    if not weights.is_file():
-        raise UserError(f"--weights {weights}: no such file")
-    # MindSpore and the models load only now, so that a mistake in the arguments is told at once.
-    from mindvideo.assembly import build_tracker, labelled_set, prepare_device
-    from mindvideo.assembly.evaluation import frame_opener, labelled_videos, result_settings
-    from mindvideo.evaluation.tracker_run import FinishedVideos
+    weights = check_weights_file(arguments.weights)
+    # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.
+    from mindvideo.assembly import build_tracker, labelled_set, prepare_device, with_scenes
+    from mindvideo.assembly.evaluation import frame_opener, labelled_videos
+    from mindvideo.assembly.labelled_run import LabelledRun
 
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
-    folder = RunFolder.create(output=arguments.output, name=f"{cfg.name}-eval", log_level=cfg.runtime.log_level)
+    if not arguments.any_classes:
+        require_same_classes(ground_truth, weights)
+    folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-eval", log_level=cfg.runtime.log_level)
+    output = folder.path
+    settings = {**result_settings(cfg, weights), "annotations": str(Path(labelled_set(cfg).annotations).resolve())}
     if arguments.analysis:
-        cfg.inference.analysis_folder = str(folder.path / "analysis")
-    finished = FinishedVideos(folder.path, settings=result_settings(cfg, weights), force=arguments.force)
-    folder.record(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
-    prepare_device(cfg)
-    model_speed = finished.run_missing(build_tracker(cfg, weights=weights), ground_truth.videos, open_frames)
-    finished.gather(ground_truth.videos, folder.path / "results.json")
-    results = finished.results(ground_truth.videos)
+        cfg.inference.analysis_folder = str(output / "analysis")
+    store = VideoStore(output / "videos", settings=settings, made_with=weights_facts(weights), lock_in=output)
+    with store:
+        store.start_if_in_use()
+        if not arguments.force:
+            store.require_same_settings()
+        prepare_device(cfg)
+        tracker = with_scenes(cfg, build_tracker(cfg, weights=weights), evaluated=True)
+        run = LabelledRun.begin(store, ground_truth.videos, force=arguments.force)
+        folder.begin(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
+        model_speed = run.run_missing(tracker, open_frames)
+        store.gather(folder.path / "results.json", run.rows)
+    results = run.results()
     rule, files = arguments.long_videos or cfg.evaluation.long_videos, labelled_set(cfg)
     remember(folder.path, folder.path / "results.json", files.annotations, files.frames, rule, training_of(weights))
     evaluation, speed = evaluate(ground_truth, results, rule=rule)
@@ -107,6 +118,22 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
         )
         report(folder.path, evaluation, results, frames=files.frames, options=options)
     return EXIT_OK
+
+
+def require_same_classes(ground_truth: GroundTruth, weights: Path) -> None:
+    """Weights that know their classes are evaluated on a set of the same ones: ids only would pass for others."""
+    from mindvideo.weights.checkpoint_file import class_names_of
+
+    trained = class_names_of(weights)
+    if trained is None:
+        return
+    for number, name in sorted(ground_truth.categories.items()):
+        if trained.get(number) != name:
+            known = f"'{trained[number]}'" if number in trained else "unknown"
+            raise UserError(
+                f"class {number} is '{name}' in the labelled set, but {known} in {weights}: the figures would be of "
+                "other classes; choose another data.valid, or say --any-classes"
+            )
 
 
 def training_of(weights: Path) -> Path | None:
@@ -141,7 +168,7 @@ def finish(folder: Path, evaluation: Evaluation, speed: dict) -> None:
     rate = speed.get("frames_per_second")
     model = f"{rate:.2f} frames/s in the model, " if rate else ""
     print(
-        f"\n{metrics['videos']} videos, {model}{speed['evaluation_seconds']:.2f} s to evaluate, "
+        f"\n{counted(metrics['videos'], 'video')}, {model}{speed['evaluation_seconds']:.2f} s to evaluate, "
         f"{kilobytes / 1024:.0f} MB at most; written to {folder / 'metrics.json'}"
     )
 

@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def description(cfg, plan, comparisons, size: tuple[int, int]) -> dict:
-    """What someone at the other end has to know."""
+    """The facts that someone at the other end has to know."""
     return {
         "family": cfg.family,
         "configuration": cfg.name,

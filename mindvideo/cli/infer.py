@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import hashlib
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
+from mindvideo.cli.redraw import redraw
+from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.config import dump_config, find_config
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.reader import FrameSelection
 from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
-from mindvideo.inference.output.result_files import OutputChoice
+from mindvideo.inference.output.store import VideoReport, VideoStore
+from mindvideo.inference.output.video_files import OutputChoice
 from mindvideo.inference.output.video_writer import find_encoder
-from mindvideo.inference.video_run import NoRoomError, VideoReport, VideosFolder, run_video
+from mindvideo.inference.predictor import Predictor
+from mindvideo.inference.video_run import NoRoomError, VideoRunner
+from mindvideo.logs import set_up_logging
 from mindvideo.run_folder import RunFolder
 
 EXAMPLES = """
@@ -29,128 +36,121 @@ Examples of overrides:
   inference.confidence=0.5      draw only tracks that score at least this
   inference.short_side=480      size of the frames that the network sees
   inference.write=[video,masks,coco]   what is written beside results.json
+Another look at what is finished, without the network:
+  mindvideo infer -c vistr --output out --redraw inference.confidence=0.1
 Ctrl-C once ends the video at hand and keeps what is done as *.partial.*; twice stops at once.
 """
+_OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__)
     parser.epilog = EXAMPLES + parser.epilog
-    parser.add_argument("--input", required=True, metavar="PATH", help="file, folder, glob, camera:N or -")
+    parser.usage = "%(prog)s [INPUT ...] -c NAME --weights FILE [options] [SECTION.KEY=VALUE ...]"
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="PATH",
+        help="file, folder, glob, camera:N or -; the words --input may be left out",
+    )  # fmt: skip
     parser.add_argument("--frames", default=":", metavar="START:STOP:STEP", help="which frames, for instance 0:300:2")
     parser.add_argument("--raw-size", metavar="WxH", help="size of raw RGB24 frames on standard input")
     parser.add_argument("--analysis", action="store_true", help="keep what an online model saw, for mindvideo analyze")
     parser.add_argument("--force", action="store_true", help="run finished videos again")
-    return parser.parse_args(arguments)
+    parser.add_argument("--redraw", action="store_true", help="draw finished videos again, from their results")
+    given = parser.parse_intermixed_args(arguments)
+    words, given.overrides = given.overrides, []
+    for word in words:
+        is_override = _OVERRIDE.fullmatch(word) and not Path(word).exists()
+        (given.overrides if is_override else given.input).append(word)
+    if not given.input and not given.redraw:
+        raise UserError("no input: name a video, a folder of frames or of videos, a glob, camera:0 or -")
+    if given.redraw and given.output is None:
+        raise UserError("--redraw needs --output, the folder of the finished videos")
+    return given
 
 
 def main() -> int:
     arguments = parse_arguments()
     cfg = load_config(arguments.config, arguments.overrides)
-    inference = cfg.inference
     selection = FrameSelection.parse(arguments.frames)
     raw_size = None if arguments.raw_size is None else parse_size(arguments.raw_size)
-    sources = find_videos(arguments.input)
-    if arguments.weights is None:
-        raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
-    if "video" in inference.write:
-        find_encoder()  # to say so before the work, not after it
-    run_folder = RunFolder.create(output=arguments.output, name=f"{cfg.name}-infer", log_level=cfg.runtime.log_level)
-    if arguments.analysis:
-        cfg.inference.analysis_folder = str(run_folder.path / "analysis")
-    settings = {
-        "configuration": hashlib.sha256(dump_config(cfg).encode()).hexdigest(),
-        "weights": str(arguments.weights),
-        "frames": arguments.frames,
-    }
-    run_folder.record(
-        config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=settings["weights"]
+    inference = cfg.inference
+    choice = OutputChoice(
+        write=tuple(inference.write),
+        draw=tuple(inference.draw),
+        confidence=inference.confidence,
+        max_overlap=inference.max_overlap,
+        class_names=dict(enumerate(inference.class_names, start=1)),
     )
-    videos = VideosFolder(run_folder.path, settings=settings)
-    runner = VideoRunner(cfg, arguments.weights, videos)
-    reports = runner.run_all(sources, selection=selection, raw_size=raw_size, force=arguments.force)
-    videos.gather()
+    sources = [source for given in arguments.input for source in find_videos(given)]
+    if "video" in choice.write:
+        find_encoder()  # to say so before the work, not after it
+    if arguments.redraw:
+        set_up_logging(cfg.runtime.log_level)
+        reports = redraw(Path(arguments.output), sources, choice=choice, frames_per_second=inference.frames_per_second)
+        return report_on(reports, Path(arguments.output))
+    weights = check_weights_file(arguments.weights)
+    run_folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-infer", log_level=cfg.runtime.log_level)
+    output = run_folder.path
+    stop = "" if selection.stop is None else selection.stop
+    settings = {**result_settings(cfg, weights), "frames": f"{selection.start}:{stop}:{selection.step}"}
+
+    def open_source(source: VideoSource):
+        return source.open(selection=selection, raw_size=raw_size, frames_per_second=inference.frames_per_second)
+
+    def record_start() -> None:
+        run_folder.begin(
+            config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights)
+        )
+
+    if arguments.analysis:
+        cfg.inference.analysis_folder = str(output / "analysis")
+    with VideoStore(output, settings=settings, made_with=weights_facts(weights)) as store:
+        runner = VideoRunner(
+            store=store,
+            make_predictor=predictor_maker(cfg, weights),
+            on_start=record_start,
+            open_source=open_source,
+            choice=choice,
+            interruption=stop_on_interrupt,
+            queue_depth=inference.read_ahead,
+        )
+        reports = run_and_gather(runner, sources, force=arguments.force)
+    return report_on(reports, output)
+
+
+def run_and_gather(runner: VideoRunner, sources: Sequence[VideoSource], *, force: bool) -> list[VideoReport]:
+    """However the run ends, ``results.json`` holds every finished video."""
+    try:
+        reports = runner.run_all(sources, force=force)
+    except NoRoomError:
+        raise  # nor is there room to gather
+    except BaseException:
+        if runner.has_begun:
+            runner.store.gather()
+        raise
+    if runner.has_begun or any(report.status == "skipped" for report in reports):
+        runner.store.start()
+        runner.store.gather()
+    return reports
+
+
+def report_on(reports: Sequence[VideoReport], output: Path) -> int:
+    """Show the table; the exit code."""
     print(summary_table(reports))
-    print(f"results in {run_folder.path}")
+    if output.is_dir():
+        print(f"results in {output}")
     if any(report.status == "interrupted" for report in reports):
         return EXIT_INTERRUPTED
     return EXIT_FAILURE if any(report.went_wrong for report in reports) else EXIT_OK
 
 
-class VideoRunner:
-    """Runs the sources one after the other; the model is built when the first is really to be run."""
+def predictor_maker(cfg: ConfigDict, weights: Path) -> Callable[[], Predictor]:
+    def make() -> Predictor:
+        from mindvideo.assembly import VideoPredictor  # MindSpore loads only when there is something to run
 
-    def __init__(self, cfg, weights: str, videos: VideosFolder) -> None:
-        inference = cfg.inference
-        self._cfg, self._weights, self._videos = cfg, weights, videos
-        self._predictor = None
-        self._frames_per_second = inference.frames_per_second
-        self._queue_depth = inference.read_ahead
-        self._choice = OutputChoice(
-            write=tuple(inference.write),
-            draw=tuple(inference.draw),
-            confidence=inference.confidence,
-            most_overlap=inference.max_overlap,
-        )
+        return VideoPredictor.from_config(cfg, weights=weights)
 
-    def run_all(
-        self,
-        sources: Sequence[VideoSource],
-        *,
-        selection: FrameSelection,
-        raw_size: tuple[int, int] | None,
-        force: bool,
-    ) -> list[VideoReport]:
-        reports: list[VideoReport] = []
-        for source in sources:
-            finished = None if force else self._videos.finished(source.name)
-            if finished is not None:
-                reports.append(finished)
-                continue
-            try:
-                report = self._run(source, selection, raw_size)
-            except NoRoomError:
-                raise
-            except UserError as error:
-                if len(sources) == 1:
-                    raise
-                print(f"error: {error}", file=sys.stderr)
-                report = VideoReport(
-                    name=source.name,
-                    video_id=self._videos.id_of(source.name),
-                    status="failed",
-                    problems=[str(error)],
-                )
-            reports.append(report)
-            if report.status == "interrupted":
-                break
-        return reports
-
-    def _run(self, source: VideoSource, selection: FrameSelection, raw_size: tuple[int, int] | None) -> VideoReport:
-        with source.open(selection=selection, raw_size=raw_size, frames_per_second=self._frames_per_second) as reader:
-            predictor = self._get_predictor()
-            self._videos.forget(source.name)
-            with stop_on_interrupt() as stop:
-                report = run_video(
-                    predictor,
-                    reader,
-                    folder=self._videos.folder_of(source.name),
-                    video_id=self._videos.id_of(source.name),
-                    choice=dataclasses.replace(self._choice, class_names=predictor.class_names),
-                    stop=stop,
-                    endless=source.is_endless,
-                    queue_depth=self._queue_depth,
-                )
-        if report.status == "done":
-            self._videos.record(report)
-        return report
-
-    def _get_predictor(self):
-        if self._predictor is None:
-            from mindvideo.assembly import VideoPredictor  # MindSpore loads only when there is something to run
-
-            self._predictor = VideoPredictor.from_config(self._cfg, weights=self._weights)
-        return self._predictor
+    return make
 
 
 @contextlib.contextmanager
@@ -173,11 +173,14 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
 
 
 def summary_table(reports: Sequence[VideoReport]) -> str:
-    rows = [("video", "status", "frames", "tracks", "frames/s", "problems")]
+    rows = [("video", "status", "frames", "tracks", "drawn", "best score", "frames/s", "problems")]
     for report in reports:
         rate = f"{report.frames / report.seconds:.2f}" if report.seconds else "-"
         problems = str(len(report.problems)) if report.problems else "-"
-        rows.append((report.name, report.status, str(report.frames), str(report.tracks), rate, problems))
+        drawn = "-" if report.drawn is None else str(report.drawn)
+        best = "-" if report.best_score is None else f"{report.best_score:.2f}"
+        counts = (str(report.frames), str(report.tracks), drawn, best)
+        rows.append((report.name, report.status, *counts, rate, problems))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:

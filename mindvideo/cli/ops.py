@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK
+from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK, OneLineParser
 from mindvideo.files import check_place
 from mindvideo.native_library import FOLDER_VARIABLE, library_folder
 from mindvideo.resources import resource_folder
@@ -22,9 +22,7 @@ names another folder for both.
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = OneLineParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("build", "where"))
     parser.add_argument("--only", choices=("cpu", "cuda"), help="build one part")
     parser.add_argument("--require", action="store_true", help="fail when a compiler is missing")

@@ -7,11 +7,11 @@ import contextlib
 import glob
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE
+from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, OneLineParser, whole_number
 from mindvideo.data.importers.coco_video import convert_coco_video
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.importers.labelme import convert_labelme
@@ -21,7 +21,7 @@ from mindvideo.data.labels.check import Problem, check_video_set
 from mindvideo.data.labels.check_images import check_image_set
 from mindvideo.data.labels.images import MAP_VERSIONS, read_category_map
 from mindvideo.data.labels.keep_list import keep_categories
-from mindvideo.data.labels.split import category_counts, split_annotations
+from mindvideo.data.labels.split import WAYS, category_counts, split_annotations
 from mindvideo.data.media.images import is_image
 from mindvideo.data.synthetic.files import check_set_folder, write_split, write_video_files
 from mindvideo.data.synthetic.videos import RECIPES, longer
@@ -49,29 +49,6 @@ CONVERT_OPTIONS = {
     "cvat": ("frames", "video", "categories"),
     "masks": ("frames", "meta", "categories"),
 }
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as all other mistakes are told."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; more: {self.prog} --help")
-
-
-def whole_number(least: int, greatest: int | None = None) -> Callable[[str], int]:
-    """Argument type of whole numbers in a range."""
-    allowed = f"of at least {least}" if greatest is None else f"from {least} to {greatest}"
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or number < least or (greatest is not None and number > greatest):
-            raise argparse.ArgumentTypeError(f"{text}: a whole number {allowed} is needed")
-        return number
-
-    return parse
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = True) -> None:
@@ -138,7 +115,7 @@ def add_check(commands: Commands) -> None:
     parser = commands.add_parser("check", help="list everything that is wrong with a set")
     add_set_arguments(parser)
     parser.add_argument("--no-frames", action="store_true", help="do not look at the frames")
-    parser.add_argument("--decode", action="store_true", help="decode every frame, not its header alone")
+    parser.add_argument("--decode", action="store_true", help="decode every frame, not only its header")
     parser.set_defaults(run=run_check)
 
 
@@ -147,7 +124,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     checker = {"video": check_video_set, "image": check_image_set}[files.kind]
     folder = None if arguments.no_frames else files.frames
     if folder is not None and not folder.is_dir():
-        raise UserError(f"no folder of frames {folder}; give --root, or --no-frames to check the annotations alone")
+        raise UserError(f"no folder of frames {folder}; give --root, or --no-frames to check only the annotations")
     problems = checker(files.annotations, folder, decode=arguments.decode)
     for problem in problems:
         print(problem)
@@ -182,9 +159,11 @@ def run_coco_keep(arguments: argparse.Namespace) -> None:
 
 
 def add_split(commands: Commands) -> None:
-    parser = commands.add_parser("split", help="part a labelled set into training and validation videos")
+    parser = commands.add_parser("split", help="part a labelled set into training and validation")
     parser.add_argument("annotations", type=Path)
     parser.add_argument("--share", type=float, default=0.1, help="share of the videos for validation (default 0.1)")
+    ways = "video: whole videos, every category on both sides; time: the end of each video (for few videos)"
+    parser.add_argument("--by", choices=WAYS, default="video", help=ways)
     parser.add_argument("--seed", type=int, default=0)
     add_output(parser, "folder of split_train.json and split_valid.json (default: beside)", required=False)
     parser.set_defaults(run=run_split)
@@ -195,7 +174,7 @@ def run_split(arguments: argparse.Namespace) -> None:
     train_file, valid_file = folder / "split_train.json", folder / "split_valid.json"
     for file in (train_file, valid_file):
         check_new_file(file, overwrite=arguments.overwrite, inputs=[arguments.annotations])
-    split = split_annotations(arguments.annotations, share=arguments.share, seed=arguments.seed)
+    split = split_annotations(arguments.annotations, share=arguments.share, seed=arguments.seed, by=arguments.by)
     train, valid = category_counts(split.train), category_counts(split.valid)
     write_annotations({train_file: split.train, valid_file: split.valid})
     print(f"{'category':24} train valid")
@@ -267,7 +246,7 @@ def add_browse(commands: Commands) -> None:
     parser = commands.add_parser("browse", help="draw clips before and after augmentation on an HTML page")
     parser.add_argument("-c", "--config", required=True, metavar="NAME", help="configuration whose data are drawn")
     parser.add_argument("--clips", type=whole_number(1), default=6, help="how many clips (default 6)")
-    parser.add_argument("--epoch", type=whole_number(0), default=0, help="whose draws the augmentation uses")
+    parser.add_argument("--epoch", type=whole_number(0), default=0, help="the epoch of the augmentation's draws")
     parser.add_argument(
         "--width", type=whole_number(1, WIDEST_FRAME), default=240, help="of a frame on the page, in pixels"
     )
@@ -293,7 +272,7 @@ def run_browse(arguments: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_told() -> Iterator[None]:
+def full_disk_in_one_line() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -310,5 +289,5 @@ def main() -> int:
         add(commands)
     arguments = parser.parse_args()
     set_up_logging()
-    with full_disk_told():
+    with full_disk_in_one_line():
         return arguments.run(arguments) or EXIT_OK

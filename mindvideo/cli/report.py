@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.cli.arguments import EXIT_OK
+from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
 from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import evaluate_results
 from mindvideo.evaluation.ground_truth import read_ground_truth
@@ -19,12 +19,18 @@ from mindvideo.run_folder import METRICS
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("run", metavar="RUN_DIR", help="folder that mindvideo eval or mindvideo train wrote")
     parser.add_argument("--training", metavar="DIR", help="show the curves of this training (default: RUN_DIR's own)")
-    parser.add_argument("--videos", type=int, default=24, help="videos shown, the worst ones (default: 24)")
-    parser.add_argument("--megabytes", type=float, default=25.0, help="size the pictures may reach (default: 25)")
-    parser.add_argument("--confidence", type=float, default=0.3, help="least score of a track drawn (default: 0.3)")
+    parser.add_argument(
+        "--videos", type=whole_number(0, 10_000), default=24, help="videos shown, the worst ones (default: 24)"
+    )
+    parser.add_argument(
+        "--megabytes", type=number(1, 10_000), default=25.0, help="size the pictures may reach (default: 25)"
+    )
+    parser.add_argument(
+        "--confidence", type=number(0, 1), default=0.3, help="minimum score of a track drawn (default: 0.3)"
+    )
     parser.add_argument("--frames", metavar="DIR", help="folder of the frames, where they have moved")
     parser.add_argument("--title", help="heading of the page (default: name of the folder)")
     return parser.parse_args(arguments)

@@ -20,9 +20,10 @@ from mindvideo.evaluation.submission_server import (
     Access,
     SubmissionServer,
 )
+from mindvideo.files import check_new_file
 from mindvideo.logs import set_up_logging
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 ENVIRONMENT = f"""
 For --upload the environment tells where to and as whom; nothing of it is written anywhere:
   {URL}       address of the server, https://...
@@ -52,26 +53,38 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main() -> int:
     given = parse_arguments()
     set_up_logging("info")
+    source, annotations = Path(given.results), Path(given.annotations)
+    archive = archive_for(source, annotations, Path(given.output) if given.output else None)
     access = Access.from_environment() if given.upload or given.dry_run else None
-    results = ResultsFile(given.results)
-    videos, categories = read_video_list(given.annotations)
+    results = ResultsFile(source)
+    videos, categories = read_video_list(annotations)
     check(results, videos, categories)
-    archive = Path(given.output) if given.output else Path(given.results).with_name("submission.zip")
-    if Path(given.results).suffix == ".json":
-        write_archive(Path(given.results), archive)
+    if archive != source:
+        write_archive(source, archive)
         print(f"wrote {archive} ({archive.stat().st_size / 1e6:.1f} MB)")
-    elif Path(given.results).suffix == ".zip":
-        archive = Path(given.results)
-    else:
-        raise UserError(f"{given.results}: only a .json can be packed for a server")
     if access is not None:
         upload(archive, access, dry_run=given.dry_run, wait=given.wait)
     return EXIT_OK
 
 
+def archive_for(results: Path, annotations: Path, output: Path | None) -> Path:
+    """The archive to send: the given one, or the place of a new one. Neither of the inputs is ever written to."""
+    if results.suffix == ".zip":
+        if output is not None:
+            raise UserError(f"--output {output}: {results} is an archive already; leave --output away")
+        return results
+    if results.suffix != ".json":
+        raise UserError(f"{results}: only a .json can be packed for a server, and only a .zip is sent as it is")
+    archive = output or results.with_name("submission.zip")
+    if archive.suffix != ".zip":
+        raise UserError(f"--output {archive}: servers take a .zip; give a name that ends so")
+    check_new_file(archive, overwrite=True, inputs=(results, annotations))
+    return archive
+
+
 def check(results: ResultsFile, videos: dict, categories: set[int]) -> None:
     problems = problems_of(results, videos, categories)
-    shown = list(itertools.islice(problems, MOST_SHOWN))
+    shown = list(itertools.islice(problems, MAX_SHOWN))
     if shown:
         more = sum(1 for _ in problems)
         lines = "\n  ".join(shown) + (f"\n  and {more} more" if more else "")
@@ -87,8 +100,7 @@ def upload(archive: Path, access: Access, *, dry_run: bool, wait: bool) -> None:
         return
     server = SubmissionServer(access)
     number = server.submit(archive)
-    print(f"handed in: submission {number} at {access.url}")
+    print(f"handed in: submission {number} at {access.url}", flush=True)  # known even if the waiting fails
     if wait:
-        record = server.wait(number)
-        for score in record.get("scores") or ():
-            print(f"  {score.get('column_key') or score.get('index')}: {score.get('score')}")
+        for name, score in server.scores(server.wait(number)):
+            print(f"  {name}: {score}")

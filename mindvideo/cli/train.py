@@ -11,17 +11,20 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.config import dump_config, find_config
 from mindvideo.errors import UserError
+from mindvideo.files import write_json
 from mindvideo.logs import set_up_logging
-from mindvideo.run_folder import RunFolder
+from mindvideo.processes import end_with_parent
+from mindvideo.run_folder import CLASSES, RunFolder
 
 EXAMPLES = """
 Examples:
   mindvideo train -c vistr_toy --output runs/toy
   mindvideo train -c vistr_toy --output runs/toy --resume             go on from the newest whole checkpoint
   mindvideo train -c vistr --weights detr_r50.pth train.precision=fp16 train.accumulate=4
-  tools/segmentation/launch.sh 8 -c vistr --output runs/vistr    eight processes on this machine (in a checkout)
+  mindvideo launch 8 -c vistr --output runs/vistr                     eight processes on this machine
 Ctrl-C or SIGTERM once ends after the step in progress, with a checkpoint; twice ends at once.
-Written to the run folder: checkpoints/, last.ckpt, best.ckpt, metrics.jsonl, tensorboard/, log.txt, config.yaml
+Written to the run folder: checkpoints/, last.ckpt, best.ckpt, metrics.jsonl, tensorboard/, log.txt, config.yaml,
+classes.json (category ids and names, which the .ckpt files hold too)
 """
 
 
@@ -34,10 +37,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main() -> int:
     arguments = parse_arguments()
+    if num_processes() > 1:
+        end_with_parent()  # msrun may be killed; its processes must not train on
     cfg = load_config(arguments.config, arguments.overrides)
     check_output(arguments)
-    folder = open_run_folder(arguments, cfg)
-    # MindSpore and the models load only now, so that a mistake in the arguments is told at once.
+    is_first = is_first_process()
+    folder = plan_folder(arguments, cfg, is_first=is_first)
+    # MindSpore and the models load only now, so that a mistake in the arguments is shown at once.
     from mindvideo.assembly import build_trainer, build_training_data, build_validation, start_process
 
     ranks = start_process(cfg)
@@ -48,6 +54,11 @@ def main() -> int:
     trainer = build_trainer(cfg, data=data, folder=folder, weights=weights, evaluate=evaluate)
     if arguments.resume:
         trainer.resume()
+    trainer.refuse_another_run()
+    if is_first:  # nothing stands against the run any more: only now is anything written
+        given, resolved = find_config(arguments.config), dump_config(cfg)
+        folder.begin(config_file=given, resolved_config=resolved, weights=arguments.weights)
+        write_json(folder.path / CLASSES, data.class_names)
     outcome = trainer.run()
     if outcome.finished and ranks.is_first:
         best = f", best {outcome.best['metric']} {outcome.best['value']:.4g}" if outcome.best else ""
@@ -62,16 +73,12 @@ def check_output(arguments: argparse.Namespace) -> None:
         raise UserError("several processes write into one run folder: name it with --output")
 
 
-def open_run_folder(arguments: argparse.Namespace, cfg) -> RunFolder:
-    """The first process makes the folder and records what is run; the others only know where it is."""
-    if not is_first_process():
-        set_up_logging("warning")
-        return RunFolder(Path(arguments.output))
-    folder = RunFolder.create(output=arguments.output, name=cfg.name, log_level=cfg.runtime.log_level)
-    folder.record(
-        config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=arguments.weights
-    )
-    return folder
+def plan_folder(arguments: argparse.Namespace, cfg, *, is_first: bool) -> RunFolder:
+    """The first process writes into the folder; the others only know where it is."""
+    if is_first:
+        return RunFolder.plan(output=arguments.output, name=cfg.name, log_level=cfg.runtime.log_level)
+    set_up_logging("warning")
+    return RunFolder(Path(arguments.output))
 
 
 def num_processes() -> int:

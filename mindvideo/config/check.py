@@ -58,7 +58,10 @@ def _conform_list(value: Any, element: Any) -> tuple[Any, bool]:
 
 def _conform_float(value: Any) -> tuple[Any, bool]:
     if isinstance(value, (int, float)):
-        return float(value), True
+        try:
+            return float(value), True
+        except OverflowError:  # an integer beyond any float
+            return value, False
     # YAML 1.1 reads 1e-4 (no decimal point) as a string; everyone writes learning rates like that.
     try:
         return float(value), isinstance(value, str)

@@ -18,7 +18,7 @@ class When:
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What a key may be. Bounds and choices hold for every element of a list."""
+    """The values that a key may take. Bounds and choices hold for every element of a list."""
 
     meaning: str
     choices: tuple[Any, ...] | None = None

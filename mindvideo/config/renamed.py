@@ -1,4 +1,4 @@
-"""Keys that had another name, or a place of their own, in an earlier version: whoever still writes one is told."""
+"""Keys that had another name or place in an earlier version; a configuration with an old one gets the new name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ RENAMED_KEYS: dict[str, str] = {
     "seqformer.num_classes": "data.num_classes",
     "seqformer.channels": "seqformer.width",
     "seqformer.feedforward": "seqformer.hidden",
+    "vistr.num_frames": "data.num_frames",
+    "vistr.num_classes": "data.num_classes",
+    "vistr.num_slots": "vistr.num_queries",
+    "vistr.ffn_width": "vistr.hidden",
+    "vistr.slot_anchors": "vistr.query_anchors",
+    "vistr.positions_in_tokens": "vistr.position_in_tokens",
+    "defvistr.num_frames": "data.num_frames",
+    "defvistr.num_classes": "data.num_classes",
+    "defvistr.num_slots": "defvistr.num_queries",
+    "defvistr.tokens_per_slot": "defvistr.tokens_per_query",
+    "defvistr.encoder_ffn_width": "defvistr.encoder_hidden",
+    "defvistr.decoder_ffn_width": "defvistr.decoder_hidden",
+    "defvistr.slot_anchors": "defvistr.query_anchors",
     "inference.most_overlap": "inference.max_overlap",
 }
 

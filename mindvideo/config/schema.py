@@ -26,7 +26,7 @@ TOP_LEVEL_KEYS = {
 
 @dataclasses.dataclass(frozen=True)
 class FamilySettings:
-    """What one family brings: the dataclass of its own section and the shared keys that it reads."""
+    """One family's part of the schema: the dataclass of its own section and the shared keys that it reads."""
 
     section: type
     reads: Reads
@@ -34,7 +34,7 @@ class FamilySettings:
 
 @dataclasses.dataclass(frozen=True)
 class KeySpec:
-    """What the schema knows of one key."""
+    """One key as the schema has it."""
 
     section: str
     name: str

@@ -1,25 +1,22 @@
-"""Result files of the YouTube-VIS layout from any source, read one video at a time; and what can be wrong with them."""
+"""Result files of the YouTube-VIS layout from any source, read one video at a time, and their faults."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
-from mindvideo.errors import UserError
+from mindvideo.errors import UserError, printable
 from mindvideo.evaluation.ground_truth import LabelledVideo
+from mindvideo.evaluation.results_stream import open_plain, scan_list
 from mindvideo.masks.forms import Tube, tube_of
 
 VideoId = int | str
 Record = dict[str, Any]  # video_id, category_id, score, segmentations
 KEYS = ("video_id", "category_id", "score", "segmentations")
-_CHUNK = 1 << 20
+_MAX_SHOWN = 60  # characters
 
 
 class Results(Protocol):
@@ -69,14 +66,14 @@ class ResultsFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._stream = _open_plain(self.path)
+        self._stream = open_plain(self.path)
         self._places: dict[VideoId, list[tuple[int, int]]] = {}
-        for number, (record, begin, end) in enumerate(_scan(self._stream, str(path))):
-            _require_keys(record, number)
-            video_id = record["video_id"]
-            if isinstance(video_id, str):
-                video_id = video_id.encode("latin-1").decode("utf-8")
-            self._places.setdefault(video_id, []).append((begin, end))
+        try:
+            for number, (record, begin, end) in enumerate(scan_list(self._stream, str(path))):
+                _require_keys(record, number)
+                self._places.setdefault(record["video_id"], []).append((begin, end))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
     def __len__(self) -> int:
         return sum(map(len, self._places.values()))
@@ -88,75 +85,8 @@ class ResultsFile:
         records = []
         for begin, end in self._places.get(video_id, ()):
             self._stream.seek(begin)
-            records.append(json.loads(self._stream.read(end - begin)))
+            records.append(json.loads(self._stream.read(end - begin).decode("utf-8")))
         return records
-
-
-def _open_plain(path: Path) -> BinaryIO:
-    """The JSON itself, unpacked to a temporary file where need be."""
-    try:
-        if path.suffix == ".gz":
-            packed: Any = gzip.open(path, "rb")
-        elif path.suffix == ".zip":
-            archive = zipfile.ZipFile(path)
-            packed = archive.open("results.json")
-        else:
-            return open(path, "rb")  # noqa: SIM115  (kept open for the records)
-        plain = tempfile.TemporaryFile()  # noqa: SIM115
-        with packed:
-            shutil.copyfileobj(packed, plain)
-        plain.seek(0)
-        return plain
-    except FileNotFoundError as error:
-        raise UserError(f"no result file {path}") from error
-    except (zipfile.BadZipFile, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: not readable as {path.suffix} ({error})") from error
-    except KeyError as error:
-        raise UserError(f"{path}: the archive holds no results.json") from error
-
-
-def _scan(stream: BinaryIO, source: str) -> Iterator[tuple[Any, int, int]]:
-    """Each element of the list in ``stream`` with its place in bytes. Bytes are read as Latin-1: places stay exact."""
-    decoder = json.JSONDecoder()
-    buffer, offset = "", 0  # offset: place of the buffer's start in the file
-
-    def more(size: int) -> bool:
-        nonlocal buffer
-        chunk = stream.read(size).decode("latin-1")
-        buffer += chunk
-        return bool(chunk)
-
-    more(_CHUNK)
-    buffer = buffer.removeprefix("\u00ef\u00bb\u00bf")  # a byte order mark
-    offset = stream.tell() - len(buffer)
-    start = len(buffer) - len(buffer.lstrip())
-    if buffer[start : start + 1] != "[":
-        hint = (
-            "it is an annotation file, give it as --annotations" if '"videos"' in buffer else "it does not begin with ["
-        )
-        raise UserError(f"{source}: not a result file, which is a list of records; {hint}")
-    position = start + 1
-    while True:
-        while position < len(buffer) and buffer[position] in " \t\r\n,":
-            position += 1
-        if position == len(buffer):
-            offset, buffer, position = offset + position, "", 0
-            if not more(_CHUNK):
-                raise UserError(f"{source}: the file ends before its list does (cut off while it was written?)")
-            continue
-        if buffer[position] == "]":
-            return
-        try:
-            record, end = decoder.raw_decode(buffer, position)
-        except json.JSONDecodeError as error:
-            offset, buffer, position = offset + position, buffer[position:], 0
-            if more(max(_CHUNK, len(buffer))):  # the record may go on behind the buffer
-                continue
-            raise UserError(f"{source}: not valid JSON near byte {offset} ({error.msg})") from error
-        yield record, offset + position, offset + end
-        position = end
-        if position > _CHUNK:
-            offset, buffer, position = offset + position, buffer[position:], 0
 
 
 def _require_keys(record: Any, number: int) -> None:
@@ -165,6 +95,27 @@ def _require_keys(record: Any, number: int) -> None:
     missing = [key for key in KEYS if key not in record]
     if missing:
         raise UserError(f"record {number}: no '{missing[0]}'; a record has {', '.join(KEYS)}")
+    video_id = record["video_id"]
+    if isinstance(video_id, bool) or not isinstance(video_id, (int, str)):
+        raise UserError(f"record {number}: video_id {shown(video_id)}: an integer or a string is needed")
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether ``value`` is an int or float that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return False
+
+
+def shown(value: Any) -> str:
+    """A value of a file in a message: short, printable, and never the inside of a container."""
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        return f"of type {type(value).__name__}"
+    string = printable(repr(value))
+    return string if len(string) <= _MAX_SHOWN else string[:_MAX_SHOWN] + "..."
 
 
 def checked_tubes(video: LabelledVideo, records: Sequence[Record]) -> list[Tube]:
@@ -184,8 +135,8 @@ def name_of_track(video: LabelledVideo, track: int) -> str:
 
 def _checked_tube(video: LabelledVideo, record: Record) -> Tube:
     score, segmentations = record["score"], record["segmentations"]
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
-        raise ValueError(f"score {score!r}: a finite number is needed")
+    if not is_finite_number(score):
+        raise ValueError(f"score {shown(score)}: a finite number is needed")
     if not isinstance(segmentations, list):
         raise ValueError(f"segmentations: expected a list, got {type(segmentations).__name__}")
     given = len(segmentations)

@@ -1,11 +1,11 @@
-"""What is scored apart: occlusion levels of OVIS, short and long videos of YouTube-VIS 2022."""
+"""Groups that are scored apart: occlusion levels of OVIS, short and long videos of YouTube-VIS 2022."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mindvideo.data.labels.reading import read_json, require_list
 from mindvideo.data.media.video_frames import video_of_frame
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth
@@ -39,7 +39,7 @@ def long_videos(ground_truth: GroundTruth, rule: str) -> set[int | str]:
     a line, or that is an annotation file of them. The annotation files of YouTube-VIS 2022 do not mark the long ones,
     and as they are sampled more thinly their number of frames does not tell them apart for sure: prefer a list.
     """
-    if rule.isdigit():
+    if rule.isascii() and rule.isdigit() and len(rule) <= 9:
         return {video.id for video in ground_truth.videos if video.length >= int(rule)}
     path = Path(rule)
     if not path.is_file():
@@ -52,10 +52,27 @@ def long_videos(ground_truth: GroundTruth, rule: str) -> set[int | str]:
 
 
 def _listed(path: Path) -> set[str]:
-    text = path.read_text(encoding="utf-8")
+    """Ids or folder names of the file's videos."""
     if path.suffix != ".json":
-        return {line.strip() for line in text.splitlines() if line.strip()}
-    content = json.loads(text)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read as a list of videos ({error})") from error
+        return {line.strip() for line in lines if line.strip()}
+    content = read_json(path)
     if isinstance(content, dict):  # ids of another file need not be the same: take the folders
-        return {video_of_frame(video["file_names"][0]).name for video in content["videos"]}
+        require_list(path, content, "videos", "YouTube-VIS")
+        return {video_of_frame(name).name for name in _first_frames(path, content["videos"])}
+    if not isinstance(content, list) or not all(isinstance(entry, (int, str)) for entry in content):
+        raise UserError(f"{path}: expected a list of ids or folder names, or an annotation file")
     return {str(entry) for entry in content}
+
+
+def _first_frames(path: Path, videos: list) -> list[str]:
+    frames = []
+    for number, video in enumerate(videos):
+        names = video.get("file_names") if isinstance(video, dict) else None
+        if not isinstance(names, list) or not names or not isinstance(names[0], str):
+            raise UserError(f"{path}: video {number} of the list has no file_names, which are needed to tell it apart")
+        frames.append(names[0])
+    return frames

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mindvideo.evaluation.precision import NOTHING
 from mindvideo.evaluation.track_ap import STATISTICS
 
-_MOST_CATEGORIES = 40
+_MAX_CATEGORIES = 40
 
 
 def as_percent(value: float | None) -> str:
@@ -27,6 +27,8 @@ def evaluation_table(metrics: Mapping) -> str:
         if name in metrics:
             rows.append([name.replace("_", " "), *_figures(metrics[name])])
     blocks.append(_columns(rows))
+    if "tracking" in metrics:
+        blocks.append(_tracking_table(metrics["tracking"]))
     if "errors" in metrics:
         rows = [["kind of error", "number", "AP50 it costs"]]
         for kind, entry in metrics["errors"]["kinds"].items():
@@ -36,6 +38,13 @@ def evaluation_table(metrics: Mapping) -> str:
     return "\n\n".join(blocks)
 
 
+def _tracking_table(tracking: Mapping) -> str:
+    names = ["HOTA", "DetA", "AssA", "IDF1"]
+    figures = [as_percent(tracking[name]) for name in names]
+    heading = f"tracks that score {tracking['confidence']:g}"
+    return _columns([["", *names, "switches"], [heading, *figures, str(tracking["switches"])]])
+
+
 def _figures(figures: Mapping) -> list[str]:
     return [as_percent(figures[name]) for name in ("AP", "AP50", "AP75", "AR100")]
 
@@ -43,7 +52,7 @@ def _figures(figures: Mapping) -> list[str]:
 def _category_rows(per_category: Mapping) -> list[list[str]]:
     known = [figures for figures in per_category.values() if figures["AP"] != NOTHING]
     rows = [["category", "AP", "AP50", "AP75", "AR100"]]
-    for figures in sorted(known, key=lambda figures: -figures["AP"])[:_MOST_CATEGORIES]:
+    for figures in sorted(known, key=lambda figures: -figures["AP"])[:_MAX_CATEGORIES]:
         rows.append([figures["name"], *_figures(figures)])
     left_out = len(per_category) - len(known)
     if left_out:

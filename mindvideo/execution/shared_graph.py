@@ -1,4 +1,4 @@
-"""One compiled graph for cells that differ in their weights alone, such as the layers of a stack."""
+"""One compiled graph for cells that differ in their weights only, such as the layers of a stack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mindspore import nn
 class SharedGraph:
     """Iterating gives the first cell once for each cell, every time with that cell's weights.
 
-    The graph of the first serves them all, so memory and time for compiling are those of one. Behind the iteration,
+    The graph of the first serves them all, so memory and time for compiling are those of one. After the iteration,
     also when it ends early, the first has its own weights again.
     """
 

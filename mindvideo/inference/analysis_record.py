@@ -1,4 +1,4 @@
-"""What an online network saw of each track, frame by frame, in one compact file a video."""
+"""Records what an online network saw of each track, frame by frame, in one compact file a video."""
 
 from __future__ import annotations
 

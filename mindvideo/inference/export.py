@@ -71,7 +71,7 @@ def export_graph(plan: ExportPlan, path: Path, *, calls: int = 3, seed: int = 0)
             )
         for written in workshop.iterdir():
             if written.is_file():
-                written.chmod(0o644)  # MindSpore writes for the owner alone
+                written.chmod(0o644)  # MindSpore writes for the owner only
                 sync_file(written)
             shutil.rmtree(path.parent / written.name, ignore_errors=True)
             written.replace(path.parent / written.name)

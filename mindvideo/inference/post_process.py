@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import mindspore as ms
 import numpy as np
@@ -25,7 +25,7 @@ class _Frames(nn.Cell):
         return self.pixels(images, sizes)[0]  # the frames fill the canvas: no padding to mask
 
 
-class _SlotInference(nn.Cell):
+class _FrameClassInference(nn.Cell):
     """One clip through the network: images uint8 [1,T,H,W,3] -> probabilities [Q,T,K], mask logits [Q,T,h,w]."""
 
     def __init__(self, *, network: nn.Cell, frames: nn.Cell):
@@ -34,22 +34,29 @@ class _SlotInference(nn.Cell):
         self.frames = frames
 
     def construct(self, images, sizes):
-        logits, _, mask_logits = self.network(self.frames(images, sizes))
-        probabilities = ops.softmax(logits[-1, 0], axis=-1)
-        return probabilities[..., :-1], mask_logits[0]  # without "no object"
+        predictions = self.network(self.frames(images, sizes))
+        probabilities = ops.softmax(predictions["logits"][-1, 0], axis=-1)
+        return probabilities[..., :-1], predictions["masks"][0]  # without "no object"
 
 
-class SlotRunner:
-    """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network whose slots follow instances.
+class FramePredictions(TypedDict):
+    """What a clip network says of each query in each frame."""
 
-    ``network``: normalised frames [1,T,3,H,W] -> class logits [L,1,Q,T,K+1], boxes, mask logits [1,Q,T,h,w];
-    ``portioned``: the same function in less memory, which is what runs here. The whole network is what is exported.
+    logits: ms.Tensor  # [D, 1, Q, T, K]; the last class is "no object"
+    masks: ms.Tensor  # logits [1, Q, T, h, w]
+
+
+class FrameClassRunner:
+    """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network of one class a frame.
+
+    ``network``: normalised frames [1, T, 3, H, W] -> :class:`FramePredictions`; ``portioned``: the same function in
+    less memory, which is what runs here. The whole network is what is exported.
     """
 
-    def __init__(self, *, network: nn.Cell, portioned: Callable[[ms.Tensor], tuple[ms.Tensor, ...]], pixels: nn.Cell):
+    def __init__(self, *, network: nn.Cell, portioned: Callable[[ms.Tensor], FramePredictions], pixels: nn.Cell):
         self._frames = _Frames(pixels=pixels)
         self._portioned = portioned
-        self._whole = _SlotInference(network=network, frames=self._frames)
+        self._whole = _FrameClassInference(network=network, frames=self._frames)
         self._whole.set_train(False)
 
     def export_plan(self, *, num_frames: int, size: tuple[int, int]) -> ExportPlan:
@@ -62,9 +69,9 @@ class SlotRunner:
         """Frames uint8 [h, w, 3] of the network's size."""
         frames = np.stack(frames)
         sizes = np.array([frames.shape[1:3]], np.int32)
-        logits, _, mask_logits = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
-        probabilities = softmax(logits[-1, 0].asnumpy())[..., :-1]
-        return ClipPrediction(probabilities=probabilities, mask_logits=mask_logits[0].asnumpy())
+        predictions = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
+        probabilities = softmax(predictions["logits"][-1, 0].asnumpy())[..., :-1]
+        return ClipPrediction(probabilities=probabilities, mask_logits=predictions["masks"][0].asnumpy())
 
 
 class Decoded(Protocol):
@@ -95,7 +102,7 @@ class _SequenceInference(nn.Cell):
 
     def construct(self, images, sizes):
         predictions = self.network(*self.pixels(images, sizes))
-        return ops.sigmoid(predictions.logits[-1, 0, :, 0]), predictions.boxes[-1, 0], predictions.masks[0]
+        return ops.sigmoid(predictions["logits"][-1, 0, :, 0]), predictions["boxes"][-1, 0], predictions["masks"][0]
 
 
 class SequenceRunner:

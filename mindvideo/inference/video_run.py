@@ -1,68 +1,36 @@
-"""One video from reader to files, and the folder of many of them."""
+"""One video from reader to files, and many of them one after the other into a store."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from mindvideo.data.media.reader import BrokenFrame, VideoReader
+from mindvideo.data.media.reader import VideoReader
+from mindvideo.data.media.sources import VideoSource
 from mindvideo.errors import UserError
-from mindvideo.files import NO_ROOM, atomic_path, write_json
-from mindvideo.inference.output.result_files import RESULTS, OutputChoice, ResultFiles
-from mindvideo.inference.pipeline import WriteBehind
+from mindvideo.files import NO_ROOM
+from mindvideo.inference.output.store import StoredVideo, VideoReport, VideoStore
+from mindvideo.inference.output.video_files import OutputChoice, VideoFiles
+from mindvideo.inference.pipeline import WriteAfter
 from mindvideo.inference.predictor import Predictor
+from mindvideo.inference.source_facts import source_facts
+from mindvideo.inference.trackers.tracker import frame_of
 from mindvideo.logs import progress
-from mindvideo.structures import Frame
+from mindvideo.structures import Frame, VideoInstances
 
-RECORD, VIDEOS = "run.json", "videos.json"
-_MOST_PROBLEMS_SHOWN = 5
+_MAX_PROBLEMS_SHOWN = 5
 logger = logging.getLogger("mindvideo.inference")
+
+Tracked = Iterator[tuple[Frame, VideoInstances]]
 
 
 class NoRoomError(UserError):
     """The disk is full: no further video can be written either."""
-
-
-@dataclasses.dataclass(kw_only=True)
-class VideoReport:
-    """How one video went. ``status``: done, skipped, interrupted or failed."""
-
-    name: str
-    video_id: int
-    status: str
-    frames: int = 0
-    tracks: int = 0
-    seconds: float = 0.0
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-    @property
-    def went_wrong(self) -> bool:
-        return self.status == "failed" or (self.status != "skipped" and bool(self.problems))
-
-
-class StoppableReader(VideoReader):
-    """A reader that comes to its end once ``stop`` is set (but gives at least one frame)."""
-
-    def __init__(self, reader: VideoReader, stop: threading.Event) -> None:
-        self.name, self.size = reader.name, reader.size
-        self.num_frames, self.frames_per_second = reader.num_frames, reader.frames_per_second
-        self._reader, self._stop = reader, stop
-
-    def decode(self) -> Iterator[Frame | BrokenFrame]:
-        for item in self._reader.decode():
-            yield item
-            if self._stop.is_set():
-                return
-
-    def close(self) -> None:
-        self._reader.close()
 
 
 def run_video(
@@ -70,58 +38,107 @@ def run_video(
     reader: VideoReader,
     *,
     folder: Path,
-    video_id: int,
+    video_id: int | str,
     choice: OutputChoice,
     stop: threading.Event,
     endless: bool = False,
     queue_depth: int = 8,
-) -> VideoReport:
+) -> tuple[VideoReport, VideoInstances]:
     """Read, track, draw and write one video. ``endless``: being stopped is this source's way to end (a camera).
 
     Problems with single frames are logged and counted; anything else removes what was begun and is raised.
     """
     report = VideoReport(name=reader.name, video_id=video_id, status="done")
-    started = time.monotonic()
 
     def note_problem(problem: str) -> None:
         report.problems.append(problem)
-        if len(report.problems) <= _MOST_PROBLEMS_SHOWN:
+        if len(report.problems) <= _MAX_PROBLEMS_SHOWN:
             logger.warning("%s: %s", reader.name, problem)
 
     with reader:
-        files = ResultFiles(folder, choice=choice, frames_per_second=reader.frames_per_second)
-        try:
-            with WriteBehind(files.add, depth=queue_depth) as writing:
-                source = StoppableReader(reader, stop)
-                with contextlib.closing(
-                    predictor.track_frames(source, video_id=video_id, on_problem=note_problem)
-                ) as tracked:
-                    for item in progress(tracked, total=reader.num_frames, label=reader.name, unit="frame"):
-                        writing.put(item)
-                        report.frames += 1
-                writing.flush()
+        files = VideoFiles(folder, choice=choice, frames_per_second=reader.frames_per_second)
+        tracked = predictor.track_frames(reader, video_id=video_id, on_problem=note_problem, stop=stop)
+        with _timed(report), _kept_whole(files):
+            _write_frames(files, tracked, report, total=reader.num_frames, queue_depth=queue_depth)
             result = predictor.result
-            report.tracks = len(result)
             if stop.is_set() and not endless:
                 report.status = "interrupted"
                 files.keep_partial(result)
             else:
                 files.finish(result)
-        except KeyboardInterrupt:
-            files.keep_partial(None)
-            raise
-        except OSError as error:
-            files.abandon()
-            raise _without_room(error, folder) from error
-        except BaseException:
-            files.abandon()
-            raise
-    report.seconds = time.monotonic() - started
+    _count_tracks(report, result, files)
+    report.cuts = predictor.cuts
+    return report, result
+
+
+def draw_video(
+    result: VideoInstances, reader: VideoReader, *, folder: Path, report: VideoReport, choice: OutputChoice
+) -> VideoReport:
+    """Draw a finished video again, from its result: overlay, mask pictures and COCO file, without a network."""
+    report = dataclasses.replace(report, status="redrawn", frames=0, problems=[])
+
+    def drawn() -> Tracked:
+        for place, frame in enumerate(reader.frames(report.problems.append)):
+            if place >= result.num_frames or frame.size != tuple(result.size):
+                raise UserError(f"{reader.name}: its frames are not those that results.json was made from")
+            yield frame, frame_of(result, place)
+
+    with reader:
+        files = VideoFiles(folder, choice=choice, frames_per_second=reader.frames_per_second, results=False)
+        with _timed(report), _kept_whole(files):
+            _write_frames(files, drawn(), report, total=result.num_frames, queue_depth=8)
+            if report.frames < result.num_frames:
+                raise UserError(
+                    f"{reader.name}: {report.frames} frames can be read, results.json has {result.num_frames}; is it "
+                    "the same video?"
+                )
+            files.finish(result)
+    _count_tracks(report, result, files)
     return report
 
 
-def _without_room(error: OSError, folder: Path) -> Exception:
-    if error.errno in NO_ROOM:
+def _write_frames(
+    files: VideoFiles, tracked: Tracked, report: VideoReport, *, total: int | None, queue_depth: int
+) -> None:
+    with WriteAfter(files.add, depth=queue_depth) as writing:
+        with contextlib.closing(tracked):
+            for item in progress(tracked, total=total, label=report.name, unit="frame"):
+                writing.put(item)
+                report.frames += 1
+        writing.flush()
+
+
+def _count_tracks(report: VideoReport, result: VideoInstances, files: VideoFiles) -> None:
+    report.tracks = len(result)
+    report.drawn = len(files.drawn_tracks)
+    report.best_score = float(result.scores.max()) if len(result) else None
+
+
+@contextlib.contextmanager
+def _timed(report: VideoReport) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    report.seconds = time.monotonic() - started
+
+
+@contextlib.contextmanager
+def _kept_whole(files: VideoFiles) -> Iterator[None]:
+    """An interruption keeps what is written, under partial names; an error removes it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        files.keep_partial(None)
+        raise
+    except OSError as error:
+        files.abandon()
+        raise _without_room(error, files.folder) from error
+    except BaseException:
+        files.abandon()
+        raise
+
+
+def _without_room(error: Exception, folder: Path) -> Exception:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         return NoRoomError(
             f"{folder}: no room to write ({error.strerror}); free some space or give another --output. "
             "Finished videos stay, this one is to be run again"
@@ -129,60 +146,126 @@ def _without_room(error: OSError, folder: Path) -> Exception:
     return error
 
 
-class VideosFolder:
-    """``<output>/<video>/`` for each video: which are finished, their ids, and all their results as one file."""
+class VideoRunner:
+    """Runs videos one after the other into a store.
 
-    def __init__(self, path: Path, *, settings: dict[str, Any]) -> None:
-        self.path = path
-        self._settings = settings
-        self._earlier_settings: dict[str, dict[str, Any]] = {}
-        self._ids: dict[str, int] = {}
-        if (path / VIDEOS).is_file():
-            self._ids = {video["name"]: video["id"] for video in json.loads((path / VIDEOS).read_text())}
+    What goes wrong with one video is reported as its problem, and the next one is run. ``make_predictor`` is called
+    when the first video is really to be run and can be opened; what goes wrong there ends the run, since it would go
+    wrong for every video. ``on_start`` is called once after it, before anything is written.
+    """
 
-    def folder_of(self, name: str) -> Path:
-        return self.path / name
+    def __init__(
+        self,
+        *,
+        store: VideoStore,
+        make_predictor: Callable[[], Predictor],
+        on_start: Callable[[], None],
+        open_source: Callable[[VideoSource], VideoReader],
+        choice: OutputChoice,
+        interruption: Callable[[], contextlib.AbstractContextManager[threading.Event]],
+        queue_depth: int = 8,
+    ) -> None:
+        self.store = store
+        self._make_predictor, self._on_start, self._open_source = make_predictor, on_start, open_source
+        self._choice, self._interruption, self._queue_depth = choice, interruption, queue_depth
+        self._predictor: Predictor | None = None
+        self.has_begun = False  # some video was begun: the store's results have changed
 
-    def id_of(self, name: str) -> int:
-        """The same number for the same name, also in later runs into this folder."""
-        return self._ids.setdefault(name, max(self._ids.values(), default=0) + 1)
+    def run_all(self, sources: Sequence[VideoSource], *, force: bool) -> list[VideoReport]:
+        """Reports in the order of the sources, up to an interruption."""
+        self.store.start_if_in_use()
+        finished = {} if force else self._finished(sources)
+        reports: list[VideoReport] = []
+        for place, source in enumerate(sources):
+            report = finished[place] if place in finished else self._run(source, only=len(sources) == 1)
+            reports.append(report)
+            if report.status == "interrupted":
+                break
+        return reports
 
-    def finished(self, name: str) -> VideoReport | None:
-        """The report of an earlier run that finished this video."""
-        report = self._read_record(name)
-        if report is None:
-            return None
-        if self._earlier_settings[name] != self._settings:
-            logger.warning("%s: finished earlier with other settings or weights; --force runs it again", name)
-        return dataclasses.replace(report, status="skipped")
+    def _finished(self, sources: Sequence[VideoSource]) -> dict[int, VideoReport]:
+        """Reports of what an earlier run has finished, by the place of the source."""
+        reports = {}
+        for place, source in enumerate(sources):
+            with contextlib.suppress(OSError):  # a source that is not there gets its line when its turn comes
+                facts = source_facts(source)
+                video = self.store.find(facts)
+                record = None if video is None else self.store.finished(video, facts)
+                if record is not None:
+                    reports[place] = dataclasses.replace(record.report, status="skipped")
+                    if record.look != self._choice.facts():
+                        logger.warning(
+                            "%s: finished earlier and drawn otherwise; --redraw draws it again", record.report.name
+                        )
+        return reports
 
-    def forget(self, name: str) -> None:
-        """The video is about to be run (again)."""
-        (self.folder_of(name) / RECORD).unlink(missing_ok=True)
+    def _run(self, source: VideoSource, *, only: bool) -> VideoReport:
+        """``only``: there is no other video; that it cannot even be opened is then a mistake in the command."""
+        video: StoredVideo | None = None
+        try:
+            facts = source_facts(source)
+            reader = self._open_source(source)
+        except (UserError, OSError) as error:
+            if only and isinstance(error, UserError):
+                raise
+            return self._failed(source, None, error)
+        with reader:
+            predictor = self._get_predictor()
+            try:
+                video = self.store.register(name=source.name, source=facts)
+                return self._run_registered(video, reader, predictor, endless=source.is_endless)
+            except Exception as error:  # noqa: BLE001  it is reported, and the next video is run
+                reported = _without_room(error, self.store.path)
+                if isinstance(reported, NoRoomError):
+                    raise reported from error
+                return self._failed(source, video, error)
 
-    def record(self, report: VideoReport) -> None:
-        content = {"report": dataclasses.asdict(report), "settings": self._settings}
-        write_json(self.folder_of(report.name) / RECORD, content)
+    def _run_registered(
+        self, video: StoredVideo, reader: VideoReader, predictor: Predictor, *, endless: bool
+    ) -> VideoReport:
+        self.store.begin(video)
+        self.has_begun = True
+        reader.name = video.name
+        choice = dataclasses.replace(self._choice, class_names=predictor.class_names)
+        with self._interruption() as stop:
+            try:
+                report, result = run_video(
+                    predictor,
+                    reader,
+                    folder=self.store.folder_of(video),
+                    video_id=video.id,
+                    choice=choice,
+                    stop=stop,
+                    endless=endless,
+                    queue_depth=self._queue_depth,
+                )
+            except UserError as error:
+                if not stop.is_set():
+                    raise
+                return VideoReport(name=video.name, video_id=video.id, status="interrupted", problems=[str(error)])
+        if report.status == "done":
+            facts = {"source": video.source, "look": choice.facts(), "class_names": choice.class_names}
+            self.store.finish(video, report, result, **facts)
+            if report.tracks and not report.drawn:
+                logger.warning(
+                    "%s: none of its %d tracks scores %g (the best %.2f), so none is drawn; --redraw with a lower "
+                    "inference.confidence shows them", video.name, report.tracks, choice.confidence, report.best_score,
+                )  # fmt: skip
+        return report
 
-    def gather(self) -> None:
-        """``results.json`` with the records of every finished video here, ``videos.json`` with their names and ids."""
-        reports = [report for name in self._ids if (report := self._read_record(name)) is not None]
-        listed = [{"id": report.video_id, "name": report.name, "length": report.frames} for report in reports]
-        write_json(self.path / VIDEOS, listed)
-        with atomic_path(self.path / RESULTS) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-            stream.write("[")
-            separator = ""
-            for report in reports:
-                content = (self.folder_of(report.name) / RESULTS).read_text(encoding="utf-8").strip()[1:-1]
-                if content:
-                    stream.write(separator + content)
-                    separator = ",\n"
-            stream.write("]\n")
+    def _get_predictor(self) -> Predictor:
+        if self._predictor is None:
+            self._predictor = self._make_predictor()
+            self.store.start()
+            self._on_start()
+        return self._predictor
 
-    def _read_record(self, name: str) -> VideoReport | None:
-        record = self.folder_of(name) / RECORD
-        if not record.is_file() or not (self.folder_of(name) / RESULTS).is_file():
-            return None
-        content = json.loads(record.read_text(encoding="utf-8"))
-        self._earlier_settings[name] = content["settings"]
-        return VideoReport(**content["report"])
+    def _failed(self, source: VideoSource, video: StoredVideo | None, error: Exception) -> VideoReport:
+        """One line for the user, the traceback of anything unexpected for the log."""
+        line = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".split("\n", 1)[0]
+        name = source.name if video is None else video.name
+        logger.error("%s", line if name in line else f"{name}: {line}")
+        if not isinstance(error, (UserError, OSError)):
+            logger.debug("%s: unexpected", name, exc_info=error)
+        video_id = None if video is None else video.id
+        return VideoReport(name=name, video_id=video_id, status="failed", problems=[line])

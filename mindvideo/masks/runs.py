@@ -83,7 +83,7 @@ def decode_runs(string: bytes) -> np.ndarray:
 
 
 def _characters_of(string: bytes) -> np.ndarray:
-    """uint8: 6-bit values; what is above 63 is no character of a compressed string."""
+    """uint8: 6-bit values; above 63 they are not characters of a compressed string."""
     return np.frombuffer(string, np.uint8) - np.uint8(ord("0"))  # below '0' wraps to above 63
 
 

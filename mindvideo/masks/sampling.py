@@ -34,7 +34,7 @@ def sample_mask(rle: Rle, rows: np.ndarray, columns: np.ndarray, result: np.ndar
 
 
 def nearest_indices(length: int, new_length: int) -> np.ndarray:
-    """Which of ``length`` positions each of ``new_length`` takes: floor of position times scale, in float32."""
+    """The position below ``length`` that each of ``new_length`` takes: floor of position times scale, in float32."""
     scale = np.float32(length) / np.float32(new_length)
     indices = np.floor(np.arange(new_length, dtype=np.float32) * scale).astype(np.int64)
     return np.minimum(indices, length - 1)

@@ -1,4 +1,4 @@
-"""Charts as SVG text: no script, no fonts of their own, colours from the page's style."""
+"""Charts as SVG: no script, no fonts of their own, colours from the page's style."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def _legend(names: Sequence[str]) -> str:
 
 
 def bar_rows(rows: Sequence[tuple[str, float, str]], *, longest: float | None = None) -> str:
-    """Rows of (label, length, text) as horizontal bars; ``longest`` fills the width, else the largest length does."""
+    """Rows of (label, length, figure) as horizontal bars; ``longest`` fills the width, else the largest length does."""
     scale = longest or max((length for _, length, _ in rows), default=0) or 1.0
     cells = []
-    for label, length, text in rows:
+    for label, length, figure in rows:
         width = max(0.0, min(1.0, length / scale)) * 100
         cells.append(
             f'<tr><th scope="row">{escape(label)}</th>'
-            f'<td class="bar"><i style="width:{width:.1f}%"></i></td><td class="number">{escape(text)}</td></tr>'
+            f'<td class="bar"><i style="width:{width:.1f}%"></i></td><td class="number">{escape(figure)}</td></tr>'
         )
     return f'<table class="bars"><tbody>{"".join(cells)}</tbody></table>'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -13,10 +14,12 @@ from mindvideo.evaluation.evaluator import Evaluation
 from mindvideo.evaluation.precision import NOTHING, RECALL_POINTS
 from mindvideo.evaluation.table import as_percent
 from mindvideo.evaluation.track_ap import STATISTICS
+from mindvideo.logs import counted
 from mindvideo.report.charts import bar_rows, line_chart
 from mindvideo.report.video_gallery import Gallery
 
 _CURVES = ((0.5, "IoU 0.50"), (0.75, "IoU 0.75"), (0.9, "IoU 0.90"))
+_NOTHING_FOUND = 0.0005  # an AP below is shown as 0.0
 _FACTS = (("command", "Command"), ("started", "Started"), ("weights", "Weights"), ("mindvideo", "mindvideo"))
 KIND_MEANINGS = {
     "missed": "objects that nothing found",
@@ -54,6 +57,7 @@ def render_page(
     videos = json.dumps(gallery.videos if gallery else [], ensure_ascii=False).replace("</", "<\\/")
     return Template(_asset("page.html")).substitute(
         title=escape(title),
+        heading=_breakable(title),
         subtitle=escape(_subtitle(metrics)),
         style=_asset("page.css"),
         script=_asset("page.js"),
@@ -66,6 +70,11 @@ def _asset(name: str) -> str:
     return resources.files("mindvideo.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
+def _breakable(title: str) -> str:
+    """Escaped, with places to break a line after the joints of a long name rather than inside a word."""
+    return re.sub(r"([_./=,:-]+)(?=\w)", r"\1<wbr>", escape(title, quote=False))
+
+
 def _section(name: str, heading: str, content: str, note: str = "") -> str:
     note = f'<p class="note">{note}</p>' if note else ""
     return f'<section id="{name}"><h2>{escape(heading)}</h2>{note}{content}</section>'
@@ -75,7 +84,7 @@ def _subtitle(metrics: Mapping | None) -> str:
     if metrics is None:
         return "training"
     classes = sum(figures["AP"] != NOTHING for figures in metrics["per_category"].values())
-    return f"{metrics['videos']} videos, {classes} {'class' if classes == 1 else 'classes'} with objects"
+    return f"{counted(metrics['videos'], 'video')}, {counted(classes, 'class', 'classes')} with objects"
 
 
 def _summary(metrics: Mapping) -> str:
@@ -94,12 +103,17 @@ def _summary(metrics: Mapping) -> str:
 
 
 def _reading(metrics: Mapping) -> list[str]:
-    """What the figures say, in words."""
+    """The meaning of the figures, in words."""
     sentences = []
     if "frame" in metrics and NOTHING not in (metrics["AP"], metrics["frame"]["AP"]):
         gap = 100 * (metrics["frame"]["AP"] - metrics["AP"])
         frame = as_percent(metrics["frame"]["AP"])
-        if gap >= 3:
+        if max(metrics["AP"], metrics["frame"]["AP"]) < _NOTHING_FOUND:
+            sentences.append(
+                "No track and no single frame matches an object well enough to count: the network has learned nothing "
+                "yet, or its weights are for other classes or other frames."
+            )
+        elif gap >= 3:
             sentences.append(
                 f"Single frames reach {frame} AP, {gap:.1f} more than whole tracks: "
                 "objects are found better than they are kept apart through time."
@@ -132,7 +146,7 @@ def _errors_and_curves(evaluation: Evaluation, metrics: Mapping) -> str:
         panels.append(
             "<figure><figcaption>AP50 that each kind of error costs, and how often it occurs</figcaption>"
             f"{bar_rows(rows)}<details><summary>What the kinds mean</summary><dl class='meanings'>{meanings}</dl>"
-            "<p>Each cost is what AP50 would gain if this kind alone were put right.</p></details></figure>"
+            "<p>Each cost is what AP50 would gain if only this kind were put right.</p></details></figure>"
         )
     curves = [(name, RECALL_POINTS, evaluation.tracks.curve(threshold)) for threshold, name in _CURVES]
     chart = line_chart(curves, x_label="recall", y_label="precision", top=1.0)
@@ -142,7 +156,7 @@ def _errors_and_curves(evaluation: Evaluation, metrics: Mapping) -> str:
 
 def _videos(gallery: Gallery, confidence: float) -> str:
     shown = len(gallery.videos)
-    note = f"The worst first. {shown} of {gallery.total} videos, {gallery.megabytes:.1f} MB of pictures"
+    note = f"The worst first. {shown} of {counted(gallery.total, 'video')}, {gallery.megabytes:.1f} MB of pictures"
     note += f"; {gallery.reason}" if gallery.reason else ""
     note += f". Tracks that score at least {confidence:g} are drawn; a track that is right has its object's colour."
     return _section("videos", "Videos", _asset("viewer.html"), escape(note))

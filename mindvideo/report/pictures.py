@@ -1,4 +1,4 @@
-"""Frames of a video with the prediction and with the ground truth drawn over them, as JPEG texts for a page."""
+"""Frames of a video with the prediction and with the ground truth drawn over them, as JPEG strings for a page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FramePainter:
     def paint(self, background: np.ndarray, tubes: Sequence[Tube], colors: Sequence[int], frame: int) -> np.ndarray:
         """``background`` with one mask for each tube; equal numbers in ``colors`` give equal colours."""
         shown = [(tube[frame], color) for tube, color in zip(tubes, colors) if tube[frame]]
-        segmentations = [[self._scaled(text)] for text, _ in shown]
+        segmentations = [[self._scaled(counts)] for counts, _ in shown]
         instances = VideoInstances(
             video_id=self._video.id,
             size=self.size,
@@ -62,14 +62,14 @@ class FramePainter:
         )
         return draw_instances(background, instances, {}, boxes=False, tags=False)
 
-    def _scaled(self, text: bytes) -> dict:
+    def _scaled(self, counts: bytes) -> dict:
         """The RLE of a mask at the page's size."""
-        mask = decode_mask({"size": [self._video.height, self._video.width], "counts": text})
+        mask = decode_mask({"size": [self._video.height, self._video.width], "counts": counts})
         scaled = cv2.resize(mask * np.float32(1), self.size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
         return encode_mask(scaled)
 
 
-def jpeg_text(image: np.ndarray) -> str:
+def jpeg_uri(image: np.ndarray) -> str:
     """A data URI of a uint8 RGB picture."""
     _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

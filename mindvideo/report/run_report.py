@@ -37,14 +37,14 @@ def write_report(
     frames: Path | None,
     options: ReportOptions,
 ) -> Path:
-    """Write the page into the run folder; without an evaluation it shows the training alone."""
+    """Write the page into the run folder; without an evaluation it shows the training only."""
     gallery = None
     if evaluation is not None and results is not None:
         gallery = build_gallery(
             evaluation,
             results,
             frames=frames,
-            most_videos=options.videos,
+            max_videos=options.videos,
             megabytes=options.megabytes,
             confidence=options.confidence,
         )

@@ -11,7 +11,7 @@ from mindvideo.report.charts import line_chart, smooth
 from mindvideo.run_folder import METRICS
 
 _NOT_A_LOSS = {"loss_scale"}
-_MOST_TERMS = 6
+_MAX_TERMS = 6
 _OF_EARLIER_LAYER = re.compile(r"_\d+$")
 _AS_RECORDED = "as recorded"
 
@@ -20,12 +20,12 @@ def read_records(folder: Path) -> list[dict]:
     """The records of the run in ``folder``; a last line that an interruption cut short is left out."""
     path = folder / METRICS
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue
-    return [record for record in records if "step" in record]
+    return [record for record in records if isinstance(record, dict) and _is_number(record.get("step"))]
 
 
 def training_charts(records: list[dict]) -> list[tuple[str, str]]:
@@ -59,7 +59,7 @@ def _loss_terms(steps: list[dict]) -> list[tuple[str, list[float], list[float]]]
         return []
     losses = [name for name, value in steps[-1].items() if name.startswith("loss_") and _is_number(value)]
     names = [name for name in losses if not _OF_EARLIER_LAYER.search(name) and name not in _NOT_A_LOSS]
-    chosen = sorted(names, key=lambda name: -steps[-1][name])[:_MOST_TERMS]
+    chosen = sorted(names, key=lambda name: -steps[-1][name])[:_MAX_TERMS]
     return [(name, xs, smooth(ys)) for name, xs, ys in filter(None, (_series(steps, name) for name in chosen))]
 
 

@@ -1,4 +1,4 @@
-"""The videos that a report shows: the worst first, each with its pictures and with what became of every track."""
+"""The videos that a report shows: the worst first, each with its pictures and the verdict on every track."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from mindvideo.evaluation.evaluator import Evaluation
 from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.evaluation.results_json import Results, checked_tubes
 from mindvideo.inference.output.colors import track_color
-from mindvideo.report.pictures import FramePainter, jpeg_text
+from mindvideo.logs import counted
+from mindvideo.report.pictures import FramePainter, jpeg_uri
 
-MOST_FRAMES = 32  # of one video, evenly spaced
+MAX_FRAMES = 32  # of one video, evenly spaced
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,23 +34,23 @@ def build_gallery(
     results: Results,
     *,
     frames: Path | None,
-    most_videos: int,
+    max_videos: int,
     megabytes: float,
     confidence: float,
 ) -> Gallery:
-    """Worst videos first until ``most_videos`` or ``megabytes`` of pictures are reached."""
+    """Worst videos first until ``max_videos`` or ``megabytes`` of pictures are reached."""
     order = worst_first(evaluation, confidence)
     names = evaluation.ground_truth.categories
     entries: list[dict] = []
     size, reason = 0, ""
     for video in order:
-        if len(entries) == most_videos:
-            reason = f"at most {most_videos} videos are shown"
+        if len(entries) == max_videos:
+            reason = f"at most {counted(max_videos, 'video')} {'is' if max_videos == 1 else 'are'} shown"
             break
         records = results.records(video.id)
         records = [record for record in records if record["category_id"] in names]
         entry = _entry(video, records, evaluation.verdicts[video.id], names, frames, confidence)
-        weight = sum(len(text) for pane in ("prediction", "truth") for text in entry[pane])
+        weight = sum(len(picture) for pane in ("prediction", "truth") for picture in entry[pane])
         if entries and size + weight > megabytes * 1e6:
             reason = f"the pictures reached {megabytes:g} MB"
             break
@@ -85,9 +86,9 @@ def _entry(
     for frame in chosen:
         background = painter.background(frame)
         own_tubes = [tubes[d.row] for d in reversed(shown)]
-        prediction.append(jpeg_text(painter.paint(background, own_tubes, colors[::-1], frame)))
+        prediction.append(jpeg_uri(painter.paint(background, own_tubes, colors[::-1], frame)))
         true_tubes = [track.tube for track in video.tracks]
-        truth.append(jpeg_text(painter.paint(background, true_tubes, range(len(true_tubes)), frame)))
+        truth.append(jpeg_uri(painter.paint(background, true_tubes, range(len(true_tubes)), frame)))
     quality = verdict.quality(confidence)
     labels = {d.label for d in shown} | set(verdict.truth_labels)
     return {
@@ -100,7 +101,7 @@ def _entry(
         "kinds": sorted(verdict.kinds(confidence)),
         "tracks": [_track_line(d, color, video, names) for d, color in zip(shown, colors)],
         "objects": [
-            {"color": _css(row), "name": names[label], "state": _state_text(state), "right": state == RIGHT}
+            {"color": _css(row), "name": names[label], "state": _state_words(state), "right": state == RIGHT}
             for row, (label, state) in enumerate(zip(verdict.truth_labels, verdict.truth_states))
         ],
         "prediction": prediction,
@@ -115,23 +116,23 @@ def _colors(shown: list[DetectionVerdict], num_truths: int) -> list[int]:
 
 
 def _track_line(verdict: DetectionVerdict, color: int, video: LabelledVideo, names: dict[int, str]) -> dict:
-    text = verdict.kind
+    words = verdict.kind
     if verdict.kind == "wrong class" and verdict.truth is not None:
-        text = f"wrong class: it is {names[video.tracks[verdict.truth].category_id]}"
+        words = f"wrong class: it is {names[video.tracks[verdict.truth].category_id]}"
     elif verdict.kind == IGNORED:
-        text = "not judged"
+        words = "not judged"
     return {
         "color": _css(color),
         "name": names[verdict.label],
         "score": verdict.score,
         "iou": verdict.iou if verdict.truth is not None else None,
         "kind": verdict.kind,
-        "text": text,
+        "text": words,
         "right": verdict.kind == RIGHT,
     }
 
 
-def _state_text(state: str) -> str:
+def _state_words(state: str) -> str:
     if state == RIGHT:
         return "found"
     return {MISSED: "missed", IGNORED: "crowd, not judged"}.get(state, f"not found: {state}")
@@ -142,5 +143,5 @@ def _css(color: int) -> str:
 
 
 def _chosen_frames(length: int) -> list[int]:
-    places: Iterable[float] = np.linspace(0, length - 1, min(length, MOST_FRAMES))
+    places: Iterable[float] = np.linspace(0, length - 1, min(length, MAX_FRAMES))
     return sorted({round(place) for place in places})

@@ -1,7 +1,7 @@
 """Checkpoints of a run: training states to go on from, and weights to use.
 
 <output>/checkpoints/step_00001000.state   everything a run needs to go on as if it had never stopped
-<output>/best.ckpt, last.ckpt              the weights alone, in MindSpore's format (averaged ones where kept)
+<output>/best.ckpt, last.ckpt              only the weights, in MindSpore's format (averaged ones where kept)
 """
 
 from __future__ import annotations

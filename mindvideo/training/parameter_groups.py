@@ -75,7 +75,7 @@ def assign_parameters(
 
 
 def group_table(groups: Sequence[AssignedGroup]) -> str:
-    """The groups as aligned text: name, learning rate, weight decay, tensors, values, an example."""
+    """The groups as an aligned table: name, learning rate, weight decay, tensors, values, an example."""
     rows = [("group", "learning rate", "weight decay", "tensors", "values", "first parameter")]
     for group in groups:
         first = group.parameters[0].name if group.parameters else "-"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mindspore as ms
@@ -15,6 +16,7 @@ from mindspore import nn
 from mindspore.train import Callback, Model, RunContext
 
 from mindvideo.errors import UserError
+from mindvideo.processes import LAUNCHED_VARIABLE
 from mindvideo.run_folder import RunFolder
 from mindvideo.training.callbacks.checkpoint_writer import CheckpointWriter
 from mindvideo.training.callbacks.evaluation import Evaluation
@@ -34,12 +36,14 @@ _log = logging.getLogger("mindvideo.train")
 class TrainingData:
     """A MindSpore data set with the columns of ClipBatch, one pass an epoch, and how to begin in the middle.
 
-    ``seek(epoch, position)`` makes the first pass start at that batch of that epoch (both from 0).
+    ``seek(epoch, position)`` makes the first pass start at that batch of that epoch (both from 0). ``class_names``:
+    category id -> name, as far as the sets say; the weights carry it.
     """
 
     dataset: Any
     batches_per_epoch: int
     seek: Callable[[int, int], None]
+    class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Trainer:
             self.total_steps = min(self.total_steps, options.max_steps)
         self.start = 0
         self.resumed = False
+        self.evaluation_left_out = False
 
     def resume(self) -> int:
         """Take up the newest whole checkpoint of the run folder; returns how many steps are done.
@@ -121,8 +126,14 @@ class Trainer:
         restore_state(self.step, arrays, source=path)
         self.start = facts["iteration"]
         self.facts["best"] = facts["best"]
+        self.evaluation_left_out = facts.get("evaluation_left_out", False)
         _log.info("resumed %s: %d of %d steps done", path, self.start, self.total_steps)
         return self.start
+
+    def refuse_another_run(self) -> None:
+        """A folder that holds a run is gone on with on purpose, or not at all."""
+        if not self.resumed and self.checkpoints.states():
+            raise UserError(f"{self.checkpoints.path} holds a run already: add --resume, or give another --output")
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal."""
@@ -132,8 +143,7 @@ class Trainer:
             total_steps=self.total_steps,
             start=self.start,
         )
-        if not self.resumed and self.checkpoints.states():
-            raise UserError(f"{self.checkpoints.path} holds a run already: add --resume, or give another --output")
+        self.refuse_another_run()
         if self.start >= self.total_steps:
             _log.info("nothing to do: all %d steps are done; raise schedule.epochs to go on", self.total_steps)
             return Outcome(finished=True, steps=self.start, best=self.facts.get("best"), seconds={})
@@ -144,10 +154,12 @@ class Trainer:
             self.checkpoints.discard_after(self.start)
         try:
             with callbacks.interruption.listening():
+                if self.evaluation_left_out and callbacks.evaluation is not None:
+                    callbacks.evaluation.run(self.start)
                 self._train(callbacks, first_epoch)
+                return self._end(callbacks)
         finally:
             callbacks.close()
-        return self._end(callbacks)
 
     def _train(self, callbacks: _Callbacks, first_epoch: int) -> None:
         model = Model(self.step)
@@ -199,7 +211,13 @@ class _Callbacks:
             output=trainer.folder.path,
             every=options.checkpoint_every,
             facts=trainer.facts,
+            class_names=trainer.data.class_names,
             writes=first,
+        )
+        interruption = Interruption(
+            stop_request=step.stop_request,
+            world_size=trainer.ranks.world_size,
+            has_unsaved=lambda: reporter.step > (plan.start if writer.saved_at is None else writer.saved_at),
         )
         evaluation = None
         if trainer.evaluate is not None and first:
@@ -211,11 +229,13 @@ class _Callbacks:
                 metric=options.best_metric,
                 checkpoints=writer,
                 log=log,
+                interruption=interruption,
             )
+        reporter = StepReporter(
+            term_names=trainer.term_names, learning_rate=max(step.optimizer.learning_rates), plan=plan
+        )
         return cls(
-            reporter=StepReporter(
-                term_names=trainer.term_names, learning_rate=max(step.optimizer.learning_rates), plan=plan
-            ),
+            reporter=reporter,
             guard=NonFiniteGuard(
                 parameter_names=[p.name for p in step.weights],
                 dynamic_scale=step.loss_scale.dynamic,
@@ -225,13 +245,13 @@ class _Callbacks:
             bar=ProgressBar(total_steps=plan.total_steps, start=plan.start) if first else None,
             evaluation=evaluation,
             writer=writer,
-            interruption=Interruption(stop_request=step.stop_request, world_size=trainer.ranks.world_size),
+            interruption=interruption,
         )
 
     def in_order(self) -> list[Callback]:
         middle = (self.guard, self.log, self.bar, self.evaluation, self.writer, self.interruption, LastStep())
         present = [callback for callback in middle if callback is not None]
-        return [self.reporter, *present, self.reporter.end_of_callbacks]
+        return [self.reporter, self.interruption.end_of_graph, *present, self.reporter.end_of_callbacks]
 
     def close(self) -> None:
         for callback in (self.log, self.bar):
@@ -258,6 +278,9 @@ def resume_command(folder: RunFolder) -> str:
     words = [word for word in sys.argv if word != "--resume"]
     if not any(word == "--output" or word.startswith("--output=") for word in words):
         words += ["--output", str(folder.path)]
+    launched = os.environ.get(LAUNCHED_VARIABLE)
+    if launched is not None:
+        return f"{launched} {shlex.join([*words[1:], '--resume'])}"
     return shlex.join([sys.executable, *words, "--resume"])
 
 
@@ -265,7 +288,7 @@ def recompute_layers(network: nn.Cell, patterns: list[str]) -> list[str]:
     """Recompute the activations of the layers whose name matches, in the backward pass, to save memory.
 
     A pattern is a regular expression that has to fit a layer's whole name (``transformer.encoder.layers.\\d+``). Has
-    an effect on compiled graphs alone. Returns the names.
+    an effect only on compiled graphs. Returns the names.
     """
     chosen = [(name, cell) for name, cell in network.cells_and_names() if any(re.fullmatch(p, name) for p in patterns)]
     for pattern in patterns:

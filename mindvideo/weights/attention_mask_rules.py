@@ -27,7 +27,7 @@ def mask_rules() -> list[Rule]:
 
 
 def sequence_mask_rules() -> list[Rule]:
-    """What turns an image's mask head into a clip's: the deformable convolution and the sequence head."""
+    """The parts that turn an image's mask head into a clip's: the deformable convolution and the sequence head."""
     rules = [
         Rule(r"mask_head\.((?:conv_offset|dcn)\..*)", FRAME_HEAD + r"\1"),
         Rule(r"insmask_head\.9\.weight", SEQUENCE_HEAD + "out.weight", transform=drop_depth, inverse=add_depth),

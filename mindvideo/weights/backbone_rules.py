@@ -1,4 +1,4 @@
-"""Rules that several families share: the backbones, alone and inside a model."""
+"""Rules that several families share: the backbones, by themselves and inside a model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ SWIN_ENTRY = (
     rf"{SWIN_BLOCK}attn\.relative_position_bias_table)"
 )
 
+CONVNEXT_BLOCK = r"features\.[1357]\.\d+\."
+CONVNEXT_ENTRY = (
+    r"((?:features\.0\.[01]|features\.[246]\.[01]|"
+    rf"{CONVNEXT_BLOCK}block\.[0235])\.(?:weight|bias)|{CONVNEXT_BLOCK}layer_scale)"
+)
+
 
 def backbone_rules(source: str, target: str) -> list[Rule]:
     """Every backbone inside a model: entries below ``source`` ("detr.backbone.0.body.") to ``target`` ("backbone.")."""
@@ -27,6 +33,7 @@ def backbone_rules(source: str, target: str) -> list[Rule]:
         Rule(prefix + RESNET_ENTRY, target + r"\1"),
         Rule(prefix + r".*\.num_batches_tracked", None),
         Rule(prefix + SWIN_ENTRY, target + r"\1"),
+        Rule(prefix + CONVNEXT_ENTRY, target + r"\1"),
         Rule(
             prefix + rf"({SWIN_BLOCK}attn)\.relative_position_index",
             target + r"\1.relative_position_bias_table",
@@ -37,11 +44,13 @@ def backbone_rules(source: str, target: str) -> list[Rule]:
 
 
 def imagenet_table(target: str, *, fresh: tuple[str, ...] = (r".*",)) -> RuleTable:
-    """An ImageNet classifier's file (torchvision's ResNets, the official Swin) for the backbone below ``target``.
+    """An ImageNet classifier's file (torchvision's ResNets and ConvNeXt, the official Swin) for the backbone.
 
-    Everything outside the backbone stays fresh, and so do the four output norms of a Swin, which a classifier lacks.
+    The backbone is below ``target``. Everything outside it stays fresh, and so do the output norms of a Swin or a
+    ConvNeXt, which a classifier lacks.
     """
     classifier = [Rule(r"fc\.(?:weight|bias)", None), Rule(r"(?:norm|head)\.(?:weight|bias)", None)]
+    classifier += [Rule(r"classifier\.[02]\.(?:weight|bias)", None)]
     inside = re.escape(target)
     kept_fresh = tuple(f"(?!{inside}){pattern}" for pattern in fresh) + (rf"{inside}norm[0-3]\.(?:weight|bias)",)
     return RuleTable(

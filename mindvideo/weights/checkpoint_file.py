@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ WEIGHT_ENTRIES = ("model", "state_dict")
 DATA_PARALLEL_PREFIX = "module."
 PROVENANCE_ENTRY = "mindvideo.provenance"
 CHECKSUM_ENTRY = "mindvideo_sha256"
+MAX_NAME, MAX_MESSAGE = 1000, 600  # characters
+# Tensors may share their bytes (a head that several layers use), so they can be larger than their file; not by much.
+MAX_GROWTH, SMALL = 16, 1 << 26
 _OTHER_KINDS = (
     (b"<!DOCTYPE", "a web page (the download asked for a confirmation or a login)"),
     (b"<html", "a web page (the download asked for a confirmation or a login)"),
@@ -37,6 +40,9 @@ _OTHER_KINDS = (
     (b"\x1f\x8b", "gzip-compressed: unpack it first"),
     (b"\x89HDF", "an HDF5 file"),
 )
+
+
+AsWritten = Callable[[str, StoredTensor], StoredTensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,29 +71,44 @@ class CheckpointFile:
 def open_checkpoint(path: str | Path) -> CheckpointFile:
     """Map the file and list its tensors; nothing in it is executed, and the values are read when they are used."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"weights {path}: {'is a folder' if path.is_dir() else 'no such file'}")
-    if path.stat().st_size == 0:
-        raise UserError(f"weights {path}: the file is empty; fetch it again")
     try:
-        file = _open(path, map_file(path))
-        for name in file.tensors:
-            if not name.isprintable():
-                raise UserError(f"the name {name!r} of a tensor holds unprintable characters; the file is damaged")
+        if not path.is_file():
+            kind = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "no such file"
+            raise UserError(f"weights {path}: {kind}")
+        size = path.stat().st_size
+        if size == 0:
+            raise UserError(f"weights {path}: the file is empty; fetch it again")
+        content = map_file(path)
+    except OSError as error:
+        raise UserError(f"weights {path}: cannot be read ({error.strerror or error})") from error
+    try:
+        file = _open(path, content)
+        _require_sane(file.tensors, size)
     except UserError as error:
         # What a damaged file says of itself may hold anything, control characters included.
-        raise UserError(f"weights {path}: {printable(error)}") from error
+        raise UserError(f"weights {path}: {printable(str(error)[:MAX_MESSAGE])}") from error
     return file
+
+
+def _require_sane(tensors: Mapping[str, StoredTensor], size: int) -> None:
+    """Refuse names that are none, and files of which a few bytes stand for a whole memory (by strides of zero)."""
+    for name in tensors:
+        if not isinstance(name, str) or not name.isprintable() or len(name) > MAX_NAME:
+            shown = repr(name[:40]) if isinstance(name, str) else f"a {type(name).__name__}"
+            raise UserError(f"the name {shown} of a tensor is no printable string of up to {MAX_NAME} characters")
+    total = sum(tensor.size * tensor.bits.itemsize for tensor in tensors.values())
+    if total > MAX_GROWTH * size + SMALL:
+        raise UserError(f"its tensors make {total / 1e9:.1f} GB out of {size} bytes; the file is damaged")
 
 
 def _open(path: Path, content: memoryview) -> CheckpointFile:
     start = bytes(content[: len(LEGACY_SIGNATURE)])
     if start.startswith(ZIP_SIGNATURE):
         tensors, others = weights_in(read_torch_zip(content))
-        return CheckpointFile(path, TORCH_ZIP, tensors, others, others.pop(PROVENANCE_ENTRY, {}))
+        return CheckpointFile(path, TORCH_ZIP, tensors, others, _provenance_in(others))
     if start == LEGACY_SIGNATURE:
         tensors, others = weights_in(read_torch_stream(content))
-        return CheckpointFile(path, TORCH_STREAM, tensors, others, others.pop(PROVENANCE_ENTRY, {}))
+        return CheckpointFile(path, TORCH_STREAM, tensors, others, _provenance_in(others))
     for signature, kind in _OTHER_KINDS:
         if bytes(content[: len(signature)]).lower() == signature.lower():
             raise UserError(f"this is no checkpoint but {kind}")
@@ -121,6 +142,12 @@ def _native_file(path: Path, content: memoryview) -> CheckpointFile:
     )
 
 
+def _provenance_in(others: dict[str, Any]) -> dict[str, Any]:
+    """The origin that a .pth written here states; taken out of ``others``."""
+    found = others.pop(PROVENANCE_ENTRY, {})
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
 def _json_entry(content: str, entry: str) -> dict[str, Any]:
     try:
         values = json.loads(content)
@@ -144,13 +171,17 @@ def weights_in(saved: Any) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
             return without_prefix({k: v for k, v in weights.items() if isinstance(v, StoredTensor)}), others
     raise UserError(
         "it holds no weights: expected tensors, or a dictionary of them under "
-        f"{' or '.join(map(repr, WEIGHT_ENTRIES))}, found {', '.join(map(repr, list(saved)[:8])) or 'nothing'}"
+        f"{' or '.join(map(repr, WEIGHT_ENTRIES))}, found {_shown_keys(saved)}"
     )
+
+
+def _shown_keys(saved: dict[Any, Any]) -> str:
+    return ", ".join(repr(key)[:40] for key in list(saved)[:8]) or "nothing"
 
 
 def without_prefix(tensors: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
     """Names without the ``module.`` that PyTorch's data-parallel wrappers put before every one of them."""
-    if tensors and all(name.startswith(DATA_PARALLEL_PREFIX) for name in tensors):
+    if tensors and all(isinstance(name, str) and name.startswith(DATA_PARALLEL_PREFIX) for name in tensors):
         return {name[len(DATA_PARALLEL_PREFIX) :]: tensor for name, tensor in tensors.items()}
     return tensors
 
@@ -164,11 +195,14 @@ def file_checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def tensors_checksum(tensors: dict[str, StoredTensor]) -> str:
-    """SHA-256 over names, types, shapes and values: the same whatever the format and the order of the file."""
+def tensors_checksum(tensors: Mapping[str, StoredTensor], *, as_written: AsWritten = lambda _, tensor: tensor) -> str:
+    """SHA-256 over names, types, shapes and values: the same whatever the format and the order of the file.
+
+    ``as_written`` turns one tensor after the other into what a format will hold of it.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = as_written(name, tensors[name])
         digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
         if tensor.size:
             digest.update(memoryview(tensor.content().reshape(-1)).cast("B"))
@@ -185,7 +219,7 @@ def is_intact(file: CheckpointFile) -> bool | None:
 
 
 def plain_settings(others: dict[str, Any]) -> dict[str, Any]:
-    """The values beside the weights that can be shown in a line: numbers, texts, and the arguments of the training."""
+    """The values beside the weights that fit into a line: numbers, strings, and the arguments of the training."""
     shown: dict[str, Any] = {}
     for name, value in others.items():
         if isinstance(value, Settings):
@@ -196,4 +230,12 @@ def plain_settings(others: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
+    """Whether the value can be shown as it is; a number of a million digits cannot."""
+    if isinstance(value, int):
+        return abs(value) < 1 << 64
+    return value is None or isinstance(value, float) or (isinstance(value, str) and len(value) <= MAX_MESSAGE)
+
+
+def class_names_of(path: str | Path) -> dict[int, str] | None:
+    """Category id -> name, from a checkpoint of ours; None for files that do not say, and for those of others."""
+    return open_checkpoint(path).class_names

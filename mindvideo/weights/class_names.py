@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from mindvideo.errors import UserError
 
 CLASS_NAMES_ENTRY = "class_names"  # key in the metadata of a checkpoint of ours
-
-
-def class_names_of(path: str | Path) -> dict[int, str] | None:
-    """Category id -> name, from a checkpoint of ours; None for files that do not say, and for those of others."""
-    from mindvideo.weights.checkpoint_file import open_checkpoint  # which itself reads the entry with this module
-
-    return open_checkpoint(path).class_names
 
 
 def class_names_entry(class_names: Mapping[int, str]) -> str:
@@ -32,5 +24,5 @@ def parse_class_names(content: str | None) -> dict[int, str] | None:
         if all(isinstance(name, str) and name.isprintable() for name in entries.values()):
             return {int(number): name for number, name in entries.items()}
     except (ValueError, AttributeError, RecursionError):
-        pass  # told below, with what is merely of another kind
+        pass  # refused below, together with JSON of another kind
     raise UserError(f"the file is damaged: its entry '{CLASS_NAMES_ENTRY}' is no list of names by category id")

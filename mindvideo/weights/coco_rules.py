@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mindvideo.weights.backbone_rules import backbone_rules
-from mindvideo.weights.rules import Rule, RuleTable, identity
+from mindvideo.weights.deformable_rules import deformable_rules
+from mindvideo.weights.rules import Rule, RuleTable
 
 
 def deformable_detr_table() -> RuleTable:
@@ -13,16 +13,10 @@ def deformable_detr_table() -> RuleTable:
     """
     decoder = r"transformer\.decoder\.layers\.(\d+)\."
     rules = (
-        *backbone_rules("backbone.0.body.", "backbone."),
-        Rule(r"input_proj\.(\d)\.0\.(weight|bias)", r"projection.levels.\1.convolution.\2"),
-        Rule(r"input_proj\.(\d)\.1\.(weight|bias)", r"projection.levels.\1.norm.\2"),
-        Rule(r"transformer\.(level_embed|reference_points\.(?:weight|bias))", r"\1"),
-        Rule(r"transformer\.(encoder\.layers\.\d+\..*)", r"\1"),
+        *deformable_rules(""),
         Rule(decoder + r"((?:self_attn|cross_attn|norm2)\..*)", r"decoder.layers.\1.\2"),
         # The detector's one stream is the box stream of the video model.
         Rule(decoder + r"(norm1|norm3|linear1|linear2)\.(weight|bias)", r"decoder.layers.\1.\2_box.\3"),
-        Rule(r"bbox_embed\.(.*)", r"decoder.bbox_embed.\1"),
-        Rule(r"transformer\.decoder\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1", derived=identity),
         Rule(r"(?:class_embed\..*|query_embed\.weight)", None),
     )
     return RuleTable(

@@ -29,14 +29,14 @@ from mindvideo.weights.rules import Link, Plan, Rule, RuleTable, Shapes, best_pl
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
 
 logger = logging.getLogger("mindvideo.weights")
-_TOLD: set[Path] = set()  # files without a check sum of which the log knows
+_WITHOUT_CHECKSUM: set[Path] = set()  # files without a check sum of which the log knows
 
 SHOWN = 3  # names of each kind that a message shows
 
 
 @dataclasses.dataclass
 class Fit:
-    """A file against a network: the plan by names, and what the shapes say."""
+    """A file against a network: the plan by names, and the shapes that differ."""
 
     plan: Plan
     tensors: dict[str, StoredTensor]  # by parameter, transformed
@@ -89,7 +89,7 @@ def _follows(link: Link, file: CheckpointFile, tensors: Mapping[str, StoredTenso
 
 
 def explain_misfit(fit: Fit, file: CheckpointFile, shapes: Shapes) -> str:
-    """What does not fit, the first names of each kind, in one line."""
+    """Everything that does not fit, the first names of each kind, in one line."""
     plan = fit.plan
     parts = []
     if plan.table.diagnose is not None:
@@ -117,7 +117,7 @@ def _some(label: str, names: Sequence[str]) -> list[str]:
 
 
 def provenance_of(file: CheckpointFile, **facts: Any) -> dict[str, Any]:
-    """What the written file says of itself: where it came from."""
+    """The entry with which a written file says where it came from."""
     return {
         "source": file.path.name,
         "source_format": file.format,
@@ -138,21 +138,21 @@ def write_native_file(
 
     ``class_names`` by category id; ``names_version`` is for names that were carried over as they were.
     """
-    storable = {name: storable_natively(name, tensor) for name, tensor in tensors.items()}
     strings = {NAMES_ENTRY: str(names_version)}
     if provenance:
         strings[PROVENANCE_ENTRY] = json.dumps(provenance, sort_keys=True)
     if class_names is not None:
         strings[CLASS_NAMES_ENTRY] = class_names_entry(class_names)
+    strings[CHECKSUM_ENTRY] = tensors_checksum(tensors, as_written=storable_natively)
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        write_native(stream, storable.items(), {**strings, CHECKSUM_ENTRY: tensors_checksum(storable)})
+        write_native(stream, tensors.items(), strings)
 
 
 def verify_checksum(file: CheckpointFile) -> None:
     """Refuse a file of ours whose tensors are not those it was written with; say once of a file that it has no sum."""
     intact = is_intact(file)
-    if intact is None and file.path not in _TOLD:
-        _TOLD.add(file.path)
+    if intact is None and file.path not in _WITHOUT_CHECKSUM:
+        _WITHOUT_CHECKSUM.add(file.path)
         logger.warning("weights %s: no check sum in the file, so damage to its numbers would go unseen", file.path)
     if intact is False:
         raise UserError(
@@ -194,6 +194,5 @@ def _joined(parts: Sequence[StoredTensor]) -> StoredTensor:
 
 def write_torch_file(path: Path, tensors: Mapping[str, StoredTensor], provenance: Mapping[str, Any]) -> None:
     """Write a .pth that PyTorch opens, whole or not at all; what it holds besides the weights is its provenance."""
-    storable = {name: storable_in_torch(name, tensor) for name, tensor in tensors.items()}
-    facts = {**provenance, "tensors_sha256": tensors_checksum(storable)}
-    write_torch(path, storable, others={PROVENANCE_ENTRY: facts})
+    facts = {**provenance, "tensors_sha256": tensors_checksum(tensors, as_written=storable_in_torch)}
+    write_torch(path, tensors, others={PROVENANCE_ENTRY: facts})

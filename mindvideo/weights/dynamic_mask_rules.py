@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from mindvideo.weights.backbone_rules import backbone_rules
-from mindvideo.weights.rules import Rule, identity
+from mindvideo.weights.deformable_rules import deformable_rules
+from mindvideo.weights.rules import Rule
 
 
 def query_model_rules() -> list[Rule]:
     """The names that all of them have."""
     return [
-        *backbone_rules("detr.backbone.0.body.", "backbone."),
-        Rule(r"detr\.input_proj\.(\d)\.0\.(.*)", r"projection.levels.\1.convolution.\2"),
-        Rule(r"detr\.input_proj\.(\d)\.1\.(.*)", r"projection.levels.\1.norm.\2"),
-        Rule(r"detr\.transformer\.(level_embed|reference_points\..*)", r"\1"),
-        Rule(r"detr\.transformer\.(encoder\.layers|decoder\.layers)\.(.*)", r"\1.\2"),
+        *deformable_rules("detr."),
+        Rule(r"detr\.transformer\.(decoder\.layers\.\d+\..*)", r"\1"),
         Rule(r"detr\.class_embed\.(.*)", r"class_embed.\1"),
-        Rule(r"detr\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1"),
-        Rule(r"detr\.transformer\.decoder\.bbox_embed\.(.*)", r"decoder.bbox_embed.\1", derived=identity),
         Rule(r"detr\.query_embed\.weight", r"query_embed"),
         Rule(r"controller\.(.*)", r"controller.\1"),
         Rule(r"mask_head\.lay3\.(.*)", r"mask_features.coarse.\1"),

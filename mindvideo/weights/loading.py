@@ -27,7 +27,7 @@ Suggest = Callable[[CheckpointFile], Sequence[str]]
 
 @dataclasses.dataclass(frozen=True)
 class LoadedWeights:
-    """What was loaded: the source of the names, and the parameters that kept their initial values."""
+    """The source of the names, the number of loaded parameters, and those that kept their initial values."""
 
     path: Path
     source: str
@@ -100,9 +100,19 @@ def require_same_kind(place: str, parameter: Parameter, tensor: StoredTensor) ->
 
 
 def native_table(file: CheckpointFile, tables: Sequence[RuleTable]) -> RuleTable:
-    """For a .ckpt, whose names are the network's own; it says itself what its source did not hold."""
+    """For a .ckpt, whose names are the network's own; it says itself what kind of file its source was.
+
+    What such a source does not hold stands in the family's table. The patterns in the file are not used unless they are
+    those of a table: an expression of a stranger can take forever to match.
+    """
     heads = tuple(dict.fromkeys(pattern for table in tables for pattern in table.class_heads))
-    fresh = tuple(file.provenance.get("fresh_patterns", ()))
+    stated = file.provenance.get("fresh_patterns")
+    fresh: tuple[str, ...] = ()
+    if isinstance(stated, list) and stated:
+        source = file.provenance.get("names")
+        of_source = [pattern for table in tables if table.name == source for pattern in table.fresh]
+        known = {pattern for table in tables for pattern in table.fresh}
+        fresh = (*of_source, *(pattern for pattern in stated if isinstance(pattern, str) and pattern in known))
     return RuleTable(
         "native",
         (Rule(r"(.*)", r"\1"),),

@@ -25,6 +25,8 @@ RENAMED: tuple[Rule, ...] = (
     Rule(r"mask_head\.dcn\.(.*)", r"mask_features.fine.\1"),
     Rule(r"mask_head\.lay1\.(.*)", r"mask_features.narrow.\1"),
     Rule(r"mask_head\.lay2\.(.*)", r"mask_features.out.\1"),
+    # Deformable VisTR's learned tokens.
+    Rule(r"slot_tokens\.(.*)", r"query_tokens.\1"),
 )
 
 

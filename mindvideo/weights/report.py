@@ -1,4 +1,4 @@
-"""What a conversion did, name by name, as text."""
+"""Reports of a conversion, name by name, for the terminal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def leaving_report(
 
 
 def describe_file(file: CheckpointFile) -> str:
-    """What a file is, for somebody who found it."""
+    """Describe a file to somebody who found it: its format, its parts, its origin, whether it is intact."""
     lines = [
         f"{file.path}",
         f"format    {file.format}, {file.path.stat().st_size / 1e6:.1f} MB",

@@ -26,7 +26,7 @@ Shapes = Mapping[str, tuple[int, ...]]  # by name
 class Rule:
     r"""``pattern`` (a regular expression for the whole source name) -> ``replacement``, or None: dropped on purpose.
 
-    ``Rule(r"vistr\.backbone\.0\.body\.(.*)", r"backbone.\1")``. Outside its groups the pattern is literal text, so
+    ``Rule(r"vistr\.backbone\.0\.body\.(.*)", r"backbone.\1")``. Outside its groups the pattern is a literal string, so
     that the rule can be read backwards; a rule that drops may hold any expression.
 
     ``transform`` turns the source's values into the parameter's, and ``inverse`` turns those back.
@@ -87,14 +87,14 @@ class Rule:
         groups = [piece.expression for piece in _pieces(self.pattern) if isinstance(piece, _Group)]
         seen: set[str] = set()
         parts = []
-        for text in re.split(r"(\\\d)", self.replacement):
-            if not re.fullmatch(r"\\\d", text):
-                parts.append(re.escape(text))
-            elif text in seen:
-                parts.append(f"(?P=g{text[1]})")
+        for piece in re.split(r"(\\\d)", self.replacement):
+            if not re.fullmatch(r"\\\d", piece):
+                parts.append(re.escape(piece))
+            elif piece in seen:
+                parts.append(f"(?P=g{piece[1]})")
             else:
-                seen.add(text)
-                parts.append(f"(?P<g{text[1]}>{groups[int(text[1]) - 1]})")
+                seen.add(piece)
+                parts.append(f"(?P<g{piece[1]}>{groups[int(piece[1]) - 1]})")
         return re.compile("".join(parts))
 
 
@@ -138,7 +138,7 @@ class Link:
 
 @dataclasses.dataclass
 class Plan:
-    """What a table makes of a file: every name of both sides is in exactly one of the lists."""
+    """The reading of a file by a table: every name of both sides is in exactly one of the lists."""
 
     table: RuleTable
     links: list[Link] = dataclasses.field(default_factory=list)
@@ -256,7 +256,7 @@ class _Group:
 
 
 def _pieces(pattern: str) -> list[str | _Group]:
-    r"""Split ``a\.(b|c)\.d`` into literal text and groups; anything else outside a group is refused."""
+    r"""Split ``a\.(b|c)\.d`` into literal strings and groups; anything else outside a group is refused."""
     pieces: list[str | _Group] = []
     literal, position = "", 0
     while position < len(pattern):
@@ -269,9 +269,7 @@ def _pieces(pattern: str) -> list[str | _Group]:
             pieces += [literal, _Group(pattern[position + 1 : end])]
             literal, position = "", end + 1
         elif character in ".^$*+?{}[]|\\":
-            raise ValueError(
-                f"rule {pattern!r}: outside its groups the pattern must be literal text, found {character!r}"
-            )
+            raise ValueError(f"rule {pattern!r}: outside its groups the pattern must be literal, found {character!r}")
         else:
             literal += character
             position += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +33,10 @@ STORAGE_TYPES: dict[str, str] = {
     "complex128": "c16",
 }
 WIDENED_TYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+# NumPy has no arrays of more dimensions, and its strided views of them write beyond their own memory.
+MAX_DIMENSIONS = 32
+MAX_COUNT = 1 << 62
+MAX_ELEMENTS = 1 << 48
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +76,18 @@ def from_numpy(values: np.ndarray) -> StoredTensor:
     return StoredTensor(name, values)
 
 
+def checked_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
+    """``sizes`` as a shape, or UserError; looked at before anything is computed from it."""
+    if not isinstance(sizes, (list, tuple)) or len(sizes) > MAX_DIMENSIONS:
+        given = f"{len(sizes)} dimensions" if isinstance(sizes, (list, tuple)) else f"a {type(sizes).__name__} as shape"
+        raise UserError(f"a tensor has {given}; at most {MAX_DIMENSIONS} are allowed, the file is damaged")
+    if not all(type(size) is int and 0 <= size < MAX_COUNT for size in sizes):
+        raise UserError("the shape of a tensor holds something else than whole numbers from 0 up; the file is damaged")
+    if math.prod(size for size in sizes if size) > MAX_ELEMENTS:
+        raise UserError("a tensor has more elements than any memory holds; the file is damaged")
+    return tuple(sizes)
+
+
 def tensor_view(
     buffer: memoryview, dtype: str, *, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], big_endian: bool
 ) -> StoredTensor:
@@ -80,7 +98,8 @@ def tensor_view(
     """
     storage_type = np.dtype(STORAGE_TYPES[dtype]).newbyteorder(">" if big_endian else "<")
     elements = len(buffer) // storage_type.itemsize
-    if len(shape) != len(strides) or offset < 0 or any(n < 0 for n in (*shape, *strides)):
+    shape = checked_shape(shape)
+    if len(shape) != len(strides) or not all(0 <= number < MAX_COUNT for number in (offset, *strides)):
         raise UserError(f"a tensor has the shape {shape}, strides {strides}, offset {offset}: the file is damaged")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
     if math.prod(shape) and last >= elements:

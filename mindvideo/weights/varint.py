@@ -15,7 +15,7 @@ def write_varint(number: int) -> bytes:
 
 
 def read_varint(buffer: memoryview, position: int, end: int) -> tuple[int, int]:
-    """The number at ``position`` and the position behind it."""
+    """The number at ``position`` and the position after it."""
     number = shift = 0
     while True:
         if position >= end or shift > 63:

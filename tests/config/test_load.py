@@ -144,3 +144,114 @@ def test_a_key_with_a_new_name_is_told_in_one_line(tmp_path):
         load_config(path)
     with pytest.raises(UserError, match=r"inference\.most_overlap is now called inference\.max_overlap"):
         load_config("vistr_toy", ["inference.most_overlap=0.5"])
+
+
+def problems(*arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(*arguments)
+    return str(caught.value)
+
+
+def test_a_key_that_the_family_does_not_read_is_refused_with_the_reason(tmp_path):
+    write(tmp_path, "base.yaml", "loss: {mask_stride: 4}\n")
+    path = write(tmp_path, "a.yaml", "_base_: base.yaml\nfamily: seqformer\nname: x\n")
+    message = problems(path)
+    assert "loss.mask_stride: seqformer does not read it (of this section it reads class_weight" in message
+    assert f"set in {tmp_path / 'base.yaml'}; loss.mask_stride=null takes it back" in message
+    assert "mask_stride" not in load_config(path, ["loss.mask_stride=null"]).loss
+
+
+def test_the_section_of_another_family_is_refused(tmp_path):
+    path = write(tmp_path, "a.yaml", MINIMAL + "seqformer: {absent_boxes: true}\n")
+    assert "seqformer: the section of another family; this configuration is of vistr" in problems(path)
+
+
+def test_a_key_of_another_kind_of_backbone_is_refused():
+    swin = "backbone.name=swin_t_p4w7"
+    message = problems("vistr_toy", [swin])
+    assert "backbone.norm: it is for a ResNet, and backbone.name is swin_t_p4w7" in message
+    config = load_config("vistr_toy", [swin, "backbone.norm=null", "backbone.trainable_stages=null"])
+    assert set(config.backbone) == {"name", "drop_path"}
+    assert "backbone.drop_path: it is for a Swin" in problems("vistr_toy", ["backbone.drop_path=0.2"])
+
+
+def test_null_takes_back_only_what_is_not_read(tmp_path):
+    assert "runtime.seed: expected int, got NoneType None" in problems("vistr_toy", ["runtime.seed=null"])
+
+
+def test_an_empty_section_keeps_what_its_base_sets(tmp_path):
+    path = write(tmp_path, "a.yaml", "_base_: vistr_toy\ndata:\n")
+    assert load_config(path).data.num_classes == load_config("vistr_toy").data.num_classes == 5
+
+
+@pytest.mark.parametrize("base", ["vistr_toy", "vistr_toy.yaml", "vistr/vistr_toy.yaml"])
+def test_an_own_file_builds_on_a_bare_name(tmp_path, base):
+    path = write(tmp_path, "mine/a.yaml", f"_base_: {base}\nname: mine\nruntime: {{seed: 7}}\n")
+    config = load_config(path)
+    assert (config.family, config.name, config.runtime.seed, config.data.num_classes) == ("vistr", "mine", 7, 5)
+    path = write(tmp_path, "mine/b.yaml", "_base_: [toy]\n" + MINIMAL)
+    assert load_config(path).data.buckets == [[64, 96]]
+    write(tmp_path, "mine/c.yaml", "_base_: vister_toy\n" + MINIMAL)
+    assert "did you mean 'vistr_toy'?" in problems(tmp_path / "mine/c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.recompute=['(']", "train.recompute: '(' is no regular expression"),
+        ("optimizer.no_weight_decay=['[']", "optimizer.no_weight_decay: '[' is no regular expression"),
+        ("data.buckets=[[64]]", "data.buckets: [64] has 1 entries; each has 2"),
+        ("data.crop_range=[384]", "data.crop_range: [384] has 1 entries; give 2"),
+        ("data.workers=100000", "data.workers: 100000 is above the maximum 256"),
+        (f"runtime.seed={2**70}", "is above the maximum 4294967295"),
+        ("optimizer.learning_rate=.inf", "optimizer.learning_rate: inf is not a finite number"),
+        (f"optimizer.learning_rate={'9' * 400}", "optimizer.learning_rate: expected number"),
+        ("data.buckets=" + "[" * 3000, "is not a YAML value"),
+        ("name={a: " * 400, "is not a YAML value"),
+        ("data.short_sides=" + "[1]" * 2, "is not a YAML value"),
+    ],
+)
+def test_hostile_values_are_told_in_one_short_line(override, message):
+    told = problems("vistr_toy", [override])
+    assert message in told
+    assert len(told) < 1000
+
+
+def test_a_list_that_may_not_be_empty(tmp_path):
+    assert "instanceformer.backbone_levels: [] has 0 entries; give 1 to 4" in problems(
+        "instanceformer_toy", ["instanceformer.backbone_levels=[]"]
+    )
+
+
+def aliases() -> bytes:
+    """A few lines that mean a list of millions."""
+    levels = [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefg", "bcdefgh")]
+    return "\n".join(["a: &a [x]", *levels]).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"family: vistr\nname: na\xe9\n", "not a text file in UTF-8"),
+        (b"a: " + b"[" * 5000, "nested too deeply"),
+        (b"a: \x00\n", "not valid YAML"),
+        (b"? [a, b]\n: 1\n", "a key must be a string"),
+        (aliases(), "unknown section"),
+    ],
+    ids=["latin-1", "deep", "zero-byte", "list-as-key", "aliases"],
+)
+def test_hostile_files_are_told_in_one_line_each(tmp_path, content, message):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    assert message in problems(path)
+
+
+def test_paths_that_no_file_can_have_are_told():
+    assert "not a file, nor a name in" in problems("x" * 5000)
+    assert "not a file, nor a name in" in problems("vistr\0")
+
+
+def test_reading_a_configuration_loads_no_mindspore():
+    script = "import sys, mindvideo; mindvideo.load_config('vistr_toy'); sys.exit('mindspore' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == 0

@@ -102,7 +102,7 @@ def test_coco_video(tmp_path: Path) -> None:
 
 
 def cvat_coco_export(tmp_path: Path, with_tracks: bool = True) -> Path:
-    """What CVAT writes as 'COCO 1.0' for a video task: no video ids, tracks inside the attributes."""
+    """CVAT's file of 'COCO 1.0' for a video task: no video ids, tracks inside the attributes."""
     names = ["frame_000000.PNG", "frame_000001.PNG"]
     write_pictures(tmp_path, names)
     attributes = {"occluded": False, "rotation": 0.0, **({"track_id": 0, "keyframe": True} if with_tracks else {})}
@@ -170,7 +170,7 @@ def test_cvat_coco_export_of_shapes_is_refused(tmp_path: Path) -> None:
 
 
 def coco_rectangles(tmp_path: Path, box: list[float], rotation: float = 0.0) -> Path:
-    """CVAT's export of a rectangle: the bbox alone, before it is turned."""
+    """CVAT's export of a rectangle: only the bbox, before it is turned."""
     file = cvat_coco_export(tmp_path)
     content = json.loads(file.read_text())
     for entry in content["annotations"]:
@@ -280,6 +280,48 @@ def test_cvat_for_video(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decoded(calf)[3], expected)
     assert decoded(calf)[:3] == [None] * 3
     assert_reads_back(content, frames, tmp_path)
+
+
+def cvat_track(*boxes: tuple[int, int, int]) -> str:
+    """A track of boxes, each of (frame, keyframe, outside)."""
+    shapes = "".join(
+        f'<box frame="{frame}" keyframe="{keyframe}" outside="{outside}" xtl="2" ytl="2" xbr="8" ybr="8"/>'
+        for frame, keyframe, outside in boxes
+    )
+    return f'<track id="0" label="cow">{shapes}</track>'
+
+
+@pytest.mark.parametrize(
+    "track, reasons",
+    [
+        (
+            cvat_track((0, 1, 0), (29, 1, 0), (249, 1, 1)),
+            ["249 of 250 frames show a labelled object; the other 1 "],
+        ),
+        (
+            cvat_track((0, 1, 0), (29, 1, 0), (30, 1, 1)),
+            ["30 of 250 frames show a labelled object; the other 220"],
+        ),
+        (cvat_track((0, 1, 0), (29, 1, 0)), ["shapes stand still in 220 of 250 frames"]),
+        (cvat_track((0, 1, 0), *((frame, 0, 0) for frame in range(1, 250))), ["shapes stand still in 249 of 250"]),
+        (cvat_track((0, 1, 0), (249, 1, 0)), []),
+    ],
+    ids=["the last frame", "ended", "key frames only", "as exported", "whole"],
+)
+def test_cvat_says_what_becomes_of_unlabelled_frames(
+    tmp_path: Path, track: str, reasons: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = tmp_path / "frames"
+    write_pictures(frames, [f"{number:03d}.png" for number in range(250)])
+    file = tmp_path / "annotations.xml"
+    size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
+    file.write_text(f"<annotations><meta><task>{size}</task></meta>{track}</annotations>")
+    with caplog.at_level("WARNING"):
+        convert_cvat_video(file, frames)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == len(reasons)
+    for line, reason in zip(lines, reasons):
+        assert line.startswith(f"{file}: {reason}")
 
 
 def cvat_boxes(tmp_path: Path, *boxes: str) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""What reaches training: the same clips for any number of workers, parted by ranks, resumable, and padded."""
+"""The clips that reach training: the same for any number of workers, parted by ranks, resumable, and padded."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,7 @@ from mindvideo.data.feed.epoch_order import EpochOrder
 from mindvideo.data.feed.loader import BatchSource, load_loader
 from mindvideo.data.feed.maker import BatchMaker
 from mindvideo.data.feed.shared_columns import SharedColumns, open_shared_memory
-from mindvideo.data.feed.worker_pool import WorkerError, WorkerPool
+from mindvideo.data.feed.worker_pool import WorkerError, WorkerPool, max_workers
 from mindvideo.data.labels.catalogue import Catalogue
 from mindvideo.data.transforms.pipelines import AugmentationSettings
 from mindvideo.errors import UserError
@@ -230,6 +234,60 @@ def test_a_failing_worker_shows_its_traceback() -> None:
     pool = WorkerPool(maker=_Failing(), num_workers=1)
     with pytest.raises(WorkerError, match="(?s)data worker 0 failed.*on purpose"):
         list(pool.run([(0, np.arange(2))]))
+
+
+def test_more_workers_than_a_machine_can_use_are_refused() -> None:
+    with pytest.raises(UserError, match=r"data.workers is 100000; at most \d+ make sense on \d+ processor cores"):
+        WorkerPool(maker=_Failing(), num_workers=100_000)
+    assert max_workers() >= 16
+    assert WorkerPool(maker=_Failing(), num_workers=max_workers()).num_workers == max_workers()
+
+
+def test_workers_that_cannot_start_end_those_that_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen] = []
+    start = subprocess.Popen
+
+    def start_two(*arguments: object, **options: object) -> subprocess.Popen:
+        if len(started) == 2:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start_two)
+    pool = WorkerPool(maker=_Failing(), num_workers=5)
+    with pytest.raises(UserError, match="only 2 of 5 data workers could start .Resource temporarily unavailable"):
+        list(pool.run([(0, np.arange(2))]))
+    assert [process.poll() for process in started] == [0, 0]
+
+
+class _Slow:
+    """Stands for a batch that takes long."""
+
+    def make(self, epoch: int, indices: np.ndarray, columns_for: object) -> None:
+        time.sleep(60)
+
+
+def test_busy_workers_end_together_within_seconds() -> None:
+    pool = WorkerPool(maker=_Slow(), num_workers=3)
+    pool._start()
+    for worker in pool._workers:
+        worker.order(0, np.arange(2))
+    processes = [worker.process for worker in pool._workers]
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < 10
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_signal_to_every_process_of_a_job_leaves_the_workers_at_work(clips: TrainingClips) -> None:
+    """Schedulers send SIGTERM to all of them; the training process ends its run with the workers still there."""
+    made = source(clips, workers=1)
+    running = iter(made)
+    first = next(running)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        made.pool._workers[0].process.send_signal(number)
+    assert_same([first, *running], list(source(clips)))
+    made.pool.close()
 
 
 def test_a_killed_worker_is_noticed(clips: TrainingClips) -> None:

@@ -1,4 +1,4 @@
-"""What prepare.py refuses: one line each, and nothing that was there is lost."""
+"""The refusals of prepare.py: one line each, and nothing that was there is lost."""
 
 from __future__ import annotations
 
@@ -298,8 +298,8 @@ def one_changed(part: str, **changes: Any) -> dict[str, Any]:
         (one_changed("annotations", category_id="dog"), "annotation 1: category_id is 'dog'; a whole number"),
         (one_changed("categories", name=None), "category 1: no name"),
         (one_changed("annotations", score=float("nan")), "cannot be written as JSON"),
-        (small_set(videos=small_set()["videos"][:1], annotations=small_set()["annotations"][:1]), "0 of 1 labelled"),
-        (small_set(annotations=small_set()["annotations"][:2]), "0 of 2 labelled videos would be for validation"),
+        (small_set(videos=small_set()["videos"][:1], annotations=small_set()["annotations"][:1]), "one labelled video"),
+        (small_set(annotations=small_set()["annotations"][:2]), "no category is in two of the 2 labelled videos"),
     ],
 )
 def test_split_names_what_is_wrong_with_a_file(content: Any, reason: str, tmp_path: Path, run: Run) -> None:

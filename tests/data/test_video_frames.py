@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from mindvideo.data.synthetic.files import write_video_files
 from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.errors import UserError
 from tests.data.test_converters import CVAT_XML
+from tests.data.test_moving_pictures import write_video
 
 PREPARE = Path(__file__).resolve().parents[2] / "tools/segmentation/prepare.py"
 LENGTH, SIZE = 12, (64, 96)
@@ -186,3 +188,24 @@ def test_cvat_mistakes_about_the_video_are_named(videos: Path, tmp_path: Path) -
     other.write_text(labels.read_text().replace("<height>64<", "<height>80<"))
     with pytest.raises(UserError, match=r"is 64 x 96 \(height x width\), labelled as 80 x 96"):
         convert_cvat_video(other, video=videos / "valid_00000.mp4")
+
+
+@pytest.mark.parametrize("suffix, lost", [(".mp4", 60), (".mkv", 20)])
+def test_a_video_that_was_cut_off_is_one_problem(tmp_path: Path, suffix: str, lost: int) -> None:
+    """decord opens a Matroska file that lacks its end, and no MP4."""
+    total = 60
+    whole = write_video(tmp_path / f"a{suffix}", total, "libx264", SIZE)
+    file_names = [f"{whole.name}#{frame}" for frame in range(total)]
+    labels = annotation_file(tmp_path, file_names)
+    assert [p for p in check_video_set(labels, tmp_path) if p.is_error] == []
+    content = whole.read_bytes()
+    whole.write_bytes(content[: len(content) * 6 // 10])
+    for decode in (False, True):
+        (problem,) = [p for p in check_video_set(labels, tmp_path, decode=decode) if p.is_error]
+        said = int(problem.message.partition(" more of its 60 frames")[0].split()[-1]) + 1
+        assert said == 60 if suffix == ".mp4" else lost - 10 <= said <= lost + 15
+    if suffix == ".mp4":
+        assert problem.kind == "broken video" and re.search(r"\d\d of 60 frames can be decoded", problem.message)
+        reader = FrameReader(folder=tmp_path)
+        with pytest.raises(BrokenFrameError, match="not a video that can be opened"):
+            reader.read("a.mp4#3")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import io
 import json
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 USER, PASSWORD, TOKEN = "ada", "open sesame", "0123456789abcdef"
@@ -25,6 +26,10 @@ class Codabench:
         self.completed = False
         self.submitted: list[dict[str, Any]] = []
         self.may_submit = True
+        self.place: dict[str, Any] = {}  # what it says instead about where to upload
+        self.scores: Any = [{"column_key": "AP", "score": "0.36"}]
+        # Path -> what is done with the open connection instead of answering.
+        self.misbehaviour: dict[str, Callable[[http.server.BaseHTTPRequestHandler, bytes], None]] = {}
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bench": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -60,6 +65,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         bench = self.bench
         bench.seen.append((self.command, self.path))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path in bench.misbehaviour:
+            self.close_connection = True
+            with contextlib.suppress(OSError):  # the other side has had enough
+                bench.misbehaviour[self.path](self, body)
+            return None
         if bench.failures:
             status, headers = bench.failures.pop(0)
             return self._answer(status, {"detail": "on purpose"}, headers)
@@ -86,7 +96,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             given = json.loads(body)
             if given["type"] != "submission" or not given["request_sassy_file_name"].endswith(".zip"):
                 return self._answer(400, {"detail": "bad data set"})
-            return self._answer(201, {"key": "k-1", "sassy_url": f"{bench.url}/storage/k-1?signature=secret"})
+            place = {"key": "k-1", "sassy_url": f"{bench.url}/storage/k-1?signature=secret"}
+            return self._answer(201, {**place, **bench.place})
         if asked == ("PUT", "/api/datasets/completed/k-1/"):
             bench.completed = True
             return self._answer(200, {"key": "k-1"})
@@ -98,7 +109,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(201, {"id": 77, "status": "Submitting"})
         if asked == ("GET", "/api/submissions/77/"):
             status = bench.states.pop(0) if len(bench.states) > 1 else bench.states[0]
-            scores = [{"column_key": "AP", "score": "0.36"}] if status == "Finished" else []
+            scores = bench.scores if status == "Finished" else []
             return self._answer(200, {"id": 77, "status": status, "status_details": "no such file", "scores": scores})
         return self._answer(404, {"detail": "Not found."})
 

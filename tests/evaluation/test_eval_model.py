@@ -14,7 +14,7 @@ from tests.report import made_up_run
 PROJECT = Path(__file__).resolve().parents[2]
 EVAL = PROJECT / "tools" / "segmentation" / "eval.py"
 CONFIG = "vistr_toy"
-SMALL = ("vistr.width=24", "vistr.ffn_width=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
+SMALL = ("vistr.width=24", "vistr.hidden=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
 MAKE_WEIGHTS = """
 import sys, mindvideo, mindspore
 from mindvideo.assembly import build_network
@@ -25,6 +25,16 @@ from mindvideo.weights.loading import weights_of
 mindspore.set_seed(int(sys.argv[2]))
 network = build_network(load_config(sys.argv[3], sys.argv[4:]))
 save_weights(Path(sys.argv[1]), {name: value.asnumpy() for name, value in weights_of(network).items()})
+"""
+
+NAME_CLASSES = """
+import json, sys, mindvideo
+from pathlib import Path
+from mindvideo.training.checkpoint import save_weights
+from mindvideo.weights.checkpoint_file import open_checkpoint
+values = {name: stored.numpy() for name, stored in open_checkpoint(sys.argv[1]).tensors.items()}
+names = {int(number): name for number, name in json.loads(sys.argv[3]).items()}
+save_weights(Path(sys.argv[2]), values, class_names=names)
 """
 
 
@@ -54,12 +64,13 @@ def test_a_model_is_evaluated_and_resumed(data, weights, tmp_path):
     first = evaluate(output, weights[0], data, "evaluation.max_videos=2")
     assert first.returncode == 0, first.stderr
     assert json.loads((output / "metrics.json").read_text())["videos"] == 2
-    assert {path.name for path in (output / "videos").iterdir()} == {"1.json", "2.json"}
-    kept = {path.name: path.stat().st_mtime_ns for path in (output / "videos").iterdir()}
+    records = {path.parent.name: path for path in (output / "videos").glob("*/run.json")}
+    assert set(records) == {"1", "2"}
+    kept = {name: path.stat().st_mtime_ns for name, path in records.items()}
     again = evaluate(output, weights[0], data)
     assert again.returncode == 0, again.stderr
     assert "2 of 3 videos are finished" in again.stderr
-    assert {name: (output / "videos" / name).stat().st_mtime_ns for name in kept} == kept
+    assert {name: path.stat().st_mtime_ns for name, path in records.items()} == kept
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["videos"] == 3 and metrics["speed"]["videos_run"] == 1 and 0 <= metrics["AP"] <= 1
     gathered = json.loads((output / "results.json").read_text())
@@ -68,3 +79,17 @@ def test_a_model_is_evaluated_and_resumed(data, weights, tmp_path):
     other = evaluate(output, weights[1], data)
     assert other.returncode == 2
     assert "run with other settings (weights" in other.stderr
+    assert json.loads((output / "results.json").read_text()) == gathered
+
+
+def test_a_set_of_other_classes_is_refused(data, weights, tmp_path):
+    names = {"1": "frog", "2": "toad"}
+    named = tmp_path / "named.ckpt"
+    command = [sys.executable, "-c", NAME_CLASSES, str(weights[0]), str(named), json.dumps(names)]
+    subprocess.run(command, check=True, cwd=PROJECT)
+    refused = evaluate(tmp_path / "run", named, data)
+    assert refused.returncode == 2 and not (tmp_path / "run").exists()
+    assert "class 1 is " in refused.stderr and "'frog'" in refused.stderr and "--any-classes" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    told = evaluate(tmp_path / "run", named, data, "--any-classes", "evaluation.max_videos=1")
+    assert told.returncode == 0, told.stderr

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from mindvideo.errors import UserError
-from mindvideo.evaluation import results_json
+from mindvideo.evaluation import results_stream
 from mindvideo.evaluation.results_json import ResultsFile, ResultsInMemory
 from tests.evaluation import scenes
 
@@ -17,7 +17,7 @@ from tests.evaluation import scenes
 @pytest.mark.parametrize("chunk", [7, 64, 1 << 20])
 @pytest.mark.parametrize("indent", [None, 2])
 def test_the_file_gives_what_memory_gives(tmp_path, monkeypatch, chunk, indent):
-    monkeypatch.setattr(results_json, "_CHUNK", chunk)
+    monkeypatch.setattr(results_stream, "CHUNK", chunk)
     records = [{**record, "note": "größe 雪"} for record in scenes.noisy(1)]
     path = tmp_path / "results.json"
     path.write_text(json.dumps(records, indent=indent, ensure_ascii=False), encoding="utf-8")

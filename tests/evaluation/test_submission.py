@@ -85,7 +85,7 @@ def test_problems_of_masks(tmp_path, annotations):
     ]
     cut = [*masks[:5], {"size": [40, 60], "counts": masks[5]["counts"][:-1]}, *masks[6:]]
     assert problems(tmp_path, annotations, scenes.changed(records, 1, segmentations=cut)) == [
-        "video 3, track 1: frame 5: the RLE text is damaged, or its runs do not cover the frame"
+        "video 3, track 1: frame 5: the RLE string is damaged, or its runs do not cover the frame"
     ]
     lists = [*masks[:5], {"size": [40, 60], "counts": [2400]}, *masks[6:]]
     (problem,) = problems(tmp_path, annotations, scenes.changed(records, 1, segmentations=lists))

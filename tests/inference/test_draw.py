@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mindvideo.inference.output.colors import PALETTE_LENGTH, palette, to_lab, track_color
-from mindvideo.inference.output.draw import TINT, draw_instances, name_of_class, rows_to_draw
+from mindvideo.inference.output.draw import TINT, draw_instances, name_of_class, readable_scale, rows_to_draw
 from mindvideo.structures import VideoInstances
 
 SIZE = (120, 160)
@@ -65,16 +65,30 @@ def test_a_second_track_of_an_object_is_left_out() -> None:
     object_mask, shifted = _block(slice(40, 80), slice(30, 90)), _block(slice(40, 80), slice(36, 96))
     other = _block(slice(40, 80), slice(60, 120))  # overlaps both, by a third and by 43 %
     instances = _instances([shifted, object_mask, other, None], [0.5, 0.9, 0.4, 0.8])
-    assert rows_to_draw(instances, confidence=0.0, most_overlap=0.6) == [2, 3, 1]
-    assert rows_to_draw(instances, confidence=0.0, most_overlap=1.0) == [2, 0, 3, 1]
-    assert rows_to_draw(instances, confidence=0.0, most_overlap=0.3) == [3, 1]
-    assert rows_to_draw(instances, confidence=0.6, most_overlap=0.6) == [3, 1]
+    assert rows_to_draw(instances, confidence=0.0, max_overlap=0.6) == [2, 3, 1]
+    assert rows_to_draw(instances, confidence=0.0, max_overlap=1.0) == [2, 0, 3, 1]
+    assert rows_to_draw(instances, confidence=0.0, max_overlap=0.3) == [3, 1]
+    assert rows_to_draw(instances, confidence=0.6, max_overlap=0.6) == [3, 1]
 
 
 def test_own_boxes_are_drawn_and_clipped() -> None:
     boxes = np.array([[[-10, 50, 400, 70]]], np.float32)
     drawn = draw_instances(IMAGE, _instances([None], [0.9], boxes), [], tags=False)
     assert (drawn[50] == track_color(4)).all() and (drawn[60, 1:-1] == 100).all()
+
+
+def test_a_box_lies_around_the_mask_whatever_the_network_says() -> None:
+    boxes = np.array([[[0, 0, 160, 120]]], np.float32)
+    mask = _block(slice(40, 80), slice(30, 90))
+    drawn = draw_instances(IMAGE, _instances([mask], [0.9], boxes), [], masks=False, tags=False)
+    assert (drawn[40, 30:90] == track_color(4)).all() and (drawn[0] == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [((720, 1280), 1), ((64, 96), 4), ((7, 500), 3), ((3, 5000), 1), ((1, 1), 240), ((500, 7), 3)]
+)
+def test_small_frames_are_enlarged_within_bounds(size: tuple[int, int], scale: int) -> None:
+    assert readable_scale(size) == scale
 
 
 def test_the_strongest_track_lies_on_top() -> None:

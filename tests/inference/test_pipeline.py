@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mindvideo.inference.pipeline import ReadAhead, WriteBehind
+from mindvideo.inference.pipeline import ReadAhead, WriteAfter
 
 
 def test_items_come_in_order_and_few_ahead() -> None:
@@ -70,7 +70,7 @@ def test_leaving_early_stops_the_reading_thread() -> None:
 
 def test_everything_put_is_written_in_order() -> None:
     written = []
-    with WriteBehind(written.append, depth=2) as behind:
+    with WriteAfter(written.append, depth=2) as behind:
         for index in range(30):
             behind.put(index)
         behind.flush()
@@ -84,7 +84,7 @@ def test_an_interruption_still_writes_what_was_put() -> None:
         time.sleep(0.01)
         written.append(item)
 
-    with pytest.raises(KeyboardInterrupt), WriteBehind(slowly, depth=5) as behind:
+    with pytest.raises(KeyboardInterrupt), WriteAfter(slowly, depth=5) as behind:
         for index in range(5):
             behind.put(index)
         raise KeyboardInterrupt
@@ -99,10 +99,10 @@ def test_an_error_of_the_writer_reaches_the_producer_and_ends_the_writing() -> N
             raise OSError("no room")
         written.append(item)
 
-    with pytest.raises(OSError, match="no room"), WriteBehind(fail_at_two, depth=1) as behind:
+    with pytest.raises(OSError, match="no room"), WriteAfter(fail_at_two, depth=1) as behind:
         for index in range(1000):
             behind.put(index)
     assert written == [0, 1]
-    with pytest.raises(OSError, match="no room"), WriteBehind(fail_at_two, depth=9) as behind:
+    with pytest.raises(OSError, match="no room"), WriteAfter(fail_at_two, depth=9) as behind:
         behind.put(2)
         behind.flush()

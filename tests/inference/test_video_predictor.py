@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import mindspore as ms
@@ -12,12 +13,15 @@ import yaml
 
 from mindvideo import UserError, VideoPredictor, build_model, load_config
 from mindvideo.assembly.predictor import class_names
-from mindvideo.config.load import CONFIG_FOLDER, CONFIG_FOLDER_VARIABLE, read_with_bases
+from mindvideo.config.load import CONFIG_FOLDER_VARIABLE, config_folder, read_with_bases
 from mindvideo.structures import VideoInstances
+from mindvideo.training.checkpoint import save_weights
+from mindvideo.weights.loading import weights_of
 from tests.inference.colored_videos import write_frame_folder, write_video
 
 PROJECT = Path(__file__).resolve().parents[2]
-SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_frames": 3, "num_slots": 4, "width": 48, "ffn_width": 32}
+CONFIG_FOLDER = config_folder()
+SMALL = {"encoder_layers": 1, "decoder_layers": 1, "num_queries": 4, "width": 48, "hidden": 32}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory):
     """A folder with a small configuration called vistr, weights of the name that the README gives, and a video."""
     folder = tmp_path_factory.mktemp("workshop")
     content = read_with_bases(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml")
-    content["vistr"].update(SMALL, slot_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
+    content["vistr"].update(SMALL, query_anchors=[2, 2], mask_widths=[16], mask_channels=8, token_levels=2)
+    content["data"]["num_frames"] = 3
     (folder / "config" / "vistr").mkdir(parents=True)
     (folder / "config" / "vistr" / "vistr.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
@@ -44,7 +49,7 @@ def test_frames_and_whole_result(workshop: Path) -> None:
     again = VideoPredictor.from_config(load_config("vistr"), weights=workshop / "vistr_r50.pth")
     list(again.track(workshop / "holiday.mp4"))
     assert again.result.to_results() == first[1].to_results()
-    # A clip that fits one window: the prediction of the network alone.
+    # A clip that fits one window: the prediction of the network itself.
     folder = write_frame_folder(workshop / "short", 2, (64, 96))
     assert len(list(predictor.track(folder))) == 2
 
@@ -54,6 +59,51 @@ def test_weights_that_do_not_fit_are_refused(workshop: Path, tmp_path: Path) -> 
     ms.save_checkpoint([{"name": "something.else", "data": other}], str(tmp_path / "other.ckpt"))
     with pytest.raises(UserError, match=r"other\.ckpt"):
         VideoPredictor.from_config("vistr", weights=tmp_path / "other.ckpt")
+
+
+def stored_weights(workshop: Path) -> dict[str, np.ndarray]:
+    network = build_model("vistr", weights=workshop / "vistr_r50.pth")
+    return {name: value.asnumpy().copy() for name, value in weights_of(network).items()}
+
+
+def test_weights_of_nan_are_refused_by_name(workshop: Path, tmp_path: Path) -> None:
+    values = stored_weights(workshop)
+    name = next(name for name in values if name.startswith("encoder") and name.endswith("weight"))
+    values[name].flat[0] = np.nan
+    save_weights(tmp_path / "nan.ckpt", values)
+    with pytest.raises(UserError, match=rf"{name} holds NaN or infinity.*earlier checkpoint") as caught:
+        VideoPredictor.from_config("vistr", weights=tmp_path / "nan.ckpt")
+    assert "\n" not in str(caught.value)
+
+
+def test_class_names_travel_with_the_weights(workshop: Path, tmp_path: Path) -> None:
+    trained = {1: "cell", 2: "nucleus", 3: "debris", 4: "bubble"}
+    save_weights(tmp_path / "named.ckpt", stored_weights(workshop), class_names=trained)
+    predictor = VideoPredictor.from_config("vistr", weights=tmp_path / "named.ckpt")
+    assert predictor.class_names == trained
+    others = ["inference.class_names=[a,b,c,d]"]
+    given = VideoPredictor.from_config("vistr", others, weights=tmp_path / "named.ckpt")
+    assert given.class_names == {1: "a", 2: "b", 3: "c", 4: "d"}
+    with pytest.raises(UserError, match=r"class_names has 2 names, .* with 4 classes: cell, nucleus"):
+        VideoPredictor.from_config("vistr", ["inference.class_names=[a,b]"], weights=tmp_path / "named.ckpt")
+
+
+def test_two_predictors_on_two_threads(workshop: Path) -> None:
+    predictors = [VideoPredictor.from_config("vistr", weights=workshop / "vistr_r50.pth") for _ in range(2)]
+    list(predictors[0].track(workshop / "holiday.mp4"))
+    expected = predictors[0].result.to_results()
+    results: dict[int, list] = {}
+
+    def run(place: int) -> None:
+        list(predictors[place].track(workshop / "holiday.mp4"))
+        results[place] = predictors[place].result.to_results()
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {0: expected, 1: expected}
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/inference.md"])
@@ -74,8 +124,9 @@ def test_the_examples_of_the_documents_run(
 
 def test_class_names() -> None:
     def names(*overrides: str) -> dict[int, str]:
-        return class_names(load_config(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml", overrides))
+        return class_names(load_config(config_folder() / "vistr" / "vistr_toy.yaml", overrides))
 
     assert names() == {1: "disc", 2: "square", 3: "triangle", 4: "cross"}
-    assert names("inference.class_names=[]", "data.valid=ytvis19/valid")[3] == "lizard"
-    assert names("inference.class_names=[]", "data.valid=none.json@nowhere") == {}
+    assert names("inference.class_names=[ball, box]") == {1: "ball", 2: "box"}
+    assert names("data.valid=ytvis19/valid")[3] == "lizard"
+    assert names("data.valid=none.json@nowhere") == {}

@@ -11,9 +11,9 @@ from pycocotools import mask as coco_mask
 
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction, ClipRunner
 from mindvideo.inference.scoring.track_scores import VoteByFrame
+from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.tracker import frame_of
-from mindvideo.inference.trackers.window_links import link_slots
-from mindvideo.inference.trackers.windows import MOST_ENDED_TRACKS, WindowTracker
+from mindvideo.inference.trackers.windows import MAX_ENDED_TRACKS, WindowTracker
 from tests.inference.colored_videos import ColorClipNetwork, make_frame, true_masks
 
 SIZE = (24, 32)
@@ -90,7 +90,7 @@ def test_tracks_run_through_windows_whatever_the_order_of_their_slots(length: in
     for label, frames in zip(whole.labels.tolist(), whole.segmentations):
         for index, segmentation in enumerate(frames):
             np.testing.assert_array_equal(coco_mask.decode(segmentation), true_masks(index, SIZE)[label])
-    # What came out early is what the end says.
+    # The early results are those of the end.
     for index, result in enumerate(emitted):
         final = frame_of(whole, index)
         early = dict(zip(result.track_ids.tolist(), result.segmentations))
@@ -139,10 +139,31 @@ def test_swapped_categories_do_not_link_when_the_overlap_is_poor() -> None:
     cat, dog = np.zeros((2, 1, 4, 3), np.float32)
     cat[..., 1] = dog[..., 2] = 0.8
     links = [
-        link_slots(ClipPrediction(cat, masks), ClipPrediction(other, moved), shared=2, least_similarity=0.25)
+        OverlapLinking(min_similarity=0.25).link(ClipPrediction(cat, masks), ClipPrediction(other, moved), 2)
         for other in (cat, dog)
     ]
     assert links == [{0: 0}, {}]
+
+
+def test_linking_is_an_argument() -> None:
+    class Never:
+        """Every window begins its own tracks."""
+
+        def __init__(self) -> None:
+            self.shared: list[int] = []
+
+        def link(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
+            assert before.probabilities.shape[1] == after.probabilities.shape[1] == 6
+            self.shared.append(shared)
+            return {}
+
+    linking = Never()
+    tracker = WindowTracker(
+        runner=ColorClipNetwork(), num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame(), linking=linking
+    )
+    whole = _track(tracker, [make_frame(index, SIZE) for index in range(15)])[1]
+    assert linking.shared == [2, 2, 5]  # the last window is moved back so that it is full
+    assert sorted(whole.labels.tolist()) == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
 
 
 def test_the_number_of_ended_tracks_is_bounded() -> None:
@@ -159,7 +180,7 @@ def test_the_number_of_ended_tracks_is_bounded() -> None:
 
     tracker = window_tracker(Restless(), 2)
     whole = _track(tracker, [make_frame(0, SIZE)] * 300)[1]
-    assert len(whole) <= MOST_ENDED_TRACKS + 1
+    assert len(whole) <= MAX_ENDED_TRACKS + 1
     assert whole.scores.min() > 0.001 * 40  # the weakest went
 
 

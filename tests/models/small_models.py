@@ -67,7 +67,7 @@ def small_overrides(name: str, sizes: Sizes) -> list[str]:
     """Arguments of a tool that turn ``<name>_toy`` into the small model."""
     own = importlib.import_module(f"tests.models.{name}.small").small(T=sizes.T, Q=sizes.Q, K=sizes.K)
     common = {
-        "data.num_frames": sizes.T, "data.max_instances": sizes.N,
+        "data.num_frames": sizes.T, "data.num_classes": sizes.K, "data.max_instances": sizes.N,
         "optimizer.clip_norm": 0, "inference.class_names": [],
     }  # fmt: skip
     if "backbone" in reads_of(name):
@@ -85,12 +85,11 @@ def model(name: str, sizes: Sizes) -> Model:
 
 
 def new_model(name: str, sizes: Sizes, **own: object) -> Model:
-    """``own``: keys of the family's section."""
+    """``own``: keys of the family's section; those that it does not have are left out."""
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3 + sizes.seed)
-    if hasattr(settings_of(name), "dropout"):
-        own = {"dropout": 0.1, **own}
-    more = {f"{name}.{key}": value for key, value in own.items()}
+    has = {field.name for field in dataclasses.fields(settings_of(name))}
+    more = {f"{name}.{key}": value for key, value in {"dropout": 0.1, **own}.items() if key in has}
     cfg = load_config(f"{name}_toy", small_overrides(name, sizes) + written(more))
     network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1 + sizes.seed)

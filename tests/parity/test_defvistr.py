@@ -19,7 +19,7 @@ from mindvideo.weights.conversion import fit_file
 from mindvideo.weights.loading import assign, weights_of
 from mindvideo.weights.stored_tensor import from_numpy
 
-# The README names no tolerance but gives how far float32 alone moves the original's outputs: at most 7e-5 on logits.
+# The README names no tolerance but gives how far float32 moves the original's outputs: at most 7e-5 on logits.
 # A value may differ by this part of its tensor's standard deviation, a gradient norm by this part of itself.
 VALUE_TOLERANCE = 2e-4
 GRADIENT_TOLERANCE = 1e-4
@@ -61,16 +61,16 @@ class Golden:
     def settings(self) -> dict:
         layout = "released" if self.facts["config"]["query_layout"].startswith("released") else "instance"
         return {
-            "defvistr.num_frames": self.T,
-            "defvistr.num_slots": self.Q,
-            "defvistr.tokens_per_slot": self.constants["tokens_per_instance"],
+            "data.num_frames": self.T,
+            "defvistr.num_queries": self.Q,
+            "defvistr.tokens_per_query": self.constants["tokens_per_instance"],
             "defvistr.points": self.constants["enc_n_points"],
             "defvistr.width": self.args["hidden_dim"],
             "defvistr.heads": self.args["nheads"],
             "defvistr.encoder_layers": self.args["enc_layers"],
             "defvistr.decoder_layers": self.args["dec_layers"],
-            "defvistr.encoder_ffn_width": self.args["dim_feedforward"],
-            "defvistr.decoder_ffn_width": self.args["dim_feedforward"],
+            "defvistr.encoder_hidden": self.args["dim_feedforward"],
+            "defvistr.decoder_hidden": self.args["dim_feedforward"],
             "defvistr.dropout": 0.0,
             "defvistr.query_layout": layout,
             "backbone.name": self.args["backbone"],
@@ -131,34 +131,33 @@ class Stages(nn.Cell):
     def construct(self, frames, padding):
         network = self.network
         maps = network.features(frames)
-        coarse_maps = maps[network.num_fine_levels :]
-        shapes = network.level_shapes(coarse_maps, frames.shape[1])
-        tokens, positions, token_padding, ratios = network.tokenize(coarse_maps, padding)
-        memory = network.encoder(tokens, positions, shapes, ratios, token_padding)
-        states = network.decoder.states(memory, positions, token_padding, network.slot_tokens.shape[1])
-        projected = network.frame_tokens.project[0](maps[-1])
-        return maps, projected, tokens, positions, token_padding, ratios, memory, states
+        trace = network.trace(maps[network.num_fine_levels :], frames.shape[0], padding)
+        tokens, memory = trace["tokens"], trace["memory"]
+        states = network.decoder.states(memory, tokens["position"], tokens["padding"], trace["levels"])
+        values = (tokens["content"], tokens["position"], tokens["padding"], tokens["valid_ratios"])
+        return maps, network.frame_tokens.project[0](maps[-1]), values, memory, states
 
 
 def check_stages(golden: Golden) -> None:
     frames, padding = map(ms.Tensor, golden.frames())
-    outputs = Stages(golden.network)(frames, padding)
-    maps, projected, tokens, positions, token_padding, ratios, memory, states = outputs
+    maps, projected, values, memory, states = Stages(golden.network)(frames, padding)
+    content, position, token_padding, valid_ratios = values
     for level, got in enumerate(maps):
         golden.check(f"backbone.layer{level + 1}", got)
     golden.check("input_proj", projected)
-    golden.check("encoder_input.src", tokens)
-    golden.check("encoder_input.pos", positions)
+    golden.check("encoder_input.src", content)
+    golden.check("encoder_input.pos", position)
     golden.check("encoder_input.padding_mask", token_padding.asnumpy().astype(np.float32))
-    golden.check("encoder_input.valid_ratios", ratios)
+    golden.check("encoder_input.valid_ratios", valid_ratios)
     golden.check("memory_with_tokens", memory)
-    L, _, T, C = states.shape
-    golden.check("decoder_stack", states.asnumpy().reshape(L, golden.Q, T, C).swapaxes(1, 2))
+    D, _, Q, T, C = states.shape
+    golden.check("decoder_stack", states.asnumpy().reshape(D, Q, T, C).swapaxes(1, 2))
 
 
 def check_outputs(golden: Golden) -> None:
     frames, padding = map(ms.Tensor, golden.frames())
-    logits, boxes, masks = (output.asnumpy() for output in golden.network(frames, padding))
+    outputs = golden.network(frames, padding)
+    logits, boxes, masks = (outputs[name].asnumpy() for name in ("logits", "boxes", "masks"))
     L, rows = logits.shape[0], golden.Q * golden.T
     golden.check("pred_logits", logits[-1].reshape(1, rows, -1))
     golden.check("pred_boxes", boxes[-1].reshape(1, rows, 4))
@@ -202,7 +201,8 @@ class Loss(nn.Cell):
         self.training_network = training
 
     def construct(self, frames, padding, labels, boxes, masks, present, exists):
-        return self.training_network.loss(frames, padding, labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        return self.training_network.loss(frames, padding, targets)
 
 
 def test_values_losses_and_gradients(golden: Path, loss_case: str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -16,12 +17,13 @@ from mindspore import nn
 
 from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.instanceformer import card
+from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 from mindvideo.modules.values import Predictions, Targets
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
 VALUE_TOLERANCE = 2e-5
-MASK_TOLERANCE = 2e-4  # logits up to 20 behind eight layers of ReLU
+MASK_TOLERANCE = 2e-4  # logits up to 20 after eight layers of ReLU
 # Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
 GRADIENT_TOLERANCE = 2e-4
 COMPILED = (
@@ -95,10 +97,11 @@ class WholeStep(nn.Cell):
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, exists):
         present = exists.expand_dims(-1).broadcast_to(boxes.shape[:3])
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.unroll(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip.predictions.logits, clip.predictions.boxes, clip.masks, clip.query
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):
@@ -106,10 +109,38 @@ class SameCount(nn.Cell):
         return count
 
 
-def test_training_step_equals_the_original(golden, name):
+class StepResult(NamedTuple):
+    """The outputs of a training step, on the host."""
+
+    term_names: tuple[str, ...]
+    total: float
+    terms: np.ndarray
+    logits: np.ndarray  # [D, B, Q, T, K]
+    boxes: np.ndarray  # [D, B, Q, T, 4]
+    masks: np.ndarray  # [D, B, N, T, h, w]
+    query: np.ndarray  # [D, B, N]
+    gradients: dict[str, np.ndarray]  # by the original's names
+
+
+def test_training_step_equals_the_original(golden, name, monkeypatch):
     case = Case(golden / "instanceformer" / "r50_tiny", name)
+    result = step_of(case, compiled=name in COMPILED)
+    check_matching(case, result.query)
+    check_losses(case, result)
+    check_predictions(case, result)
+    problems = gradient_problems(case, result.gradients)
+    if problems:
+        # A ReLU or a sample within rounding of its kink falls to one side or the other with the order of operations (in
+        # float64, too, it falls to one of them). Ours folds the frozen norms into the convolutions; in the original's
+        # order others fall. One of the two orders has to give all of the original's numbers.
+        monkeypatch.setattr(FrozenBatchNorm, "after", lambda norm, conv, x: norm(conv(x)))
+        as_original = gradient_problems(case, step_of(case, compiled=False).gradients)
+        assert not as_original, (problems, as_original)
+
+
+def step_of(case: Case, *, compiled: bool) -> StepResult:
     cfg = case.config()
-    ms.set_context(mode=ms.GRAPH_MODE if name in COMPILED else ms.PYNATIVE_MODE)
+    ms.set_context(mode=ms.GRAPH_MODE if compiled else ms.PYNATIVE_MODE)
     try:
         network = card.build_network(cfg)
         names = fill_network(case, network, cfg)
@@ -119,13 +150,11 @@ def test_training_step_equals_the_original(golden, name):
         parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
         batch = batch_of(case, card.FAMILY.mask_stride(cfg))
         run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
-        (total, terms, logits, boxes, masks, query), gradients = run(*batch.tensors())
+        (total, *others), gradients = run(*batch.tensors())
     finally:
         ms.set_context(mode=ms.GRAPH_MODE)
-    check_matching(case, query.asnumpy())
-    check_losses(case, training.term_names, float(total), terms.asnumpy())
-    check_predictions(case, *(part.asnumpy() for part in (logits, boxes, masks, query)))
-    check_gradients(case, {source: g.asnumpy() for (source, _), g in zip(parameters, gradients)})
+    by_name = {source: gradient.asnumpy() for (source, _), gradient in zip(parameters, gradients)}
+    return StepResult(training.term_names, float(total), *(part.asnumpy() for part in others), by_name)
 
 
 def trainable(cell: nn.Cell):
@@ -148,20 +177,21 @@ def check_matching(case: Case, matched: np.ndarray) -> None:
             assert (got[len(expected) :] == -1).all()
 
 
-def check_losses(case: Case, term_names, total: float, terms: np.ndarray) -> None:
-    published = {name.replace("loss_contrastive", "supcon"): value for name, value in zip(term_names, terms)}
+def check_losses(case: Case, result: StepResult) -> None:
+    terms = zip(result.term_names, result.terms)
+    published = {name.replace("loss_contrastive", "supcon"): value for name, value in terms}
     expected = {k: v for k, v in case.facts["losses"].items() if not k.startswith("cardinality_error")}
     assert published.keys() == expected.keys()
     for name, value in expected.items():
         assert published[name] == pytest.approx(value, rel=VALUE_TOLERANCE), name
-    assert total == pytest.approx(case.facts["total"], rel=VALUE_TOLERANCE)
+    assert result.total == pytest.approx(case.facts["total"], rel=VALUE_TOLERANCE)
 
 
-def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
-    """logits [D, B, Q, T, K] and boxes [D, B, Q, T, 4] of all queries, masks [D, B, N, T, h, w] of the matched."""
-    arrays = case.arrays
+def check_predictions(case: Case, result: StepResult) -> None:
+    """Classes and boxes of all queries, masks of the matched ones."""
+    arrays, matched, masks = case.arrays, result.query, result.masks
     for t in range(case.facts["frames"]):
-        assert_close(logits[:, :, :, t], arrays, f"f{t}_logits", VALUE_TOLERANCE)
+        assert_close(result.logits[:, :, :, t], arrays, f"f{t}_logits", VALUE_TOLERANCE)
         every_mask = []
         for layer in range(matched.shape[0]):
             for b in range(matched.shape[1]):
@@ -169,11 +199,12 @@ def check_predictions(case: Case, logits, boxes, masks, matched) -> None:
                 every_mask += [masks[layer, b, n, t] for _, n in by_query]
                 for q, _ in by_query:
                     expected = arrays[f"f{t}_boxes"][layer, b, q]
-                    np.testing.assert_allclose(boxes[layer, b, q, t], expected, atol=VALUE_TOLERANCE)
+                    np.testing.assert_allclose(result.boxes[layer, b, q, t], expected, atol=VALUE_TOLERANCE)
         assert_close(np.stack(every_mask), arrays, f"f{t}_masks", MASK_TOLERANCE)
 
 
-def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
+def gradient_problems(case: Case, gradients: dict[str, np.ndarray]) -> list[str]:
+    """Numbers that differ from the original by more than its own rounding allows."""
     facts, arrays = case.facts, case.arrays
     tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
     # A sample at a kink falls to one side in float32 and to the other in float64: either of the original's is right.
@@ -181,22 +212,25 @@ def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
     in_float32 = {canonical(name): norm for name, norm in facts["grad_norm"].items()}
     ours = {canonical(name): gradient for name, gradient in gradients.items()}
     assert ours.keys() == expected.keys()
-    squares = 0.0
+    problems, squares = [], 0.0
     for name, gradient in ours.items():
         norm = np.linalg.norm(gradient.astype(np.float64))
         squares += norm**2
         if name.startswith(TEMPORAL):
             assert norm < 1e-4  # rounding noise in the original, nothing here
-        else:
-            choices = (expected[name], in_float32[name])
-            assert any(norm == pytest.approx(choice, rel=tolerance) for choice in choices), (name, norm, choices)
-    assert np.sqrt(squares) == pytest.approx(facts["grad_total_norm"], rel=tolerance)
+        elif all(norm != pytest.approx(choice, rel=tolerance) for choice in (expected[name], in_float32[name])):
+            problems.append(f"norm of {name}: {norm}, not {expected[name]} or {in_float32[name]}")
+    if np.sqrt(squares) != pytest.approx(facts["grad_total_norm"], rel=tolerance):
+        problems.append(f"total norm {np.sqrt(squares)}, not {facts['grad_total_norm']}")
     for key in (key for key in arrays.files if key.startswith("grad:")):
         name = key.removeprefix("grad:")
         if name.startswith(TEMPORAL):
             continue
         got = ours[canonical(name)].reshape(-1)[:: int(arrays[f"gradstride:{name}"])]
-        assert np.abs(got - arrays[key]).max() <= 5 * tolerance * np.abs(arrays[key]).max(), name
+        share = np.abs(got - arrays[key]).max() / np.abs(arrays[key]).max()
+        if not share <= 5 * tolerance:
+            problems.append(f"{name} differs by {share:.2e} of its largest number, {5 * tolerance:.2e} is allowed")
+    return problems
 
 
 def canonical(name: str) -> str:
@@ -209,8 +243,8 @@ def test_matching_costs_equal_the_originals(golden):
     logits, boxes = (ms.Tensor(case.arrays[f"f0_{part}"][:, :, :, None]) for part in ("logits", "boxes"))
     present = ms.Tensor(np.broadcast_to(batch.exists[..., None], batch.boxes.shape[:3]).copy())
     labels, target_boxes, exists = (ms.Tensor(part) for part in (batch.labels, batch.boxes, batch.exists))
-    targets = Targets(labels, target_boxes, None, present, exists)
-    cost = card.build_matcher(case.config()).cost(Predictions(logits, boxes, None), targets).asnumpy()
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    cost = card.build_matcher(case.config()).cost(Predictions(logits=logits, boxes=boxes), targets).asnumpy()
     for layer in range(cost.shape[0]):
         for b in range(cost.shape[1]):
             expected = case.arrays[f"cost_l{layer}_b{b}"]

@@ -31,15 +31,15 @@ def test_every_step_of_the_forward_pass(golden, case_name):
     frames, padding = ms.Tensor(frames), ms.Tensor(padding)
     encoded = network.encode(frames, padding)
     decoding = network.decode(encoded)
-    assert_close(decoding.content.asnumpy(), case, "hs", TOLERANCE)
-    assert_close(encoded.mask_features.asnumpy(), case, "mask_feats", MASK_TOLERANCE)
-    assert_close(frames_first(decoding.boxes), case, "inter_references", TOLERANCE)
-    assert_close(frames_first(decoding.points)[0], case, "init_reference", TOLERANCE)
+    assert_close(decoding["content"].asnumpy(), case, "hs", TOLERANCE)
+    assert_close(encoded["mask_features"].asnumpy(), case, "mask_feats", MASK_TOLERANCE)
+    assert_close(frames_first(decoding["boxes"]), case, "inter_references", TOLERANCE)
+    assert_close(frames_first(decoding["points"])[0], case, "init_reference", TOLERANCE)
     predictions = network(frames, padding)
-    assert_close(predictions.logits.asnumpy(), case, "logits", TOLERANCE)
-    assert_close(predictions.logits.asnumpy()[-1], case, "pred_logits", TOLERANCE)
-    assert_close(frames_first(predictions.boxes)[-1], case, "pred_boxes", TOLERANCE)
-    assert_close(predictions.masks.asnumpy(), case, "pred_masks", MASK_TOLERANCE)
+    assert_close(predictions["logits"].asnumpy(), case, "logits", TOLERANCE)
+    assert_close(predictions["logits"].asnumpy()[-1], case, "pred_logits", TOLERANCE)
+    assert_close(frames_first(predictions["boxes"])[-1], case, "pred_boxes", TOLERANCE)
+    assert_close(predictions["masks"].asnumpy(), case, "pred_masks", MASK_TOLERANCE)
 
 
 def frames_first(of_queries: ms.Tensor) -> np.ndarray:

@@ -69,10 +69,11 @@ class WholeStep(nn.Cell):
         self.training_cell = training
 
     def construct(self, frames, padding, sizes, labels, boxes, masks, present, exists):
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.predict(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip.predictions.logits, clip.predictions.boxes, clip.masks, clip.query
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):
@@ -177,8 +178,8 @@ def test_matching_costs_equal_the_originals(golden, name):
         for part in ("pred_logits", "pred_boxes")
     )
     labels, target_boxes, present, exists = batch.tensors("labels", "boxes", "present", "exists")
-    targets = Targets(labels, target_boxes, None, present, exists)
-    predictions = Predictions(ms.Tensor(logits[:, :, :, None]), ms.Tensor(boxes.swapaxes(2, 3)), None)
+    targets = Targets(labels=labels, boxes=target_boxes, present=present, exists=exists)
+    predictions = Predictions(logits=ms.Tensor(logits[:, :, :, None]), boxes=ms.Tensor(boxes.swapaxes(2, 3)))
     cost = matcher.cost(predictions, targets).asnumpy()
     for layer in range(cost.shape[0]):
         expected = whole_of(case, f"cost.total.{layer}")  # [B, Q, all instances]

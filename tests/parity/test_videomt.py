@@ -43,19 +43,22 @@ def test_clip_equals_the_original(golden, clip):
 
 def check_trace(case: Case, trace) -> None:
     arrays = case.arrays
-    stages = {"embeddings": trace.embeddings, "query_in": trace.query_in, "normed": trace.normed}
-    blocks = (*trace.frame_blocks, *trace.query_blocks)
+    stages = {"embeddings": trace["embeddings"], "query_in": trace["query_in"], "normed": trace["normed"]}
+    blocks = (*trace["frame_blocks"], *trace["query_blocks"])
     stages |= {f"block{number}": tokens for number, tokens in enumerate(blocks)}
-    stages |= {"query_out": trace.query_blocks[-1][:, :, : trace.query_in.shape[2]], "mask_embed": trace.mask_vectors}
+    stages |= {
+        "query_out": trace["query_blocks"][-1][:, :, : trace["query_in"].shape[2]],
+        "mask_embed": trace["mask_vectors"],
+    }
     compared = 0
     for stage, tokens in stages.items():
         if stage in arrays:
             assert_close(tokens.asnumpy(), arrays, stage, TOLERANCE)
             compared += 1
     assert compared >= 8
-    for number, maps in enumerate(trace.features):
+    for number, maps in enumerate(trace["features"]):
         assert_close(maps.asnumpy().transpose(0, 1, 4, 2, 3), arrays, f"upscale{number}", TOLERANCE)
-    logits, masks = trace.predictions.logits.asnumpy(), trace.predictions.masks.asnumpy()
+    logits, masks = trace["logits"].asnumpy(), trace["masks"].asnumpy()
     assert_close(logits[-1].swapaxes(1, 2), arrays, "logits", TOLERANCE)
     masks = masks.swapaxes(1, 2)
     assert_close(masks, arrays, "masks", MASK_TOLERANCE)
@@ -76,7 +79,7 @@ def test_frame_by_frame_equals_the_clip(golden, name):
     query = network.first_query(len(frames))
     for t in range(frames.shape[1]):
         trace = traced(ms.Tensor(np.ascontiguousarray(frames[:, t : t + 1])), query)
-        query = trace.next_query
-        logits = trace.predictions.logits.asnumpy()[-1, :, :, 0]
+        query = trace["next_query"]
+        logits = trace["logits"].asnumpy()[-1, :, :, 0]
         expected = case.arrays["logits"][:, t]
         np.testing.assert_allclose(logits, expected, atol=TOLERANCE * np.abs(expected).max())

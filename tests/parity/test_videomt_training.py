@@ -14,7 +14,6 @@ from mindspore import nn
 
 from mindvideo.models.videomt import card
 from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels
-from mindvideo.modules.values import Targets
 from tests.parity.videomt_golden import Case, assert_close, filled_network
 
 # float32 on both sides; the original's own float32 and float64 differ by up to 8e-8 (totals) and 7e-7 (gradients).
@@ -90,10 +89,10 @@ class WholeStep(nn.Cell):
 
     def construct(self, frames, labels, boxes, masks, present, exists):
         training = self.training_cell
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = training.predict(frames, targets)
         total, terms = training.losses(clip, targets)
-        return total, (terms, clip.logits, clip.query)
+        return total, (terms, clip["logits"], clip["query"])
 
 
 class SameCount(nn.Cell):
@@ -204,7 +203,7 @@ def test_costs_equal_the_original(golden, name):
     frames = case.frames()[: len(labels)]
     network.set_train(False)
     predictions = network(ms.Tensor(frames))
-    maps = predictions.masks.asnumpy()  # [B, Q, T, h, w]
+    maps = predictions["masks"].asnumpy()  # [B, Q, T, h, w]
     matcher = card.build_training(cfg, network, SameCount()).matcher
     compared = 0
     for b in range(len(labels)):
@@ -217,7 +216,7 @@ def test_costs_equal_the_original(golden, name):
             points = ms.Tensor(case.arrays[f"final_match_points_b{b}_f{t}"][None])
             of_queries = sample_channels(ms.Tensor(maps[b, :, t].transpose(1, 2, 0)[None].copy()), points)
             of_targets = sample_channels(ms.Tensor(masks[b, first, t].transpose(1, 2, 0)[None].copy()), points)
-            logits = predictions.logits[-1:, b : b + 1, :, t : t + 1]
+            logits = predictions["logits"][-1:, b : b + 1, :, t : t + 1]
             cost = matcher.cost(
                 logits, of_queries[None, None], of_targets[None, None], ms.Tensor(labels[b : b + 1, first])
             )

@@ -12,7 +12,7 @@ from mindspore import nn, ops
 from mindvideo.models.vistr import card
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
-# Of a result: this many times the distance that float32 rounding alone puts between the original and its own float64.
+# Of a result: this many times the distance that float32 rounding puts between the original and its own float64.
 # Of a stage in between: this part of the tensor's standard deviation.
 RESULT_TOLERANCE = 4
 STAGE_TOLERANCE = 2e-4
@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 class Stages(nn.Cell):
-    """The network with everything that the goldens hold as results."""
+    """The network with everything that the goldens hold as results: what its parts give, by name."""
 
     def __init__(self, network: nn.Cell) -> None:
         super().__init__()
@@ -37,25 +37,18 @@ class Stages(nn.Cell):
     def construct(self, frames, padding):
         network = self.network
         maps = network.features(frames)
-        coarse_maps = maps[network.num_fine_levels :]
-        B = frames.shape[0]
-        tokens, positions, token_padding = network.tokenize(coarse_maps, B, padding)
-        encoder_layer0 = network.encoder.layers[0](tokens, positions, token_padding)
-        memory = network.encoder(tokens, positions, token_padding)
-        query_positions, content = network.queries(B)
-        decoder_layer0 = network.decoder.layers[0](content, query_positions, memory, memory + positions, token_padding)
-        hs = network.decoder(content, query_positions, memory, positions, token_padding)
-        values = (tokens, positions, encoder_layer0, memory, decoder_layer0, hs)
-        logits, boxes, queries, map_memory, map_padding = network.answers(hs, memory, coarse_maps[0], B, token_padding)
-        if network.mask_branch is None:
-            return maps, values, (logits, boxes), ()
-        branch = network.mask_branch
-        F, Q = map_memory.shape[0], queries.shape[2]
-        attention = branch.attention_map(queries.reshape(F, Q, -1), map_memory, map_padding)
         fine_maps = maps[: network.num_fine_levels][::-1]
-        stages = branch.frame_head.stages(map_memory, attention, fine_maps)
-        masks = branch.along_time(stages[-1], B, F // B)
-        return maps, values, (logits, boxes, masks), (attention, *stages)
+        coarse_maps = maps[network.num_fine_levels :]
+        trace = network.trace(coarse_maps, frames.shape[0], padding)
+        padding = trace["tokens"]["padding"]
+        clip = network.answer(trace["states"], trace["memory"], padding, coarse_maps[0], fine_maps)
+        tokens = trace["tokens"]
+        values = (tokens["content"], tokens["position"], trace["encoded"][0], trace["memory"], trace["decoded"][0])
+        results = (trace["states"], clip["logits"], clip["boxes"])
+        if network.mask_branch is None:
+            return maps, values, results, ()
+        masks = network.mask_branch.trace(clip["queries"], clip["scene"])
+        return maps, values, results, (masks["attention"], masks["stages"], masks["logits"])
 
 
 class Check:
@@ -88,56 +81,55 @@ def test_values(case: str, golden: Path) -> None:
     frames, padding = reference.frames(facts["images"])
     stages = Stages(model.network)
     stages.set_train(False)
-    maps, values, results, mask_stages = stages(ms.Tensor(frames), ms.Tensor(padding))
+    maps, values, results, masks = stages(ms.Tensor(frames), ms.Tensor(padding))
     check = Check(facts, reference.numbers(case))
     B, T = frames.shape[:2]
 
     for level, values_of_map in zip(range(5 - len(maps), 5), maps):
         check(f"backbone.layer{level}", values_of_map)
-    tokens, positions, encoder_layer0, memory, decoder_layer0, hs = (value.asnumpy() for value in values)
+    content, position, encoder_layer0, memory, decoder_layer0 = (value.asnumpy() for value in values)
+    states, logits, boxes = (value.asnumpy() for value in results)
     h, w = maps[-1].shape[2:]
-    C = tokens.shape[2]
-    check("pos_last", positions.reshape(B, T, h, w, C).transpose(0, 1, 4, 2, 3))
-    check("input_proj", tokens.reshape(B * T, h, w, C).transpose(0, 3, 1, 2))
+    C = content.shape[2]
+    check("pos_last", position.reshape(B, T, h, w, C).transpose(0, 1, 4, 2, 3))
+    check("input_proj", content.reshape(B * T, h, w, C).transpose(0, 3, 1, 2))
     check("encoder_layer0", encoder_layer0.swapaxes(0, 1))
     check("memory", memory.reshape(B, T, h * w, C).transpose(0, 3, 1, 2))
     check("decoder_layer0", decoder_layer0.swapaxes(0, 1))
-    check("hs", hs)
-    logits, boxes = results[0].asnumpy(), results[1].asnumpy()
+    check("hs", states)
     check.result("pred_logits", flat_queries(logits[-1]))
     check.result("pred_boxes", flat_queries(boxes[-1]))
     for layer in range(len(logits) - 1):
         check.result(f"aux_logits_{layer}", flat_queries(logits[layer]))
         check.result(f"aux_boxes_{layer}", flat_queries(boxes[layer]))
-    if mask_stages:
-        masks = results[2].asnumpy()
-        check.result("pred_masks", flat_queries(masks))
-        check_mask_stages(check, mask_stages, masks, B, T)
+    if masks:
+        attention, mask_stages, mask_logits = masks
+        check.result("pred_masks", flat_queries(mask_logits.asnumpy()))
+        check_mask_stages(check, attention.asnumpy(), mask_stages, B, T)
+        assert B == 1
+        check("insmask_head", mask_logits.asnumpy()[0][:, None, None])
 
 
-def check_mask_stages(check: Check, stages: tuple, masks: np.ndarray, B: int, T: int) -> None:
+def check_mask_stages(check: Check, attention: np.ndarray, stages: tuple, B: int, T: int) -> None:
     def by_frame(maps):
         """[B*T*Q,C,H,W] -> [T,B*Q,C,H,W]"""
         maps = maps.asnumpy()
         return maps.reshape(B, T, -1, *maps.shape[1:]).swapaxes(0, 1).reshape(T, -1, *maps.shape[1:])
 
-    attention = stages[0].asnumpy()
     attention = attention.reshape(B, T, *attention.shape[1:]).swapaxes(0, 1)
     tolerance = ATTENTION_TOLERANCE * check.facts["tensors"]["bbox_attention"]["std"]
     check("bbox_attention", attention, tolerance=tolerance)
     for number in range(GROUP_NORMS):
-        check(f"mask_head.gn{number + 1}", by_frame(stages[1 + number]), rectified=True)
-    for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), stages[1 + GROUP_NORMS :]):
+        check(f"mask_head.gn{number + 1}", by_frame(stages[number]), rectified=True)
+    for name, maps in zip(("mask_head.conv_offset", "mask_head.dcn", "mask_head"), stages[GROUP_NORMS:]):
         check(name, by_frame(maps))
-    assert B == 1
-    check("insmask_head", masks[0][:, None, None])
 
 
 @pytest.mark.parametrize(
     "maps_per_portion", [7, pytest.param(1, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.slow)]
 )
 def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portion: int) -> None:
-    """What users run at inference bounds the memory by portions; the numbers are those of the whole network."""
+    """Inference bounds the memory by portions; the numbers are those of the whole network."""
     ms.set_context(mode=ms.GRAPH_MODE)
     reference = Reference(golden)
     facts = reference.facts("r50_tiny.manifest.json")
@@ -150,9 +142,9 @@ def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portio
     whole = model.network(ms.Tensor(frames))
     in_portions = card.portioned(model.cfg, model.network)(ms.Tensor(frames))
     assert all((p.asnumpy() == before[name]).all() for name, p in model.network.parameters_and_names())
-    for name, a, b in zip(("pred_logits", "pred_boxes", "pred_masks"), whole, in_portions):
-        error = float(ops.abs(a - b).max())
-        assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][name], name
+    for name in ("logits", "boxes", "masks"):
+        error = float(ops.abs(whole[name] - in_portions[name]).max())
+        assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][f"pred_{name}"], name
 
 
 def test_backbone_and_padding_masks(golden: Path) -> None:

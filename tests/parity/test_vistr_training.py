@@ -160,12 +160,12 @@ def test_matching(case: str, golden: Path) -> None:
     model = model_of(golden, facts["case"], validity_of(facts))
     training = card.build_training(model.cfg, model.network, nn.Identity())
     T, Q = facts["config"]["num_frames"], facts["slots_per_frame"]
-    targets = Targets(*batch_of(reference, facts)[2:])
-    B = targets.labels.shape[0]
+    targets = Targets(zip(Targets.__annotations__, batch_of(reference, facts)[2:]))
+    B = targets["labels"].shape[0]
     logits, boxes = (
         ms.Tensor(numbers[f"pred_{name}"].reshape(B, T, Q, -1).swapaxes(1, 2)) for name in ("logits", "boxes")
     )
-    cost, slot, supervised = matching(training, Predictions(logits[None], boxes[None], None), targets)
+    cost, slot, supervised = matching(training, Predictions(logits=logits[None], boxes=boxes[None]), targets)
     matches = [match for match in facts["matches"] if match["layer"] == "final"]
     for match in matches:
         b = match["clip"]

@@ -89,14 +89,14 @@ def overrides(facts: dict, validity: str) -> list[str]:
     settings = {
         "backbone.name": given["backbone"],
         "backbone.dilate_last": given["dilation"],
-        "vistr.num_frames": given["num_frames"],
-        "vistr.num_slots": given["num_queries"] // given["num_frames"],
-        "vistr.num_classes": facts["num_classes"],
+        "data.num_frames": given["num_frames"],
+        "vistr.num_queries": given["num_queries"] // given["num_frames"],
+        "data.num_classes": facts["num_classes"],
         "vistr.width": given["hidden_dim"],
         "vistr.heads": given["nheads"],
         "vistr.encoder_layers": given["enc_layers"],
         "vistr.decoder_layers": given["dec_layers"],
-        "vistr.ffn_width": given["dim_feedforward"],
+        "vistr.hidden": given["dim_feedforward"],
         "vistr.dropout": given.get("dropout", 0.1),
         "vistr.pre_norm": given["pre_norm"],
         "vistr.masks": given["masks"],
@@ -133,6 +133,6 @@ class GivenFrames(nn.Cell):
 
 
 def flat_queries(values: np.ndarray) -> np.ndarray:
-    """[B,Q,T,...] -> [B,T*Q,...]: the published order, query = frame * slots + slot."""
+    """[B,Q,T,...] -> [B,T*Q,...]: the published order, row = frame * queries + query."""
     B, Q, T = values.shape[:3]
     return values.swapaxes(1, 2).reshape(B, T * Q, *values.shape[3:])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mindvideo.report import page
 from mindvideo.report.charts import bar_rows, line_chart, smooth
 from mindvideo.report.run_report import ReportOptions, write_report
 from mindvideo.report.training_curves import read_records, training_charts
@@ -29,9 +30,9 @@ def evaluated(labelled):
     return made_up_run.evaluate_set(labelled[0])
 
 
-def gallery_of(labelled, evaluated, *, most_videos=100, megabytes=100.0, confidence=0.3):
+def gallery_of(labelled, evaluated, *, max_videos=100, megabytes=100.0, confidence=0.3):
     evaluation, results = evaluated
-    limits = {"most_videos": most_videos, "megabytes": megabytes, "confidence": confidence}
+    limits = {"max_videos": max_videos, "megabytes": megabytes, "confidence": confidence}
     return build_gallery(evaluation, results, frames=labelled[1], **limits)
 
 
@@ -61,7 +62,7 @@ def test_right_tracks_have_the_colour_of_their_object(labelled, evaluated):
 def test_pictures_stay_in_their_limits(labelled, evaluated):
     everything = gallery_of(labelled, evaluated)
     assert everything.reason == ""
-    few = gallery_of(labelled, evaluated, most_videos=3)
+    few = gallery_of(labelled, evaluated, max_videos=3)
     assert [video["name"] for video in few.videos] == [video["name"] for video in everything.videos[:3]]
     assert few.reason == "at most 3 videos are shown"
     half = gallery_of(labelled, evaluated, megabytes=everything.megabytes / 2)
@@ -89,6 +90,22 @@ def test_one_file_without_network(labelled, evaluated, tmp_path):
     assert len(page_data(path)) == 2
     for text_wanted in ("What goes wrong", "AP of each class", "Terms of the loss", "2 of 8 videos"):
         assert text_wanted in text
+
+
+def test_words_fit_the_figures(labelled, evaluated, tmp_path):
+    evaluation, results = evaluated
+    metrics = evaluation.metrics()
+    zero = {**metrics, "AP": 0.0, "frame": {**metrics["frame"], "AP": 0.0}}
+    (sentence, *_) = page._reading(zero)
+    assert "matches an object" in sentence and "about as much" not in sentence
+    assert "as whole tracks" in page._reading({**zero, "AP": 0.2, "frame": {**metrics["frame"], "AP": 0.2}})[0]
+    unscored = {**metrics, "AP": -1.0, "frame": {**metrics["frame"], "AP": -1.0}}
+    assert not any("No track" in sentence for sentence in page._reading(unscored))
+    assert page._subtitle({**metrics, "videos": 1}).startswith("1 video,")
+    options = ReportOptions(title="vistr_toy-eval.json", videos=1)
+    text = write_report(tmp_path, evaluation, results, frames=None, options=options).read_text()
+    assert "<h1>vistr_<wbr>toy-<wbr>eval.<wbr>json</h1>" in text and "<title>vistr_toy-eval.json" in text
+    assert "at most 1 video is shown" in text
 
 
 def test_without_frames_masks_are_shown_on_grey(labelled, evaluated, tmp_path):
@@ -122,7 +139,7 @@ def test_training_alone(tmp_path):
 def test_a_folder_of_nothing_is_refused(tmp_path):
     done = subprocess.run([sys.executable, str(REPORT), str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "neither evaluated.json of eval.py nor metrics.jsonl of train.py" in done.stderr
+    assert "neither evaluated.json of mindvideo eval nor metrics.jsonl of mindvideo train" in done.stderr
 
 
 def test_charts_of_a_training():

@@ -121,7 +121,7 @@ def test_exported_weights_are_the_networks_own_names(tmp_path):
     averages = {p.name: a for p, a in zip(step.average.parameters, step.average.averages)}
     path = tmp_path / "last.ckpt"
     save_weights(path, network_weights(network, averages=averages))
-    loaded = ms.load_checkpoint(str(path))
+    loaded = {name: entry for name, entry in ms.load_checkpoint(str(path)).items() if not isinstance(entry, str)}
     assert set(loaded) == {place for place, _ in TinyNetwork().parameters_and_names()}
     own = dict(network.parameters_and_names())
     np.testing.assert_array_equal(loaded[followed].asnumpy(), own[followed].asnumpy() + 1)

@@ -97,19 +97,18 @@ def configuration_of(path: str, config: dict) -> tuple[str, list[str]]:
         name = family
         overrides |= {
             f"{family}.width": flags["hidden_dim"],
-            f"{family}.num_frames": flags["num_frames"],
-            f"{family}.num_slots": flags["num_ins"],
+            f"{family}.num_queries": flags["num_ins"],
             "data.num_frames": flags["num_frames"],
         }
     if family == "vistr":
-        overrides |= {"vistr.ffn_width": flags["dim_feedforward"], "vistr.pre_norm": str(flags["pre_norm"]).lower()}
+        overrides |= {"vistr.hidden": flags["dim_feedforward"], "vistr.pre_norm": str(flags["pre_norm"]).lower()}
         overrides |= {"vistr.masks": str(flags["masks"]).lower()}
     if family == "defvistr":
         constants = config["constants"]
         overrides |= {
-            "defvistr.encoder_ffn_width": flags["dim_feedforward"],
-            "defvistr.decoder_ffn_width": flags["dim_feedforward"],
+            "defvistr.encoder_hidden": flags["dim_feedforward"],
+            "defvistr.decoder_hidden": flags["dim_feedforward"],
             "defvistr.points": constants["enc_n_points"],
-            "defvistr.tokens_per_slot": constants["tokens_per_instance"],
+            "defvistr.tokens_per_query": constants["tokens_per_instance"],
         }
     return name, [f"{key}={value}" for key, value in overrides.items()]

@@ -132,7 +132,7 @@ def test_memory_stays_near_one_copy(tmp_path: Path):
             "from mindvideo.weights.conversion import provenance_of, write_native_file;"
             "file = open_checkpoint(sys.argv[1]);"
             "tensors = {n: t for n, t in file.tensors.items() if not t.dtype.startswith('complex')};"
-            "write_native_file(Path(sys.argv[2]), tensors, provenance_of(file, tensors));"
+            "write_native_file(Path(sys.argv[2]), tensors, provenance_of(file));"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
         command = [sys.executable, "-c", script, str(source), str(tmp_path / target)]

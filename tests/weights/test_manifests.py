@@ -13,6 +13,7 @@ from mindvideo.models.registry import FAMILIES
 from mindvideo.weights.checkpoint_file import CheckpointFile, open_checkpoint
 from mindvideo.weights.conversion import to_published_names
 from mindvideo.weights.formats.torch_writer import write_torch
+from mindvideo.weights.renamed import present_name
 from mindvideo.weights.stored_tensor import StoredTensor
 from tests.weights.manifests import configuration_of, filled, hollow, manifest_paths, read_manifest
 
@@ -66,6 +67,7 @@ def test_family_knows_every_name_and_shape(golden: Path, own_manifest: str):
     fit, _ = fit_of(file, cfg)
     assert fit.is_complete and not fit.plan.fresh and not fit.plan.dropped
     assert fit.plan.table.name == "published"
+    assert all(present_name(parameter) == parameter for parameter in fit.tensors), "a row of RENAMED has a present name"
     published, _, nameless = to_published_names(fit.tensors, tables_of(cfg)[0])
     assert not nameless
     assert {name: tensor.shape for name, tensor in published.items()} == {name: shape for name, shape, _ in entries}

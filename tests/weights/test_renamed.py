@@ -12,8 +12,7 @@ from mindvideo.errors import UserError
 from mindvideo.training import state_file
 from mindvideo.training.state_file import read_state, write_state
 from mindvideo.weights import renamed
-from mindvideo.weights.checkpoint_file import open_checkpoint, tensors_checksum
-from mindvideo.weights.class_names import class_names_of
+from mindvideo.weights.checkpoint_file import class_names_of, open_checkpoint, tensors_checksum
 from mindvideo.weights.conversion import verify_checksum, write_native_file
 from mindvideo.weights.formats.native import write_native
 from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES, present_names

@@ -119,7 +119,7 @@ def test_coco_deformable_detr_starts_instanceformer(golden: Path, refines_boxes:
     assert found.is_complete and found.plan.table.name == "coco_deformable_detr"
     assert len(found.plan.dropped) == 13 and len(found.plan.derived) == (36 if refines_boxes else 0)
     fresh = {name.split(".")[0] for name in found.plan.fresh}
-    assert fresh <= {"class_embed", "temporal_class_embed", "controller", "mask_head", "query_embed"}
+    assert fresh <= {"class_embed", "temporal_class_embed", "controller", "mask_features", "query_embed"}
     assert "decoder.layers.5.linear2_box.bias" in found.tensors
 
 

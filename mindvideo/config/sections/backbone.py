@@ -11,7 +11,11 @@ _IS_RESNET = When(
     ("resnet18", "resnet50", "resnet101", "resnext101_32x8d", "resnext101_64x4d", "resnet_small"),
     "a ResNet",
 )
-_IS_SWIN = When("name", ("swin_t_p4w7", "swin_s_p4w7", "swin_b_p4w7", "swin_l_p4w7", "swin_l_p4w12"), "a Swin")
+_DROPS_PATHS = When(
+    "name",
+    ("swin_t_p4w7", "swin_s_p4w7", "swin_b_p4w7", "swin_l_p4w7", "swin_l_p4w12", "convnext_t"),
+    "a Swin or a ConvNeXt",
+)
 
 
 @dataclasses.dataclass
@@ -31,6 +35,7 @@ class Backbone:
             "swin_b_p4w7",
             "swin_l_p4w7",
             "swin_l_p4w12",
+            "convnext_t",
         ),
     )
     norm: str = key(
@@ -71,8 +76,8 @@ class Backbone:
     )
     drop_path: float = key(
         -1.0,
-        "highest drop-path rate of a Swin; negative keeps the published one",
+        "highest drop-path rate of a Swin or ConvNeXt; negative keeps the published one",
         minimum=-1.0,
         maximum=1.0,
-        when=_IS_SWIN,
+        when=_DROPS_PATHS,
     )

@@ -60,7 +60,7 @@ def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
 
 
 def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
-    """Images get no photometric distortion: as clips their colours are changed already, as images none is published."""
+    """Images get no photometric distortion: copies have changed colours already, single images are published so."""
     source = ImageDataset(
         annotation_file=files.annotations,
         image_folder=files.frames,

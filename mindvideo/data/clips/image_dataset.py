@@ -40,6 +40,10 @@ class ImageDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def category_ids(self) -> set[int]:
+        """The labels that its clips have."""
+        return {instance.category_id for image in self.images for instance in image.instances}
+
     def frame_size(self, index: int) -> tuple[int, int]:
         return self.images[index].height, self.images[index].width
 

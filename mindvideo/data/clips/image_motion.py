@@ -1,4 +1,4 @@
-"""Makes a moved copy of an image and its label map: how a clip is made of a single picture.
+"""Makes a moved copy of an image and its label map: that is how a clip is made from a single picture.
 
 Colours change, the camera looks from elsewhere, turns and shifts, and now and then the picture is blurred by motion.
 Parameters are drawn first and applied afterwards, once for each copy.
@@ -98,7 +98,7 @@ def perspective(inwards: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray,
 
 
 def _in_order(corners: np.ndarray) -> np.ndarray:
-    """Corners that crossed over put back as top left, top right, bottom right, bottom left."""
+    """Puts corners that crossed over back in order: top left, top right, bottom right, bottom left."""
     by_x = corners[np.argsort(corners[:, 0], kind="stable")]
     left = by_x[:2][np.argsort(by_x[:2, 1], kind="stable")]
     right = by_x[2:][np.argsort(by_x[2:, 1], kind="stable")]

@@ -1,4 +1,4 @@
-"""Which frames of a video make the clip of a sample. Frame numbers start at 0."""
+"""Rules that choose the frames of a video for the clip of a sample. Frame numbers start at 0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class ClipRule(Protocol):
-    """Draws once per clip."""
+    """A rule draws once per clip."""
 
     num_frames: int
 

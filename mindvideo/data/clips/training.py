@@ -1,4 +1,4 @@
-"""Samples ready for training: a source of clips, its transforms, and what to do where a sample cannot be used."""
+"""Samples ready for training: a source of clips, its transforms, and another sample where one cannot be used."""
 
 from __future__ import annotations
 

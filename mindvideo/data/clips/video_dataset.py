@@ -46,6 +46,10 @@ class VideoDataset:
     def __len__(self) -> int:
         return len(self._samples)
 
+    def category_ids(self) -> set[int]:
+        """The labels that its clips have."""
+        return {track.category_id for video in self.videos for track in video.tracks if not track.is_crowd}
+
     def frame_size(self, index: int) -> tuple[int, int]:
         """Annotated (H, W) of a sample's frames, known without reading them."""
         video = self.videos[self._samples[index][0]]

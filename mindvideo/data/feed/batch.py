@@ -17,7 +17,7 @@ Layout = list[tuple[tuple[int, ...], str]]  # shape and dtype of each column of 
 
 
 def fresh_columns(layout: Layout) -> list[np.ndarray]:
-    """Arrays of that layout, with anything in them."""
+    """New arrays of that layout, not yet filled."""
     return [np.empty(shape, dtype) for shape, dtype in layout]
 
 

@@ -13,12 +13,12 @@ SAMPLE_STREAM = 1
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one sample in one epoch. Nothing else (worker, rank, batch) enters."""
+    """The generator of one sample in one epoch. It does not depend on the worker, the rank or the batch."""
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, SAMPLE_STREAM, index]))
 
 
 class EpochOrder:
-    """Which samples make which batch of which epoch.
+    """Decides which samples make which batch of an epoch.
 
     ``groups`` [number of samples]: samples of one batch have the same group number (clips of similar shape), except
     that the leftovers of the groups are put together. ``shard`` is (rank, number of ranks): the batches of an epoch

@@ -36,7 +36,7 @@ class BatchSource:
     # Without __len__ on purpose: MindSpore holds a generator to its length, and a resumed epoch is shorter.
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BatchSource:
-        """Itself: MindSpore copies a data set for each iteration, and all of them go on in the same epochs."""
+        """Not copied: MindSpore copies a data set for each iteration, and all copies go on in the same epochs."""
         return self
 
     def seek(self, epoch: int, position: int = 0) -> None:

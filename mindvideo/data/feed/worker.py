@@ -29,7 +29,9 @@ def serve(connection: Connection, memory: list[SharedColumns]) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to handle; it closes the pipe
+    # Ending is for the training process, which closes the pipe; schedulers signal every process of a job.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     pipe, *descriptors = (int(argument) for argument in sys.argv[1:])
     try:

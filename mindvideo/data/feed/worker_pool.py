@@ -7,8 +7,10 @@ training process and its threads, no need for a guarded main module.
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Pipe
@@ -22,6 +24,9 @@ from mindvideo.errors import UserError
 from mindvideo.resources import PACKAGE
 from mindvideo.structures.clip import ClipBatch
 
+WORKERS_PER_CORE = 4
+MIN_LIMIT = 16  # workers that every machine allows
+SECONDS_TO_END = 5
 AHEAD = 2  # batches that each worker may hold finished or in the making
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -35,13 +40,22 @@ IMPORT_ROOT = PACKAGE.parent  # from where this process has the package, so that
 
 
 class WorkerError(Exception):
-    """A worker failed for a reason that is not the caller's mistake; the message holds its traceback."""
+    """A worker failed, and not by the caller's mistake; the message holds its traceback."""
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def max_workers() -> int:
+    """More processes than this only take turns on the cores. Small machines may have as many as configurations ask."""
+    return max(MIN_LIMIT, WORKERS_PER_CORE * usable_cores())
 
 
 class _Worker:
     """One process, its pipe, and its places in shared memory."""
 
-    def __init__(self, number: int, maker: BatchMaker) -> None:
+    def __init__(self, number: int) -> None:
         self.connection, remote = Pipe()
         self.memory = [SharedColumns(open_shared_memory()) for _ in range(AHEAD)]
         inherited = [remote.fileno(), *(memory.descriptor for memory in self.memory)]
@@ -52,7 +66,13 @@ class _Worker:
         remote.close()
         self.number = number
         self.next_place = 0
-        self._send(maker)
+
+    def give(self, maker: bytes) -> None:
+        """Hand over the pickled BatchMaker; a large one waits until the process reads it."""
+        try:
+            self.connection.send_bytes(maker)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._death() from error
 
     def order(self, epoch: int, indices: np.ndarray) -> int:
         """Ask for a batch; returns the place where it will be found."""
@@ -84,10 +104,10 @@ class _Worker:
         hint = " (killed: out of memory?)" if code == -9 else ""
         return WorkerError(f"data worker {self.number} ended with exit code {code}{hint}")
 
-    def close(self) -> None:
-        self.connection.close()
+    def close(self, deadline: float) -> None:
+        """Wait for the process to end, which closing the connection asks for, until ``deadline``; then kill it."""
         try:
-            self.process.wait(timeout=5)
+            self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -104,9 +124,14 @@ class WorkerPool:
     """Makes batches in ``num_workers`` processes (0: in this one) and hands them out in the order of the tasks."""
 
     def __init__(self, *, maker: BatchMaker, num_workers: int) -> None:
+        self._workers: list[_Worker] = []
+        if num_workers > max_workers():
+            raise UserError(
+                f"data.workers is {num_workers}; at most {max_workers()} make sense on {usable_cores()} processor "
+                "cores, and each takes the memory of a whole process"
+            )
         self.maker = maker
         self.num_workers = num_workers
-        self._workers: list[_Worker] = []
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Made]:
         """Batches in order. Abandoning the iterator before its end is allowed; the next run starts clean."""
@@ -138,14 +163,33 @@ class WorkerPool:
         return self.maker.collate.unpack(columns), broken
 
     def _start(self) -> None:
-        if not self._workers:
-            self._workers = [_Worker(number, self.maker) for number in range(self.num_workers)]
+        """Start all processes, then hand each the maker: they load the package side by side."""
+        if self._workers:
+            return
+        maker = pickle.dumps(self.maker, pickle.HIGHEST_PROTOCOL)
+        try:
+            for number in range(self.num_workers):
+                self._workers.append(_Worker(number))
+            for worker in self._workers:
+                worker.give(maker)
+        except OSError as error:  # no more processes, descriptors or memory
+            started = len(self._workers)
+            self.close()
+            raise UserError(
+                f"only {started} of {self.num_workers} data workers could start ({error.strerror}); lower data.workers"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the worker processes; they start again when they are needed."""
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.close()
+            worker.connection.close()
+        deadline = time.monotonic() + SECONDS_TO_END
+        for worker in workers:
+            worker.close(deadline)
 
     def __del__(self) -> None:
         self.close()

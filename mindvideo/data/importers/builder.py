@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mindvideo.errors import UserError
+from mindvideo.errors import UserError, printable
 from mindvideo.masks.rle import Rle, decode_mask, encode_mask, pixel_box, unite_masks
 
 _log = logging.getLogger("mindvideo.data")
@@ -24,7 +24,7 @@ class TrackBuilder:
         self.masks: dict[int, Rle] = {}
 
     def add(self, frame: int, mask: np.ndarray) -> None:
-        """``mask`` bool or 0/1 [H, W]. Nothing is noted down for an empty one."""
+        """``mask`` bool or 0/1 [H, W]. An empty one is passed over."""
         if mask.any():
             self._unite(frame, encode_mask(mask))
 
@@ -71,7 +71,9 @@ class VisBuilder:
         names = sorted(met) if self._given is None else self._given
         unknown = sorted(met - set(names))
         if unknown:
-            raise UserError(f"the labels use {', '.join(unknown)}; the given categories are {', '.join(names)}")
+            raise UserError(
+                f"the labels use {printable(', '.join(unknown))}; the given categories are {', '.join(names)}"
+            )
         if not self._tracks:
             dropped = f" ({self._without_pixels} tracks have no pixel in any frame)" if self._without_pixels else ""
             raise UserError(

@@ -83,7 +83,7 @@ def _read_image(entry: dict[str, Any], where: str) -> _Image:
 def _by_image(
     content: dict[str, Any], images: set[str | int], file: str | Path
 ) -> dict[str | int, list[tuple[str, dict[str, Any]]]]:
-    """The annotations of each image, with what to call them. ``"annotations": null`` says that there are none."""
+    """The annotations of each image, each with its name for messages; ``null`` says that there are none."""
     of_image: dict[str | int, list[tuple[str, dict[str, Any]]]] = {}
     for place, entry in enumerate(entries(content, "annotations") if content["annotations"] is not None else ()):
         where = f"annotation {entry['id']}" if "id" in entry else f"annotations[{place}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.video_frames import VideoFrames, video_frame_name
 from mindvideo.errors import UserError
 
+_log = logging.getLogger("mindvideo.data")
 _NUMBERS = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry")}
 
 
@@ -62,13 +64,32 @@ def convert_cvat_video(
     else:
         names = _names_of_pictures(Path(frames), size, file)
     tracks = [_read_track(track, len(names), numbering, size, file) for track in root.iter("track")]
+    _tell_of_unlabelled_frames(file, tracks, len(names))
     builder = VisBuilder(categories=categories)
-    builder.add_video(names, size, tracks)
+    builder.add_video(names, size, [track for track, _ in tracks])
     return builder.content()
 
 
+def _tell_of_unlabelled_frames(file: Path, tracks: list[tuple[TrackBuilder, int]], length: int) -> None:
+    """Say what becomes of the frames that nobody labelled: ``tracks`` with the last frame in which each was drawn."""
+    held = {frame for track, last in tracks for frame in track.masks if frame > last}
+    if held:
+        _log.warning(
+            "%s: shapes stand still in %d of %d frames, those after the last one drawn of a track that does not end; "
+            "end the track (outside) where its object leaves, or export only the labelled frames",
+            *(file, len(held), length),
+        )
+    shown = {frame for track, _ in tracks for frame in track.masks}
+    if len(shown) < length:
+        _log.warning(
+            "%s: %d of %d frames show a labelled object; the other %d count as frames without any, and training learns "
+            "that; export only the labelled frames (a job with its start and stop frame) to leave them out",
+            *(file, len(shown), length, length - len(shown)),
+        )
+
+
 def _refuse_project(root: ElementTree.Element, file: Path) -> None:
-    """A project's tasks number their frames each from its own start, and the tracks of all of them stand in one row."""
+    """A project's tasks number their frames each from its own start, and the tracks of all of them are in one list."""
     tasks = {track.get("task_id") for track in root.iter("track")}
     if root.find("meta/project") is not None or len(tasks) > 1:
         raise UserError(
@@ -125,11 +146,13 @@ def _frame_size(root: ElementTree.Element) -> tuple[int, int]:
 
 def _read_track(
     element: ElementTree.Element, length: int, numbering: range, size: tuple[int, int], file: Path
-) -> TrackBuilder:
+) -> tuple[TrackBuilder, int]:
+    """A track and the last frame in which somebody drew it: CVAT fills the frames after that with copies."""
     where = f"{file}: track {element.get('id')}"
     with located(where):
         track = TrackBuilder(string(element.get("label"), "label"))
     listed: dict[int, _Shape] = {}
+    last_drawn = -1
     for child in element:
         with located(f"{where}, a {child.tag}"):
             number = whole_in(child.get("frame"), "frame")
@@ -137,10 +160,12 @@ def _read_track(
             raise UserError(f"{where} has a shape in frame {number}, which is none of the {length} frames")
         with located(f"{where}, frame {number}"):
             listed[numbering.index(number)] = _read_shape(child)
+        if child.get("keyframe") != "0":
+            last_drawn = max(last_drawn, numbering.index(number))
     for frame, shape in _every_frame(listed, length).items():
         with located(f"{where}, frame {numbering[frame]}"):
             track.add(frame, _mask(shape, size))
-    return track
+    return track, last_drawn
 
 
 def _read_shape(element: ElementTree.Element) -> _Shape:

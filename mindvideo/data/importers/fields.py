@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mindvideo.errors import UserError
+from mindvideo.errors import UserError, printable
 
 
 @contextlib.contextmanager
@@ -18,7 +18,7 @@ def located(where: str | Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {printable(error)}") from error
 
 
 def entries(content: dict[str, Any], key: str) -> list[dict[str, Any]]:

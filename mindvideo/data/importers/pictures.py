@@ -1,4 +1,4 @@
-"""Folders and pictures beside the labels: what belongs to the set, and whether a picture is of the labelled size."""
+"""Finds the folders and pictures of a set, and refuses pictures that do not have the labelled size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def video_folders(root: Path, suffix: str) -> list[Path]:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Every picture of the folder and those in it, in natural order; there has to be one."""
+    """Every picture of the folder and its subfolders, in natural order; a folder without any is refused."""
     if not folder.is_dir():
         raise UserError(f"--frames {folder}: no such folder")
     pictures = [path for path in folder.rglob("*") if is_image(path) and not _is_hidden(path.relative_to(folder))]

@@ -20,7 +20,7 @@ def point_array(points: Any, *, minimum: int = 1) -> np.ndarray:
         raise ValueError("its points are missing")
     try:
         array = np.array(points, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("its points are not pairs of numbers") from error
     if array.size and (array.ndim != 2 or array.shape[1] != 2):
         raise ValueError("its points are not pairs of numbers")

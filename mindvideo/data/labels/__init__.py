@@ -1,0 +1,1 @@
+"""Annotation files: reading, checking and splitting them, and the catalogue of data sets."""

@@ -23,7 +23,10 @@ _OWN_SET = re.compile(r"(.*\.json)@(.*)", re.IGNORECASE | re.DOTALL)  # folders 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetFiles:
-    """Where a split of a set lies. ``kind`` is "video" or "image"; ``category_map`` is for images, by coco id."""
+    """Where a split of a set lies. ``kind`` is "video" or "image"; ``category_map`` is for images, by coco id.
+
+    ``also_tried``: the other places where the catalogue looked for the annotation file.
+    """
 
     name: str
     kind: str
@@ -31,15 +34,16 @@ class DatasetFiles:
     frames: Path
     categories: Path | None = None
     category_map: Path | None = None
+    also_tried: tuple[Path, ...] = ()
 
     def require(self) -> DatasetFiles:
-        """Itself, when the annotation file and the frame folder are there."""
-        for path, what in ((self.annotations, "annotation file"), (self.frames, "folder of frames")):
-            if not path.exists():
-                raise UserError(
-                    f"data set {self.name}: no {what} {path}; set data.root (or {ROOT_VARIABLE}) to the folder of the "
-                    "data sets, the trees are in datas/README.md"
-                )
+        """These files, if the annotation file and the folder of frames exist; else UserError."""
+        advice = f"set data.root (or {ROOT_VARIABLE}) to the folder of the data sets, the trees are in datas/README.md"
+        if not self.annotations.exists():
+            others = f" (nor {', '.join(map(str, self.also_tried))})" if self.also_tried else ""
+            raise UserError(f"data set {self.name}: no annotation file {self.annotations}{others}; {advice}")
+        if not self.frames.exists():
+            raise UserError(f"data set {self.name}: no folder of frames {self.frames}; {advice}")
         return self
 
 
@@ -75,30 +79,42 @@ class Catalogue:
         set_name, split = name.rsplit("/", maxsplit=1)
         entry = self.sets[set_name]
         files = entry["splits"][split]
-        folder = self._folder(entry["folder"], files["annotations"])
+        places = [
+            (folder, folder / file)
+            for folder in self._folders(entry["folder"])
+            for file in names_of(files["annotations"])
+        ]
+        folder, annotations = next((place for place in places if place[1].is_file()), places[0])
         return DatasetFiles(
             name=name,
             kind=entry["kind"],
-            annotations=folder / files["annotations"],
+            annotations=annotations,
             frames=folder / files["frames"],
             categories=self._beside(entry.get("categories")),
             category_map=self._beside(entry.get("category_map")),
+            also_tried=tuple(file for place, file in places if place == folder and file != annotations),
         )
 
-    def _folder(self, folder: str, annotations: str) -> Path:
-        """The set's folder below the root, or the root itself when that is where this very set lies."""
-        if not (self.root / folder).exists() and (self.root / annotations).is_file():
-            return self.root
-        return self.root / folder
+    def _folders(self, names: str | list[str]) -> list[Path]:
+        """The set's folder below the root, by any of its names; or the root itself, where it is the set's folder."""
+        folders = [self.root / name for name in names_of(names)]
+        return [folder for folder in folders if folder.exists()] or [folders[0], self.root]
 
     def _beside(self, file: str | None) -> Path | None:
         return None if file is None else self.file.parent / file
+
+
+def names_of(given: str | list[str]) -> list[str]:
+    """One name, or several that a set's file or folder may have; the first that exists is taken."""
+    return [given] if isinstance(given, str) else given
 
 
 def _require_catalogue(content: Any, file: Path) -> None:
     sets = content.get("sets") if isinstance(content, dict) else None
     if not isinstance(sets, dict):
         raise UserError(f"{file}: no 'sets', so not a catalogue; see {CATALOGUE_FILE}")
+    if not isinstance(content.get("data_root", ""), str):
+        raise UserError(f"{file}: data_root is {content['data_root']!r}; a string is needed")
     for name, entry in sets.items():
         fault = _set_fault(entry)
         if fault is not None:
@@ -110,9 +126,20 @@ def _set_fault(entry: Any) -> str | None:
         return "an object with 'kind', 'folder' and 'splits' is needed"
     if entry.get("kind") not in KINDS:
         return f"kind is {entry.get('kind')!r}; {' or '.join(KINDS)} is needed"
-    if not isinstance(entry.get("folder"), str):
-        return f"folder is {entry.get('folder')!r}; a string is needed"
+    if not _are_names(entry.get("folder")):
+        return f"folder is {entry.get('folder')!r}; a string or a list of strings is needed"
+    for key in ("categories", "category_map"):
+        if not isinstance(entry.get(key, ""), str):
+            return f"{key} is {entry[key]!r}; a string is needed"
     for split, files in entry["splits"].items():
-        if not isinstance(files, dict) or not all(isinstance(files.get(key), str) for key in ("annotations", "frames")):
-            return f"split {split}: strings 'annotations' and 'frames' are needed"
+        if not isinstance(files, dict) or not _are_names(files.get("annotations")):
+            return f"split {split}: 'annotations', a string or a list of strings, is needed"
+        if not isinstance(files.get("frames"), str):
+            return f"split {split}: 'frames', a string, is needed"
     return None
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and value and all(isinstance(name, str) for name in value)
+    )

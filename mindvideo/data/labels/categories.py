@@ -31,5 +31,5 @@ def read_category_file(path: Path) -> tuple[Category, ...]:
 
 
 def read_categories(content: Mapping[str, Any]) -> tuple[Category, ...]:
-    """The categories of an annotation file that has the form."""
+    """The categories of an annotation file whose form has been checked."""
     return tuple(Category(entry["id"], entry["name"]) for entry in content.get("categories") or ())

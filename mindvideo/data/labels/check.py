@@ -1,7 +1,8 @@
-"""Finds everything that is wrong with a data set: the annotation file and the files on disk held against each other."""
+"""Finds everything that is wrong with a data set: compares the annotation file with the files on disk."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,11 +17,12 @@ from mindvideo.data.labels.forms import (
     box_fault,
     form_problems,
     has_form,
+    id_problems,
     place_of,
 )
 from mindvideo.data.labels.picture_problems import frame_problem
 from mindvideo.data.labels.reading import read_json, require_list
-from mindvideo.data.media.video_frames import VideoFrames
+from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
 from mindvideo.masks.forms import MaskSizeError, read_mask
 from mindvideo.masks.rle import decode_mask, pixel_box
 
@@ -49,7 +51,7 @@ def check_video_set(
 
 
 def entries_of(content: Mapping[str, Any], part: str) -> list[Any]:
-    """The entries of a part; none where the part is not a list, which its form tells."""
+    """The entries of a part; none where it is not a list, which is a problem of its form."""
     entries = content.get(part)
     return entries if isinstance(entries, list) else []
 
@@ -60,12 +62,7 @@ def by_id(content: Mapping[str, Any], part: str) -> dict[Any, dict[str, Any]]:
 
 
 def check_ids(content: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[Problem]:
-    for part in parts:
-        entries = (entry for entry in entries_of(content, part) if isinstance(entry, dict))
-        numbers = (entry.get("id") for entry in entries)
-        for number, times in Counter(number for number in numbers if type(number) in (int, str)).items():
-            if times > 1:
-                yield Problem("duplicate id", part, f"id {number} is used {times} times")
+    yield from id_problems(content, parts)
     if not content.get("categories"):
         yield Problem("categories", "categories", "the file lists none")
 
@@ -93,14 +90,23 @@ def _check_videos(videos: list[Any]) -> Iterator[Problem]:
 def _check_frames(video: dict[str, Any], where: str, folder: Path, decode: bool) -> Iterator[Problem]:
     names = [name for name in entries_of(video, "file_names") if isinstance(name, str) and name]
     videos = VideoFrames()
+    alike: dict[str, list[Problem]] = {}  # a video file may give the same problem for many frames
+    broken: dict[str, Problem] = {}  # video files that cannot be opened
     for name in dict.fromkeys(names):
-        problem = frame_problem(folder / name, annotated_size(video), where, decode, videos)
-        if problem is not None:
-            yield problem
+        file, _ = parse_video_frame(name) or (name, 0)
+        problem = broken.get(file) or frame_problem(folder / name, annotated_size(video), where, decode, videos)
+        if problem is None:
+            continue
+        alike.setdefault(problem.message.replace(name, file), []).append(problem)
+        if problem.kind == "broken video":
+            broken[file] = problem
+    for problem, *others in alike.values():
+        more = f"; the same for {len(others)} more of its {len(names)} frames" if others else ""
+        yield dataclasses.replace(problem, message=problem.message + more)
 
 
 def annotated_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(height, width) of a video or image; None where they are no numbers, which its form tells."""
+    """(height, width) of a video or image; None where they are not numbers, which is a problem of its form."""
     size = (entry.get("height"), entry.get("width"))
     return size if all(type(side) is int for side in size) else None
 

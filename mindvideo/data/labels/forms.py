@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from mindvideo.errors import printable
 
 LONGEST_SIDE = 65_535  # pixels; what a JPEG can be
 _NOUNS = {"videos": "video", "images": "image", "annotations": "annotation", "categories": "category"}
@@ -26,7 +29,8 @@ class Problem:
     is_error: bool = True
 
     def __str__(self) -> str:
-        return f"{'error' if self.is_error else 'note'}: {self.kind}: {self.where}: {self.message}"
+        rank = "error" if self.is_error else "note"
+        return f"{rank}: {self.kind}: {printable(self.where)}: {printable(self.message)}"
 
 
 def whole_number(value: Any, bits: int = 64) -> str | None:
@@ -97,7 +101,7 @@ def has_form(entry: Any, form: Form) -> bool:
 
 
 def entry_faults(entry: Any, form: Form) -> list[tuple[str, str]]:
-    """(kind, message) of everything that keeps an entry from having the form."""
+    """(kind, message) of every fault of an entry."""
     if not isinstance(entry, dict):
         return [("entry", f"{reprlib.repr(entry)}; an object with {', '.join(form)} is needed")]
     faults = []
@@ -124,10 +128,22 @@ def form_problems(content: Mapping[str, Any], forms: Mapping[str, Form]) -> Iter
                 yield Problem(kind, place_of(part, index, entry), message)
 
 
+def id_problems(content: Mapping[str, Any], parts: Iterable[str]) -> Iterator[Problem]:
+    """One problem for every id that several entries of a part have."""
+    for part in parts:
+        entries = content.get(part)
+        if not isinstance(entries, list):
+            continue
+        numbers = (entry.get("id") for entry in entries if isinstance(entry, dict))
+        for number, times in Counter(number for number in numbers if number_or_string(number) is None).items():
+            if times > 1:
+                yield Problem("duplicate id", part, f"id {number} is used {times} times; every entry needs its own")
+
+
 def place_of(part: str, index: int, entry: Any) -> str:
     """``video 7``, or ``videos[3]`` for an entry without an id to name it by."""
     number = entry.get("id") if isinstance(entry, dict) else None
-    return f"{part}[{index}]" if number_or_string(number) else f"{_NOUNS[part]} {number}"
+    return f"{part}[{index}]" if number_or_string(number) else f"{_NOUNS[part]} {printable(number)}"
 
 
 def box_fault(box: Any) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mindvideo.data.labels.categories import Category, read_categories
 from mindvideo.data.labels.forms import IMAGE_SET_FORMS, box_fault, place_of
-from mindvideo.data.labels.reading import read_json, refusal, require_form, require_list
+from mindvideo.data.labels.reading import read_json, refusal, require_form, require_list, require_own_ids
 from mindvideo.errors import UserError
 from mindvideo.masks.forms import read_mask
 from mindvideo.masks.rle import Rle
@@ -46,11 +46,12 @@ def read_category_map(path: str | Path, version: str) -> dict[int, int]:
 def read_image_annotations(
     path: str | Path, category_map: Mapping[int, int] | None = None
 ) -> tuple[list[LabelledImage], list[Category]]:
-    """Images with at least one instance that is no crowd (and, with a map, whose category has a counterpart)."""
+    """Images with at least one instance that is not a crowd (and, with a map, whose category has a counterpart)."""
     path = Path(path)
     content = read_json(path)
     require_list(path, content, "images", "COCO")
     require_form(path, content, IMAGE_SET_FORMS)
+    require_own_ids(path, content, "images", "categories")
     images = {entry["id"]: entry for entry in content["images"]}
     instances: dict[int, list[ImageInstance]] = {image_id: [] for image_id in images}
     for index, entry in enumerate(content.get("annotations") or ()):

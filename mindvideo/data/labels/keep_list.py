@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mindvideo.data.labels.forms import Form, number_or_string, whole_number
-from mindvideo.data.labels.reading import read_json, require_form, require_list
+from mindvideo.data.labels.reading import read_json, require_form, require_list, require_own_ids
 from mindvideo.errors import UserError
 
 # All that is looked at; the rest of an entry is passed on unseen.
@@ -27,6 +27,7 @@ def keep_categories(annotation_file: str | Path, kept: Collection[int]) -> dict[
     for part in FORMS:
         require_list(file, content, part, "labelled COCO")
     require_form(file, content, FORMS)
+    require_own_ids(file, content, "images")
     annotations = [entry for entry in content["annotations"] if entry["category_id"] in kept]
     if not annotations:
         raise UserError(f"{annotation_file}: no annotation has one of the kept categories {sorted(kept)}")

@@ -13,11 +13,13 @@ import cv2
 from PIL import Image, UnidentifiedImageError
 
 from mindvideo.data.labels.forms import Problem
-from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.broken_frame import BrokenFrameError, BrokenVideoError
 from mindvideo.data.media.frame_reader import JPEG_END, JPEG_START, decode_frame
 from mindvideo.data.media.images import stored_size
+from mindvideo.data.media.video_file import VideoFile
 from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
 from mindvideo.errors import UserError
+from mindvideo.structures import Frame
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # Marks of whole files: how they start -> how they end.
@@ -43,12 +45,25 @@ def frame_problem(
             size = _video_frame_size(videos, *place, decode)
         else:
             size = _picture_size(path, decode)
+    except BrokenVideoError as error:
+        return Problem("broken video", where, " ".join(str(error).split()) + _frames_left(file))
     except BrokenFrameError as error:
         return Problem("broken frame", where, " ".join(str(error).split()))
     if annotated is not None and size != annotated:
         found = f"{size[0]} x {size[1]} (height x width)"
         return Problem("frame size", where, f"{path} is {found}, annotated as {annotated[0]} x {annotated[1]}")
     return None
+
+
+def _frames_left(file: Path) -> str:
+    """How much of a video file that training cannot open can still be decoded from its beginning."""
+    try:
+        with VideoFile(file, name=file.name) as reader:
+            good = sum(isinstance(item, Frame) for item in reader.decode())
+    except UserError:
+        return ""
+    total = "" if reader.num_frames is None else f" of {reader.num_frames}"
+    return f"; {good}{total} frames can be decoded (was it cut off while copied? a repaired copy can be used)"
 
 
 def _video_frame_size(videos: VideoFrames, file: str, frame: int, decode: bool) -> tuple[int, int]:
@@ -98,7 +113,7 @@ def _require_whole(path: Path) -> None:
 
 @contextlib.contextmanager
 def silent_decoders() -> Iterator[None]:
-    """Keeps OpenCV, libpng and libjpeg from writing to the terminal what the caller says in its own words."""
+    """Keeps OpenCV, libpng and libjpeg from writing to the terminal; the caller reports in its own words."""
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)
     sys.stderr.flush()

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.data.labels.forms import Form, form_problems
-from mindvideo.errors import UserError
+from mindvideo.data.labels.forms import Form, form_problems, id_problems
+from mindvideo.errors import UserError, printable
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, plain or ``.gz``; one that is missing or broken is the caller's mistake."""
+    """The content of a JSON file, plain or ``.gz``; one that is missing or broken raises UserError."""
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
@@ -40,6 +40,9 @@ def annotation_kind(path: Path) -> str:
 
     Looks for the two keys in the bytes, since parsing takes long; only where both occur is the file parsed.
     """
+    if path.suffix == ".gz" and path.is_file():
+        content = read_json(path)
+        return "image" if isinstance(content, dict) and "images" in content and "videos" not in content else "video"
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             has_images, has_videos = (content.find(key) >= 0 for key in (b'"images"', b'"videos"'))
@@ -61,6 +64,13 @@ def require_form(path: Path | str, content: Any, forms: Mapping[str, Form]) -> N
         raise refusal(path, problem.where, problem.message)
 
 
+def require_own_ids(path: Path | str, content: Any, *parts: str) -> None:
+    """Refuse two entries of one id: the labels of the one would become those of the other."""
+    for problem in id_problems(content, parts):
+        raise refusal(path, problem.where, problem.message)
+
+
 def refusal(path: Path | str, where: str, message: object) -> UserError:
     """The error that a reader raises at the first fault of a file."""
-    return UserError(f"{path}: {where}: {message}; for the whole list: tools/segmentation/prepare.py check FILE@FRAMES")
+    advice = "for the whole list: tools/segmentation/prepare.py check FILE@FRAMES"
+    return UserError(f"{path}: {printable(where)}: {printable(message)}; {advice}")

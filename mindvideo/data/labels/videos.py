@@ -8,7 +8,7 @@ from typing import Any
 
 from mindvideo.data.labels.categories import Category, read_categories
 from mindvideo.data.labels.forms import VIDEO_SET_FORMS, box_fault
-from mindvideo.data.labels.reading import read_json, refusal, require_form, require_list
+from mindvideo.data.labels.reading import read_json, refusal, require_form, require_list, require_own_ids
 from mindvideo.masks.forms import read_mask
 from mindvideo.masks.rle import Rle
 
@@ -58,6 +58,7 @@ def read_video_annotations(path: str | Path) -> VideoAnnotations:
     content = read_json(path)
     require_list(path, content, "videos", "YouTube-VIS")
     require_form(path, content, VIDEO_SET_FORMS)
+    require_own_ids(path, content, "videos", "categories")
     tracks: dict[int, list[Track]] = {entry["id"]: [] for entry in content["videos"]}
     sizes = {entry["id"]: (entry["height"], entry["width"], len(entry["file_names"])) for entry in content["videos"]}
     for entry in content.get("annotations") or ():

@@ -1,0 +1,1 @@
+"""Pictures, video files and streams: pixels, whole videos or single frames."""

@@ -14,6 +14,7 @@ from PIL import Image
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.lazy import ClipFrames
 from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
+from mindvideo.errors import printable
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _DECODE_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -27,8 +28,9 @@ def decode_frame(path: str | Path) -> np.ndarray:
     """
     try:
         content = Path(path).read_bytes()
-    except OSError as error:
-        raise BrokenFrameError(f"{path}: the frame cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BrokenFrameError(f"{printable(path)}: the frame cannot be read ({reason})") from error
     if content[:2] == JPEG_START and content[-2:] != JPEG_END:
         return _decode_with_pillow(content, path)
     frame = cv2.imdecode(np.frombuffer(content, np.uint8), _DECODE_FLAGS) if content else None
@@ -95,7 +97,7 @@ class FrameReader:
 
 
 class _Together:
-    """Frames of a clip that are decoded at once when the first is asked for; each is handed out and let go."""
+    """Frames of a clip that are decoded together when the first is needed; each is handed out once."""
 
     def __init__(self, reader: FrameReader, names: Sequence[str]) -> None:
         self.reader = reader
@@ -110,7 +112,7 @@ class _Together:
 
 @dataclasses.dataclass(frozen=True)
 class _Loader:
-    """Reads one frame and holds it to its annotated size."""
+    """Reads one frame and refuses it if its size is not the annotated one."""
 
     source: _Together
     file_name: str

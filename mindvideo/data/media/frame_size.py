@@ -1,4 +1,4 @@
-"""Sizes of frames: the rule of the originals (a short side of s, unless the long side would exceed its limit)."""
+"""Sizes of frames by the rule of the originals: a given short side, unless the long side would exceed its limit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class ShortSideResize:
-    """Frames of any size to the size a network is to see them in; ``short_side`` None leaves them as they are."""
+    """Resizes frames to the size in which a network sees them; ``short_side`` None leaves them as they are."""
 
     def __init__(self, *, short_side: int | None, long_side: int | None = None) -> None:
         self._short_side = short_side

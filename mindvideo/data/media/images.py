@@ -1,18 +1,19 @@
-"""One picture of any kind on disk -> RGB uint8."""
+"""Reads pictures of any kind from disk as RGB uint8."""
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from mindvideo.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+SEVERAL_SUFFIXES = (".gif", ".webp", ".tif", ".tiff")  # files that may hold several pictures
 _EXIF_ORIENTATION = 0x0112
 _DAMAGED = (OSError, SyntaxError, ValueError, struct.error)  # what Pillow raises for truncated and damaged files
 TURNED_BY_A_QUARTER = range(5, 9)  # EXIF orientations that exchange height and width
@@ -23,7 +24,7 @@ def is_image(path: Path) -> bool:
 
 
 def natural_key(string: str) -> list[tuple[int, int | str]]:
-    """Sorting key that puts frame2 before frame10."""
+    """A sorting key that puts frame2 before frame10."""
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", string)]
 
 
@@ -52,6 +53,36 @@ def image_size(path: str | Path) -> tuple[int, int]:
         width, height = picture.size
         turned = _orientation(picture, path) in TURNED_BY_A_QUARTER
     return (width, height) if turned else (height, width)
+
+
+def num_pictures(path: str | Path) -> int:
+    """How many pictures a GIF, a WebP or a TIFF holds; 1 for every other kind and for a file that cannot be read.
+
+    A JPEG may hold a second picture too, the small preview of a phone, which is no frame.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SEVERAL_SUFFIXES:
+        return 1
+    try:
+        with _opened(path) as picture:
+            return getattr(picture, "n_frames", 1)
+    except (UserError, *_DAMAGED, EOFError):
+        return 1
+
+
+def pictures_of(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+    """Every picture of a GIF, a WebP or a TIFF, as :func:`read_image` gives one, and how many seconds it is shown.
+
+    Pages, which have no time, have 0 seconds.
+    """
+    path = Path(path)
+    with _opened(path) as pictures:
+        try:
+            for picture in ImageSequence.Iterator(pictures):
+                image = _to_rgb(picture, path)
+                yield image, picture.info.get("duration", 0) / 1000
+        except (*_DAMAGED, EOFError) as error:
+            raise UserError(f"{path}: damaged picture ({_one_line(error)})") from error
 
 
 def stored_size(path: str | Path) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def size_after(step: Step, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def needed_region(step: Step, size: tuple[int, int], wanted: Region) -> Region:
-    """The part of a step's input (of ``size``) that its output part ``wanted`` is made from."""
+    """The part of a step's input, which has ``size``, from which it makes the part ``wanted`` of its output."""
     if isinstance(step, Crop):
         return wanted.moved(step.top, step.left)
     if isinstance(step, Mirror):
@@ -58,7 +58,7 @@ def needed_region(step: Step, size: tuple[int, int], wanted: Region) -> Region:
 
 
 def run_chain(frame: np.ndarray, steps: Sequence[Step], result: np.ndarray) -> None:
-    """Write the frame [H, W, 3] after all steps to ``result``, computing no more than what that shows."""
+    """Write the frame [H, W, 3] after all steps to ``result``; only the pixels that it shows are computed."""
     sizes = [frame.shape[:2]]
     for step in steps:
         sizes.append(size_after(step, sizes[-1]))
@@ -88,7 +88,7 @@ class ClipFrames:
     """T frames of one size. ``loaders`` [T] give uint8 [H, W, 3]; equal loaders are called once."""
 
     def __init__(self, loaders: Sequence[Callable[[], np.ndarray]], size: tuple[int, int]) -> None:
-        self._slots: list[tuple[Callable[[], np.ndarray], list[Step]]] = [(loader, []) for loader in loaders]
+        self._chains: list[tuple[Callable[[], np.ndarray], list[Step]]] = [(loader, []) for loader in loaders]
         self.size = size
         self._pixels: np.ndarray | None = None
 
@@ -98,7 +98,7 @@ class ClipFrames:
         return cls([_InMemory(frame) for frame in pixels], pixels.shape[1:3])
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._chains)
 
     def mirror(self) -> None:
         self._add([Mirror()] * len(self))
@@ -116,11 +116,11 @@ class ClipFrames:
 
     def reverse(self) -> None:
         """Last frame first."""
-        self._slots.reverse()
+        self._chains.reverse()
         self._pixels = None
 
     def _add(self, steps: Sequence[Step]) -> None:
-        for (_, chain), step in zip(self._slots, steps, strict=True):
+        for (_, chain), step in zip(self._chains, steps, strict=True):
             chain.append(step)
         self.size = size_after(steps[0], self.size)
         self._pixels = None
@@ -130,18 +130,18 @@ class ClipFrames:
         if self._pixels is None:
             pixels = np.empty((len(self), *self.size, 3), np.uint8)
             users: dict[Callable[[], np.ndarray], list[int]] = {}
-            for t, (loader, _) in enumerate(self._slots):
+            for t, (loader, _) in enumerate(self._chains):
                 users.setdefault(loader, []).append(t)
             for loader, positions in users.items():
                 frame = loader()
                 for t in positions:
-                    run_chain(frame, self._slots[t][1], pixels[t])
+                    run_chain(frame, self._chains[t][1], pixels[t])
             self._pixels = pixels
         return self._pixels
 
 
 class _InMemory:
-    """A loader whose frame is there; compared by identity."""
+    """A loader of a frame that is in memory; two of them are equal only if they are one object."""
 
     def __init__(self, frame: np.ndarray) -> None:
         self._frame = frame

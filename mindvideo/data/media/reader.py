@@ -83,10 +83,13 @@ class VideoReader(abc.ABC):
         """The selected frames in order, those that cannot be read included."""
 
     def close(self) -> None:  # noqa: B027  (most readers hold nothing open)
-        """Release the file or device; called more than once without harm."""
+        """Release the file or device; closing twice does no harm."""
+
+    def interrupt(self) -> None:  # noqa: B027  (most readers never wait for anybody)
+        """Make ``decode`` come to its end though it waits for data; called from another thread."""
 
     def frames(self, on_problem: Callable[[str], None] = fail_on_problem) -> Iterator[Frame]:
-        """The selected frames; ``on_problem`` hears of each broken one, for which the last good frame stands in."""
+        """The selected frames. The last good frame stands in for a broken one, of which ``on_problem`` is told."""
         last: Frame | None = None
         waiting: list[BrokenFrame] = []  # broken ones before the first good frame
         first_problem = ""

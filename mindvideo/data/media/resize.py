@@ -39,7 +39,7 @@ class Region:
 
 
 def source_region(size: tuple[int, int], new_size: tuple[int, int], wanted: Region) -> Region:
-    """The part of a picture of ``size`` that is asked for to make the part ``wanted`` of it resized to ``new_size``."""
+    """The part of a picture of ``size`` that is needed for the part ``wanted`` of it resized to ``new_size``."""
     if _native_resize() is None:
         # Pillow can resize a part, but takes its bounds in single precision, which moves some pixels by one level.
         return Region(0, size[0], 0, size[1])
@@ -90,6 +90,6 @@ def resize_part(
 
 @functools.cache
 def _native_resize():
-    """The compiled function, or None where there is none or it is not wanted."""
+    """The compiled function; None where it is not built or not wanted."""
     takes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_int] * 12, ctypes.c_void_p]
     return find_function("mindvideo_resize_rgb", takes=takes, returns=ctypes.c_int)

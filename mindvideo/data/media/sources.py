@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.data.media.images import IMAGE_SUFFIXES, is_image, natural_order
-from mindvideo.data.media.pictures import ImageFrames
+from mindvideo.data.media.images import IMAGE_SUFFIXES, is_image, natural_order, num_pictures
+from mindvideo.data.media.pictures import Animation, ImageFrames
 from mindvideo.data.media.reader import DEFAULT_FRAMES_PER_SECOND, FrameSelection, VideoReader
 from mindvideo.data.media.streams import Camera, open_stream
 from mindvideo.data.media.video_file import VideoFile
@@ -23,7 +23,10 @@ _CAMERA = re.compile(r"camera:(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class VideoSource:
-    """One video before it is opened: a name for its results, and its picture files, its file, camera or stream."""
+    """One video before it is opened: a name for its results, and its picture files, its file, camera or stream.
+
+    ``file`` is a video file, or a picture file that holds several pictures.
+    """
 
     name: str
     pictures: tuple[Path, ...] = ()
@@ -32,7 +35,7 @@ class VideoSource:
 
     @property
     def is_endless(self) -> bool:
-        """Ends when the user says so: being stopped is no interruption."""
+        """A camera or a stream ends when the user says so; stopping it is not an interruption."""
         return not self.pictures and self.file is None
 
     def open(
@@ -45,6 +48,8 @@ class VideoSource:
         """``raw_size`` (H, W) is for raw frames on standard input; ``frames_per_second`` for what has no rate."""
         if self.pictures:
             return ImageFrames(self.pictures, name=self.name, selection=selection, frames_per_second=frames_per_second)
+        if self.file is not None and is_image(self.file):
+            return Animation(self.file, name=self.name, selection=selection, frames_per_second=frames_per_second)
         if self.file is not None:
             return VideoFile(self.file, name=self.name, selection=selection)
         if self.camera is not None:
@@ -75,7 +80,8 @@ def find_videos(given: str | Path) -> list[VideoSource]:
 
 def _of_file(path: Path) -> VideoSource:
     if is_image(path):
-        return VideoSource(name=path.stem, pictures=(path,))
+        is_video = num_pictures(path) > 1
+        return VideoSource(name=path.stem, file=path) if is_video else VideoSource(name=path.stem, pictures=(path,))
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise UserError(
             f"{path}: not known as a video or a picture; known are {' '.join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)}"

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mindvideo.data.media.polled_input import PolledInput
 from mindvideo.data.media.reader import DEFAULT_FRAMES_PER_SECOND, BrokenFrame, FrameSelection, VideoReader
 from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
@@ -100,18 +101,22 @@ def open_stream(
     frames_per_second: float = DEFAULT_FRAMES_PER_SECOND,
 ) -> VideoReader:
     """Standard input: MJPEG, recognised by its first bytes, or raw RGB24 frames of ``raw_size`` (H, W)."""
-    stream = sys.stdin.buffer if stream is None else stream
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)
+    polled = PolledInput(sys.stdin.fileno()) if stream is None else None
+    stream = polled or stream
+    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, buffer_size=1 << 16)
     beginning = buffered.peek(2)[:2]
     if not beginning:
         raise UserError("standard input: nothing arrived; pipe MJPEG or raw RGB24 frames into it")
-    if raw_size is not None:
-        return RawStream(
-            buffered, size=raw_size, name="stdin", selection=selection, frames_per_second=frames_per_second
-        )
-    if beginning != _JPEG_START:
+    if raw_size is None and beginning != _JPEG_START:
         raise UserError(
             "standard input: not MJPEG; for raw RGB24 frames give their size (--raw-size WIDTHxHEIGHT), for example "
             "ffmpeg -i in.avi -f mjpeg - | infer.py --input -"
         )
-    return VideoFile(buffered, name="stdin", selection=selection, format_name="mjpeg")
+    if raw_size is not None:
+        options = {"size": raw_size, "frames_per_second": frames_per_second}
+        reader: VideoReader = RawStream(buffered, name="stdin", selection=selection, **options)
+    else:
+        reader = VideoFile(buffered, name="stdin", selection=selection, format_name="mjpeg")
+    if polled is not None:
+        reader.interrupt = polled.end
+    return reader

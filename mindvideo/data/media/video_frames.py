@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mindvideo.data.media.broken_frame import BrokenFrameError
+from mindvideo.data.media.broken_frame import BrokenFrameError, BrokenVideoError
 
 MAX_OPEN = 4  # files; each holds a decoder with its frames
 _NAME = re.compile(r"(.+)#(\d+)")
@@ -65,7 +65,7 @@ class VideoFrames:
             )
         try:
             return reader.get_batch(list(frames)).asnumpy()
-        except RuntimeError as error:  # decord's own are among them
+        except _decord_errors() as error:
             self._open.pop(str(file), None)  # what it decodes after an error is anyone's guess
             raise BrokenFrameError(f"{file}: frames {list(frames)} cannot be decoded ({_last_line(error)})") from error
 
@@ -88,10 +88,10 @@ def _open(file: str) -> Any:
     decord.logging.set_level(decord.logging.QUIET)  # the message below says it
     try:
         reader = decord.VideoReader(file, num_threads=1)  # the data workers are the threads
-    except RuntimeError as error:
-        raise BrokenFrameError(f"{file}: not a video that can be opened ({_last_line(error)})") from error
+    except _decord_errors() as error:
+        raise BrokenVideoError(f"{file}: not a video that can be opened ({_last_line(error)})") from error
     if len(reader) == 0:
-        raise BrokenFrameError(f"{file}: the video has no frames")
+        raise BrokenVideoError(f"{file}: the video has no frames")
     return reader
 
 
@@ -111,5 +111,11 @@ def _load_decord() -> Any:
     return decord
 
 
+def _decord_errors() -> tuple[type[Exception], ...]:
+    """Opening a file that was cut off raises decord's own error, which is not one of Python's."""
+    return (RuntimeError, _load_decord().DECORDError)
+
+
 def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    """The end of decord's message without the time and the line of its source."""
+    return re.sub(r"^\[[\d:]+\] \S+ (Error: )?", "", str(error).strip().splitlines()[-1])

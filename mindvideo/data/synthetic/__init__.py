@@ -1,0 +1,1 @@
+"""Made-up sets: shapes that move, with exact labels."""

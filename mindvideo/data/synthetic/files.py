@@ -30,7 +30,7 @@ _SET_FILE = re.compile(
 
 
 def check_set_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that cannot become a made-up set, or that holds anything but one that may be replaced."""
+    """Refuse a folder that cannot become a made-up set or holds anything other than such a set that may be replaced."""
     check_place(folder)
     if not os.path.lexists(folder):
         return

@@ -1,0 +1,1 @@
+"""Changes of a clip and its targets, drawn first and applied afterwards."""

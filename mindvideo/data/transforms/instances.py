@@ -9,7 +9,7 @@ from mindvideo.data.transforms.sample import ClipSample
 
 
 def boxes_with_extent(clip: ClipSample) -> np.ndarray:
-    """bool [N, T]: the box is wider and higher than nothing."""
+    """bool [N, T]: whether the box has a width and a height."""
     return (clip.boxes[..., 2:] > clip.boxes[..., :2]).all(axis=-1)
 
 

@@ -95,14 +95,14 @@ def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarr
 
 @functools.cache
 def _native_distortion():
-    """The compiled function, or None where there is none or it is not wanted."""
+    """The compiled function; None where it is not built or not wanted."""
     pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
     takes = [pointer, ctypes.c_int64, number, number, number, *[real] * 5, *[number] * 4, pointer]
     return find_function("mindvideo_distort_colours", takes=takes, returns=None)
 
 
 def _distort_by_strips(frame: np.ndarray, colours: FrameColours, wrap: bool) -> np.ndarray:
-    """The twin. Strip by strip, so that the float values stay in the processor's cache."""
+    """The twin works strip by strip, so that the float values stay in the processor's cache."""
     result = np.empty(frame.shape, np.uint8)
     rows = max(1, STRIP_PIXELS // frame.shape[1])
     for top in range(0, frame.shape[0], rows):

@@ -47,7 +47,7 @@ def _crop(settings: AugmentationSettings, *, zero_vanished: bool = False) -> lis
 
 
 def toy(settings: AugmentationSettings) -> list[Transform]:
-    """For the made-up sets, whose classes are shapes: nothing that changes a shape but the mirror."""
+    """For the made-up sets, whose classes are shapes: only the mirror changes a shape."""
     return [HorizontalFlip(), TimeReversal(), ChannelPermutation(), Brightness(reach=0.2), *_final_resize(settings)]
 
 
@@ -85,7 +85,7 @@ ABSENT_TREATMENTS: dict[str, list[Transform]] = {"keep": [], "zero_box": [ZeroMa
 
 
 def build_augmentation(settings: AugmentationSettings, *, absent: str = "keep") -> Compose:
-    """The named pipeline. ``absent`` says what then becomes of instances without a pixel: nothing; their boxes are
+    """The named pipeline. ``absent`` then treats instances without a pixel: it keeps them; or their boxes are
     zeroed where they have none; or those are zeroed and instances that have none in the whole clip are dropped.
     """
     return Compose(transforms=[*AUGMENTATIONS[settings.name](settings), *ABSENT_TREATMENTS[absent]])

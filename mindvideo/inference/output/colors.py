@@ -11,7 +11,7 @@ import numpy as np
 PALETTE_LENGTH = 48
 _STEPS = (30, 75, 120, 165, 210, 250)
 _LIGHTNESS = (35.0, 88.0)  # readable both on dark and on bright pictures
-_LEAST_CHROMA = 35.0  # greys are what pictures are made of
+_MIN_CHROMA = 35.0  # greys are what pictures are made of
 _FIRST = (250, 75, 75)
 
 
@@ -26,7 +26,7 @@ def palette() -> tuple[tuple[int, int, int], ...]:
     candidates = np.array(list(itertools.product(_STEPS, repeat=3)), np.uint8)
     lab = to_lab(candidates)
     chroma = np.hypot(lab[:, 1], lab[:, 2])
-    usable = (lab[:, 0] > _LIGHTNESS[0]) & (lab[:, 0] < _LIGHTNESS[1]) & (chroma > _LEAST_CHROMA)
+    usable = (lab[:, 0] > _LIGHTNESS[0]) & (lab[:, 0] < _LIGHTNESS[1]) & (chroma > _MIN_CHROMA)
     candidates, lab = candidates[usable], lab[usable]
     chosen = [int(np.flatnonzero((candidates == _FIRST).all(axis=1))[0])]
     distance = np.full(len(candidates), np.inf)

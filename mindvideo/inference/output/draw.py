@@ -14,7 +14,8 @@ from mindvideo.inference.output.colors import track_color
 from mindvideo.masks.rle import decode_mask, mask_box, mask_overlaps
 from mindvideo.structures import VideoInstances
 
-LEAST_SHORT_SIDE = 240  # of a drawn frame
+MIN_SHORT_SIDE = 240  # of a drawn frame, which is enlarged up to this
+MAX_LONG_SIDE = 1920  # of an enlarged frame
 TINT = 0.45  # share of the track's colour in the pixels of its mask
 Box = tuple[int, int, int, int]  # x0 y0 x1 y1, the last two exclusive
 
@@ -25,16 +26,18 @@ def draw_instances(
     class_names: Mapping[int, str] | Sequence[str],
     *,
     confidence: float = 0.0,
-    most_overlap: float = 1.0,
+    max_overlap: float = 1.0,
     masks: bool = True,
     boxes: bool = True,
     tags: bool = True,
     scale: int = 1,
+    rows: Sequence[int] | None = None,
 ) -> np.ndarray:
     """A copy of ``image`` (uint8 RGB [H, W, 3]) with the instances of one frame (``num_frames`` 1) drawn over it.
 
     ``class_names`` by category id: a mapping, or a list with the name of id 1 first. ``confidence`` and
-    ``most_overlap`` choose the tracks, see ``rows_to_draw``. Strong tracks are drawn over weak ones. With ``scale`` the
+    ``max_overlap`` choose the tracks, see ``rows_to_draw``, whose answer may be given as ``rows``. Strong tracks are
+    drawn over weak ones. A box is the one around the track's mask, or its own where it has no mask. With ``scale`` the
     result is that many times larger, drawn with finer lines: for frames too small to be read otherwise, see
     ``readable_scale``.
     """
@@ -45,7 +48,8 @@ def draw_instances(
         )
     canvas = image.copy() if scale == 1 else cv2.resize(image, (W * scale, H * scale), interpolation=cv2.INTER_CUBIC)
     thickness = max(1, round(scale * min(H, W) / 200))
-    rows = rows_to_draw(instances, confidence=confidence, most_overlap=most_overlap)
+    if rows is None:
+        rows = rows_to_draw(instances, confidence=confidence, max_overlap=max_overlap)
     drawn: list[tuple[int, Box]] = []
     for row in rows:
         segmentation = instances.segmentations[row][0]
@@ -65,21 +69,21 @@ def draw_instances(
     return canvas
 
 
-def rows_to_draw(instances: VideoInstances, *, confidence: float, most_overlap: float) -> list[int]:
+def rows_to_draw(instances: VideoInstances, *, confidence: float, max_overlap: float) -> list[int]:
     """Tracks of one frame (``num_frames`` 1) that are worth showing, the surest last.
 
     Left out are those that score below ``confidence``, and those whose mask overlaps a surer one's by more than
-    ``most_overlap`` (intersection over union): as a rule a second track of the same object.
+    ``max_overlap`` (intersection over union): as a rule a second track of the same object.
     """
     rows = [int(row) for row in np.argsort(instances.scores, kind="stable") if instances.scores[row] >= confidence]
     masked = [row for row in rows if instances.segmentations[row][0] is not None]
-    if most_overlap >= 1.0 or len(masked) < 2:
+    if max_overlap >= 1.0 or len(masked) < 2:
         return rows
     masks = [instances.segmentations[row][0] for row in masked]
     overlaps = mask_overlaps(masks)
     shown: list[int] = []  # places in ``masked``
     for place in reversed(range(len(masked))):
-        if all(overlaps[place, surer] <= most_overlap for surer in shown):
+        if all(overlaps[place, surer] <= max_overlap for surer in shown):
             shown.append(place)
     repeated = set(masked) - {masked[place] for place in shown}
     return [row for row in rows if row not in repeated]
@@ -87,7 +91,7 @@ def rows_to_draw(instances: VideoInstances, *, confidence: float, most_overlap: 
 
 def readable_scale(size: tuple[int, int]) -> int:
     """How many times to enlarge frames of ``size`` (H, W) so that tags and outlines can be read; 1 for usual videos."""
-    return max(1, math.ceil(LEAST_SHORT_SIDE / min(size)))
+    return max(1, min(math.ceil(MIN_SHORT_SIDE / min(size)), MAX_LONG_SIDE // max(size)))
 
 
 def name_of_class(class_names: Mapping[int, str] | Sequence[str], label: int) -> str:
@@ -97,7 +101,7 @@ def name_of_class(class_names: Mapping[int, str] | Sequence[str], label: int) ->
 
 
 def _box_of(instances: VideoInstances, row: int) -> Box | None:
-    """The track's box clipped to the frame: its own, or the one around its mask; None when there is nothing to show."""
+    """The box around the track's mask, or its own clipped to the frame; None when there is nothing to show."""
     H, W = instances.size
     segmentation = instances.segmentations[row][0]
     if segmentation is not None:
@@ -105,9 +109,8 @@ def _box_of(instances: VideoInstances, row: int) -> Box | None:
         if tight is None:
             return None
         x, y, width, height = (round(value) for value in tight)
-        if instances.boxes is None:
-            return x, y, x + width, y + height
-    elif instances.boxes is None:
+        return x, y, x + width, y + height
+    if instances.boxes is None:
         return None
     x0, y0, x1, y1 = (round(float(value)) for value in instances.boxes[row, 0])
     box = (max(x0, 0), max(y0, 0), min(x1, W), min(y1, H))
@@ -166,14 +169,14 @@ def _place_of_tag(box: Box, tag_size: tuple[int, int], size: tuple[int, int], pl
 
 
 @functools.lru_cache(maxsize=512)
-def _tag_picture(text: str, font_size: int, color: tuple[int, int, int]) -> np.ndarray:
-    """The tag as RGB uint8 [h, w, 3]: black or white text, whichever reads better, on the track's colour."""
+def _tag_picture(words: str, font_size: int, color: tuple[int, int, int]) -> np.ndarray:
+    """The tag as RGB uint8 [h, w, 3]: black or white words, whichever reads better, on the track's colour."""
     font = ImageFont.load_default(font_size)
-    left, _, right, _ = font.getbbox(text)
+    left, _, right, _ = font.getbbox(words)
     ascent, descent = font.getmetrics()
     margin = max(2, font_size // 5)
     picture = Image.new("RGB", (int(right - left) + 2 * margin, ascent + descent + margin), color)
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     ink = (0, 0, 0) if luminance > 128 else (255, 255, 255)
-    ImageDraw.Draw(picture).text((margin - left, margin // 2), text, fill=ink, font=font)
+    ImageDraw.Draw(picture).text((margin - left, margin // 2), words, fill=ink, font=font)
     return np.array(picture)

@@ -19,6 +19,8 @@ ENCODERS = {
     "libopenh264": {"allow_skip_frames": "0"},
     "h264_videotoolbox": {},
 }
+# Frames a second that players can show; files that claim others are played at the nearest of these.
+MIN_RATE, MAX_RATE = 0.1, 240.0
 _BT709, _LIMITED_RANGE = 1, 1  # as FFmpeg counts colour spaces and ranges
 _LONGEST_GAP_SECONDS = 2.0  # between key frames, so that stepping backwards in a browser is quick
 
@@ -35,9 +37,10 @@ class VideoWriter:
         self.path = Path(path)
         self.partial_path = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
         self._temporary = self.path.with_name(f".{self.path.stem}.tmp{self.path.suffix}")
-        self._rate = Fraction(frames_per_second).limit_denominator(1001)
-        if self._rate <= 0:
+        if not frames_per_second > 0:
             raise ValueError(f"frames_per_second: expected more than 0, got {frames_per_second}")
+        playable = min(max(frames_per_second, MIN_RATE), MAX_RATE)
+        self._rate = Fraction(playable).limit_denominator(1001)
         self._encoder = find_encoder(encoder)
         self._container: av.container.OutputContainer | None = None
         self._size: tuple[int, int] | None = None
@@ -52,7 +55,15 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(_padded_to_even(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE)
         frame.pts = self.frames_written
-        self._mux(self._stream.encode(frame))
+        try:
+            packets = self._stream.encode(frame)
+        except av.error.ExternalError as error:
+            H, W = self._size
+            raise UserError(
+                f"{self.path}: the encoder {self._encoder} does not take frames of {W}x{H} pixels; go without the "
+                "video (inference.write=[masks] writes mask pictures)"
+            ) from error
+        self._mux(packets)
         self.frames_written += 1
 
     def close(self, *, complete: bool = True) -> Path | None:
@@ -124,7 +135,7 @@ def find_encoder(wanted: str | None = None) -> str:
             return name
     raise UserError(
         f"no H.264 encoder to write videos with (looked for {', '.join(names)}): install PyAV from its wheel "
-        "(pip install av), or go without videos (inference.write_video=false)"
+        "(pip install av), or go without videos (inference.write=[])"
     )
 
 

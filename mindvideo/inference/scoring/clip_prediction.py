@@ -1,4 +1,4 @@
-"""What a family that looks at whole clips says about one clip, and how that is read: masks, scores, categories."""
+"""The prediction of a network that looks at whole clips, and how it is read: masks, scores, categories."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from mindvideo.errors import UserError
 from mindvideo.masks.rle import empty_mask, encode_mask
 from mindvideo.structures import Segmentation
 from mindvideo.structures.expect import expect_array
 
 # PARITY(vistr): in a frame where no category reaches this probability the track has no mask at all.
-LEAST_FRAME_PROBABILITY = 0.001
+MIN_FRAME_PROBABILITY = 0.001
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipPrediction:
-    """N slots over the T frames of a clip, K categories whose ids are 0..K-1 (the "nothing" class is not among them).
+    """Q queries over the T frames of a clip, K categories with ids 0..K-1 (the "nothing" class is not among them).
 
-    ``probabilities`` float32 [N, T, K]; ``mask_logits`` float32 [N, T, h, w] at any resolution.
+    ``probabilities`` float32 [Q, T, K]; ``mask_logits`` float32 [Q, T, h, w] at any resolution. Both are finite.
     """
 
     probabilities: np.ndarray
@@ -29,15 +30,26 @@ class ClipPrediction:
 
     def __post_init__(self) -> None:
         owner = "ClipPrediction"
-        expect_array(owner, "probabilities", self.probabilities, shape=("N", "T", "K"), dtype=np.floating)
-        N, T, _ = self.probabilities.shape
-        expect_array(owner, "mask_logits", self.mask_logits, shape=(N, T, "h", "w"), dtype=np.floating)
+        expect_array(owner, "probabilities", self.probabilities, shape=("Q", "T", "K"), dtype=np.floating)
+        Q, T, _ = self.probabilities.shape
+        expect_array(owner, "mask_logits", self.mask_logits, shape=(Q, T, "h", "w"), dtype=np.floating)
+        require_finite(self.probabilities, self.mask_logits)
 
 
 class ClipRunner(Protocol):
     """The network of such a family as a function of the T frames of a window, each as it was prepared for it."""
 
     def __call__(self, frames: Sequence[Any]) -> ClipPrediction: ...
+
+
+def require_finite(*outputs: np.ndarray) -> None:
+    """UserError where a network's outputs hold NaN or infinity, which would pass for "nothing found"."""
+    for output in outputs:
+        if output.size and not (np.isfinite(output.min()) and np.isfinite(output.max())):
+            raise UserError(
+                "the network's outputs are not finite (NaN or infinity): its weights are damaged, or from a training "
+                "that diverged; take an earlier checkpoint"
+            )
 
 
 def frame_votes(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +65,10 @@ def score_track(frame_scores: np.ndarray, frame_labels: np.ndarray) -> tuple[flo
 def segment_frame(mask_logits: np.ndarray, size: tuple[int, int]) -> Segmentation:
     """Logits [h, w] -> the mask where the sigmoid, after bilinear scaling to ``size`` (H, W), exceeds one half."""
     H, W = size
-    if mask_logits.max() <= 0.0:  # interpolation stays below the largest logit
+    highest = mask_logits.max()
+    if not np.isfinite(highest):
+        require_finite(mask_logits)
+    if highest <= 0.0:  # interpolation stays below the largest logit
         return empty_mask(size)
     scaled = cv2.resize(np.ascontiguousarray(mask_logits, np.float32), (W, H), interpolation=cv2.INTER_LINEAR)
     return encode_mask(scaled > 0.0)

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import numpy as np
 
-from mindvideo.inference.scoring.clip_prediction import LEAST_FRAME_PROBABILITY, frame_votes, score_track
+from mindvideo.inference.scoring.clip_prediction import MIN_FRAME_PROBABILITY, frame_votes, score_track
 
 # PARITY(seqformer): an entry that scores less than this has no mask in any frame.
-LEAST_PAIR_SCORE = 0.001
+MIN_PAIR_SCORE = 0.001
 
 
 class TrackScores(Protocol):
-    """What is known of one track, frame by frame."""
+    """The evidence of one track, gathered frame by frame."""
 
     def add(self, probabilities: np.ndarray) -> bool:
         """Take the probabilities [K] of the next frame; whether the track has a mask there."""
@@ -56,7 +56,7 @@ class FrameVotes:
         score, label = frame_votes(probabilities)
         self._scores.append(float(score))
         self._labels.append(int(label))
-        return bool(score >= LEAST_FRAME_PROBABILITY)
+        return bool(score >= MIN_FRAME_PROBABILITY)
 
     def vote(self) -> tuple[float, int]:
         return score_track(np.asarray(self._scores, np.float32), np.asarray(self._labels))
@@ -118,6 +118,5 @@ class BestPairs:
         best.sort(key=lambda pair: pair[0])  # stable: a track's best category first
         scores = [float(probabilities[pair]) for pair in best]
         return [
-            Entry(track, score, label, has_masks=score >= LEAST_PAIR_SCORE)
-            for (track, label), score in zip(best, scores)
+            Entry(track, score, label, has_masks=score >= MIN_PAIR_SCORE) for (track, label), score in zip(best, scores)
         ]

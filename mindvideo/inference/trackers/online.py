@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import segment_frame
+from mindvideo.inference.scoring.clip_prediction import require_finite, segment_frame
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
@@ -22,7 +22,7 @@ VOTE_INTERVAL = 1.1
 
 
 class SeenFrame(NamedTuple):
-    """What a network saw in a frame: tensors of all queries, arrays of some of them once they are on the host."""
+    """A frame as the network saw it: tensors of all queries, arrays of some of them once they are on the host."""
 
     probabilities: Tensor | np.ndarray  # of the classes, [Q, K]
     boxes: Tensor | np.ndarray  # [Q, 4], cxcywh in units of the frame
@@ -55,7 +55,7 @@ class OnlineStep(Protocol):
 
 
 class FrameObserver(Protocol):
-    """Is told what the network saw of the tracks in each frame, for analysis."""
+    """Receives, for analysis, what the network saw of the tracks in each frame."""
 
     def begin(self, *, video_id: int | str, size: tuple[int, int]) -> None: ...
 
@@ -110,6 +110,7 @@ class OnlineTracker:
             raise ValueError(f"OnlineTracker: the video began with frames of {self.size}, got {frame.shape[:2]}")
         seen, self.state = self.step(Tensor(np.ascontiguousarray(self.resize(frame))), self.state)
         seen = seen.on_host()
+        require_finite(seen.probabilities)
         if self.queries is not None:
             return [self._keep(seen)]
         self.undecided.append(seen)
@@ -131,7 +132,7 @@ class OnlineTracker:
             num_frames=len(self.boxes),
             scores=scores[kept],
             labels=labels[kept],
-            track_ids=np.asarray(kept, np.int64),
+            track_ids=np.asarray(kept, np.int64) + 1,
             segmentations=segmentations,
             boxes=np.stack(self.boxes, 1)[kept] if self.boxes else np.zeros((0, 0, 4), np.float32),
         )
@@ -174,7 +175,7 @@ class OnlineTracker:
             num_frames=1,
             scores=scores[shown],
             labels=labels[shown],
-            track_ids=np.asarray(shown, np.int64),
+            track_ids=np.asarray(shown, np.int64) + 1,
             segmentations=[[masks[track]] for track in shown],
             boxes=corners[shown, None],
         )

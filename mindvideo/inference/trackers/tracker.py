@@ -14,7 +14,7 @@ class VideoTracker(Protocol):
     """Frames of one video go in one by one; instances come out as soon as nothing later can change them.
 
     One call of ``begin`` a video, then ``feed`` for every frame, then ``finish``. A tracker can be used for any number
-    of videos, one after the other; ``begin`` forgets the one before.
+    of videos, one after the other; ``begin`` forgets the one before. Track ids count from 1.
     """
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:

@@ -19,12 +19,12 @@ from mindvideo.inference.scoring.clip_prediction import (
     segment_frame,
 )
 from mindvideo.inference.scoring.track_scores import Entry, ScoreRule, TrackScores
-from mindvideo.inference.trackers.window_links import link_slots
+from mindvideo.inference.trackers.linking import Linking, OverlapLinking
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
-# What YouTube-VIS counts at most per video; a long video would otherwise collect the empty slots of every window.
-MOST_ENDED_TRACKS = 100
+# YouTube-VIS counts no more per video; a long video would otherwise collect the empty queries of every window.
+MAX_ENDED_TRACKS = 100
 
 
 @dataclasses.dataclass
@@ -35,7 +35,7 @@ class _Track:
     scores: TrackScores
     segmentations: list[Segmentation | None] = dataclasses.field(default_factory=list)
     visible: bool = False  # some frame has a pixel
-    # Track ids by category (None where a track is one record), given when the track is first told of.
+    # Track ids by category (None where a track is one record), given when the track is first shown.
     ids: dict[int | None, int] = dataclasses.field(default_factory=dict)
 
     def in_frame(self, index: int) -> Segmentation | None:
@@ -48,7 +48,7 @@ class WindowTracker:
 
     ``prepare`` turns each frame, uint8 [H, W, 3], into what ``runner`` wants to see of it; that takes ``num_frames`` of
     them. A shorter video is repeated (``repeat_short``) or shown as it is. ``rule``: how scores and categories follow.
-    ``overlap``: share of a window that the next one sees again. ``least_similarity``: see ``link_slots``.
+    ``overlap``: share of a window that the next one sees again. ``linking``: how tracks go on from window to window.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class WindowTracker:
         rule: ScoreRule,
         repeat_short: bool = True,
         overlap: float = 1 / 3,
-        least_similarity: float = 0.25,
+        linking: Linking | None = None,
     ) -> None:
         if not 0.0 <= overlap < 1.0:
             raise ValueError(f"overlap: expected a share from 0 to below 1, got {overlap}")
@@ -70,10 +70,10 @@ class WindowTracker:
         self._rule = rule
         self._repeat_short = repeat_short
         self._overlap = min(round(overlap * num_frames), num_frames - 1)
-        self._least_similarity = least_similarity
+        self._linking = OverlapLinking() if linking is None else linking
 
     def export_plan(self, *, size: tuple[int, int]):
-        """What to export: the clip network, for frames of ``size`` (H, W)."""
+        """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
         return self._runner.export_plan(num_frames=self._T, size=size)
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
@@ -84,7 +84,7 @@ class WindowTracker:
         self._covered = 0  # frames that a window has seen
         self._decided = 0  # frames whose masks are read
         self._window: ClipPrediction | None = None  # the latest; it begins at frame `_covered - T`
-        self._track_of_slot: dict[int, _Track] = {}
+        self._track_of_query: dict[int, _Track] = {}
         self._ended: list[_Track] = []
         self._next_id = 1
 
@@ -106,7 +106,7 @@ class WindowTracker:
         if self._covered < self._seen:
             self._run_window()
         self._decide_until(self._seen)
-        result = self._video_result(self._ended + list(self._track_of_slot.values()))
+        result = self._video_result(self._ended + list(self._track_of_query.values()))
         self._frames, self._window, self._ended = [], None, []
         return result
 
@@ -118,25 +118,22 @@ class WindowTracker:
         before, self._window = self._window, self._runner(clip)
         start = max(self._seen - self._T, 0)
         if before is None:
-            slots = range(len(self._window.probabilities))
-            self._track_of_slot = {slot: self._new_track() for slot in slots}
+            queries = range(len(self._window.probabilities))
+            self._track_of_query = {query: self._new_track() for query in queries}
         else:
             # What the window before has seen beyond the decided frames belongs to this window now.
-            links = link_slots(
-                before, self._window, shared=self._covered - start, least_similarity=self._least_similarity
-            )
-            self._continue_tracks(links)
+            self._continue_tracks(self._linking.link(before, self._window, self._covered - start))
         self._covered = self._seen
 
     def _continue_tracks(self, links: dict[int, int]) -> None:
-        previous = self._track_of_slot
-        self._track_of_slot = {
-            slot: previous.pop(links[slot]) if slot in links else self._new_track()
-            for slot in range(len(self._window.probabilities))
+        previous = self._track_of_query
+        self._track_of_query = {
+            query: previous.pop(links[query]) if query in links else self._new_track()
+            for query in range(len(self._window.probabilities))
         }
         self._ended += [track for track in previous.values() if track.visible]
-        if len(self._ended) > MOST_ENDED_TRACKS:
-            best = sorted(self._ended, key=lambda track: -track.scores.best())[:MOST_ENDED_TRACKS]
+        if len(self._ended) > MAX_ENDED_TRACKS:
+            best = sorted(self._ended, key=lambda track: -track.scores.best())[:MAX_ENDED_TRACKS]
             kept = {id(track) for track in best}
             self._ended = [track for track in self._ended if id(track) in kept]
 
@@ -146,17 +143,17 @@ class WindowTracker:
     def _decide_until(self, end: int) -> None:
         """Read masks and votes of the frames up to ``end`` from the latest window."""
         start = max(self._covered - self._T, 0)
-        for slot, track in self._track_of_slot.items():
+        for query, track in self._track_of_query.items():
             for index in range(self._decided, end):
                 place = index - start
-                mask = segment_frame(self._window.mask_logits[slot, place], self._size)
-                # PARITY(vistr): a slot is dropped for having no pixel before low scores empty its frames.
+                mask = segment_frame(self._window.mask_logits[query, place], self._size)
+                # PARITY(vistr): a query is dropped for having no pixel before low scores empty its frames.
                 track.visible = track.visible or has_pixels(mask)
-                track.segmentations.append(mask if track.scores.add(self._window.probabilities[slot, place]) else None)
+                track.segmentations.append(mask if track.scores.add(self._window.probabilities[query, place]) else None)
         self._decided = end
 
     def _frame_result(self, index: int) -> VideoInstances:
-        tracks = list(self._track_of_slot.values())
+        tracks = list(self._track_of_query.values())
         segmentations = [[track.in_frame(index)] for track in tracks]
         shown = [
             track.visible and mask is not None and has_pixels(mask) for track, (mask,) in zip(tracks, segmentations)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from mindspore import nn
 from ml_collections import ConfigDict
 
-from mindvideo.modules.backbones.catalogue import SWINS, build_resnet, build_swin, strides_of_stages
+from mindvideo.modules.backbones.catalogue import RESNETS, build_backbone, strides_of_stages
 
 
 def backbone_of(cfg: ConfigDict, *, out_levels: Sequence[int] = (0, 1, 2, 3)) -> nn.Cell:
     """The configured backbone; it returns the maps of ``out_levels`` and knows their ``channels`` and ``strides``."""
     backbone = cfg.backbone
-    if backbone.name in SWINS:
+    if backbone.name not in RESNETS:
         drop_path = backbone.drop_path if backbone.drop_path >= 0 else None
-        return build_swin(backbone.name, out_levels=out_levels, drop_path=drop_path)
-    return build_resnet(
+        return build_backbone(backbone.name, out_levels=out_levels, drop_path=drop_path)
+    return build_backbone(
         backbone.name,
         out_levels=out_levels,
         norm=backbone.norm,
@@ -31,7 +31,7 @@ def backbone_of(cfg: ConfigDict, *, out_levels: Sequence[int] = (0, 1, 2, 3)) ->
 def strides_of(cfg: ConfigDict) -> tuple[int, ...]:
     """Pixels from one cell to the next in the four maps of the configured backbone."""
     backbone = cfg.backbone
-    if backbone.name in SWINS:
+    if backbone.name not in RESNETS:
         return strides_of_stages(backbone.name)
     return strides_of_stages(backbone.name, stem_pool=_stem_pool(cfg), dilate_last=backbone.dilate_last)
 

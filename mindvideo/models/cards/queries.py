@@ -1,4 +1,4 @@
-"""What the cards of the models with queries and dynamic masks share: checks of their sections, and their first half."""
+"""The cards of the models with queries and dynamic masks share these: checks of their sections, and common parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_encoded_frames(cfg: ConfigDict, name: str) -> None:
 
 
 def frame_parts(cfg: ConfigDict, name: str, *, attention_type: type[DeformableAttention] = DeformableAttention):
-    """What both networks take from section ``name``: the parts up to the encoder, those of the masks, and sizes."""
+    """The parts of section ``name`` that both networks take: those up to the encoder, those of the masks, and sizes."""
     section = cfg[name]
     width = section.width
     backbone = backbone_of(cfg, out_levels=tuple(section.backbone_levels))
@@ -61,7 +61,7 @@ def frame_parts(cfg: ConfigDict, name: str, *, attention_type: type[DeformableAt
 
 
 def transformer_settings(cfg: ConfigDict, name: str) -> dict[str, int | float]:
-    """What encoder and decoder have in common."""
+    """The sizes that encoder and decoder have in common."""
     section = cfg[name]
     return {
         "width": section.width,

@@ -34,7 +34,7 @@ def published_table() -> RuleTable:
             *shared_rules("vistr."),
             *sequence_mask_rules(),
             Rule(r"vistr\.transformer\.(encoder\.layers\.\d+\.self_attn\..*)", r"\1"),
-            Rule(r"vistr\.transformer\.instance_encoders\.weight", "slot_tokens.weight"),
+            Rule(r"vistr\.transformer\.instance_encoders\.weight", "query_tokens.weight"),
             Rule(r"vistr\.(class_embed)\.(.*)", r"decoder.head.\1.\2"),
             Rule(r"vistr\.query_embed\.weight", "decoder.query_embed"),
         ),
@@ -56,7 +56,7 @@ def coco_detr_table(prefix: str) -> RuleTable:
         describes="DETR with masks, 384 channels wide, trained on COCO",
         fresh=(
             CLASS_HEAD,
-            r"slot_tokens\.weight",
+            r"query_tokens\.weight",
             r"decoder\.query_embed",
             r"encoder\.layers\.\d+\.self_attn\..*",
             r"mask_branch\.sequence_head\..*",

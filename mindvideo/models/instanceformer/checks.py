@@ -1,4 +1,4 @@
-"""What no single key of InstanceFormer's section can say."""
+"""Rules that tie several keys of InstanceFormer's section together."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def check(cfg: ConfigDict) -> None:
         raise UserError(
             f"instanceformer.memory_tokens is {instanceformer.memory_tokens}, so instanceformer.memory_frames must be "
             f"2 or more (the current frame counts), not {instanceformer.memory_frames}"
+        )
+    if instanceformer.memory_tokens > instanceformer.num_queries:
+        raise UserError(
+            f"instanceformer.memory_tokens is {instanceformer.memory_tokens}, but there are only "
+            f"{instanceformer.num_queries} queries to remember (instanceformer.num_queries)"
         )
     if instanceformer.memory_tokens and instanceformer.match_on == "clip":
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -13,10 +13,10 @@ from mindvideo.modules.losses.matched import of_instances, rows_of
 from mindvideo.modules.values import Predictions, Targets
 
 
-class MatchedClip(NamedTuple):
-    """What the criterion takes of a clip."""
+class MatchedClip(TypedDict):
+    """A clip as the criterion takes it."""
 
-    predictions: Predictions  # masks are made for the matched queries only, so None here
+    predictions: Predictions  # masks are made for the matched queries only, so not here
     query: ms.Tensor  # int [D, B, N], of each instance; -1 for none
     masks: ms.Tensor  # logits [D, B, N, T, h, w], of the matched queries
 
@@ -35,24 +35,25 @@ class SeqFormerTraining(nn.Cell):
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, padding, sizes, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets):
         """(total [], terms [n])."""
-        return self.criterion(clip.predictions, targets, clip.query, clip.masks)
+        return self.criterion(clip["predictions"], targets, clip["query"], clip["masks"])
 
     def predict(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         network = self.network
         encoded = network.encode(frames, padding)
         decoding = network.decode(encoded)
-        logits = class_logits(network.class_embed, decoding.content).expand_dims(3)  # [D, B, Q, 1, K]
-        predictions = Predictions(logits, decoding.boxes, None)
+        content, points = decoding["content"], decoding["points"]
+        logits = class_logits(network.class_embed, content).expand_dims(3)  # [D, B, Q, 1, K]
+        predictions = {"logits": logits, "boxes": decoding["boxes"]}
         query = self.matcher(predictions, targets)
-        rows = rows_of(query, decoding.content.shape[2])  # [D, B, N, Q]
-        content, points = of_instances(rows, decoding.content), of_instances(rows, decoding.points)
+        rows = rows_of(query, content.shape[2])  # [D, B, N, Q]
+        content, points = of_instances(rows, content), of_instances(rows, points)
         masks = ()
         for layer in range(query.shape[0]):
-            masks += (network.masks(encoded.mask_features, content[layer], points[layer], sizes),)
-        return MatchedClip(predictions, query, ops.stack(masks, 0))
+            masks += (network.masks(encoded["mask_features"], content[layer], points[layer], sizes),)
+        return {"predictions": predictions, "query": query, "masks": ops.stack(masks, 0)}

@@ -6,7 +6,7 @@ become is handed to the next frame, so that a query keeps its instance: there is
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
@@ -18,7 +18,7 @@ from mindvideo.modules.layers.patches import grid_of
 from mindvideo.modules.values import Predictions
 
 
-class Trace(NamedTuple):
+class Trace(TypedDict):
     """Everything between the pixels and the predictions; B clips, T frames, S tokens of a frame."""
 
     embeddings: Tensor  # [B, T, S, C]
@@ -28,7 +28,8 @@ class Trace(NamedTuple):
     normed: Tensor  # [B, T, Q + S, C]
     mask_vectors: Tensor  # [B, T, Q, C]
     features: tuple  # [B, T, h, w, C] after each doubling
-    predictions: Predictions
+    logits: Tensor  # [D, B, Q, T, K + 1]
+    masks: Tensor  # [B, Q, T, h, w]
     next_query: Tensor  # [B, Q, C], what the frame after the last one would start from
 
 
@@ -62,7 +63,8 @@ class VidEoMT(nn.Cell):
         self.upscale = nn.CellList(upscale)
 
     def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> Predictions:  # noqa: ARG002
-        """frames [B, T, 3, H, W] -> D predictions, one before each query block but the last, and the final one.
+        """frames [B, T, 3, H, W] -> logits and masks of D predictions: one before each query block but the last, and
+        the final one. There are no boxes.
 
         ``padding`` is not used: padded pixels are patches like others, as the published models learned.
         """
@@ -70,7 +72,7 @@ class VidEoMT(nn.Cell):
         logits = self.classify(stages)  # [D, B, Q, T, K + 1]
         vectors = self.mask_head(self.queries_of(stages[-1]))  # [B, T, Q, C]
         features = self.features(stages[-1], frames.shape[-2:])[-1]  # [B, T, h, w, C]
-        return Predictions(logits, None, self.masks(vectors, features).swapaxes(1, 2))
+        return {"logits": logits, "masks": self.masks(vectors, features).swapaxes(1, 2)}
 
     def first_query(self, B: int) -> ms.Tensor:
         """What enters the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""
@@ -158,15 +160,16 @@ class VidEoMT(nn.Cell):
         stages = self.stages(around)
         vectors = self.mask_head(self.queries_of(stages[-1]))
         features = self.features(stages[-1], frames.shape[-2:])
-        predictions = Predictions(self.classify(stages), None, self.masks(vectors, features[-1]).swapaxes(1, 2))
-        return Trace(
-            embeddings=embeddings,
-            frame_blocks=blocks,
-            query_in=self.queries_of(around[0]),
-            query_blocks=around[1:],
-            normed=stages[-1],
-            mask_vectors=vectors,
-            features=features,
-            predictions=predictions,
-            next_query=query,
-        )
+        masks = self.masks(vectors, features[-1]).swapaxes(1, 2)  # [B, Q, T, h, w]
+        return {
+            "embeddings": embeddings,
+            "frame_blocks": blocks,
+            "query_in": self.queries_of(around[0]),
+            "query_blocks": around[1:],
+            "normed": stages[-1],
+            "mask_vectors": vectors,
+            "features": features,
+            "logits": self.classify(stages),
+            "masks": masks,
+            "next_query": query,
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -12,10 +12,10 @@ from mindvideo.modules.losses.matched import rows_of
 from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels, sample_maps
 from mindvideo.modules.losses.point_terms import PointMasks
 from mindvideo.modules.matching.first_appearance import FirstAppearanceMatcher
-from mindvideo.modules.values import Predictions, Targets
+from mindvideo.modules.values import Targets
 
 
-class MatchedClip(NamedTuple):
+class MatchedClip(TypedDict):
     """What the criterion takes of a clip."""
 
     logits: ms.Tensor  # [D, B, Q, T, K + 1]
@@ -50,16 +50,20 @@ class VidEoMTTraining(nn.Cell):
         frames, _ = self.pixels(images, sizes)
         # Category ids count from 1 and class outputs from 0; rows of padding hold any number.
         labels = ops.select(exists, labels.astype(ms.int32) - 1, ops.zeros_like(labels.astype(ms.int32)))
-        targets = Targets(labels, boxes, masks, present, exists)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets):
         """(total [], terms [n])."""
-        present = targets.present
-        if self.absent_as_positive:
-            present = ops.ones_like(present)
-        taught = Targets(targets.labels, targets.boxes, targets.masks, present, targets.exists)
-        return self.criterion(Predictions(clip.logits, None, None), taught, clip.query, None, clip.masks)
+        present = targets["present"]
+        taught = {
+            "labels": targets["labels"],
+            "boxes": targets["boxes"],
+            "masks": targets["masks"],
+            "present": ops.ones_like(present) if self.absent_as_positive else present,
+            "exists": targets["exists"],
+        }
+        return self.criterion({"logits": clip["logits"], "boxes": None}, taught, clip["query"], None, clip["masks"])
 
     def predict(self, frames: ms.Tensor, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W]."""
@@ -75,10 +79,11 @@ class VidEoMTTraining(nn.Cell):
         point_logits, point_targets = (), ()
         for stage in range(len(stages)):
             taken = ops.matmul(rows[stage].expand_dims(1), vectors[stage])  # [B, T, N, C]
-            predicted, wanted = self.at_points(network.masks(taken, features[stage]), targets.masks, stage)
+            predicted, wanted = self.at_points(network.masks(taken, features[stage]), targets["masks"], stage)
             point_logits += (predicted,)
             point_targets += (wanted,)
-        return MatchedClip(logits, query, PointMasks(ops.stack(point_logits, 0), ops.stack(point_targets, 0)))
+        masks = {"logits": ops.stack(point_logits, 0), "targets": ops.stack(point_targets, 0)}
+        return {"logits": logits, "query": query, "masks": masks}
 
     def match(self, logits, vectors, features, targets: Targets) -> ms.Tensor:
         """int [D, B, N]."""
@@ -91,7 +96,7 @@ class VidEoMTTraining(nn.Cell):
             predicted += (
                 self.masks_at(ops.stop_gradient(vectors[stage]), ops.stop_gradient(features[stage]), of_stage),
             )
-            wanted += (self.targets_at(targets.masks, of_stage),)
+            wanted += (self.targets_at(targets["masks"], of_stage),)
         return self.matcher(ops.stop_gradient(logits), ops.stack(predicted, 0), ops.stack(wanted, 0), targets)
 
     def masks_at(self, vectors, features, points):

@@ -6,26 +6,28 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
-from mindvideo.execution.layer_by_layer import LayerByLayer
-from mindvideo.execution.slot_portions import PortionedSlots
+from mindvideo.execution.portions import PortionedClip
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.backbone import backbone_of
-from mindvideo.models.cards.groups import backbone_and_rest
-from mindvideo.models.cards.slots import (
-    build_mask_branch,
+from mindvideo.models.cards.clips import (
     check_anchors,
     check_levels,
+    clip_tracker,
+    clip_training,
     every_pixel,
-    slot_tracker,
-    slot_training,
+    frames_at_a_time,
 )
+from mindvideo.models.cards.groups import backbone_and_rest
 from mindvideo.models.family import Family
-from mindvideo.models.vistr.network import SlotQueries, TokenProjection, VisTR
+from mindvideo.models.vistr.inference import LayeredVisTR
+from mindvideo.models.vistr.network import QueryTable, TokenProjection, VisTR
 from mindvideo.models.vistr.weights import vistr_tables
+from mindvideo.modules.clip_training import ClipTraining
+from mindvideo.modules.heads.attention_mask import build_attention_mask_head
 from mindvideo.modules.heads.class_box import ClassBoxHead
+from mindvideo.modules.heads.dot_product_mask import build_dot_product_mask_head
 from mindvideo.modules.layers.position_encoding import SinePositions3d
-from mindvideo.modules.layers.slot_anchors import anchor_boxes, anchor_codes
-from mindvideo.modules.slots.training import SlotTraining
+from mindvideo.modules.layers.query_anchors import anchor_boxes, anchor_codes
 from mindvideo.modules.transformers.detr import align_queries_with_keys, build_decoder, build_encoder
 from mindvideo.weights.rules import RuleTable
 
@@ -40,46 +42,50 @@ def build_network(cfg: ConfigDict) -> VisTR:
     layer_options = {
         "width": vistr.width,
         "heads": vistr.heads,
-        "ffn_width": vistr.ffn_width,
+        "hidden": vistr.hidden,
         "dropout": vistr.dropout,
         "pre_norm": vistr.pre_norm,
     }
-    anchors = tuple(vistr.slot_anchors)
-    start = anchor_codes(*anchors, num_frames=vistr.num_frames, width=vistr.width) if anchors else None
-    mask_branch = None
-    if vistr.masks:
-        mask_branch = build_mask_branch(
-            width=vistr.width,
-            heads=vistr.heads,
-            fine_channels=backbone.channels[:num_fine],
-            widths=vistr.mask_widths,
-            channels=vistr.mask_channels,
-            unit_maps=vistr.unit_maps,
-        )
+    anchors = tuple(vistr.query_anchors)
     decoder = build_decoder(num_layers=vistr.decoder_layers, **layer_options)
     if anchors:
         align_queries_with_keys(decoder)
     return VisTR(
         backbone=backbone,
         token_projection=TokenProjection(in_channels=backbone.channels[num_fine:], width=vistr.width),
-        positions=SinePositions3d(features=vistr.width // 3),
+        position=SinePositions3d(features=vistr.width // 3),
         encoder=build_encoder(num_layers=vistr.encoder_layers, **layer_options),
         decoder=decoder,
-        queries=SlotQueries(
-            num_frames=vistr.num_frames,
-            num_slots=vistr.num_slots,
+        queries=QueryTable(
+            num_frames=cfg.data.num_frames,
+            num_queries=vistr.num_queries,
             width=vistr.width,
             content_from_queries=vistr.content_from_queries,
-            start=start,
+            start=anchor_codes(*anchors, num_frames=cfg.data.num_frames, width=vistr.width) if anchors else None,
         ),
         head=ClassBoxHead(
             width=vistr.width,
-            num_logits=vistr.num_classes + 1,
+            num_logits=cfg.data.num_classes + 1,
             box_anchors=anchor_boxes(*anchors) if anchors else None,
         ),
-        mask_branch=mask_branch,
+        mask_branch=build_mask_head(cfg, fine_channels=backbone.channels[:num_fine]) if vistr.masks else None,
         num_fine_levels=num_fine,
-        positions_in_tokens=vistr.positions_in_tokens,
+        position_in_tokens=vistr.position_in_tokens,
+    )
+
+
+def build_mask_head(cfg: ConfigDict, *, fine_channels: tuple[int, ...]) -> nn.Cell:
+    """``fine_channels``: channels of the backbone's maps that are finer than the tokens, fine to coarse."""
+    vistr = cfg.vistr
+    if vistr.mask_head == "dot_product":
+        return build_dot_product_mask_head(width=vistr.width, fine_channels=fine_channels, channels=vistr.mask_channels)
+    return build_attention_mask_head(
+        width=vistr.width,
+        heads=vistr.heads,
+        fine_channels=fine_channels,
+        widths=vistr.mask_widths,
+        channels=vistr.mask_channels,
+        unit_maps=vistr.unit_maps,
     )
 
 
@@ -91,7 +97,7 @@ def check(cfg: ConfigDict) -> None:
             f"vistr.width is {vistr.width}; it must be a multiple of 6 (sines and cosines of three axes) and of "
             f"vistr.heads, {vistr.heads}"
         )
-    check_anchors("vistr", anchors=vistr.slot_anchors, num_slots=vistr.num_slots)
+    check_anchors("vistr", anchors=vistr.query_anchors, num_queries=vistr.num_queries)
     check_levels(
         "vistr",
         levels=vistr.levels,
@@ -101,37 +107,29 @@ def check(cfg: ConfigDict) -> None:
     )
 
 
-def build_training(cfg: ConfigDict, network: VisTR, reduce_count: nn.Cell) -> SlotTraining:
+def build_training(cfg: ConfigDict, network: VisTR, reduce_count: nn.Cell) -> ClipTraining:
     vistr = cfg.vistr
-    return slot_training(
-        cfg,
-        network,
-        reduce_count,
-        decoder_layers=vistr.decoder_layers,
-        has_masks=vistr.masks,
-    )
+    return clip_training(cfg, network, reduce_count, decoder_layers=vistr.decoder_layers, has_masks=vistr.masks)
 
 
 def build_tracker(cfg: ConfigDict, network: VisTR) -> WindowTracker:
-    vistr = cfg.vistr
-    if not vistr.masks:
+    if not cfg.vistr.masks:
         raise UserError("vistr.masks is false: a box model has no masks to give; set vistr.masks=true")
-    return slot_tracker(cfg, network, portioned(cfg, network), num_frames=vistr.num_frames)
+    return clip_tracker(cfg, network, portioned(cfg, network))
 
 
-def portioned(cfg: ConfigDict, network: VisTR) -> PortionedSlots:
+def portioned(cfg: ConfigDict, network: VisTR) -> PortionedClip:
     """The network as it runs at inference, in bounded memory."""
     vistr = cfg.vistr
-    return PortionedSlots(
+    return PortionedClip(
         network=network,
-        num_slots=vistr.num_slots,
-        maps_per_portion=vistr.maps_per_portion,
-        clip_stage=LayerByLayer(network),
+        frames_at_a_time=frames_at_a_time(maps_per_portion=vistr.maps_per_portion, num_queries=vistr.num_queries),
+        clip_stage=LayeredVisTR(network),
     )
 
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
-    return vistr_tables(has_masks=cfg.vistr.masks)
+    return vistr_tables(has_masks=cfg.vistr.masks, mask_head=cfg.vistr.mask_head)
 
 
 FAMILY = Family(

@@ -1,27 +1,136 @@
-"""VisTR: a clip as one sequence of tokens, N slots a frame as one sequence of queries.
+"""VisTR: a clip as one sequence of tokens, and as many queries in each frame as a clip may hold instances.
 
-Outputs keep the slots and the frames apart: [B, Q, T, ...] with Q slots in each of T frames, the order of the targets
-[B, N, T, ...]. Inside, the decoder's queries lie frame after frame: query = frame * Q + slot.
+Query q of every frame follows the same instance, so outputs are laid out as the targets are: [B, Q, T, ...] beside
+[B, N, T, ...]. Inside the decoder the queries lie frame after frame: row = frame * Q + query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.modules.heads.attention_mask import MaskBranch
-from mindvideo.modules.slots.network import SlotNetwork
+from mindvideo.modules.values import DecodedClip, Predictions
 from mindvideo.ops.masks import resize_nearest, resize_padding
 
 
-class TokenProjection(nn.Cell):
-    """Maps of the backbone, fine to coarse, -> one map of ``width`` channels on the grid of the finest of them.
+class Tokens(TypedDict):
+    """The clip as a sequence; token = (frame, y, x)."""
 
-    The published models project the coarsest map alone; coarser ones besides the finest are upsampled and added.
+    content: ms.Tensor  # [B, S, C], S = T*h*w
+    position: ms.Tensor  # [B, S, C]
+    padding: ms.Tensor | None  # bool [B, S]
+
+
+class Trace(TypedDict):
+    """What happens between the backbone's maps and the heads."""
+
+    tokens: Tokens
+    encoded: tuple[ms.Tensor, ...]  # what each encoder layer gives, [B, S, C]
+    memory: ms.Tensor  # [B, S, C]
+    decoded: tuple[ms.Tensor, ...]  # what each decoder layer gives, [B, T*Q, C]
+    states: ms.Tensor  # the same after the decoder's norm, [D, B, T*Q, C]
+
+
+class VisTR(nn.Cell):
+    """frames [B, T, 3, H, W], padding bool [B, T, H, W] or None -> :class:`Predictions`.
+
+    The backbone sees each frame by itself. The encoder lets every token of the clip attend to every other, the decoder
+    lets the queries attend to each other and to all tokens, and each query's state becomes a class, a box and, by
+    ``mask_branch``, a mask in its frame, on the finest map's grid. Of the backbone's maps the ``num_fine_levels``
+    finest serve the masks only. ``position_in_tokens`` adds the position code to the tokens themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Cell,
+        token_projection: TokenProjection,
+        position: nn.Cell,
+        encoder: nn.Cell,
+        decoder: nn.Cell,
+        queries: QueryTable,
+        head: nn.Cell,
+        mask_branch: nn.Cell | None = None,
+        num_fine_levels: int = 0,
+        position_in_tokens: bool = False,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.token_projection = token_projection
+        self.position = position
+        self.encoder = encoder
+        self.decoder = decoder
+        self.queries = queries
+        self.head = head
+        self.mask_branch = mask_branch
+        self.num_fine_levels = num_fine_levels
+        self.position_in_tokens = position_in_tokens
+
+    def construct(self, frames, padding=None) -> Predictions:
+        clip = self.decode(frames, padding)
+        masks = None if self.mask_branch is None else self.mask_branch(clip["queries"], clip["scene"])
+        return {"logits": clip["logits"], "boxes": clip["boxes"], "masks": masks}
+
+    def decode(self, frames, padding=None) -> DecodedClip:
+        """All but the masks."""
+        maps = self.features(frames)
+        fine_maps = maps[: self.num_fine_levels][::-1]
+        return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, fine_maps)
+
+    def features(self, frames):
+        """The backbone's maps, fine to coarse, each [B*T, C', h, w]."""
+        B, T, _, H, W = frames.shape
+        return self.backbone(frames.reshape(B * T, 3, H, W))
+
+    def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedClip:
+        """As ``decode``, from those of the backbone's maps that become tokens."""
+        trace = self.trace(maps, B, padding)
+        return self.answer(trace["states"], trace["memory"], trace["tokens"]["padding"], maps[0], fine_maps)
+
+    def trace(self, maps, B, padding=None) -> Trace:
+        """The transformer, with everything on the way by name."""
+        tokens = self.tokenize(maps, B, padding)
+        encoded = self.encoder.states(tokens["content"], tokens["position"], tokens["padding"])
+        memory = self.encoder.collect(encoded)
+        content, query_position = self.queries(B)
+        decoded = self.decoder.states(content, query_position, memory, tokens["position"], tokens["padding"])
+        states = self.decoder.collect(decoded)
+        return {"tokens": tokens, "encoded": encoded, "memory": memory, "decoded": decoded, "states": states}
+
+    def tokenize(self, maps, B, padding=None) -> Tokens:
+        x = self.token_projection(maps)  # [B*T, C, h, w]
+        F, C, h, w = x.shape
+        T = F // B
+        grid_padding = ops.zeros((B, T, h, w), ms.bool_) if padding is None else resize_padding(padding, h, w)
+        position = self.position(grid_padding).reshape(B, T * h * w, C)
+        content = x.reshape(B, T, C, h * w).swapaxes(2, 3).reshape(B, T * h * w, C)
+        if self.position_in_tokens:
+            content = content + position
+        token_padding = None if padding is None else grid_padding.reshape(B, T * h * w)
+        return {"content": content, "position": position, "padding": token_padding}
+
+    def answer(self, states, memory, token_padding, grid_map, fine_maps=()) -> DecodedClip:
+        """The heads over states [D, B, T*Q, C]; memory [B, S, C]; ``grid_map``: any map on the grid of the tokens."""
+        F, _, h, w = grid_map.shape
+        D, B, rows, C = states.shape
+        T = F // B
+        states = states.reshape(D, B, T, rows // T, C).swapaxes(2, 3)  # [D, B, Q, T, C]
+        logits, boxes = self.head(states)
+        memory = memory.reshape(F, h * w, C).swapaxes(1, 2).reshape(F, C, h, w)
+        padding = None if token_padding is None else token_padding.reshape(F, h, w)
+        scene = {"memory": memory, "fine_maps": fine_maps, "padding": padding}
+        return {"logits": logits, "boxes": boxes, "queries": states[-1], "scene": scene}
+
+
+class TokenProjection(nn.Cell):
+    """Maps of the backbone, fine to coarse, -> one map [F, width, h, w] on the grid of the finest of them.
+
+    The published models project the coarsest map only; coarser ones besides the finest are upsampled and added.
     """
 
     def __init__(self, *, in_channels: Sequence[int], width: int):
@@ -36,89 +145,23 @@ class TokenProjection(nn.Cell):
         return x
 
 
-class SlotQueries(nn.Cell):
-    """The learned table of queries, frame after frame: -> positions and start content, both [B, T*Q, C].
+class QueryTable(nn.Cell):
+    """The learned table of queries, frame after frame -> start content and query position, both [B, T*Q, C].
 
     Decoding starts from zeros, or with ``content_from_queries`` from the table itself.
     """
 
     def __init__(
-        self, *, num_frames: int, num_slots: int, width: int, content_from_queries: bool, start: np.ndarray | None
+        self, *, num_frames: int, num_queries: int, width: int, content_from_queries: bool, start: np.ndarray | None
     ):
         super().__init__()
-        init = Normal(1.0) if start is None else ms.Tensor(start.reshape(num_frames * num_slots, width))
-        self.weight = Parameter(initializer(init, (num_frames * num_slots, width)), name="weight")
+        shape = (num_frames * num_queries, width)
+        init = Normal(1.0) if start is None else ms.Tensor(start.reshape(shape))
+        self.weight = Parameter(initializer(init, shape), name="weight")
         self.content_from_queries = content_from_queries
 
-    def construct(self, batch):
-        positions = ops.broadcast_to(self.weight.expand_dims(0), (batch, *self.weight.shape))
+    def construct(self, B):
+        position = ops.broadcast_to(self.weight.expand_dims(0), (B, *self.weight.shape))
         if self.content_from_queries:
-            return positions, positions
-        return positions, ops.zeros(positions.shape, positions.dtype)
-
-
-class VisTR(SlotNetwork):
-    """The network of the paper; masks come at stride 4.
-
-    ``positions_in_tokens`` adds the position code to the tokens themselves.
-    """
-
-    def __init__(
-        self,
-        *,
-        backbone: nn.Cell,
-        token_projection: TokenProjection,
-        positions: nn.Cell,
-        encoder: nn.Cell,
-        decoder: nn.Cell,
-        queries: SlotQueries,
-        head: nn.Cell,
-        mask_branch: MaskBranch | None = None,
-        num_fine_levels: int = 0,
-        positions_in_tokens: bool = False,
-    ):
-        super().__init__(backbone=backbone, mask_branch=mask_branch, num_fine_levels=num_fine_levels)
-        self.token_projection = token_projection
-        self.positions = positions
-        self.encoder = encoder
-        self.decoder = decoder
-        self.queries = queries
-        self.head = head
-        self.positions_in_tokens = positions_in_tokens
-
-    def tokenize(self, coarse_maps, batch, padding):
-        """Maps -> tokens [B,S,C], positions [B,S,C], padding bool [B,S] or None; token = (frame, y, x)."""
-        x = self.token_projection(coarse_maps)
-        frames, C, h, w = x.shape
-        T = frames // batch
-        grid_padding = ops.zeros((batch, T, h, w), ms.bool_) if padding is None else resize_padding(padding, h, w)
-        positions = self.positions(grid_padding).reshape(batch, T * h * w, C)
-        tokens = x.reshape(batch, T, C, h * w).swapaxes(2, 3).reshape(batch, T * h * w, C)
-        if self.positions_in_tokens:
-            tokens = tokens + positions
-        if padding is None:
-            return tokens, positions, None
-        return tokens, positions, grid_padding.reshape(batch, T * h * w)
-
-    def slots(self, coarse_maps, batch, padding=None):
-        """What there is to say without the fine maps, and what the mask branch needs besides them.
-
-        coarse_maps: those from ``num_fine_levels`` on -> logits [L,B,Q,T,K], boxes [L,B,Q,T,4]; queries [B,T,Q,C],
-        memory [B*T,C,h,w], padding bool [B*T,h,w] or None
-        """
-        tokens, positions, token_padding = self.tokenize(coarse_maps, batch, padding)
-        memory = self.encoder(tokens, positions, token_padding)  # [B, S, C]
-        query_positions, content = self.queries(batch)
-        hs = self.decoder(content, query_positions, memory, positions, token_padding)  # [L, B, T*Q, C]
-        return self.answers(hs, memory, coarse_maps[0], batch, token_padding)
-
-    def answers(self, hs, memory, coarse_map, batch, token_padding):
-        """The heads over hs [L,B,T*Q,C], and queries, memory [B,S,C] and padding in the shapes of ``slots``."""
-        frames, _, h, w = coarse_map.shape
-        T = frames // batch
-        L, _, queries, C = hs.shape
-        hs = hs.reshape(L, batch, T, queries // T, C)
-        logits, boxes = self.head(hs)
-        memory = memory.reshape(frames, h * w, C).swapaxes(1, 2).reshape(frames, C, h, w)
-        map_padding = None if token_padding is None else token_padding.reshape(frames, h, w)
-        return logits.swapaxes(2, 3), boxes.swapaxes(2, 3), hs[-1], memory, map_padding
+            return position, position
+        return ops.zeros(position.shape, position.dtype), position

@@ -9,10 +9,17 @@ from mindvideo.weights.backbone_rules import backbone_rules, imagenet_table
 from mindvideo.weights.rules import Rule, RuleTable
 
 CLASS_HEAD = r"head\.class_embed\..*"
+# Parameters of the mask head that the image model's file does not hold.
+CLIP_MASKS = (r"mask_branch\.sequence_head\..*", r"mask_branch\.frame_head\.(?:conv_offset|dcn)\..*")
+OWN_MASKS = (r"mask_branch\..*",)
 
 
-def image_rules(prefix: str) -> list[Rule]:
-    """What the image model has as well; ``prefix`` is "vistr.", "detr." or none."""
+# The mask head of the published files, for a model that has another one.
+NO_MASK_RULES = [Rule(r"(?:bbox_attention|mask_head)\..*", None)]
+
+
+def image_rules(prefix: str, *, own_masks: bool = False) -> list[Rule]:
+    """What the image model has as well; ``prefix`` is "vistr.", "detr." or none; ``own_masks``: another mask head."""
     p = re.escape(prefix)
     return [
         *backbone_rules(f"{prefix}backbone.0.body.", "backbone."),
@@ -21,7 +28,7 @@ def image_rules(prefix: str) -> list[Rule]:
         Rule(p + r"transformer\.(encoder|decoder)\.layers\.(\d+)\.((?!linear|ffn).*)", r"\1.layers.\2.\3"),
         Rule(p + r"transformer\.(encoder|decoder)\.norm\.(.*)", r"\1.norm.\2"),
         Rule(p + r"(bbox_embed)\.(.*)", r"head.\1.\2"),
-        *mask_rules(),
+        *(NO_MASK_RULES if own_masks else mask_rules()),
     ]
 
 
@@ -35,7 +42,7 @@ def video_rules(prefix: str) -> list[Rule]:
     ]
 
 
-def coco_table(prefix: str) -> RuleTable:
+def coco_table(prefix: str, *, own_masks: bool) -> RuleTable:
     """The image model's file under its own names, or already renamed for the clip model."""
     replaced = [
         Rule(re.escape(prefix) + r"(?:class_embed\..*|query_embed\.weight)", None),
@@ -43,19 +50,20 @@ def coco_table(prefix: str) -> RuleTable:
     ]
     return RuleTable(
         f"coco_{prefix[:-1]}",
-        (*replaced, *image_rules(prefix)),
+        (*replaced, *image_rules(prefix, own_masks=own_masks)),
         describes="DETR with masks, 384 channels wide, trained on COCO",
         fresh=(
             CLASS_HEAD,
             r"queries\..*",
-            r"mask_branch\.sequence_head\..*",
-            r"mask_branch\.frame_head\.(?:conv_offset|dcn)\..*",
+            *(OWN_MASKS if own_masks else CLIP_MASKS),
         ),
     )
 
 
-def vistr_tables(*, has_masks: bool) -> list[RuleTable]:
+def vistr_tables(*, has_masks: bool, mask_head: str) -> list[RuleTable]:
     """VisTR's checkpoints (a box model's names have no prefix), the image model's, and an ImageNet backbone."""
+    own_masks = mask_head != "attention"
     prefix = "vistr." if has_masks else ""
     published = RuleTable("published", (*image_rules(prefix), *video_rules(prefix)), class_heads=(CLASS_HEAD,))
-    return [published, coco_table("detr."), coco_table("vistr."), imagenet_table("backbone.")]
+    coco = [coco_table(prefix, own_masks=own_masks) for prefix in ("detr.", "vistr.")]
+    return [published, *coco, imagenet_table("backbone.")]

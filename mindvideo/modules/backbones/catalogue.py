@@ -7,6 +7,8 @@ from typing import Any
 
 from mindspore import nn
 
+from mindvideo.modules.backbones.convnext import STAGE_STRIDES as CONVNEXT_STRIDES
+from mindvideo.modules.backbones.convnext import ConvNeXt
 from mindvideo.modules.backbones.group_norm import GroupNormAfterConv
 from mindvideo.modules.backbones.resnet import BasicBlock, Bottleneck, NormFactory, ResNet, stage_strides
 from mindvideo.modules.backbones.swin import STAGE_STRIDES as SWIN_STRIDES
@@ -38,14 +40,19 @@ SWINS: dict[str, dict[str, Any]] = {
     "swin_l_p4w7": {"embed": 192, "depths": (2, 2, 18, 2), "heads": (6, 12, 24, 48), "window": 7, "drop_path": 0.3},
     "swin_l_p4w12": {"embed": 192, "depths": (2, 2, 18, 2), "heads": (6, 12, 24, 48), "window": 12, "drop_path": 0.3},
 }
+CONVNEXTS: dict[str, dict[str, Any]] = {
+    "convnext_t": {"depths": (3, 3, 9, 3), "widths": (96, 192, 384, 768), "drop_path": 0.1},
+}
 NORMS: dict[str, NormFactory] = {"frozen": FrozenBatchNorm, "batch": BatchNorm, "group": GroupNormAfterConv}
-BACKBONES = (*RESNETS, *SWINS)
+BACKBONES = (*RESNETS, *SWINS, *CONVNEXTS)
 
 
 def strides_of_stages(name: str, *, stem_pool: bool | None = None, dilate_last: bool = False) -> tuple[int, ...]:
     """Pixels from one cell to the next in the maps of the four stages; ``stem_pool`` None: as ``name`` has it."""
     if name in SWINS:
         return SWIN_STRIDES
+    if name in CONVNEXTS:
+        return CONVNEXT_STRIDES
     return stage_strides(
         stem_pool=RESNETS[name].get("stem_pool", True) if stem_pool is None else stem_pool, dilate_last=dilate_last
     )
@@ -63,13 +70,22 @@ def build_resnet(
 
 def build_swin(name: str, *, out_levels: Sequence[int] = (0, 1, 2, 3), drop_path: float | None = None) -> Swin:
     """The Swin called ``name``; ``drop_path`` replaces its published rate."""
-    options = SWINS[name] if drop_path is None else {**SWINS[name], "drop_path": drop_path}
-    return Swin(**options, out_levels=out_levels)
+    return Swin(**_with_drop_path(SWINS[name], drop_path), out_levels=out_levels)
+
+
+def build_convnext(name: str, *, out_levels: Sequence[int] = (0, 1, 2, 3), drop_path: float | None = None) -> ConvNeXt:
+    """The ConvNeXt called ``name``; ``drop_path`` replaces its published rate."""
+    return ConvNeXt(**_with_drop_path(CONVNEXTS[name], drop_path), out_levels=out_levels)
+
+
+def _with_drop_path(options: dict[str, Any], drop_path: float | None) -> dict[str, Any]:
+    return options if drop_path is None else {**options, "drop_path": drop_path}
 
 
 def build_backbone(name: str, *, out_levels: Sequence[int] = (0, 1, 2, 3), **options: Any) -> nn.Cell:
     """The backbone called ``name``, with ``channels`` and ``strides`` of the maps it returns."""
     if name not in BACKBONES:
         raise ValueError(f"no backbone is called {name!r}; there are {', '.join(BACKBONES)}")
-    build = build_resnet if name in RESNETS else build_swin
+    kinds = ((RESNETS, build_resnet), (SWINS, build_swin), (CONVNEXTS, build_convnext))
+    [build] = [build for names, build in kinds if name in names]
     return build(name, out_levels=out_levels, **options)

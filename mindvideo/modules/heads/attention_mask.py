@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import Parameter, nn, ops
@@ -25,7 +26,7 @@ class AttentionMap(nn.Cell):
 
     The softmax runs over heads and positions together, so a query's M maps sum to 1 as a whole: next to features of
     about 1 they are faint until attention is sharp. ``unit_mean`` scales them so that a map without preference is 1
-    everywhere, which lets a short training from nothing tell the slots apart.
+    everywhere, which lets a short training from nothing tell the queries apart.
     """
 
     def __init__(self, *, width: int, heads: int, unit_mean: bool = False):
@@ -176,7 +177,7 @@ class _TimeConvolution(nn.Cell):
 
 
 class SequenceMaskHead(nn.Cell):
-    """Three dilated 3-D convolutions and a 1x1x1 over the maps of one slot: [G*T,C,H,W] -> logits [G*T,H,W]."""
+    """Three dilated 3-D convolutions and a 1x1x1 over the maps of one query: [G*T,C,H,W] -> logits [G*T,H,W]."""
 
     def __init__(self, *, in_channels: int, width: int, groups: int = 4):
         super().__init__()
@@ -192,14 +193,26 @@ class SequenceMaskHead(nn.Cell):
         height, columns = x.shape[2:]
         for conv, norm in zip(self.conv, self.gn):
             x = conv(x, num_frames)
-            # The norm's statistics run over all frames of the slot.
+            # The norm's statistics run over all frames of the query.
             x = x.reshape(-1, num_frames, self.width, height, columns).swapaxes(1, 2)  # [G, C, T, H, W]
             x = norm(x).swapaxes(1, 2).reshape(-1, self.width, height, columns)
         return self.out(x).reshape(-1, height, columns)
 
 
-class MaskBranch(nn.Cell):
-    """From the queries' last state to mask logits at stride 4."""
+class MaskTrace(TypedDict):
+    """Everything that :class:`AttentionMaskHead` computes on the way."""
+
+    attention: ms.Tensor  # [B*T, Q, M, h, w]
+    stages: tuple[ms.Tensor, ...]  # see FrameMaskHead.stages, each [B*T*Q, ...]
+    logits: ms.Tensor  # [B, Q, T, H, W]
+
+
+class AttentionMaskHead(nn.Cell):
+    """queries [B, Q, T, C] and their scene -> mask logits [B, Q, T, H, W], at the stride of the finest map.
+
+    A query's attention to its frame, refined up the backbone's maps frame by frame, then smoothed along time query by
+    query. The two stages can be run apart, see execution/portions.py.
+    """
 
     def __init__(self, *, attention_map: AttentionMap, frame_head: FrameMaskHead, sequence_head: SequenceMaskHead):
         super().__init__()
@@ -207,15 +220,53 @@ class MaskBranch(nn.Cell):
         self.frame_head = frame_head
         self.sequence_head = sequence_head
 
-    def construct(self, queries, memory, fine_maps, padding=None):
-        """queries [B,T,Q,C], memory [B*T,C,h,w], fine_maps of [B*T,C',.,.], padding bool [B*T,h,w] -> [B,Q,T,H,W]"""
-        B, T, Q, width = queries.shape
-        maps = self.attention_map(queries.reshape(B * T, Q, width), memory, padding)  # [F, Q, M, h, w]
-        return self.along_time(self.frame_head(memory, maps, fine_maps), B, T)
+    def construct(self, queries, scene):
+        return self.trace(queries, scene)["logits"]
 
-    def along_time(self, x, B, T):
-        """The frame head's maps [B*T*Q,C,H,W] -> mask logits [B,Q,T,H,W]"""
-        channels, height, columns = x.shape[1:]
-        Q = x.shape[0] // (B * T)
-        x = x.reshape(B, T, Q, channels, height, columns).swapaxes(1, 2).reshape(B * Q * T, channels, height, columns)
-        return self.sequence_head(x, T).reshape(B, Q, T, height, columns)
+    def trace(self, queries, scene):
+        """-> :class:`MaskTrace`."""
+        B, Q, T, C = queries.shape
+        attention, stages = self.frame_stages(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
+        maps = stages[-1]
+        of_query = maps.reshape(B, T, Q, *maps.shape[1:]).swapaxes(1, 2)  # [B, Q, T, C', H, W]
+        logits = self.per_query(of_query.reshape(B * Q, T, *maps.shape[1:]))
+        return {"attention": attention, "stages": stages, "logits": logits.reshape(B, Q, T, *logits.shape[2:])}
+
+    def per_frame(self, queries, scene):
+        """queries [F, Q, C] of F frames, and the scene of those -> maps [F, Q, C', H, W]"""
+        maps = self.frame_stages(queries, scene)[1][-1]
+        return maps.reshape(queries.shape[0], queries.shape[1], *maps.shape[1:])
+
+    def per_query(self, maps):
+        """maps [G, T, C', H, W] of G queries -> mask logits [G, T, H, W]"""
+        G, T = maps.shape[:2]
+        logits = self.sequence_head(maps.reshape(G * T, *maps.shape[2:]), T)
+        return logits.reshape(G, T, *logits.shape[1:])
+
+    def frame_stages(self, queries, scene):
+        attention = self.attention_map(queries, scene["memory"], scene["padding"])  # [F, Q, M, h, w]
+        return attention, self.frame_head.stages(scene["memory"], attention, scene["fine_maps"])
+
+
+def build_attention_mask_head(
+    *,
+    width: int,
+    heads: int,
+    fine_channels: Sequence[int],
+    widths: Sequence[int],
+    channels: int,
+    unit_maps: bool,
+) -> AttentionMaskHead:
+    """``fine_channels``: channels of the backbone's maps that are finer than the tokens, fine to coarse.
+
+    No ``widths`` halve the width at each of them; ``channels`` 0 takes width / 16 for the sequence head.
+    """
+    widths = list(widths) or [width // 2 ** (i + 1) for i in range(len(fine_channels))]
+    channels = channels or width // 16
+    return AttentionMaskHead(
+        attention_map=AttentionMap(width=width, heads=heads, unit_mean=unit_maps),
+        frame_head=FrameMaskHead(
+            width=width, heads=heads, widths=widths, fine_channels=fine_channels[::-1], out_channels=channels
+        ),
+        sequence_head=SequenceMaskHead(in_channels=channels, width=channels // 2),
+    )

@@ -10,9 +10,9 @@ from mindvideo.modules.layers.mlp import MLP
 
 
 class ClassBoxHead(nn.Cell):
-    """hs [..., Q, C] -> class logits [..., Q, K] and boxes cxcywh [..., Q, 4] in units of the frame.
+    """states [..., Q, T, C] -> class logits [..., Q, T, K] and boxes cxcywh [..., Q, T, 4] in units of the frame.
 
-    ``box_anchors`` [Q, 4] in (0, 1), if given, is where the boxes start from: they are added before the sigmoid.
+    ``box_anchors`` [Q, 4] in (0, 1), if given, are where the boxes of a query start in every frame.
     """
 
     def __init__(self, *, width: int, num_logits: int, box_layers: int = 3, box_anchors: np.ndarray | None = None):
@@ -22,10 +22,10 @@ class ClassBoxHead(nn.Cell):
         self.box_bias = None
         if box_anchors is not None:
             anchors = np.asarray(box_anchors, np.float64)
-            self.box_bias = ms.Tensor(np.log(anchors / (1 - anchors)).astype(np.float32))
+            self.box_bias = ms.Tensor(np.log(anchors / (1 - anchors)).astype(np.float32)[:, None])  # [Q, 1, 4]
 
-    def construct(self, hs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
-        boxes = self.bbox_embed(hs)
+    def construct(self, states: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        boxes = self.bbox_embed(states)
         if self.box_bias is not None:
             boxes = boxes + self.box_bias
-        return self.class_embed(hs), ops.sigmoid(boxes)
+        return self.class_embed(states), ops.sigmoid(boxes)

@@ -39,7 +39,7 @@ class Criterion(nn.Cell):
 
     ``query``: what the matcher gave, int [D, B, N]. ``masks``: the mask logits of the instances' queries (made for
     those only), [D, B, N, T, h, w], with D = 1 where only the last layer has masks; they are resized to the pixels of
-    ``targets.masks``. ``extra`` reaches the terms as ``Matched.extra``, for terms of a family's own.
+    ``targets["masks"]``. ``extra`` reaches the terms as ``Matched.extra``, for terms of a family's own.
 
     The last ``num_layers`` layers of the predictions count. A term of the last layer is called by its name, that of
     layer 0 "name_0" and so on; terms are reported before their weights. Settings of what the families do differently:
@@ -95,8 +95,8 @@ class Criterion(nn.Cell):
         extra: Any = None,
     ) -> tuple[ms.Tensor, ms.Tensor]:
         every, last = self.line_up(predictions, targets, query, masks, extra)
-        T = targets.boxes.shape[2]
-        instances = self.reduce_count(targets.exists.astype(ms.float32).sum())
+        T = targets["boxes"].shape[2]
+        instances = self.reduce_count(targets["exists"].astype(ms.float32).sum())
         instances = ops.maximum(instances, ms.Tensor(1.0 if self.min_count == "instance" else 1.0 / T, ms.float32))
         answers = ()
         for number, function in enumerate(self.functions):
@@ -111,7 +111,7 @@ class Criterion(nn.Cell):
 
     def line_up(self, predictions, targets, query, masks, extra):
         """What the terms of all layers see, and what those of the last layer see."""
-        logits, boxes = predictions.logits[-self.num_layers :], predictions.boxes
+        logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"]
         query = query[-self.num_layers :]
         rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]
         taken = (query >= 0).astype(ms.float32)
@@ -122,24 +122,33 @@ class Criterion(nn.Cell):
         if masks is not None:
             target_masks = self.target_masks(targets)
             masks = at_pixels_of(target_masks, masks)
-        every = Matched(logits, rows, taken, supervised, boxes, masks, target_masks, targets, extra)
-        last_masks = None if masks is None else masks[-1:]
-        last = Matched(
-            logits[-1:],
-            rows[-1:],
-            taken[-1:],
-            supervised[-1:],
-            None if boxes is None else boxes[-1:],
-            last_masks,
-            target_masks,
-            targets,
-            extra,
-        )
+        every = {
+            "logits": logits,
+            "rows": rows,
+            "taken": taken,
+            "supervised": supervised,
+            "boxes": boxes,
+            "masks": masks,
+            "target_masks": target_masks,
+            "targets": targets,
+            "extra": extra,
+        }
+        last = {
+            "logits": logits[-1:],
+            "rows": rows[-1:],
+            "taken": taken[-1:],
+            "supervised": supervised[-1:],
+            "boxes": None if boxes is None else boxes[-1:],
+            "masks": None if masks is None else masks[-1:],
+            "target_masks": target_masks,
+            "targets": targets,
+            "extra": extra,
+        }
         return every, last
 
     def supervised_frames(self, query, taken, targets):
         """float [D, B, N, T]."""
-        present = ops.logical_and(targets.present, targets.exists.expand_dims(-1)).astype(ms.float32)
+        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
         if self.supervised == "all":
             return ops.broadcast_to(taken.expand_dims(-1), (*taken.shape, present.shape[-1]))
         if self.supervised == "released":
@@ -149,8 +158,8 @@ class Criterion(nn.Cell):
 
     def target_masks(self, targets):
         """float [B, N, T, h, w]."""
-        B, N, T, H, W = targets.masks.shape
-        masks = targets.masks.astype(ms.float32)
+        B, N, T, H, W = targets["masks"].shape
+        masks = targets["masks"].astype(ms.float32)
         if self.mask_stride == 1:
             return masks
         pooled = ops.avg_pool2d(masks.reshape(B * N, T, H, W), self.mask_stride, self.mask_stride)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, TypedDict
 
 import mindspore as ms
 from mindspore import ops
@@ -11,7 +11,7 @@ from mindvideo.modules.values import Targets
 from mindvideo.ops.assignment import matched_rows, values_of
 
 
-class Matched(NamedTuple):
+class Matched(TypedDict):
     """The decoder layers that a term is asked for, [D, ...]; D is 1 for a term of the last layer only.
 
     ``extra`` is what a family hands to terms of its own, for instance the samples of the contrastive term.
@@ -25,7 +25,7 @@ class Matched(NamedTuple):
     masks: ms.Tensor | None  # logits [D, B, N, T, h, w] at the pixels of target_masks, of the instances' queries
     target_masks: ms.Tensor | None  # float [B, N, T, h, w]
     targets: Targets
-    extra: Any = None
+    extra: Any
 
 
 def rows_of(query: ms.Tensor, num_queries: int) -> ms.Tensor:

@@ -18,8 +18,8 @@ COORDINATES = 4
 
 def softmax_class(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
     """Minus the probability of the instance's class; in a frame without the instance, of class 0."""
-    labels = targets.labels.astype(ms.int32).expand_dims(-1) * targets.present.astype(ms.int32)  # [B, N, T]
-    probabilities = ops.softmax(predictions.logits, axis=-1).swapaxes(2, 3)  # [D, B, T, Q, K]
+    labels = targets["labels"].astype(ms.int32).expand_dims(-1) * targets["present"].astype(ms.int32)  # [B, N, T]
+    probabilities = ops.softmax(predictions["logits"], axis=-1).swapaxes(2, 3)  # [D, B, T, Q, K]
     return mean_over_frames(-score_of_label(probabilities, labels.swapaxes(1, 2)), counted)
 
 
@@ -33,10 +33,10 @@ def focal_class(
     gamma: float = 2.0,
 ) -> ms.Tensor:
     """Focal loss saved by saying yes to the instance's class; ``of_clip``: a query has one class for all frames."""
-    probability = ops.sigmoid(predictions.logits.swapaxes(2, 3))  # [D, B, T or 1, Q, K]
+    probability = ops.sigmoid(predictions["logits"].swapaxes(2, 3))  # [D, B, T or 1, Q, K]
     absent = (1.0 - alpha) * ops.pow(probability, gamma) * -ops.log(1.0 - probability + 1e-8)
     present = alpha * ops.pow(1.0 - probability, gamma) * -ops.log(probability + 1e-8)
-    cost = score_of_label(present - absent, targets.labels.expand_dims(1))  # [D, B, T or 1, Q, N]
+    cost = score_of_label(present - absent, targets["labels"].expand_dims(1))  # [D, B, T or 1, Q, N]
     return cost[:, :, 0] if of_clip else mean_over_frames(cost, counted)
 
 
@@ -56,8 +56,8 @@ def euclidean_box(predictions: Predictions, targets: Targets, counted: ms.Tensor
 
 def joint_euclidean_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
     """The Euclidean distance of the coordinates of all counted frames together: neither a sum nor a mean of frames."""
-    tracks = predictions.boxes.expand_dims(3)  # [D, B, Q, 1, T, 4]
-    difference = (tracks - targets.boxes.expand_dims(1)) * counted.expand_dims(1).expand_dims(-1)
+    tracks = predictions["boxes"].expand_dims(3)  # [D, B, Q, 1, T, 4]
+    difference = (tracks - targets["boxes"].expand_dims(1)) * counted.expand_dims(1).expand_dims(-1)
     return ops.sqrt((difference * difference).sum((-2, -1)))
 
 
@@ -77,7 +77,7 @@ def giou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, *, 
 
 def boxes_of_frames(predictions: Predictions, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
     """Boxes with the frame before the query: predicted [D, B, T, Q, 4], targets [B, T, N, 4]."""
-    return predictions.boxes.swapaxes(2, 3), targets.boxes.swapaxes(1, 2)
+    return predictions["boxes"].swapaxes(2, 3), targets["boxes"].swapaxes(1, 2)
 
 
 def score_of_label(scores: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:

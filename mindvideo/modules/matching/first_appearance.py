@@ -27,8 +27,8 @@ class FirstAppearanceMatcher(nn.Cell):
 
     def construct(self, logits: ms.Tensor, point_logits: ms.Tensor, point_targets: ms.Tensor, targets: Targets):
         D, B, Q, T, _ = logits.shape
-        N = targets.labels.shape[1]
-        cost = ops.stop_gradient(self.cost(logits, point_logits, point_targets, targets.labels))
+        N = targets["labels"].shape[1]
+        cost = ops.stop_gradient(self.cost(logits, point_logits, point_targets, targets["labels"]))
         appears = self.appears(targets)
         query = ops.full((D * B, N), -1, dtype=ms.int32)
         taken = ops.zeros((D * B, Q, 1), ms.float32)
@@ -44,7 +44,7 @@ class FirstAppearanceMatcher(nn.Cell):
 
     def appears(self, targets: Targets) -> ms.Tensor:
         """bool [B, N, T]: the first frame that shows the instance."""
-        shown = ops.logical_and(targets.present, targets.exists.expand_dims(-1)).astype(ms.float32)
+        shown = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
         return ops.logical_and(shown > 0.5, ops.cumsum(shown, -1) < 1.5)
 
     def cost(self, logits, point_logits, point_targets, labels) -> ms.Tensor:

@@ -34,7 +34,7 @@ class Matcher(nn.Cell):
     counts with whatever box its row holds; "present", those that show the instance; "first", frame 0, however many
     frames predictions and targets have. How frames are reduced is up to a term: a mean, or a joint distance.
 
-    Of ``predictions`` and ``targets`` the masks are not read (a term of your own may read them) and can be None.
+    The masks of ``predictions`` and ``targets`` are not read and can be left out.
     """
 
     def __init__(self, *, terms: Sequence[CostTerm], frames: str = "all") -> None:
@@ -49,21 +49,26 @@ class Matcher(nn.Cell):
     def construct(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
         cost = self.cost(predictions, targets)
         D, B, Q, N = cost.shape
-        exists = ops.broadcast_to(targets.exists.expand_dims(0), (D, B, N)).reshape(D * B, N)
+        exists = ops.broadcast_to(targets["exists"].expand_dims(0), (D, B, N)).reshape(D * B, N)
         return assignment(cost.reshape(D * B, Q, N), exists).reshape(D, B, N)
 
     def cost(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
         """[D, B, Q, N]."""
-        logits, boxes = ops.stop_gradient(predictions.logits), ops.stop_gradient(predictions.boxes)
-        target_boxes, present = targets.boxes, targets.present
+        logits, boxes = ops.stop_gradient(predictions["logits"]), ops.stop_gradient(predictions["boxes"])
+        target_boxes, present = targets["boxes"], targets["present"]
         if self.frames == "first":
             logits, boxes = logits[:, :, :, :1], boxes[:, :, :, :1]
             target_boxes, present = target_boxes[:, :, :1], present[:, :, :1]
         counted = present.astype(ms.float32)
         if self.frames != "present":
             counted = ops.ones_like(counted)
-        predictions = Predictions(logits, boxes, predictions.masks)
-        targets = Targets(targets.labels, target_boxes, targets.masks, present, targets.exists)
+        predictions = {"logits": logits, "boxes": boxes}
+        targets = {
+            "labels": targets["labels"],
+            "boxes": target_boxes,
+            "present": present,
+            "exists": targets["exists"],
+        }
         cost = ms.Tensor(0.0, ms.float32)
         for number, function in enumerate(self.functions):
             cost = cost + self.weights[number] * function(predictions, targets, counted)

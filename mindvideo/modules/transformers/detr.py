@@ -1,7 +1,8 @@
 """The transformer of DETR: every token attends to every token, every query to every query and to all tokens.
 
 Sequences have the batch first: tokens [B, S, C], queries [B, Q, C]. Positions are added to queries and keys, never to
-values. ``pre_norm`` moves the norms in front of the sub-layers, as in DETR's option of that name.
+values; ``placed`` is content with its position added. ``pre_norm`` puts the norms before the sub-layers, as DETR's
+option of that name does.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from mindvideo.modules.layers.norm import LayerNorm
 class FeedForward(nn.Cell):
     """Two dense layers with ReLU and dropout between them: [..., C] -> [..., C]."""
 
-    def __init__(self, *, width: int, hidden_width: int, dropout: float):
+    def __init__(self, *, width: int, hidden: int, dropout: float):
         super().__init__()
-        self.linear1 = nn.Dense(width, hidden_width, weight_init=XavierUniform())
-        self.linear2 = nn.Dense(hidden_width, width, weight_init=XavierUniform())
+        self.linear1 = nn.Dense(width, hidden, weight_init=XavierUniform())
+        self.linear2 = nn.Dense(hidden, width, weight_init=XavierUniform())
         self.dropout = Dropout(dropout)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
@@ -29,55 +30,69 @@ class FeedForward(nn.Cell):
 
 
 class EncoderLayer(nn.Cell):
-    """Self-attention over the tokens, then the feed-forward part; tokens and positions [B,S,C] -> [B,S,C]."""
+    """Self-attention over the tokens, then the feed-forward part; tokens and position [B,S,C] -> [B,S,C]."""
 
     def __init__(
         self,
         *,
         width: int,
         heads: int,
-        ffn_width: int,
+        hidden: int,
         dropout: float = 0.1,
         pre_norm: bool = False,
         block_elements: int = DEFAULT_BLOCK_ELEMENTS,
     ):
         super().__init__()
         self.self_attn = MultiHeadAttention(width=width, heads=heads, dropout=dropout, block_elements=block_elements)
-        self.ffn = FeedForward(width=width, hidden_width=ffn_width, dropout=dropout)
+        self.ffn = FeedForward(width=width, hidden=hidden, dropout=dropout)
         self.norm1 = LayerNorm(width)
         self.norm2 = LayerNorm(width)
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def construct(self, tokens, positions, padding=None):
+    def construct(self, tokens, position, padding=None):
         """padding bool [B,S], True = ignore"""
         if self.pre_norm:
             x = self.norm1(tokens)
-            with_positions = x + positions
-            tokens = tokens + self.dropout1(self.self_attn(with_positions, with_positions, x, padding))
+            placed = x + position
+            tokens = tokens + self.dropout1(self.self_attn(placed, placed, x, padding))
             return tokens + self.dropout2(self.ffn(self.norm2(tokens)))
-        with_positions = tokens + positions
-        attended = self.self_attn(with_positions, with_positions, tokens, padding)
+        placed = tokens + position
+        attended = self.self_attn(placed, placed, tokens, padding)
         tokens = self.norm1(tokens, self.dropout1(attended))
         return self.norm2(tokens, self.dropout2(self.ffn(tokens)))
 
 
 class Encoder(nn.Cell):
-    """A stack of encoder layers; a last norm exists with ``pre_norm`` alone."""
+    """A stack of encoder layers; a last norm exists with ``pre_norm`` only.
+
+    tokens, position [B, S, C], padding bool [B, S] or None -> memory [B, S, C]
+    """
 
     def __init__(self, *, layers: list[EncoderLayer], final_norm: nn.Cell | None = None):
         super().__init__()
         self.layers = nn.CellList(layers)
         self.norm = final_norm
 
-    def construct(self, tokens, positions, padding=None):
-        """tokens, positions [B,S,C], padding bool [B,S] -> memory [B,S,C]"""
+    def construct(self, tokens, position, padding=None):
+        return self.collect(self.states(tokens, position, padding))
+
+    def states(self, tokens, position, padding=None):
+        """What each layer gives; the tokens themselves where there is no layer."""
+        states = ()
         for layer in self.layers:
-            tokens = layer(tokens, positions, padding)
-        if self.norm is not None:
-            tokens = self.norm(tokens)
-        return tokens
+            tokens = layer(tokens, position, padding)
+            states += (tokens,)
+        return states if len(states) > 0 else (tokens,)
+
+    def beside(self, position, padding=None):
+        """What every layer takes besides the tokens."""
+        return position, padding
+
+    def collect(self, states):
+        """What the stack gives, from what its layers gave."""
+        return states[-1] if self.norm is None else self.norm(states[-1])
 
 
 class DecoderLayer(nn.Cell):
@@ -88,7 +103,7 @@ class DecoderLayer(nn.Cell):
         *,
         width: int,
         heads: int,
-        ffn_width: int,
+        hidden: int,
         dropout: float = 0.1,
         pre_norm: bool = False,
         block_elements: int = DEFAULT_BLOCK_ELEMENTS,
@@ -98,7 +113,7 @@ class DecoderLayer(nn.Cell):
         self.multihead_attn = MultiHeadAttention(
             width=width, heads=heads, dropout=dropout, block_elements=block_elements
         )
-        self.ffn = FeedForward(width=width, hidden_width=ffn_width, dropout=dropout)
+        self.ffn = FeedForward(width=width, hidden=hidden, dropout=dropout)
         self.norm1 = LayerNorm(width)
         self.norm2 = LayerNorm(width)
         self.norm3 = LayerNorm(width)
@@ -107,38 +122,55 @@ class DecoderLayer(nn.Cell):
         self.dropout3 = Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def construct(self, content, query_positions, memory, keys, padding=None):
-        """content, query_positions [B,Q,C]; memory and keys = memory + positions [B,S,C] -> content [B,Q,C]"""
+    def construct(self, content, query_position, memory, keys, padding=None):
+        """content, query_position [B,Q,C]; memory and keys = memory + position [B,S,C] -> content [B,Q,C]"""
         if self.pre_norm:
             x = self.norm1(content)
-            placed = x + query_positions
+            placed = x + query_position
             content = content + self.dropout1(self.self_attn(placed, placed, x))
-            placed = self.norm2(content) + query_positions
+            placed = self.norm2(content) + query_position
             content = content + self.dropout2(self.multihead_attn(placed, keys, memory, padding))
             return content + self.dropout3(self.ffn(self.norm3(content)))
-        placed = content + query_positions
+        placed = content + query_position
         content = self.norm1(content, self.dropout1(self.self_attn(placed, placed, content)))
-        attended = self.multihead_attn(content + query_positions, keys, memory, padding)
+        attended = self.multihead_attn(content + query_position, keys, memory, padding)
         content = self.norm2(content, self.dropout2(attended))
         return self.norm3(content, self.dropout3(self.ffn(content)))
 
 
 class Decoder(nn.Cell):
-    """A stack of decoder layers whose every output goes through one shared norm on its way out."""
+    """A stack of decoder layers whose every state goes through one shared norm on its way out.
+
+    content, query_position [B, Q, C]; memory, position [B, S, C]; padding bool [B, S] or None -> states [D, B, Q, C]
+    """
 
     def __init__(self, *, layers: list[DecoderLayer], width: int):
         super().__init__()
         self.layers = nn.CellList(layers)
         self.norm = LayerNorm(width)
 
-    def construct(self, content, query_positions, memory, positions, padding=None):
-        """content, query_positions [B,Q,C]; memory, positions [B,S,C]; padding bool [B,S] -> [L,B,Q,C]"""
-        keys = memory + positions
-        outputs = []
+    def construct(self, content, query_position, memory, position, padding=None):
+        return self.collect(self.states(content, query_position, memory, position, padding))
+
+    def states(self, content, query_position, memory, position, padding=None):
+        """What each layer gives, before the norm."""
+        query_position, memory, keys, padding = self.beside(query_position, memory, position, padding)
+        states = ()
         for layer in self.layers:
-            content = layer(content, query_positions, memory, keys, padding)
-            outputs.append(self.norm(content))
-        return ops.stack(outputs, axis=0)
+            content = layer(content, query_position, memory, keys, padding)
+            states += (content,)
+        return states
+
+    def beside(self, query_position, memory, position, padding=None):
+        """What every layer takes besides the content; the memory's keys are its placed tokens."""
+        return query_position, memory, memory + position, padding
+
+    def collect(self, states):
+        """What the stack gives, from what its layers gave."""
+        normed = []
+        for state in states:
+            normed.append(self.norm(state))
+        return ops.stack(normed, axis=0)
 
 
 def build_encoder(*, num_layers: int, width: int, pre_norm: bool = False, **options) -> Encoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ _log = logging.getLogger("mindvideo.checkpoint")
 class CheckpointWriter(Callback):
     """A state every ``every`` steps and at the end; the newest are kept. Only the first rank writes.
 
-    ``facts`` is kept in each state beside the arrays. ``best`` is the best evaluation so far: metric, value, step.
+    ``facts`` is kept in each state beside the arrays, ``class_names`` (by category id) in the weights. ``best`` is the
+    best evaluation so far: metric, value, step.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class CheckpointWriter(Callback):
         output: Path,
         every: int,
         facts: dict[str, Any],
+        class_names: Mapping[int, str] | None = None,
         writes: bool = True,
     ) -> None:
         super().__init__()
@@ -50,8 +53,10 @@ class CheckpointWriter(Callback):
         self.output = output
         self.every = every
         self.facts = facts
+        self.class_names = class_names or None
         self.writes = writes
         self.best: dict[str, Any] | None = facts.get("best")
+        self.evaluation_left_out = False  # of the newest step, for a run that was asked to stop
         self.saved_at: int | None = None
 
     def on_train_step_end(self, run_context: RunContext) -> None:
@@ -66,6 +71,7 @@ class CheckpointWriter(Callback):
         if self.saved_at == iteration:
             return self.folder.state_path(iteration)
         facts = {**self.facts, "iteration": iteration, "best": self.best}
+        facts["evaluation_left_out"] = self.evaluation_left_out
         path = self.folder.save(iteration, collect_state(self.step), facts)
         self.saved_at = iteration
         _log.info("saved %s", path)
@@ -78,7 +84,7 @@ class CheckpointWriter(Callback):
 
     def save_last_weights(self) -> None:
         if self.writes:
-            save_weights(self.output / LAST_WEIGHTS, self.weights())
+            save_weights(self.output / LAST_WEIGHTS, self.weights(), class_names=self.class_names)
             _log.info("saved %s", self.output / LAST_WEIGHTS)
 
     def offer(self, *, metric: str, value: float, step: int) -> None:
@@ -87,7 +93,7 @@ class CheckpointWriter(Callback):
             return
         self.best = {"metric": metric, "value": value, "step": step}
         if self.writes:
-            save_weights(self.output / BEST_WEIGHTS, self.weights())
+            save_weights(self.output / BEST_WEIGHTS, self.weights(), class_names=self.class_names)
             _log.info("saved %s: %s %.4g is the best so far", self.output / BEST_WEIGHTS, metric, value)
 
     def weights(self) -> dict[str, np.ndarray]:

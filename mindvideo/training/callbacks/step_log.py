@@ -108,11 +108,11 @@ def forget_metrics_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record.get("step", 0) <= step:
+            done = json.loads(line).get("step", 0)
+        except (json.JSONDecodeError, AttributeError, RecursionError):
+            continue  # cut short by a kill, or written by something else
+        if isinstance(done, (int, float)) and done <= step:
             kept.append(line)
     write_text(path, "".join(f"{line}\n" for line in kept))

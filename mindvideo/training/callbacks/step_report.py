@@ -1,4 +1,4 @@
-"""What one step was: losses by name, where its time went, which clips it saw. The other callbacks read this."""
+"""The record of one step: losses by name, where its time went, which clips it saw. The other callbacks read it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class StepReporter(Callback):
         summary, norms = (output.asnumpy() for output in run.net_outputs)
         self._done = time.perf_counter()
         self.step += 1
-        shapes = tuple(tuple(column.shape) for column in run.train_dataset_element)
+        shapes = shapes_of(run_context)
         head = dict(zip(SUMMARY, summary[: len(SUMMARY)].tolist()))
         run.step_report = StepReport(
             step=self.step,
@@ -117,6 +117,11 @@ class EndOfCallbacks(Callback):
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         self._reporter.callbacks_ended()
+
+
+def shapes_of(run_context: RunContext) -> tuple[tuple[int, ...], ...]:
+    """Of the columns of the present batch: one compiled graph serves each."""
+    return tuple(tuple(column.shape) for column in run_context.original_args().train_dataset_element)
 
 
 def report_of(run_context: RunContext) -> StepReport:

@@ -12,7 +12,14 @@ from typing import BinaryIO
 import numpy as np
 
 from mindvideo.errors import UserError
-from mindvideo.weights.stored_tensor import STORAGE_TYPES, StoredTensor, from_numpy, row_major_strides, tensor_view
+from mindvideo.weights.stored_tensor import (
+    STORAGE_TYPES,
+    StoredTensor,
+    checked_shape,
+    from_numpy,
+    row_major_strides,
+    tensor_view,
+)
 from mindvideo.weights.varint import read_varint, write_varint
 
 TYPE_NAMES = {
@@ -33,7 +40,7 @@ TYPE_NAMES = {
 TYPES_BY_NAME = {name: dtype for dtype, name in TYPE_NAMES.items()}
 STRING_TYPE = "str"
 # MindSpore cuts a tensor into pieces of this size; a message must stay below 2 GiB.
-LARGEST_PIECE = 512 * 1024 * 1024
+MAX_PIECE = 512 * 1024 * 1024
 _VALUE, _TAG, _TENSOR, _DIMS, _TYPE, _CONTENT = 0x0A, 0x0A, 0x12, 0x08, 0x12, 0x1A
 _CHECKSUM_MARK = b"crc_num"  # MindSpore appends this and ten bytes when asked for a check sum
 
@@ -59,8 +66,8 @@ def write_native(stream: BinaryIO, tensors: Iterable[tuple[str, StoredTensor]], 
     for name, tensor in tensors:
         stored = storable_natively(name, tensor)
         content = memoryview(stored.content().reshape(-1)).cast("B") if stored.size else memoryview(b"")
-        for start in range(0, max(len(content), 1), LARGEST_PIECE):
-            piece = content[start : start + LARGEST_PIECE]
+        for start in range(0, max(len(content), 1), MAX_PIECE):
+            piece = content[start : start + MAX_PIECE]
             _write_value(stream, name, stored.shape, TYPE_NAMES[stored.dtype], piece)
     for name, string in strings.items():
         _write_value(stream, name, (0,), STRING_TYPE, memoryview(string.encode("utf-32-le")))
@@ -79,17 +86,24 @@ def read_native(content: memoryview) -> tuple[dict[str, StoredTensor], dict[str,
         parts = pieces[name]
         data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
         if type_name == STRING_TYPE:
-            strings[name] = bytes(data).decode("utf-32-le")
+            strings[name] = _string(name, data)
             continue
         if type_name not in TYPES_BY_NAME:
-            raise UserError(f"'{name}' has the type {type_name}; known are {', '.join(TYPES_BY_NAME)}")
+            raise UserError(f"'{name}' has the type {type_name[:20]}; known are {', '.join(TYPES_BY_NAME)}")
         dtype = TYPES_BY_NAME[type_name]
-        shape = () if dims == (0,) and len(data) else dims
+        shape = checked_shape(() if dims == (0,) and len(data) else dims)
         tensor = tensor_view(data, dtype, offset=0, shape=shape, strides=row_major_strides(shape), big_endian=False)
         if tensor.size * np.dtype(STORAGE_TYPES[dtype]).itemsize != len(data):
             raise UserError(f"the file is damaged: '{name}' of shape {shape} has {len(data)} bytes")
         tensors[name] = tensor
     return tensors, strings
+
+
+def _string(name: str, data: memoryview) -> str:
+    try:
+        return bytes(data).decode("utf-32-le")
+    except UnicodeDecodeError as error:
+        raise UserError(f"the file is damaged: its entry '{name}' is no string ({error.reason})") from error
 
 
 def _write_value(stream: BinaryIO, name: str, dims: tuple[int, ...], type_name: str, piece: memoryview) -> None:

@@ -7,7 +7,7 @@ import math
 import struct
 
 from mindvideo.errors import UserError
-from mindvideo.weights.stored_tensor import StoredTensor, row_major_strides, tensor_view
+from mindvideo.weights.stored_tensor import StoredTensor, checked_shape, row_major_strides, tensor_view
 
 TYPE_NAMES = {
     "F64": "float64",
@@ -27,12 +27,12 @@ TYPE_NAMES = {
     "BOOL": "bool",
     "C64": "complex64",
 }
-LARGEST_HEADER = 100_000_000
+MAX_HEADER = 16_000_000  # bytes; a header takes some 80 a tensor
 
 
 def looks_like_safetensors(content: memoryview) -> bool:
     """Eight bytes of length, then JSON that starts with a brace."""
-    return len(content) >= 10 and 2 <= _header_length(content) <= LARGEST_HEADER and bytes(content[8:9]) == b"{"
+    return len(content) >= 10 and 2 <= _header_length(content) <= MAX_HEADER and bytes(content[8:9]) == b"{"
 
 
 def read_safetensors(content: memoryview) -> tuple[dict[str, StoredTensor], dict[str, str]]:
@@ -42,18 +42,20 @@ def read_safetensors(content: memoryview) -> tuple[dict[str, StoredTensor], dict
         raise UserError(f"the file is cut short: its header of {start} bytes is longer than its {len(content)} bytes")
     try:
         header = json.loads(bytes(content[8:start]))
-        metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
+        metadata = {key: value for key, value in header.pop("__metadata__", {}).items() if isinstance(value, str)}
         tensors = {name: _tensor(name, entry, content[start:]) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"the file is damaged: its table of tensors cannot be read ({error!r})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"the file is damaged: its table of tensors cannot be read ({error!r:.200})") from error
     return tensors, metadata
 
 
 def _tensor(name: str, entry: dict, data: memoryview) -> StoredTensor:
     if entry["dtype"] not in TYPE_NAMES:
-        raise UserError(f"tensor '{name}' has the type {entry['dtype']}; known are {', '.join(TYPE_NAMES)}")
-    dtype, shape = TYPE_NAMES[entry["dtype"]], tuple(map(int, entry["shape"]))
-    begin, end = map(int, entry["data_offsets"])
+        raise UserError(f"tensor '{name}' has the type {entry['dtype']:.20}; known are {', '.join(TYPE_NAMES)}")
+    dtype, shape = TYPE_NAMES[entry["dtype"]], checked_shape(entry["shape"])
+    begin, end = entry["data_offsets"]
+    if type(begin) is not int or type(end) is not int:
+        raise TypeError(f"the place of '{name}' is not two whole numbers")
     if not 0 <= begin <= end <= len(data):
         raise UserError(f"the file is cut short: tensor '{name}' ends at byte {end} of {len(data)}")
     tensor = tensor_view(

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pickle
-import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from mindvideo.errors import UserError
-from mindvideo.weights.stored_tensor import STORAGE_TYPES, StoredTensor, tensor_view
+from mindvideo.weights.formats.pickle_machine import PickleMachine, checked_key
+from mindvideo.weights.stored_tensor import MAX_COUNT, MAX_DIMENSIONS, STORAGE_TYPES, StoredTensor, tensor_view
 
 STORAGE_CLASSES = {
     "DoubleStorage": "float64",
@@ -34,7 +34,9 @@ STORAGE_CLASSES = {
     "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
 }
-# What the unpickler raises on bytes that are no pickle, or that end too soon.
+CONTAINERS = (list, tuple, dict, set, frozenset)
+MAX_COPIED = 1 << 24  # values and bytes
+# What reading bytes raises that are no pickle, or that end too soon.
 DAMAGED_PICKLE_ERRORS = (
     pickle.UnpicklingError,
     EOFError,
@@ -48,30 +50,11 @@ DAMAGED_PICKLE_ERRORS = (
 )
 
 
-# Values, containers, the memo, names, calls, states, references to storages. Missing on purpose: the text forms of
-# protocol 0, the old ways to make instances (INST, OBJ), the extension registry, and buffers from outside.
-ALLOWED_INSTRUCTIONS = frozenset(
-    "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINSTRING "
-    "SHORT_BINSTRING SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 EMPTY_LIST APPEND "
-    "APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET BINGET "
-    "LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD NEWOBJ BINPERSID".split()
-)
-
-
 class Settings:
     """Stand-in for an ``argparse.Namespace`` in a file: its values as inert data."""
 
-    values: dict[str, Any]
-
-    def __new__(cls, *_: Any) -> Settings:
-        made = super().__new__(cls)
-        made.values = {}
-        return made
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise pickle.UnpicklingError("a Namespace without its values")
-        self.values = state
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +62,12 @@ class StorageType:
     """Stand-in for a storage class or a ``torch.dtype``: the name of the element type."""
 
     dtype: str
+    is_plain_key: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)
 class PendingTensor:
-    """A tensor whose bytes have not been looked up yet (the legacy format stores them behind the pickle)."""
+    """A tensor whose bytes have not been looked up yet (the legacy format stores them after the pickle)."""
 
     storage_key: str
     base: int  # first element of the storage that this view of it starts at
@@ -105,23 +89,11 @@ class PendingTensor:
 
 @dataclasses.dataclass(frozen=True)
 class PendingStorage:
-    """What a tensor refers to: a storage by its key, and the element type it was saved with."""
+    """The reference of a tensor to a storage, by its key, with the element type it was saved with."""
 
     key: str
     dtype: str
     base: int = 0
-
-
-def read_pickle(stream: BinaryIO, *, storage_sizes: dict[str, int] | None = None) -> Any:
-    """The object of the next pickle in ``stream``, its tensors as :class:`PendingTensor`.
-
-    ``storage_sizes`` receives the number of bytes that the pickle claims for every storage.
-    """
-    unpickler = _RestrictedUnpickler(stream, encoding="utf-8")
-    unpickler.storage_sizes = storage_sizes if storage_sizes is not None else {}
-    with damage_explained():
-        _check_instructions(stream)
-        return unpickler.load()
 
 
 @contextlib.contextmanager
@@ -133,27 +105,24 @@ def damage_explained() -> Iterator[None]:
         raise UserError(f"the file is cut short or damaged: its pickle cannot be read ({error})") from error
 
 
-def _check_instructions(stream: BinaryIO) -> None:
-    """Read the next pickle without executing it, and refuse what ``torch.save`` never writes.
+def read_pickle(stream: BinaryIO, *, storage_sizes: dict[str, int] | None = None) -> Any:
+    """The object of the next pickle in ``stream``, its tensors as :class:`PendingTensor`.
 
-    Besides the kinds of instruction this bounds the memo: the unpickler allocates as many places as the greatest
-    number that it is told to remember under, so that a few damaged bytes could ask for all memory.
+    ``storage_sizes`` receives the number of bytes that the pickle claims for every storage.
     """
-    start = stream.tell()
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-        if opcode.name not in ALLOWED_INSTRUCTIONS:
-            raise UserError(
-                f"the file uses the pickle instruction {opcode.name}, which torch.save never writes; nothing was run"
-            )
-        if opcode.name in {"BINPUT", "LONG_BINPUT"} and argument > count:
-            raise UserError(f"the file is damaged: instruction {count} of its pickle remembers {argument} objects")
-    stream.seek(start)
+    world = _CheckpointWorld(storage_sizes if storage_sizes is not None else {})
+    with damage_explained():
+        return PickleMachine(world).run(stream)
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-    storage_sizes: dict[str, int]
+class _CheckpointWorld:
+    """The names, calls and references that a checkpoint's pickle may use; it counts copied values, for one pickle."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def __init__(self, storage_sizes: dict[str, int]) -> None:
+        self.storage_sizes = storage_sizes
+        self.copied = 0
+
+    def named(self, module: str, name: str) -> Any:
         if module in {"torch", "torch.storage"} and name in STORAGE_CLASSES:
             return StorageType(STORAGE_CLASSES[name])
         if module == "torch" and name in STORAGE_TYPES:
@@ -166,23 +135,42 @@ class _RestrictedUnpickler(pickle.Unpickler):
             )
         return ALLOWED_NAMES[module, name]
 
-    def persistent_load(self, reference: Any) -> PendingStorage:
+    def call(self, function: Any, arguments: Any) -> Any:
+        if not isinstance(function, Builder) or not isinstance(arguments, tuple):
+            raise pickle.UnpicklingError(f"it calls a {type(function).__name__}")
+        # A few bytes can ask for the copy of a large object any number of times.
+        self.copied += sum(len(item) for item in arguments if isinstance(item, (str, bytes, *CONTAINERS)))
+        if self.copied > MAX_COPIED:
+            raise UserError(f"the file copies more than {MAX_COPIED} values within itself; no checkpoint does")
+        return function.build(*arguments)
+
+    def set_state(self, owner: Any, state: Any) -> None:
+        """Attributes of a Namespace are its values; those of dictionaries and tensors are let go."""
+        if isinstance(owner, Settings) and isinstance(state, dict):
+            owner.values = state
+        elif not isinstance(owner, (dict, PendingTensor)):
+            raise UserError(
+                f"the file tries to change a {type(owner).__name__} of its reader, which no PyTorch version does"
+            )
+
+    def referred(self, reference: Any) -> PendingStorage:
         """('storage', class, key, device, elements) and, in the legacy format, (view key, offset, size) or None."""
         if not isinstance(reference, tuple) or len(reference) not in (5, 6) or reference[0] != "storage":
             kind = reference[0] if isinstance(reference, tuple) and reference else reference
-            raise UserError(f"the file refers to an outside object of kind {kind!r}; only tensors can be read")
+            kind = repr(kind[:40]) if isinstance(kind, str) else type(kind).__name__
+            raise UserError(f"the file refers to an outside object of kind {kind}; only tensors can be read")
         _, storage_type, key, _, elements = reference[:5]
-        if not isinstance(storage_type, StorageType) or not isinstance(elements, int) or elements < 0:
+        if not isinstance(storage_type, StorageType) or not is_count(elements) or not is_storage_key(key):
             raise UserError("the file describes a storage in a way no PyTorch version writes; it is damaged")
         itemsize = np.dtype(STORAGE_TYPES[storage_type.dtype]).itemsize
         base = 0
         if len(reference) == 6 and reference[5] is not None:
-            base = int(reference[5][1])
+            base = _whole(reference[5][1])
         self.storage_sizes[str(key)] = elements * itemsize
         return PendingStorage(str(key), storage_type.dtype, base)
 
 
-class _Builder:
+class Builder:
     """A function that a file may call, in a shell that a file cannot change."""
 
     __slots__ = ("build",)
@@ -190,19 +178,34 @@ class _Builder:
     def __init__(self, build: Callable[..., Any]) -> None:
         self.build = build
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.build(*arguments)
 
-    def __setstate__(self, state: Any) -> None:
-        raise UserError("the file tries to change a function of its reader, which no PyTorch version does")
+def is_count(value: Any) -> bool:
+    """A plain integer from 0 to what a 64-bit machine can count."""
+    return type(value) is int and 0 <= value < MAX_COUNT
+
+
+def is_storage_key(key: Any) -> bool:
+    """PyTorch writes numbers, as strings or integers."""
+    return is_count(key) or (isinstance(key, str) and len(key) <= 64)
+
+
+def _whole(value: Any) -> int:
+    if not is_count(value):
+        raise ValueError("a size or place of a tensor is no whole number from 0 up")
+    return value
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, (tuple, list)) or len(values) > MAX_DIMENSIONS:
+        raise ValueError(f"the shape of a tensor is no list of up to {MAX_DIMENSIONS} numbers")
+    return tuple(map(_whole, values))
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> PendingTensor:
     """torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
     if not isinstance(storage, PendingStorage):
         raise UserError("the file builds a tensor from something that is not a storage; it is damaged")
-    sizes, steps = tuple(map(int, shape)), tuple(map(int, strides))
-    return PendingTensor(storage.key, storage.base, storage.dtype, int(offset), sizes, steps)
+    return PendingTensor(storage.key, storage.base, storage.dtype, _whole(offset), _sizes(shape), _sizes(strides))
 
 
 def _typed_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> PendingTensor:
@@ -219,52 +222,86 @@ def _first_argument(tensor: Any, *_: Any) -> Any:
 
 def _attributed_tensor(rebuild: Any, _: Any, arguments: Any, *__: Any) -> Any:
     """torch._tensor._rebuild_from_type_v2: a tensor that had Python attributes."""
-    if not isinstance(rebuild, _Builder) or rebuild.build not in (_tensor, _typed_tensor, _first_argument):
+    if not isinstance(rebuild, Builder) or rebuild.build not in (_tensor, _typed_tensor, _first_argument):
         raise UserError("the file builds a tensor with an unknown function; nothing was run")
-    return rebuild(*arguments)
+    return rebuild.build(*arguments)
 
 
 def _plain_dict(*_: Any) -> dict[Any, Any]:
     return {}
 
 
-def _latin1_bytes(text: str, encoding: str) -> bytes:
+def _latin1_bytes(string: str, encoding: str) -> bytes:
     """_codecs.encode, in the one form in which pickle writes bytes."""
-    if encoding != "latin1":
-        raise UserError(f"the file holds bytes encoded as {encoding!r}, which pickle never writes; it is damaged")
-    return text.encode("latin1")
+    if encoding != "latin1" or not isinstance(string, str):
+        raise UserError("the file holds bytes in an encoding that pickle never writes; it is damaged")
+    return string.encode("latin1")
 
 
 def _never_called(*_: Any) -> None:
     raise UserError("the file calls a tensor class itself, which no PyTorch version writes; nothing was run")
 
 
-def _text(*parts: Any) -> str:
-    return ":".join(map(str, parts))
+def _device(*parts: Any) -> str:
+    if len(parts) > 2 or not all(isinstance(part, str) or is_count(part) for part in parts):
+        raise UserError("the file names a device in a way no PyTorch version writes; it is damaged")
+    return ":".join(str(part)[:20] for part in parts)
 
 
-ALLOWED_NAMES: dict[tuple[str, str], _Builder | type] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): _Builder(_plain_dict),
-    ("collections", "Counter"): _Builder(_plain_dict),
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "complex"): complex,
-    ("builtins", "dict"): dict,
-    ("builtins", "list"): list,
-    ("builtins", "int"): int,
-    ("builtins", "float"): float,
-    ("_codecs", "encode"): _Builder(_latin1_bytes),
-    ("argparse", "Namespace"): Settings,
-    ("torch", "Size"): tuple,
-    ("torch", "device"): _Builder(_text),
-    ("torch", "Tensor"): _Builder(_never_called),
-    ("torch.nn.parameter", "Parameter"): _Builder(_never_called),
-    ("torch._utils", "_rebuild_tensor"): _Builder(_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Builder(_tensor),
-    ("torch._utils", "_rebuild_tensor_v3"): _Builder(_typed_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Builder(_first_argument),
-    ("torch._utils", "_rebuild_parameter_with_state"): _Builder(_first_argument),
-    ("torch._tensor", "_rebuild_from_type_v2"): _Builder(_attributed_tensor),
+def _number(kind: type) -> Callable[..., Any]:
+    """int, float or complex of numbers; a string of digits could take long to read."""
+
+    def build(*values: Any) -> Any:
+        if not all(isinstance(value, (int, float)) for value in values):
+            raise pickle.UnpicklingError(f"{kind.__name__} of something that is no number")
+        return kind(*values)
+
+    return build
+
+
+def _container(kind: type) -> Callable[..., Any]:
+    """A list, set or dictionary from at most one other, its keys looked at before they are used."""
+
+    def build(*contents: Any) -> Any:
+        if len(contents) > 1 or not all(isinstance(content, CONTAINERS) for content in contents):
+            raise pickle.UnpicklingError(f"{kind.__name__} of something else than one container")
+        items = contents[0] if contents else ()
+        if issubclass(kind, dict):
+            pairs = list(items.items()) if isinstance(items, dict) else list(items)
+            for pair in pairs:
+                if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                    raise pickle.UnpicklingError("a dictionary of something else than pairs")
+            return kind((checked_key(key), value) for key, value in pairs)
+        return kind(map(checked_key, items)) if kind in (set, frozenset) else kind(items)
+
+    return build
+
+
+ALLOWED_NAMES: dict[tuple[str, str], Builder] = {
+    place: Builder(build)
+    for place, build in {
+        ("collections", "OrderedDict"): _container(OrderedDict),
+        ("collections", "defaultdict"): _plain_dict,
+        ("collections", "Counter"): _plain_dict,
+        ("builtins", "set"): _container(set),
+        ("__builtin__", "set"): _container(set),
+        ("builtins", "frozenset"): _container(frozenset),
+        ("builtins", "complex"): _number(complex),
+        ("builtins", "dict"): _container(dict),
+        ("builtins", "list"): _container(list),
+        ("builtins", "int"): _number(int),
+        ("builtins", "float"): _number(float),
+        ("_codecs", "encode"): _latin1_bytes,
+        ("argparse", "Namespace"): Settings,
+        ("torch", "Size"): _container(tuple),
+        ("torch", "device"): _device,
+        ("torch", "Tensor"): _never_called,
+        ("torch.nn.parameter", "Parameter"): _never_called,
+        ("torch._utils", "_rebuild_tensor"): _tensor,
+        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+        ("torch._utils", "_rebuild_tensor_v3"): _typed_tensor,
+        ("torch._utils", "_rebuild_parameter"): _first_argument,
+        ("torch._utils", "_rebuild_parameter_with_state"): _first_argument,
+        ("torch._tensor", "_rebuild_from_type_v2"): _attributed_tensor,
+    }.items()
 }

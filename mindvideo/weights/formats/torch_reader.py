@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mindvideo.errors import UserError
-from mindvideo.weights.formats.torch_pickle import PendingStorage, PendingTensor, damage_explained, read_pickle
+from mindvideo.weights.formats.torch_pickle import (
+    PendingStorage,
+    PendingTensor,
+    damage_explained,
+    is_storage_key,
+    read_pickle,
+)
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -33,6 +39,8 @@ DAMAGED_ZIP_ERRORS = (
     UnicodeError,
     OverflowError,
 )
+MAX_TABLE = 16 << 20  # bytes, for the names of some 200,000 members
+MAX_PICKLE = 64 << 20  # bytes; tensors have members of their own
 _ZIP_LOCAL_HEADER = struct.Struct("<26xHH")
 
 
@@ -45,7 +53,7 @@ def map_file(path: Path) -> memoryview:
 def read_torch_zip(content: memoryview) -> Any:
     """The object that ``torch.save`` wrote (since 1.6), its tensors as :class:`StoredTensor`."""
     try:
-        archive = zipfile.ZipFile(_BufferFile(content))
+        archive = zipfile.ZipFile(_BufferFile(content, max_read=MAX_TABLE))
     except DAMAGED_ZIP_ERRORS as error:
         raise UserError(
             f"the file is cut short or damaged: the table of contents at its end cannot be read ({error})"
@@ -88,6 +96,8 @@ def read_torch_stream(content: memoryview) -> Any:
     big_endian = not system.get("little_endian", True)
     buffers: dict[str, memoryview] = {}
     position = stream.tell()
+    if not all(map(is_storage_key, keys)):
+        raise UserError("the file is damaged: its list of storages holds something else than their keys")
     for key in map(str, keys):
         # Each storage is preceded by its number of elements; the pickle has said how many bytes that makes.
         if key not in sizes:
@@ -108,6 +118,8 @@ def read_torch_stream(content: memoryview) -> Any:
 def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """The content of a small member, its check sum verified."""
     _require_stored(info)
+    if info.file_size > MAX_PICKLE:
+        raise UserError(f"'{info.filename}' in the file has {info.file_size} bytes, far more than any checkpoint's")
     try:
         return archive.read(info)
     except DAMAGED_ZIP_ERRORS as error:
@@ -125,6 +137,8 @@ def _require_stored(info: zipfile.ZipInfo) -> None:
 def _member_bytes(content: memoryview, info: zipfile.ZipInfo) -> memoryview:
     """The bytes of an archive member, a view of the file."""
     _require_stored(info)
+    if info.header_offset < 0:
+        raise UserError(f"the file is damaged: '{info.filename}' starts before the file does")
     header = content[info.header_offset : info.header_offset + _ZIP_LOCAL_HEADER.size]
     if len(header) < _ZIP_LOCAL_HEADER.size or bytes(header[:4]) != ZIP_SIGNATURE:
         raise UserError(f"the file is damaged: '{info.filename}' does not start where the table of contents says")
@@ -164,11 +178,15 @@ def _resolve(pending: Any, buffer_of: Callable[[str], memoryview], big_endian: b
 
 
 class _BufferFile(io.RawIOBase):
-    """A file object over a buffer, so that the pickle and zip readers work on the mapped file."""
+    """A file object over a buffer, so that the pickle and zip readers work on the mapped file.
 
-    def __init__(self, content: memoryview) -> None:
+    ``max_read``: the zip reader takes its whole table of contents at once, as long as that says it is.
+    """
+
+    def __init__(self, content: memoryview, *, max_read: int | None = None) -> None:
         super().__init__()
         self.content = content
+        self.max_read = max_read
         self.position = 0
 
     def readable(self) -> bool:
@@ -189,9 +207,11 @@ class _BufferFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         end = len(self.content) if size is None or size < 0 else self.position + size
-        taken = bytes(self.content[self.position : end])
+        taken = self.content[self.position : end]
+        if self.max_read is not None and len(taken) > self.max_read:
+            raise UserError(f"its list of contents has {len(taken)} bytes, far more than any checkpoint's; damaged")
         self.position += len(taken)
-        return taken
+        return bytes(taken)
 
     def readinto(self, buffer: Any) -> int:
         taken = self.read(len(buffer))

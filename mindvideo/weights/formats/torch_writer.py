@@ -21,7 +21,7 @@ _WIDER_TYPE = {"uint16": "int32", "uint32": "int64"}
 
 
 def write_torch(path: str | Path, tensors: Mapping[str, StoredTensor], *, others: Mapping[str, Any]) -> None:
-    """``torch.save({"model": tensors, **others})``; ``others`` holds numbers, texts and dictionaries of them.
+    """``torch.save({"model": tensors, **others})``; ``others`` holds numbers, strings and dictionaries of them.
 
     Tensors are written one after the other: no more than one of them is in memory beside its source.
     """
@@ -89,7 +89,7 @@ class _PickleWriter:
         elif isinstance(value, StoredTensor):
             self.tensor(value)
         else:
-            raise TypeError(f"a checkpoint holds numbers, texts, lists and dictionaries, not {type(value).__name__}")
+            raise TypeError(f"a checkpoint holds numbers, strings, lists and dictionaries, not {type(value).__name__}")
 
     def name(self, module: str, name: str) -> None:
         self.out.write(f"c{module}\n{name}\n".encode())

@@ -103,6 +103,7 @@ def test_frames_become_final_once_each_and_in_order():
     result, per_frame = run(frames, hint=None)
     assert [len(given) for given in per_frame] == [0, 0, 3, 1, 1, 1]
     shown = [given for feed in per_frame for given in feed]
+    assert min(track for frame in shown for track in frame.track_ids) == 1
     for index, frame in enumerate(shown):
         for track, (segmentation,) in zip(frame.track_ids, frame.segmentations):
             row = result.track_ids.tolist().index(track)

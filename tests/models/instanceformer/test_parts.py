@@ -86,13 +86,15 @@ def test_an_identity_without_a_second_sample_adds_nothing_and_is_finite():
 def test_clip_matching_looks_only_at_frames_with_the_instance():
     boxes = np.full((1, 1, 2, 2, 4), 0.2, np.float32)
     boxes[0, 0, 1] = 0.6  # query 1 sits where the instance is in frame 1; in frame 0 nobody asks
-    predictions = Predictions(ms.Tensor(np.zeros((1, 1, 2, 2, 3), np.float32)), ms.Tensor(boxes), None)
+    predictions = Predictions(logits=ms.Tensor(np.zeros((1, 1, 2, 2, 3), np.float32)), boxes=ms.Tensor(boxes))
     target_boxes = np.full((1, 1, 2, 4), 0.2, np.float32)
     target_boxes[0, 0, 1] = 0.6
     matcher = card.build_matcher(load_config("instanceformer_toy", ["instanceformer.match_on=clip"]))
     for present, query in (([False, True], 1), ([True, False], 0)):
         shown = ms.Tensor(np.asarray([[present]]))
-        targets = Targets(ms.Tensor([[1]], ms.int32), ms.Tensor(target_boxes), None, shown, ms.Tensor([[True]]))
+        targets = Targets(
+            labels=ms.Tensor([[1]], ms.int32), boxes=ms.Tensor(target_boxes), present=shown, exists=ms.Tensor([[True]])
+        )
         assert matcher(predictions, targets).asnumpy().tolist() == [[[query]]]
 
 
@@ -101,6 +103,7 @@ def test_clip_matching_looks_only_at_frames_with_the_instance():
     [
         (["instanceformer.width=48"], "width is 48; it must be a multiple of 32"),
         (["instanceformer.memory_tokens=3"], "memory_frames must be 2 or more"),
+        (["instanceformer.memory_tokens=301", "instanceformer.memory_frames=2"], "only 300 queries to remember"),
         (["instanceformer.contrastive_weight=1"], "set instanceformer.memory_tokens"),
         (["instanceformer.extra_levels=0", "instanceformer.backbone_levels=[2,3]"], "give 2 levels; the masks need 3"),
         (

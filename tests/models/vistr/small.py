@@ -5,7 +5,6 @@ from __future__ import annotations
 
 def small(*, T: int, Q: int, K: int) -> dict[str, object]:
     return {
-        "vistr.num_frames": T, "vistr.num_slots": Q, "vistr.num_classes": K, "vistr.slot_anchors": [],
-        "vistr.width": 24, "vistr.ffn_width": 20, "vistr.encoder_layers": 1, "vistr.decoder_layers": 2,
-        "vistr.mask_channels": 8,
+        "vistr.num_queries": Q, "vistr.query_anchors": [], "vistr.width": 24, "vistr.hidden": 20,
+        "vistr.encoder_layers": 1, "vistr.decoder_layers": 2, "vistr.mask_channels": 8,
     }  # fmt: skip

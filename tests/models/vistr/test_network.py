@@ -10,11 +10,11 @@ import pytest
 
 from mindvideo import load_config
 from mindvideo.errors import UserError
-from mindvideo.execution.slot_portions import frames_of_portion
+from mindvideo.execution.portions import frames_of_portion
 from mindvideo.models.vistr.card import build_network, build_tracker
-from mindvideo.modules.layers.slot_anchors import anchor_boxes, anchor_codes
+from mindvideo.modules.layers.query_anchors import anchor_boxes, anchor_codes
 
-SMALL = ["vistr.num_frames=4", "vistr.num_slots=3", "vistr.encoder_layers=1", "vistr.decoder_layers=1"]
+SMALL = ["data.num_frames=4", "vistr.num_queries=3", "vistr.encoder_layers=1", "vistr.decoder_layers=1"]
 
 
 def uniform(low: float, high: float):
@@ -86,25 +86,25 @@ def test_the_seed_decides_the_weights() -> None:
     assert (first["queries.weight"] != other["queries.weight"]).any()
 
 
-def test_slots_start_at_their_anchors() -> None:
-    network = build("vistr.slot_anchors=[1,3]", "vistr.masks=false")
+def test_queries_start_at_their_anchors() -> None:
+    network = build("vistr.query_anchors=[1,3]", "vistr.masks=false")
     anchors = anchor_boxes(1, 3)
     assert np.allclose(anchors[:, 0], [1 / 6, 1 / 2, 5 / 6]) and np.allclose(anchors[:, 1], 0.5)
     codes = network.queries.weight.asnumpy().reshape(4, 3, -1)
     assert np.array_equal(codes, anchor_codes(1, 3, num_frames=4, width=384))
     # A query has the code of the token at its anchor: the last row, column and frame of a grid count a full turn.
-    grid = network.positions(ms.ops.zeros((1, 4, 2, 6), ms.bool_)).asnumpy()[0]
+    grid = network.position(ms.ops.zeros((1, 4, 2, 6), ms.bool_)).asnumpy()[0]
     assert np.abs(codes[:, 1] - grid[:, 0, 2]).max() < 1e-4
     weight = network.decoder.layers[0].multihead_attn.in_proj_weight.asnumpy()
     assert np.array_equal(weight[:384], weight[384:768])
-    assert np.allclose(1 / (1 + np.exp(-network.head.box_bias.asnumpy())), anchors, atol=1e-6)
+    assert np.allclose(1 / (1 + np.exp(-network.head.box_bias.asnumpy()[:, 0])), anchors, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (["vistr.width=100"], "vistr.width is 100; it must be a multiple of 6"),
-        (["vistr.slot_anchors=[2,4]"], "rows \\* columns = vistr.num_slots, 3"),
+        (["vistr.query_anchors=[2,4]"], "rows \\* columns = vistr.num_queries, 3"),
         (["vistr.token_levels=4"], "at least one must be left"),
         (["vistr.mask_widths=[8]"], "it needs one for each of the 3 levels"),
     ],

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindvideo.config import load_config
-from mindvideo.models.cards.slots import slot_training
+from mindvideo import load_config
+from mindvideo.models.cards.clips import clip_training
 from mindvideo.modules.heads.attention_mask import AttentionMap
 from mindvideo.modules.layers.position_encoding import SinePositions3d
 from mindvideo.modules.losses.box import giou_loss_per_box
@@ -159,14 +159,12 @@ def test_matcher(reference: Reference, units: dict, behaviour: str, validity: st
         labels, valid = padded(labels.reshape(-1, T), rows), padded(valid.reshape(-1, T), rows).astype(bool)
         assert (labels == labels.max(axis=1, keepdims=True, initial=0) * valid).all()
         predictions = Predictions(
-            ms.Tensor(made["logits"].reshape(1, 1, T, Q, -1).swapaxes(2, 3)),
-            ms.Tensor(predicted.reshape(1, 1, T, Q, 4).swapaxes(2, 3)),
-            None,
+            logits=ms.Tensor(made["logits"].reshape(1, 1, T, Q, -1).swapaxes(2, 3)),
+            boxes=ms.Tensor(predicted.reshape(1, 1, T, Q, 4).swapaxes(2, 3)),
         )
         targets = Targets(
             labels=ms.Tensor(labels.max(axis=1).astype(np.int32)[None]),
             boxes=ms.Tensor(padded(target_boxes.reshape(-1, T, 4), rows)[None]),
-            masks=None,
             present=ms.Tensor(valid[None]),
             exists=ms.Tensor((np.arange(rows) < instances)[None]),
         )
@@ -179,7 +177,7 @@ def test_matcher(reference: Reference, units: dict, behaviour: str, validity: st
 
 def training_of(*settings: str):
     """VisTR's matcher and criterion as the card builds them, around a network that does not matter here."""
-    return slot_training(load_config("vistr", settings), nn.Identity(), nn.Identity(), decoder_layers=1)
+    return clip_training(load_config("vistr", settings), nn.Identity(), nn.Identity(), decoder_layers=1)
 
 
 def padded(values: np.ndarray, rows: int) -> np.ndarray:
@@ -226,11 +224,10 @@ def test_identity_is_left_alone() -> None:
     """A cost that is wrong by its sign would give the far slot."""
     near = np.array([[0.2, 0.2, 0.1, 0.1], [0.8, 0.8, 0.1, 0.1]], np.float32)
     predicted = near[::-1].reshape(1, 1, 2, 1, 4).copy()
-    predictions = Predictions(ms.Tensor(np.zeros((1, 1, 2, 1, 3), np.float32)), ms.Tensor(predicted), None)
+    predictions = Predictions(logits=ms.Tensor(np.zeros((1, 1, 2, 1, 3), np.float32)), boxes=ms.Tensor(predicted))
     targets = Targets(
         labels=ms.Tensor(np.ones((1, 2), np.int32)),
         boxes=ms.Tensor(near.reshape(1, 2, 1, 4)),
-        masks=None,
         present=ms.Tensor(np.ones((1, 2, 1), bool)),
         exists=ms.Tensor(np.ones((1, 2), bool)),
     )

@@ -1,4 +1,4 @@
-"""A grid of places on which the slots of a clip start, in place of random queries."""
+"""A grid of places on which the queries of a clip start, in place of random queries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-# Part of its grid cell that a slot's first box covers in each direction.
+# Part of its grid cell that a query's first box covers in each direction.
 BOX_SHARE = 0.8
 
 

@@ -1,4 +1,4 @@
-"""What the cards of the slot families share: a slot follows one instance through a clip."""
+"""What the cards of the families share whose queries have a class, a box and a mask in each frame of a clip."""
 
 from __future__ import annotations
 
@@ -10,49 +10,25 @@ from ml_collections import ConfigDict
 
 from mindvideo.data.media.frame_size import ShortSideResize
 from mindvideo.errors import UserError
-from mindvideo.execution.slot_portions import PortionedSlots
-from mindvideo.inference.post_process import SlotRunner
+from mindvideo.execution.portions import PortionedClip
+from mindvideo.inference.post_process import FrameClassRunner
 from mindvideo.inference.scoring.track_scores import VoteByFrame
+from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.windows import WindowTracker
-from mindvideo.modules.heads.attention_mask import AttentionMap, FrameMaskHead, MaskBranch, SequenceMaskHead
+from mindvideo.modules.clip_training import ClipTraining
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses import terms
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
 from mindvideo.modules.matching import costs
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
-from mindvideo.modules.slots.training import SlotTraining
 
 # PARITY(vistr): added to numerator and denominator of an IoU, see mindvideo/ops/boxes.py.
 IOU_EPS = 1e-6
 
 
 def every_pixel(cfg: ConfigDict) -> int:
-    """The mask stride: the losses of the slot families compare masks pixel by pixel."""
+    """The mask stride: the losses of these families compare masks pixel by pixel."""
     return 1
-
-
-def build_mask_branch(
-    *,
-    width: int,
-    heads: int,
-    fine_channels: Sequence[int],
-    widths: Sequence[int],
-    channels: int,
-    unit_maps: bool,
-) -> MaskBranch:
-    """``fine_channels``: channels of the backbone's maps that are finer than the tokens, fine to coarse.
-
-    No ``widths`` halve the width at each of them; ``channels`` 0 takes width / 16 for the sequence head.
-    """
-    widths = list(widths) or [width // 2 ** (i + 1) for i in range(len(fine_channels))]
-    channels = channels or width // 16
-    return MaskBranch(
-        attention_map=AttentionMap(width=width, heads=heads, unit_mean=unit_maps),
-        frame_head=FrameMaskHead(
-            width=width, heads=heads, widths=widths, fine_channels=fine_channels[::-1], out_channels=channels
-        ),
-        sequence_head=SequenceMaskHead(in_channels=channels, width=channels // 2),
-    )
 
 
 def check_levels(
@@ -72,18 +48,18 @@ def check_levels(
         )
 
 
-def check_anchors(section: str, *, anchors: Sequence[int], num_slots: int) -> None:
-    if anchors and (len(anchors) != 2 or anchors[0] * anchors[1] != num_slots):
+def check_anchors(section: str, *, anchors: Sequence[int], num_queries: int) -> None:
+    if anchors and (len(anchors) != 2 or anchors[0] * anchors[1] != num_queries):
         raise UserError(
-            f"{section}.slot_anchors is {list(anchors)}; it must be rows and columns with rows * columns = "
-            f"{section}.num_slots, {num_slots}"
+            f"{section}.query_anchors is {list(anchors)}; it must be rows and columns with rows * columns = "
+            f"{section}.num_queries, {num_queries}"
         )
 
 
-def slot_training(
+def clip_training(
     cfg: ConfigDict, network: nn.Cell, reduce_count: nn.Cell, *, decoder_layers: int, has_masks: bool = True
-) -> SlotTraining:
-    return SlotTraining(
+) -> ClipTraining:
+    return ClipTraining(
         pixels=NormalizePixels(),
         network=network,
         matcher=Matcher(terms=cost_table(cfg), frames=cfg.matcher.frames),
@@ -95,7 +71,6 @@ def slot_training(
             min_count="frame",
             mask_stride=cfg.loss.mask_stride,
         ),
-        has_masks=has_masks,
     )
 
 
@@ -132,14 +107,18 @@ def loss_table(cfg: ConfigDict, *, has_masks: bool) -> list[LossTerm]:
     ]
 
 
-def slot_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedSlots, *, num_frames: int) -> WindowTracker:
+def clip_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedClip) -> WindowTracker:
     """``portioned``: ``network`` in less memory."""
     inference = cfg.inference
     return WindowTracker(
-        runner=SlotRunner(network=network, portioned=portioned, pixels=NormalizePixels()),
-        num_frames=num_frames,
+        runner=FrameClassRunner(network=network, portioned=portioned, pixels=NormalizePixels()),
+        num_frames=cfg.data.num_frames,
         prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         rule=VoteByFrame(),
         overlap=inference.window_overlap,
-        least_similarity=inference.link_similarity,
+        linking=OverlapLinking(min_similarity=inference.link_similarity),
     )
+
+
+def frames_at_a_time(*, maps_per_portion: int, num_queries: int) -> int:
+    return max(1, maps_per_portion // num_queries)

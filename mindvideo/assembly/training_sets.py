@@ -1,0 +1,75 @@
+"""The training sets against the model, against each other and against the set that is evaluated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mindvideo.data.labels.catalogue import DatasetFiles
+from mindvideo.data.labels.categories import read_category_file
+from mindvideo.data.labels.videos import VideoAnnotations, read_video_annotations
+from mindvideo.errors import UserError
+
+SHOWN = 5
+_log = logging.getLogger("mindvideo.data")
+
+
+def refuse_unknown_classes(category_ids: Mapping[str, set[int]], *, num_classes: int) -> None:
+    """Every category id of the training sets must be an output of the model."""
+    for name, numbers in category_ids.items():
+        beyond = sorted(number for number in numbers if number >= num_classes)
+        if beyond:
+            shown = ", ".join(map(str, beyond[:SHOWN])) + (" ..." if len(beyond) > SHOWN else "")
+            raise UserError(
+                f"data set {name} has labels of category {shown}, and the model has outputs 0 to {num_classes - 1}; "
+                f"set data.num_classes={beyond[-1] + 1} or more"
+            )
+
+
+def class_names_of(files: Sequence[DatasetFiles]) -> dict[int, str]:
+    """Category id -> name over the sets; where two sets disagree, the first is kept and the others are named."""
+    found: dict[int, str] = {}
+    for each in files:
+        for number, name in set_class_names(each).items():
+            if not same_name(found.setdefault(number, name), name):
+                _log.warning("category %d is called %r, and %r in %s", number, found[number], name, each.name)
+    return dict(sorted(found.items()))
+
+
+def set_class_names(files: DatasetFiles) -> dict[int, str]:
+    """Those that a set's labels have for the model: for images with other ids, those that they are mapped to."""
+    mapped = files.category_map is not None and files.categories is not None
+    listed = read_category_file(files.categories if mapped else files.annotations)
+    if not listed and files.categories is not None:
+        listed = read_category_file(files.categories)
+    return {category.id: category.name for category in listed}
+
+
+def same_name(one: str, other: str) -> bool:
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def refuse_shared_videos(train: Mapping[str, set[Path]], valid: DatasetFiles) -> None:
+    """A validation over videos that are trained on says nothing. ``train``: name of a set -> its first frames."""
+    if valid.kind != "video":
+        return
+    judged = first_frames(valid, read_video_annotations(valid.annotations))
+    for name, learned in train.items():
+        shared = sorted(judged & learned)
+        if shared:
+            raise UserError(
+                f"data.valid ({valid.name}) and data.train ({name}) share {len(shared)} of {len(judged)} videos, the "
+                f"first {shared[0]}: the figures would be of what was learned by heart. Name another data.valid, or "
+                "set train.evaluate=false and evaluate afterwards"
+            )
+
+
+def first_frames(files: DatasetFiles, annotations: VideoAnnotations) -> set[Path]:
+    """One file a video, which tells whether two sets have a video in common."""
+    frames = files.frames.resolve()
+    return {frames / video.file_names[0] for video in annotations.videos if video.file_names}

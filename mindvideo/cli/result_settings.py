@@ -1,0 +1,60 @@
+"""The facts on which the results of a model depend, so that those of two models are never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mindvideo.errors import UserError
+from mindvideo.inference.source_facts import file_digest
+
+# Sections and keys that change nothing about the results of a network with given weights.
+_SECTIONS_WITHOUT_EFFECT = frozenset(
+    {"data", "evaluation", "loss", "matcher", "optimizer", "runtime", "schedule", "train"}
+)
+_KEYS_WITHOUT_EFFECT = frozenset(
+    f"inference.{key}"
+    for key in (
+        "analysis_folder", "class_names", "confidence", "draw", "frames_per_second", "max_overlap", "read_ahead",
+        "write",
+    )
+)  # fmt: skip
+_KEYS_WITH_EFFECT = ("data.num_frames", "data.num_classes")
+
+
+def check_weights_file(weights: str | None) -> Path:
+    if weights is None:
+        raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
+    path = Path(weights)
+    if not path.is_file():
+        raise UserError(f"--weights {path}: no such file")
+    return path
+
+
+def result_settings(cfg: ConfigDict, weights: Path) -> dict[str, Any]:
+    """By name: the weights' content and every key of the configuration that matters."""
+    keys = dict(_flat(cfg.to_dict()))
+    relevant = {
+        name: value
+        for name, value in keys.items()
+        if name in _KEYS_WITH_EFFECT
+        or (name.split(".")[0] not in _SECTIONS_WITHOUT_EFFECT and name not in _KEYS_WITHOUT_EFFECT)
+    }
+    relevant.pop("name", None)
+    return {"weights": file_digest(weights)[:16], **relevant}
+
+
+def weights_facts(weights: Path) -> dict[str, Any]:
+    found = weights.stat()
+    return {"weights": str(weights.resolve()), "bytes": found.st_size, "changed_ns": found.st_mtime_ns}
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    entries: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        path = f"{prefix}{name}"
+        entries += _flat(value, f"{path}.") if isinstance(value, Mapping) else [(path, value)]
+    return entries

@@ -1,0 +1,138 @@
+"""The files about one video: overlay, mask pictures, results in YouTube-VIS and COCO form. Whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mindvideo.files import write_json
+from mindvideo.inference.output.coco import coco_export, frame_name
+from mindvideo.inference.output.draw import draw_instances, readable_scale, rows_to_draw
+from mindvideo.inference.output.mask_pictures import write_legend, write_mask_picture
+from mindvideo.inference.output.store import RESULTS
+from mindvideo.inference.output.video_writer import VideoWriter
+from mindvideo.structures import Frame, VideoInstances
+
+OVERLAY, COCO, MASKS = "overlay.mp4", "coco.json", "masks"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputChoice:
+    """The files that are written beside ``results.json``, and how the overlay looks."""
+
+    write: Sequence[str] = ("video",)
+    draw: Sequence[str] = ("masks", "boxes", "tags")
+    confidence: float = 0.3
+    max_overlap: float = 1.0
+    class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """For a record of how a video was drawn."""
+        return {
+            "write": list(self.write),
+            "draw": list(self.draw),
+            "confidence": self.confidence,
+            "max_overlap": self.max_overlap,
+        }
+
+
+class VideoFiles:
+    """Files of one video: ``add`` each frame, then ``finish`` with the result, or ``keep_partial``, or ``abandon``.
+
+    Nothing carries its final name before it is whole. What an interruption leaves is called ``overlay.partial.mp4``,
+    ``results.partial.json`` and so on. ``results``: also write ``results.json``.
+    """
+
+    def __init__(self, folder: Path, *, choice: OutputChoice, frames_per_second: float, results: bool = True) -> None:
+        self.folder = folder
+        self.drawn_tracks: set[int] = set()
+        self._choice, self._results = choice, results
+        self._made_folder = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._video = None
+        if "video" in choice.write:
+            self._video = VideoWriter(folder / OVERLAY, frames_per_second=frames_per_second)
+        self._masks = folder / f".{MASKS}.tmp" if "masks" in choice.write else None
+        if self._masks is not None:
+            shutil.rmtree(self._masks, ignore_errors=True)
+            self._masks.mkdir()
+        self._frames: list[tuple[int, str]] = []  # index and name of each
+
+    def add(self, item: tuple[Frame, VideoInstances]) -> None:
+        """One frame and its instances, in order. Called on the writing thread."""
+        frame, instances = item
+        choice = self._choice
+        self._frames.append((frame.index, frame_name(frame)))
+        rows = rows_to_draw(instances, confidence=choice.confidence, max_overlap=choice.max_overlap)
+        self.drawn_tracks.update(instances.track_ids[rows].tolist())
+        if self._video is not None:
+            drawn = draw_instances(
+                frame.image,
+                instances,
+                choice.class_names,
+                masks="masks" in choice.draw,
+                boxes="boxes" in choice.draw,
+                tags="tags" in choice.draw,
+                scale=readable_scale(instances.size),
+                rows=rows,
+            )
+            self._video.write(drawn)
+        if self._masks is not None:
+            write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, rows)
+
+    def finish(self, result: VideoInstances) -> None:
+        self._write(result, partial=False)
+
+    def keep_partial(self, result: VideoInstances | None) -> None:
+        """After an interruption: what is done stays, under names that say so."""
+        self._write(result, partial=True)
+
+    def abandon(self) -> None:
+        """Remove what was begun; a finished file of an earlier run stays."""
+        if self._video is not None:
+            self._video.abandon()
+        if self._masks is not None:
+            shutil.rmtree(self._masks, ignore_errors=True)
+        if self._made_folder and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _write(self, result: VideoInstances | None, *, partial: bool) -> None:
+        """The small files first: where one cannot be written, the large ones do not get their names either."""
+        if result is not None:
+            if self._results:
+                write_json(self._final(RESULTS, partial), result.to_results(), indent=None)
+            if "coco" in self._choice.write:
+                content = coco_export(result, self._frames, self._choice.class_names)
+                write_json(self._final(COCO, partial), content, indent=None)
+        if self._masks is not None:
+            if result is not None:
+                write_legend(self._masks, result, self._choice.class_names, self.drawn_tracks)
+            target = self._final(MASKS, partial)
+            shutil.rmtree(target, ignore_errors=True)
+            self._masks.replace(target)
+        if self._video is not None:
+            self._video.close(complete=not partial)
+        if not partial:
+            self._remove_partial()
+            if self._results:
+                self._remove_outdated()
+
+    def _final(self, name: str, partial: bool) -> Path:
+        path = self.folder / name
+        return path.with_name(f"{path.stem}.partial{path.suffix}") if partial else path
+
+    def _remove_partial(self) -> None:
+        for name in (OVERLAY, RESULTS, COCO):
+            self._final(name, partial=True).unlink(missing_ok=True)
+        shutil.rmtree(self._final(MASKS, partial=True), ignore_errors=True)
+
+    def _remove_outdated(self) -> None:
+        """An earlier run's files of kinds that this one has not written do not fit the new results."""
+        for kind, name in (("video", OVERLAY), ("coco", COCO)):
+            if kind not in self._choice.write:
+                (self.folder / name).unlink(missing_ok=True)
+        if self._masks is None:
+            shutil.rmtree(self.folder / MASKS, ignore_errors=True)

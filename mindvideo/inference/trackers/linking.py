@@ -1,0 +1,57 @@
+"""Which query of a window continues which query of the window before."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from mindvideo.inference.scoring.clip_prediction import ClipPrediction
+
+
+class Linking(Protocol):
+    """How tracks go on from one window to the next; a :class:`WindowTracker` takes one as its argument."""
+
+    def link(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
+        """Query of ``after`` -> query of ``before``; queries left out begin a new track.
+
+        The last ``shared`` frames of the one are the first of the other; there may be none.
+        """
+
+
+class OverlapLinking:
+    """Queries whose masks overlap on the shared frames.
+
+    The similarity of two queries is the overlap of their tubes on the shared frames, weighed down to one half when
+    their categories disagree. The assignment with the largest sum is taken, without pairs below ``min_similarity``.
+    """
+
+    def __init__(self, *, min_similarity: float = 0.25) -> None:
+        self.min_similarity = min_similarity
+
+    def link(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
+        if not shared:
+            return {}
+        similarity = tube_overlap(before.mask_logits[:, -shared:] > 0.0, after.mask_logits[:, :shared] > 0.0)
+        agreement = category_agreement(before.probabilities[:, -shared:], after.probabilities[:, :shared])
+        similarity = similarity * (0.5 + 0.5 * agreement)
+        rows, columns = linear_sum_assignment(similarity, maximize=True)
+        pairs = zip(rows, columns)
+        return {int(column): int(row) for row, column in pairs if similarity[row, column] >= self.min_similarity}
+
+
+def tube_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Masks bool [Q, T, h, w] and [R, T, h, w] -> intersection over union of the tubes, float64 [Q, R]; 0 if empty."""
+    first = first.reshape(len(first), -1).astype(np.float32)
+    second = second.reshape(len(second), -1).astype(np.float32)
+    intersection = (first @ second.T).astype(np.float64)
+    union = first.sum(axis=1, dtype=np.float64)[:, None] + second.sum(axis=1, dtype=np.float64)[None] - intersection
+    return intersection / np.maximum(union, 1.0)
+
+
+def category_agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosine of the mean probabilities [Q, T, K] and [R, T, K] -> float64 [Q, R], between 0 and 1."""
+    first, second = (np.asarray(each, np.float64).mean(axis=1) for each in (first, second))  # [Q, K], [R, K]
+    lengths = np.linalg.norm(first, axis=1)[:, None] * np.linalg.norm(second, axis=1)[None]
+    return first @ second.T / np.maximum(lengths, 1e-12)

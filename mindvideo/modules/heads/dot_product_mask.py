@@ -1,0 +1,78 @@
+"""Masks from dot products: a query's embedding with the embedding of every pixel of its frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mindspore import nn, ops
+
+from mindvideo.modules.layers.mlp import MLP
+from mindvideo.modules.layers.norm import GroupNorm
+from mindvideo.ops.masks import resize_nearest
+
+GROUPS = 8
+
+
+class PixelEmbedding(nn.Cell):
+    """The scene of F frames -> an embedding of each pixel of the finest map, [F, E, H, W].
+
+    The memory is projected and joined with one finer map after the other (``fine_channels``, coarse to fine).
+    """
+
+    def __init__(self, *, width: int, fine_channels: Sequence[int], channels: int):
+        super().__init__()
+        groups = math.gcd(channels, GROUPS)
+        self.project = nn.Conv2d(width, channels, 1, has_bias=True)
+        self.lateral = nn.CellList([nn.Conv2d(c, channels, 1, has_bias=True) for c in fine_channels])
+        self.smooth = nn.CellList(
+            [nn.Conv2d(channels, channels, 3, pad_mode="pad", padding=1, has_bias=True) for _ in fine_channels]
+        )
+        self.norm = nn.CellList([GroupNorm(groups, channels, relu=True) for _ in fine_channels])
+        self.out = nn.Conv2d(channels, channels, 1, has_bias=True)
+
+    def construct(self, scene):
+        x = self.project(scene["memory"])
+        for index, fine in enumerate(scene["fine_maps"]):
+            fine = self.lateral[index](fine)
+            x = fine + resize_nearest(x, fine.shape[2], fine.shape[3])
+            x = self.norm[index](self.smooth[index](x))
+        return self.out(x)
+
+
+class DotProductMaskHead(nn.Cell):
+    """queries [B, Q, T, C] and their scene -> mask logits [B, Q, T, H, W], at the stride of the finest map.
+
+    A mask costs one product of E numbers a pixel, where the attention head runs convolutions for each mask; in return
+    frames do not see each other, and a mask knows of its query only what the embedding says.
+    """
+
+    def __init__(self, *, pixels: PixelEmbedding, width: int, channels: int):
+        super().__init__()
+        self.pixels = pixels
+        self.query_embed = MLP(in_width=width, hidden_width=width, out_width=channels, num_layers=3)
+        self.scale = channels**-0.5
+
+    def construct(self, queries, scene):
+        B, Q, T, C = queries.shape
+        maps = self.per_frame(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
+        H, W = maps.shape[-2:]
+        return maps.reshape(B, T, Q, H, W).swapaxes(1, 2)
+
+    def per_frame(self, queries, scene):
+        """queries [F, Q, C] of F frames, and the scene of those -> maps [F, Q, 1, H, W]"""
+        pixels = self.pixels(scene)
+        F, E, H, W = pixels.shape
+        logits = ops.bmm(self.query_embed(queries) * self.scale, pixels.reshape(F, E, H * W))
+        return logits.reshape(F, queries.shape[1], 1, H, W)
+
+    def per_query(self, maps):
+        """maps [G, T, 1, H, W] of G queries -> mask logits [G, T, H, W]"""
+        return maps[:, :, 0]
+
+
+def build_dot_product_mask_head(*, width: int, fine_channels: Sequence[int], channels: int) -> DotProductMaskHead:
+    """``fine_channels``: of the maps that are finer than the tokens, fine to coarse; ``channels`` 0: width / 4."""
+    channels = channels or width // 4
+    pixels = PixelEmbedding(width=width, fine_channels=fine_channels[::-1], channels=channels)
+    return DotProductMaskHead(pixels=pixels, width=width, channels=channels)
