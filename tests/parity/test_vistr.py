@@ -37,11 +37,10 @@ class Stages(nn.Cell):
     def construct(self, frames, padding):
         network = self.network
         maps = network.features(frames)
-        fine_maps = maps[: network.num_fine_levels][::-1]
         coarse_maps = maps[network.num_fine_levels :]
         trace = network.trace(coarse_maps, frames.shape[0], padding)
         padding = trace["tokens"]["padding"]
-        clip = network.answer(trace["states"], trace["memory"], padding, coarse_maps[0], fine_maps)
+        clip = network.answer(trace["states"], trace["memory"], padding, coarse_maps[0], network.fine_maps(maps))
         tokens = trace["tokens"]
         values = (tokens["content"], tokens["position"], trace["encoded"][0], trace["memory"], trace["decoded"][0])
         results = (trace["states"], clip["logits"], clip["boxes"])

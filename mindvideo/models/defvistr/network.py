@@ -73,7 +73,7 @@ class DeformableVisTR(nn.Cell):
     def decode(self, frames, padding=None) -> DecodedClip:
         """All but the masks."""
         maps = self.features(frames)
-        fine_maps = maps[: self.num_fine_levels][::-1]
+        fine_maps = maps[: self.num_fine_levels][::-1]  # coarse to fine
         return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, fine_maps)
 
     def features(self, frames):

@@ -79,13 +79,16 @@ class VisTR(nn.Cell):
     def decode(self, frames, padding=None) -> DecodedClip:
         """All but the masks."""
         maps = self.features(frames)
-        fine_maps = maps[: self.num_fine_levels][::-1]
-        return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, fine_maps)
+        return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, self.fine_maps(maps))
 
     def features(self, frames):
         """The backbone's maps, fine to coarse, each [B*T, C', h, w]."""
         B, T, _, H, W = frames.shape
         return self.backbone(frames.reshape(B * T, 3, H, W))
+
+    def fine_maps(self, maps):
+        """Those of the backbone's maps that serve the masks only, coarse to fine."""
+        return maps[: self.num_fine_levels][::-1] if self.num_fine_levels > 0 else ()
 
     def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedClip:
         """As ``decode``, from those of the backbone's maps that become tokens."""
