@@ -150,8 +150,7 @@ def test_two_clips_in_a_batch_equal_two_batches_of_one(name):
     together = own.network(frames, padding)
     for clip in range(2):
         alone = own.network(frames[clip : clip + 1], padding[clip : clip + 1])
-        for output, both in together.items():
-            single = alone[output]
+        for both, single in zip(together, alone, strict=True):
             axis = int(both.shape[0] == single.shape[0])  # outputs of all layers have the layer first
             both = both.asnumpy().take([clip], axis=axis)
             np.testing.assert_allclose(both, single.asnumpy(), rtol=0, atol=2e-4 * max(1.0, np.abs(both).max()))

@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.modules.values import DecodedClip, Predictions
+from mindvideo.modules.values import DecodedClip
 from mindvideo.ops.masks import resize_nearest, resize_padding
 
 
@@ -37,7 +37,9 @@ class Trace(TypedDict):
 
 
 class VisTR(nn.Cell):
-    """frames [B, T, 3, H, W], padding bool [B, T, H, W] or None -> :class:`Predictions`.
+    """frames [B, T, 3, H, W], padding bool [B, T, H, W] or None -> logits, boxes and masks as in :class:`Predictions`.
+
+    A model without masks gives no masks.
 
     The backbone sees each frame by itself. The encoder lets every token of the clip attend to every other, the decoder
     lets the queries attend to each other and to all tokens, and each query's state becomes a class, a box and, by
@@ -71,10 +73,11 @@ class VisTR(nn.Cell):
         self.num_fine_levels = num_fine_levels
         self.position_in_tokens = position_in_tokens
 
-    def construct(self, frames, padding=None) -> Predictions:
+    def construct(self, frames, padding=None):
         clip = self.decode(frames, padding)
-        masks = None if self.mask_branch is None else self.mask_branch(clip["queries"], clip["scene"])
-        return {"logits": clip["logits"], "boxes": clip["boxes"], "masks": masks}
+        if self.mask_branch is None:
+            return clip["logits"], clip["boxes"]
+        return clip["logits"], clip["boxes"], self.mask_branch(clip["queries"], clip["scene"])
 
     def decode(self, frames, padding=None) -> DecodedClip:
         """All but the masks."""
