@@ -37,14 +37,9 @@ ops: $(VENV)/.runtime
 demo: ops
 	@$(BIN)/mindvideo demo --output demo
 
-# Three runs, because a process keeps every graph it ever compiled and the parity tests compile large ones.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-CLIP_PARITY := $(wildcard tests/parity/test_vistr*.py tests/parity/test_defvistr.py)
-
+# Fresh processes within 6 GB in all, because a process keeps every graph it ever compiled (tests/run.py --help).
 test: $(VENV)/.development ops
-	@$(PYTEST) --ignore=tests/parity $(ARGS)
-	@$(PYTEST) $(filter-out $(CLIP_PARITY),$(wildcard tests/parity/test_*.py)) $(ARGS)
-	@$(PYTEST) $(CLIP_PARITY) $(ARGS)
+	@$(BIN)/python tests/run.py --jobs $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.development
 	@$(BIN)/ruff check .

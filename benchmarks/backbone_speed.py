@@ -27,7 +27,7 @@ NAMES = ("resnet50", "resnext101_32x8d", "swin_t_p4w7")
 
 
 class UnfoldedNorm(FrozenBatchNorm):
-    """The same numbers as a pass over the map behind the convolution."""
+    """The same numbers as a pass over the map after the convolution."""
 
     def after(self, conv, x):
         return self.construct(conv(x))

@@ -1,4 +1,4 @@
-"""What drawing and encoding cost, and how much memory a long video takes.
+"""The cost of drawing and encoding, and the memory that a long video takes.
 
     python benchmarks/inference.py cost --config vistr_toy
     python benchmarks/inference.py memory --config instanceformer_toy --frames 10000

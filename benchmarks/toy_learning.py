@@ -1,4 +1,4 @@
-"""What the toy configurations learn from nothing: training, evaluation on 300 held-out clips, curves.
+"""Trains the toy configurations from nothing: training, evaluation on 300 held-out clips, curves.
 
     python tools/segmentation/prepare.py synthetic --output DATA/synthetic_easy
     python benchmarks/toy_learning.py vistr_toy instanceformer_toy --seeds 0 1 2 --data DATA --runs runs/toy

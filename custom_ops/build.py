@@ -2,7 +2,7 @@
 
     python custom_ops/build.py              build what can be built and is out of date
     python custom_ops/build.py --require    a missing compiler is an error (default: only for the parts asked for)
-    python custom_ops/build.py --only cpu   one part alone (cpu or cuda)
+    python custom_ops/build.py --only cpu   only one part (cpu or cuda)
 
 The package works without these libraries, only slower. CXX and NVCC name other compilers.
 """

@@ -1,4 +1,4 @@
-"""Check and time the CUDA library on a machine with a GPU, with libcudart alone (no MindSpore, no PyTorch).
+"""Check and time the CUDA library on a machine with a GPU, with only libcudart (no MindSpore, no PyTorch).
 
 python custom_ops/build.py --only cuda
 python custom_ops/test_cuda.py              goldens, wild locations, assignment, deterministic mode, then timings

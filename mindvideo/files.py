@@ -50,7 +50,7 @@ def check_place(path: Path) -> None:
 
 @contextlib.contextmanager
 def _path_faults_told(path: Path) -> Iterator[None]:
-    """What is wrong with a path is the caller's mistake; a full disk stays an OSError, it has handlers of its own."""
+    """A path that cannot be written is the caller's mistake; a full disk stays an OSError with handlers of its own."""
     try:
         yield
     except OSError as error:
@@ -117,7 +117,7 @@ def _take_place(made: Path, path: Path, replaced: Path) -> None:
 
 
 def abandoned_folders(path: str | Path) -> list[Path]:
-    """What runs that were killed, or are still at it, hold beside ``path`` (see :func:`atomic_folder`)."""
+    """The folders that killed or still working runs hold beside ``path`` (see :func:`atomic_folder`)."""
     path = Path(path).resolve()
     name = re.compile(rf"\.{re.escape(path.name)}-[^-]+{re.escape(_FOLDER_MARK)}")
     return sorted(folder for folder in path.parent.glob(".*") if name.fullmatch(folder.name))

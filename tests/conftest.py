@@ -20,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--golden", default=str(TESTS / "golden"), help="folder with golden data, laid out as tests/golden"
     )
+    parser.addoption(
+        "--sizes", type=int, default=0, metavar="SEED", help="other sizes and values for the matrix over all families"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from mindvideo import assembly
 from mindvideo.cli import COMMANDS
 from mindvideo.models.registry import FAMILIES
@@ -15,40 +13,72 @@ from mindvideo.models.registry import FAMILIES
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "mindvideo"
 
-# room -> rooms of mindvideo it may import from. Rooms are the folders and files right below mindvideo/.
+# Rooms are the folders and files right below mindvideo/. docs/map.md is printed from the next two tables.
+ROOMS = {
+    "cli": "one file a command: `mindvideo train`, `eval`, `infer`, ...",
+    "assembly": "from a configuration to objects: data, network, step, tracker, evaluation",
+    "config": "the schema of the YAML files: sections, keys, what may be set",
+    "models": "one folder a family: network, training graph, inference, weight names, settings, card",
+    "execution": "how networks run in bounded memory: portions, one graph for a stack of layers",
+    "modules": "building blocks without a family's name: layers, backbones, transformers, heads, matching, losses",
+    "ops": "public operators, each with its pure-MindSpore twin",
+    "training": "the step, optimisers, schedules, checkpoints and resuming, distribution",
+    "inference": "frames in, instances out: trackers, scoring of tracks, written results",
+    "evaluation": "AP of tracks, error kinds, results files, submissions",
+    "report": "a run or a result as one HTML page",
+    "analysis": "what an online model saw, drawn",
+    "data": "labels, media, clips, transforms, feed, synthetic sets, importers of label formats",
+    "masks": "run-length codes of masks: encode, decode, check, overlap, sample",
+    "weights": "published files in and out, name tables, native checkpoints",
+    "structures": "the NumPy types at the borders: frames, clip batches, instances of a video",
+    "run_folder": "what a run leaves on disk and how a run is known again",
+    "files": "files appear by atomic rename",
+    "logs": "logging set up once",
+    "native_library": "where the compiled functions are and which of them load",
+    "resources": "where the files are that come with the package, in a checkout and in a wheel",
+    "processes": "processes that the package starts, and their end",
+    "environment": "variables that must be set before MindSpore is imported",
+    "errors": "the one error type for mistakes of a user",
+    "__init__": "the public interface",
+    "__main__": "`python -m mindvideo`",
+}
+# room -> what of mindvideo it may import: a room, or only a part of it ("config.key"). None: everything.
 FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library", "processes", "resources"}
-MAY_IMPORT = {
-    "structures": {"errors", "files"},
-    "config": {"errors", "files", "resources"},
-    "ops": FOUNDATIONS,
-    "modules": {"ops", "errors"},
-    "execution": {"ops", "modules"},  # of modules, the named values that networks and execution exchange
-    "masks": FOUNDATIONS | {"structures"},
-    "data": FOUNDATIONS | {"structures", "masks"},
-    "evaluation": FOUNDATIONS | {"structures", "data", "masks"},
-    "weights": FOUNDATIONS,
-    "training": FOUNDATIONS | {"structures", "data", "weights", "ops", "run_folder", "modules"},
-    "inference": FOUNDATIONS | {"structures", "data", "masks", "run_folder"},
-    "analysis": FOUNDATIONS | {"structures", "data", "inference"},
-    "report": FOUNDATIONS | {"structures", "data", "evaluation", "inference", "run_folder", "masks"},
-    "models": {"modules", "execution", "ops", "errors", "config", "weights", "training", "inference", "data"},
-    "assembly": None,  # sees everything
+MAY_IMPORT: dict[str, set[str] | None] = {
     "cli": None,
-    "errors": set(),
+    "assembly": FOUNDATIONS
+    | {"config", "models", "modules", "ops", "training", "inference", "evaluation", "data", "weights", "structures"}
+    | {"execution", "masks", "run_folder"},
+    "config": {"errors", "files", "resources"},
+    "models": {"modules", "execution", "ops", "structures", "errors", "config.key", "config.reads"}
+    | {"training.parameter_groups", "weights", "inference", "data.media.frame_size"},
+    "execution": {"ops", "errors", "modules.values"},
+    "modules": {"ops", "errors"},
+    "ops": {"errors", "native_library"},
+    "training": FOUNDATIONS | {"structures", "data", "weights", "ops", "run_folder"},
+    "inference": FOUNDATIONS | {"structures", "data", "masks", "run_folder"},
+    "evaluation": FOUNDATIONS | {"structures", "data", "masks"},
+    "report": FOUNDATIONS | {"structures", "data", "evaluation", "inference.output", "run_folder", "masks"},
+    "analysis": FOUNDATIONS | {"structures", "data", "inference.output"},
+    "data": FOUNDATIONS | {"structures", "masks"},
+    "masks": FOUNDATIONS | {"structures"},
+    "weights": FOUNDATIONS,
+    "structures": {"errors", "files"},
+    "run_folder": FOUNDATIONS,
+    "files": {"errors"},
+    "logs": set(),
     "native_library": {"resources"},
     "resources": set(),
     "processes": set(),
     "environment": set(),
-    "files": {"errors"},
-    "logs": set(),
-    "run_folder": FOUNDATIONS,
+    "errors": set(),
     "__init__": {"environment"},
     "__main__": {"cli"},
 }
-# Narrower than the room: training shares two layers with the networks, nothing else.
-TRAINING_MAY_USE_MODULES = {"mindvideo.modules.layers.pixels", "mindvideo.modules.layers.dropout"}
-# Execution works on what networks and heads offer, not on the blocks they are made of.
-EXECUTION_MAY_USE_MODULES = {"mindvideo.modules.values"}
+# Imports that break the table and are about to go; nothing is added here.
+ARROWS_UNDER_WORK: set[tuple[str, str]] = set()
+CIRCLES_UNDER_WORK: set[str] = set()
+NOT_REACHED_YET: set[str] = set()
 # Files of `data`, `inference` and `analysis` that hold MindSpore code; the rest is NumPy and starts quickly.
 MINDSPORE_FREE_ROOMS = {
     "structures",
@@ -113,27 +143,41 @@ def imported_modules(path: Path) -> list[str]:
 IMPORTS = {path: imported_modules(path) for path in source_files()}
 
 
+def may_import(room: str, module: str) -> bool:
+    """Whether a file of that room may import that module; every room may import itself."""
+    allowed = MAY_IMPORT[room]
+    name = module.removeprefix("mindvideo.")
+    if allowed is None or module == "mindvideo" or name.split(".")[0] == room:
+        return True
+    return any(name == part or name.startswith(part + ".") for part in allowed)
+
+
 def test_arrows_go_one_way():
+    """Also those that only type checkers see: they too say which room one has to understand first."""
     wrong = []
-    for path, modules in IMPORTS.items():
+    for path in source_files():
         room = room_of(path)
         assert room in MAY_IMPORT, f"{relative(path)}: a new room; say in MAY_IMPORT what it may import"
-        allowed = MAY_IMPORT[room]
-        if allowed is None:
-            continue
-        for module in modules:
-            parts = module.split(".")
-            if parts[0] == "mindvideo" and len(parts) > 1 and parts[1] != room and parts[1] not in allowed:
-                wrong.append(f"{relative(path)} imports {module}")
-            if room == "training" and module.startswith("mindvideo.modules") and module not in TRAINING_MAY_USE_MODULES:
-                wrong.append(f"{relative(path)} imports {module}")
-            if (
-                room == "execution"
-                and module.startswith("mindvideo.modules")
-                and module not in EXECUTION_MAY_USE_MODULES
-            ):
-                wrong.append(f"{relative(path)} imports {module}")
+        wrong += [
+            f"{relative(path)} imports {module}"
+            for module in imported_names(path)
+            if not may_import(room, module) and (room, module) not in ARROWS_UNDER_WORK
+        ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_part_of_a_room_is_not_the_room():
+    assert may_import("models", "mindvideo.config.key") and not may_import("models", "mindvideo.config.keys")
+    assert may_import("models", "mindvideo.inference.trackers.windows")
+    assert not may_import("models", "mindvideo.config.load") and not may_import("ops", "mindvideo.modules")
+
+
+def test_the_tables_name_the_rooms_that_there_are():
+    rooms = {room_of(path) for path in source_files()}
+    assert set(ROOMS) == set(MAY_IMPORT) == rooms
+    parts = {part for allowed in MAY_IMPORT.values() for part in allowed or ()}
+    missing = [part for part in parts if not list(PACKAGE.glob(part.replace(".", "/") + "*"))]
+    assert not missing, f"MAY_IMPORT names what does not exist: {missing}"
 
 
 def test_only_families_build_and_tools_see_the_config():
@@ -217,17 +261,8 @@ def test_every_module_is_reachable_from_a_tool_or_a_family():
                 reached.add(candidate)
                 pending += IMPORTS[by_name[candidate]]
     empty = {name for name, path in by_name.items() if path.name == "__init__.py"}
-    unreached = sorted(set(by_name) - reached - empty)
+    unreached = sorted(set(by_name) - reached - empty - NOT_REACHED_YET)
     assert not unreached, "not reachable from any tool or family: " + ", ".join(unreached)
-
-
-@pytest.mark.parametrize("path", [PROJECT / "docs" / "map.md", PROJECT / "README.md"], ids=lambda path: path.name)
-def test_every_path_in_the_documents_exists(path):
-    text = path.read_text(encoding="utf-8")
-    mentioned = re.findall(r"`((?:mindvideo|tools|config|datas|custom_ops|docs|benchmarks|tests)/[\w./-]*)`", text)
-    assert mentioned
-    missing = [name for name in mentioned if not (PROJECT / name).exists()]
-    assert not missing, f"{path.name} names what does not exist: {missing}"
 
 
 def test_files_and_functions_stay_short():
@@ -314,5 +349,5 @@ def test_no_import_leads_back_to_its_module():
     """Also none that only type checkers see: it says that two modules cannot be understood one after the other."""
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c", "a"]]
     graph = {module_name(path): imported_names(path) - {module_name(path)} for path in IMPORTS}
-    found = [" -> ".join(circle) for circle in circles(graph)]
+    found = [" -> ".join(circle) for circle in circles(graph) if not CIRCLES_UNDER_WORK & set(circle)]
     assert not found, "\n".join(found)

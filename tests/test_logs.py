@@ -1,4 +1,4 @@
-"""What a run tells while it works."""
+"""The messages of a run while it works."""
 
 from __future__ import annotations
 

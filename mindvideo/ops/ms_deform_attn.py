@@ -176,7 +176,7 @@ def _forward_op():
 
 @constexpr
 def _ascend_op():
-    """MindSpore's primitive, which has its own gradient. It exists for Ascend alone and has not been run by us."""
+    """MindSpore's primitive, which has its own gradient. It exists only for Ascend, and we have not run it."""
     return auto_generate.MultiScaleDeformableAttn()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 def expect_array(
     owner: str, name: str, value: Any, *, shape: Sequence[int | str], dtype: type | tuple[type, ...]
 ) -> np.ndarray:
-    """``value`` if it is an array of the dtype and shape; a text in ``shape`` is an axis of any length."""
+    """``value`` if it is an array of the dtype and shape; a string in ``shape`` is an axis of any length."""
     dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{owner}.{name}: expected a numpy array, got {type(value).__name__}")

@@ -136,7 +136,7 @@ class ImageSet:
 def test_a_cut_frame_is_found(
     images: ImageSet, capfd: pytest.CaptureFixture, name: str, decode: bool, filled: bool
 ) -> None:
-    """Half a picture, alone or with the zeros of a file that had its full length from the start."""
+    """Half a picture, by itself or with the zeros of a file that had its full length from the start."""
     images.content["images"][0]["file_name"] = name
     whole = (images.folder / name).read_bytes()
     (images.folder / name).write_bytes(whole + bytes(100))  # padding is no damage
@@ -232,7 +232,7 @@ def test_a_polygon_thinner_than_a_pixel_is_noted(images: ImageSet) -> None:
 
 
 def small_video_set() -> dict[str, Any]:
-    """Sound: two frames with a mask as a text and one as a list of runs."""
+    """Sound: two frames with a mask as a string and one as a list of runs."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[5:15, 10:20] = 1
     runs = {"size": [HEIGHT, WIDTH], "counts": [205, *([10, 10] * 9), 10, 205]}

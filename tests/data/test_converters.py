@@ -102,7 +102,7 @@ def test_coco_video(tmp_path: Path) -> None:
 
 
 def cvat_coco_export(tmp_path: Path, with_tracks: bool = True) -> Path:
-    """What CVAT writes as 'COCO 1.0' for a video task: no video ids, tracks inside the attributes."""
+    """CVAT's file of 'COCO 1.0' for a video task: no video ids, tracks inside the attributes."""
     names = ["frame_000000.PNG", "frame_000001.PNG"]
     write_pictures(tmp_path, names)
     attributes = {"occluded": False, "rotation": 0.0, **({"track_id": 0, "keyframe": True} if with_tracks else {})}
@@ -170,7 +170,7 @@ def test_cvat_coco_export_of_shapes_is_refused(tmp_path: Path) -> None:
 
 
 def coco_rectangles(tmp_path: Path, box: list[float], rotation: float = 0.0) -> Path:
-    """CVAT's export of a rectangle: the bbox alone, before it is turned."""
+    """CVAT's export of a rectangle: only the bbox, before it is turned."""
     file = cvat_coco_export(tmp_path)
     content = json.loads(file.read_text())
     for entry in content["annotations"]:

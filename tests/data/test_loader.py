@@ -1,4 +1,4 @@
-"""What reaches training: the same clips for any number of workers, parted by ranks, resumable, and padded."""
+"""The clips that reach training: the same for any number of workers, parted by ranks, resumable, and padded."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_each_step_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
             if step != {"channels": 0}:
                 assert (cyclic_difference(made, frame) > 1).mean() > 0.25, (
                     step
-                )  # a turn of the hue moves one channel alone
+                )  # a turn of the hue moves only one channel
 
 
 @pytest.mark.parametrize("implementation", ["compiled", "twin"])

@@ -1,4 +1,4 @@
-"""What prepare.py refuses: one line each, and nothing that was there is lost."""
+"""The refusals of prepare.py: one line each, and nothing that was there is lost."""
 
 from __future__ import annotations
 

@@ -77,4 +77,4 @@ def test_quality_of_a_video():
     one_false = evaluate([RIGHT_SECOND, *FAULTS["false"]]).verdicts[1]
     assert one_false.quality(0.3) == pytest.approx(2 / 2.5)
     assert one_false.quality(0.99) == 0.0
-    assert np.isclose(one_false.quality(0.92), 0.0)  # the false one alone is left
+    assert np.isclose(one_false.quality(0.92), 0.0)  # only the false one is left

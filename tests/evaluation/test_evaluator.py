@@ -1,4 +1,4 @@
-"""What an evaluation must not depend on, what it must see, and what it refuses."""
+"""An evaluation: the things it must not depend on, those it must see, and those it refuses."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_shuffled_identity_lowers_tube_ap_but_not_frame_ap():
 
 
 def test_tube_iou_is_over_all_frames():
-    """Half of the frames, perfectly: tube IoU 0.5, so right at 0.5 alone."""
+    """Half of the frames, perfectly: tube IoU 0.5, so right only at 0.5."""
     scene = {1: [(1, scenes.moving(2, 2, step=0))]}
     half = scene[1][0][1][: scenes.LENGTH // 2] + [None] * (scenes.LENGTH // 2)
     metrics = figures([scenes.record(1, 1, half)], scenes.annotations(scene))

@@ -49,7 +49,7 @@ def test_frames_and_whole_result(workshop: Path) -> None:
     again = VideoPredictor.from_config(load_config("vistr"), weights=workshop / "vistr_r50.pth")
     list(again.track(workshop / "holiday.mp4"))
     assert again.result.to_results() == first[1].to_results()
-    # A clip that fits one window: the prediction of the network alone.
+    # A clip that fits one window: the prediction of the network itself.
     folder = write_frame_folder(workshop / "short", 2, (64, 96))
     assert len(list(predictor.track(folder))) == 2
 
@@ -124,7 +124,7 @@ def test_the_examples_of_the_documents_run(
 
 def test_class_names() -> None:
     def names(*overrides: str) -> dict[int, str]:
-        return class_names(load_config(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml", overrides))
+        return class_names(load_config(config_folder() / "vistr" / "vistr_toy.yaml", overrides))
 
     assert names() == {1: "disc", 2: "square", 3: "triangle", 4: "cross"}
     assert names("inference.class_names=[ball, box]") == {1: "ball", 2: "box"}

@@ -90,7 +90,7 @@ def test_tracks_run_through_windows_whatever_the_order_of_their_slots(length: in
     for label, frames in zip(whole.labels.tolist(), whole.segmentations):
         for index, segmentation in enumerate(frames):
             np.testing.assert_array_equal(coco_mask.decode(segmentation), true_masks(index, SIZE)[label])
-    # What came out early is what the end says.
+    # The early results are those of the end.
     for index, result in enumerate(emitted):
         final = frame_of(whole, index)
         early = dict(zip(result.track_ids.tolist(), result.segmentations))

@@ -19,7 +19,7 @@ from mindvideo.weights.conversion import fit_file
 from mindvideo.weights.loading import assign, weights_of
 from mindvideo.weights.stored_tensor import from_numpy
 
-# The README names no tolerance but gives how far float32 alone moves the original's outputs: at most 7e-5 on logits.
+# The README names no tolerance but gives how far float32 moves the original's outputs: at most 7e-5 on logits.
 # A value may differ by this part of its tensor's standard deviation, a gradient norm by this part of itself.
 VALUE_TOLERANCE = 2e-4
 GRADIENT_TOLERANCE = 1e-4

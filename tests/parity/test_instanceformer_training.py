@@ -23,7 +23,7 @@ from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fil
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
 VALUE_TOLERANCE = 2e-5
-MASK_TOLERANCE = 2e-4  # logits up to 20 behind eight layers of ReLU
+MASK_TOLERANCE = 2e-4  # logits up to 20 after eight layers of ReLU
 # Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
 GRADIENT_TOLERANCE = 2e-4
 COMPILED = (
@@ -100,7 +100,8 @@ class WholeStep(nn.Cell):
         targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.unroll(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip["predictions"]["logits"], clip["predictions"]["boxes"], clip["masks"], clip["query"]
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):
@@ -109,7 +110,7 @@ class SameCount(nn.Cell):
 
 
 class StepResult(NamedTuple):
-    """What a training step gives, on the host."""
+    """The outputs of a training step, on the host."""
 
     term_names: tuple[str, ...]
     total: float
@@ -203,7 +204,7 @@ def check_predictions(case: Case, result: StepResult) -> None:
 
 
 def gradient_problems(case: Case, gradients: dict[str, np.ndarray]) -> list[str]:
-    """What differs from the original by more than the tolerance, which follows from the original's own rounding."""
+    """Numbers that differ from the original by more than its own rounding allows."""
     facts, arrays = case.facts, case.arrays
     tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
     # A sample at a kink falls to one side in float32 and to the other in float64: either of the original's is right.

@@ -12,7 +12,7 @@ from mindspore import nn, ops
 from mindvideo.models.vistr import card
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
-# Of a result: this many times the distance that float32 rounding alone puts between the original and its own float64.
+# Of a result: this many times the distance that float32 rounding puts between the original and its own float64.
 # Of a stage in between: this part of the tensor's standard deviation.
 RESULT_TOLERANCE = 4
 STAGE_TOLERANCE = 2e-4
@@ -128,7 +128,7 @@ def check_mask_stages(check: Check, attention: np.ndarray, stages: tuple, B: int
     "maps_per_portion", [7, pytest.param(1, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.slow)]
 )
 def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portion: int) -> None:
-    """What users run at inference bounds the memory by portions; the numbers are those of the whole network."""
+    """Inference bounds the memory by portions; the numbers are those of the whole network."""
     ms.set_context(mode=ms.GRAPH_MODE)
     reference = Reference(golden)
     facts = reference.facts("r50_tiny.manifest.json")

@@ -94,7 +94,7 @@ def evaluate_set(annotations: Path) -> tuple[Evaluation, ResultsInMemory]:
 
 
 def training_records(num_steps: int = 120) -> list[dict]:
-    """What ``metrics.jsonl`` of a training holds."""
+    """The lines of a training's ``metrics.jsonl``."""
     rng = np.random.default_rng(0)
     records = []
     for step in range(10, 10 * num_steps + 1, 10):

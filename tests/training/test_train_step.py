@@ -1,4 +1,4 @@
-"""The training step as one graph: what an update is, and what is left alone when there is none."""
+"""The training step as one graph: what an update is, and what stays as it is when there is none."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def tiny_batch(rng: np.random.Generator, *, B: int = 2, size: tuple[int, int] = 
 
 
 class TinySource:
-    """Epochs of batches that depend on (seed, epoch, position) alone, as the real source's do.
+    """Epochs of batches that depend only on (seed, epoch, position), as the real source's do.
 
     With ``shard`` (rank, ranks) every batch of one process is cut into equal parts, one a rank.
     """

@@ -22,7 +22,7 @@ from tests.weights import hostile_files
 PROJECT = Path(__file__).resolve().parents[2]
 CONVERT = PROJECT / "tools" / "segmentation" / "convert.py"
 NAMES = list(hostile_files.hostile_files())
-# What looks odd and yet is read: damage that touches no weight.
+# Odd files that are read all the same: damage that touches no weight.
 HARMLESS = {
     "many empty lists.safetensors",
     "name that is not UTF-8.ckpt",

@@ -60,9 +60,10 @@ class SeqFormer(nn.Cell):
     def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
         encoded = self.encode(frames, padding)
         decoding = self.decode(encoded)
-        logits = class_logits(self.class_embed, decoding.content).expand_dims(3)
-        masks = self.masks(encoded.mask_features, decoding.content[-1], decoding.points[-1], frame_sizes(padding))
-        return {"logits": logits, "boxes": decoding.boxes, "masks": masks}
+        content, points = decoding["content"], decoding["points"]
+        logits = class_logits(self.class_embed, content).expand_dims(3)
+        masks = self.masks(encoded["mask_features"], content[-1], points[-1], frame_sizes(padding))
+        return {"logits": logits, "boxes": decoding["boxes"], "masks": masks}
 
     def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""
@@ -79,17 +80,17 @@ class SeqFormer(nn.Cell):
 
     def decode(self, encoded: EncodedFrames) -> ClipDecoding:
         """All decoder layers on the frames of the clips."""
-        B, T = encoded.mask_features.shape[:2]
-        levels = encoded.levels
-        queries = starting_queries(self.query_embed, B)
+        B, T = encoded["mask_features"].shape[:2]
+        content, position = starting_queries(self.query_embed, B)
+        reference = self.first_reference(position)
         return self.decoder(
-            queries.content,
-            queries.position,
-            self.first_reference(queries.position),
-            encoded.tokens,
-            per_frame(levels.padding, T),
-            levels.shapes,
-            per_frame(levels.valid_ratios, T),
+            content,
+            position,
+            reference,
+            encoded["tokens"],
+            per_frame(encoded["padding"], T),
+            encoded["shapes"],
+            per_frame(encoded["valid_ratios"], T),
         )
 
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:

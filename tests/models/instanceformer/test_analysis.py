@@ -1,4 +1,4 @@
-"""What a tracker saw: recorded, read back, drawn."""
+"""The view of a tracker: recorded, read back, drawn."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_a_gradient_is_the_slope() -> None:
 
 
 class Unwritten(nn.Cell):
-    """The forward pass of the core alone, so that MindSpore derives the gradient."""
+    """Only the forward pass of the core, so that MindSpore derives the gradient."""
 
     def __init__(self, core: _AttentionCore) -> None:
         super().__init__()

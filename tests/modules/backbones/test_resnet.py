@@ -1,4 +1,4 @@
-"""What the golden data does not show of the ResNets: folding, norms, freezing, sizes and the small ones."""
+"""The ResNets where the golden data does not show them: folding, norms, freezing, sizes and the small ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the golden data does not show of Swin: small maps, drop path, gradients, levels."""
+"""Swin where the golden data does not show it: small maps, drop path, gradients, levels."""
 
 from __future__ import annotations
 
