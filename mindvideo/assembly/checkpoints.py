@@ -125,7 +125,8 @@ def convert_as_is(file: CheckpointFile, destination: Path, *, to_torch: bool) ->
     """Change the format and keep every name, but for those of our own that have changed since."""
     if file.is_native:
         verify_checksum(file)  # or the copy would carry a good check sum of damaged numbers
-    present = file.is_native or has_present_names(file.provenance.get(NAMES_ENTRY))
+    # A stranger's file says nothing of its source; its names are no old ones of ours, even where they look like them.
+    present = file.is_native or not file.provenance or has_present_names(file.provenance.get(NAMES_ENTRY))
     version = PRESENT_NAMES if present else 1
     provenance = provenance_of(file)
     if to_torch:
