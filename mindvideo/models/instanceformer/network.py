@@ -11,7 +11,7 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, recall, remember
+from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, recall_tokens, remember_tokens
 from mindvideo.modules.encoded_frames import (
     EncodedFrames,
     class_logits,
@@ -222,7 +222,7 @@ class InstanceFormer(nn.Cell):
         """The memory as the decoder attends to it, a Memory; None in a model without."""
         if not self.has_memory:
             return None
-        return recall(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
+        return recall_tokens(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
 
     def remember(self, state: OnlineState, decoding: FrameDecoding, logits: ms.Tensor):
         """The memory with the tokens of this frame's best queries; logits [B, Q, K] of the last layer."""
@@ -231,7 +231,7 @@ class InstanceFormer(nn.Cell):
         content = decoding["content"][-1]
         rows = memory_rows(content, logits, decoding["boxes"][-1], self.query_position(content.shape[0]))
         _, chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)
-        return remember(state["memory"], gather_queries(rows, chosen), state["frames_seen"])
+        return remember_tokens(state["memory"], gather_queries(rows, chosen), state["frames_seen"])
 
 
 def check_propagations(*propagations: str) -> None:

@@ -69,7 +69,7 @@ class Matcher(nn.Cell):
             "present": present,
             "exists": targets["exists"],
         }
-        cost = ms.Tensor(0.0, ms.float32)
+        total = ms.Tensor(0.0, ms.float32)  # not called like the method: MindSpore would take it for a recursion
         for number, function in enumerate(self.functions):
-            cost = cost + self.weights[number] * function(predictions, targets, counted)
-        return ops.stop_gradient(cost)
+            total = total + self.weights[number] * function(predictions, targets, counted)
+        return ops.stop_gradient(total)
