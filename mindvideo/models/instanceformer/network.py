@@ -53,7 +53,7 @@ class InstanceFormer(nn.Cell):
     so a query keeps its instance without any matching; it may also look at tokens of the best queries of earlier
     frames. A query's content predicts its class, its box, and the weights of the network that draws its mask.
 
-    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives, in the order of Predictions: logits [D, B, Q, T, K], boxes
+    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives logits [D, B, Q, T, K], boxes
     [D, B, Q, T, 4], and masks [B, Q, T, 2 h, 2 w] with (h, w) the finest level. :meth:`step` is one frame of it.
 
     ``memory_frames`` is F: a frame sees the tokens of at most F - 1 earlier frames; without ``memory_projection`` of

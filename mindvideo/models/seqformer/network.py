@@ -27,7 +27,7 @@ class SeqFormer(nn.Cell):
     the instance there; what the box queries saw is aggregated over the frames into the instance query. Its content
     predicts the class, and the weights of one network that draws the masks of all frames.
 
-    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives, in the order of Predictions: logits [D, B, Q, 1, K], boxes
+    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives logits [D, B, Q, 1, K], boxes
     [D, B, Q, T, 4], and masks [B, Q, T, 2 h, 2 w] with (h, w) the finest level.
     """
 
