@@ -129,7 +129,7 @@ READERS: dict[str, tuple[Any, Reader]] = {
     "catalogue": (CATALOGUE, lambda file, place: Catalogue(file=file, root=place).find("own/train")),
     "own set": (VIDEOS, lambda file, place: Catalogue().find(f"{file}@{place}/frames")),
 }
-# What is never refused: the file is only looked at, or every part of the content may be anything.
+# Never refused: the file is only looked at, or every part of the content may be anything.
 LENIENT = {"own set"}
 
 

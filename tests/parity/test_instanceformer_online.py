@@ -58,7 +58,7 @@ class OpenedFrame(nn.Cell):
 
 
 class Inside(NamedTuple):
-    """What an OpenedFrame gives of the frame's inside, on the host."""
+    """The inside of a frame, as an OpenedFrame gives it, on the host."""
 
     valid_ratios: np.ndarray
     tokens: np.ndarray

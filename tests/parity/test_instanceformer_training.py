@@ -110,7 +110,7 @@ class SameCount(nn.Cell):
 
 
 class StepResult(NamedTuple):
-    """What a training step gives, on the host."""
+    """The outputs of a training step, on the host."""
 
     term_names: tuple[str, ...]
     total: float
@@ -204,7 +204,7 @@ def check_predictions(case: Case, result: StepResult) -> None:
 
 
 def gradient_problems(case: Case, gradients: dict[str, np.ndarray]) -> list[str]:
-    """What differs from the original by more than the tolerance, which follows from the original's own rounding."""
+    """Numbers that differ from the original by more than its own rounding allows."""
     facts, arrays = case.facts, case.arrays
     tolerance = max(GRADIENT_TOLERANCE, facts["grad_norm_worst_relative_difference_to_float64"])
     # A sample at a kink falls to one side in float32 and to the other in float64: either of the original's is right.

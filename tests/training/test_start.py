@@ -1,4 +1,4 @@
-"""What stands against a run is found before anything is written, and what a run knows of its classes goes with it."""
+"""All objections to a run are found before anything is written; what it knows of its classes goes with it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.errors import UserError
+from mindvideo.modules.bound_term import BoundTerm
 from mindvideo.modules.losses.matched import Matched, of_instances, present_by_rank, rows_of
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.masks import resize_bilinear
@@ -69,7 +70,7 @@ class Criterion(nn.Cell):
                 raise UserError(f"loss term {term.name}: layers is one of {LAYERS}, per one of {DIVISORS}; got {term}")
         if supervised not in SUPERVISED or min_count not in DIVISORS[:2]:
             raise UserError(f"Criterion: supervised is one of {SUPERVISED}, min_count one of {DIVISORS[:2]}")
-        self.functions = tuple(term.function for term in terms)
+        self.functions = nn.CellList([BoundTerm(term.function, num_inputs=1) for term in terms])
         self.divisors = tuple(term.per for term in terms)
         self.last_only = tuple(term.layers == "last" for term in terms)
         self.num_layers, self.mask_stride = num_layers, mask_stride

@@ -9,6 +9,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.errors import UserError
+from mindvideo.modules.bound_term import BoundTerm
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.assignment import assignment
 
@@ -42,7 +43,7 @@ class Matcher(nn.Cell):
         if frames not in FRAMES:
             raise UserError(f"Matcher: frames is '{frames}'; choose one of {', '.join(FRAMES)}")
         self.names = tuple(term.name for term in terms)
-        self.functions = tuple(term.function for term in terms)
+        self.functions = nn.CellList([BoundTerm(term.function, num_inputs=3) for term in terms])
         self.weights = tuple(float(term.weight) for term in terms)
         self.frames = frames
 
