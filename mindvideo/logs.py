@@ -30,6 +30,20 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+class _LogFile(logging.FileHandler):
+    """A disk that is full costs the lines of the log, which the terminal shows too; it is said once."""
+
+    _failed = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the base class's name
+        if not self._failed:
+            self._failed = True
+            sys.stderr.write(f"{self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")
+
+
 def set_up_logging(level: str = "info", log_file: Path | None = None, *, hold: bool = False) -> None:
     """Show mindvideo's lines on standard error and, when given, append them to ``log_file``.
 
@@ -44,7 +58,7 @@ def set_up_logging(level: str = "info", log_file: Path | None = None, *, hold: b
     handlers: list[logging.Handler] = [_TerminalHandler()]
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+        handlers.append(_LogFile(log_file))
     elif hold:
         handlers.append(
             logging.handlers.MemoryHandler(_HELD_LINES, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
@@ -58,7 +72,7 @@ def write_held(log_file: Path) -> None:
     logger = logging.getLogger(ROOT)
     held = [handler for handler in logger.handlers if isinstance(handler, logging.handlers.MemoryHandler)]
     for memory in held:
-        file = logging.FileHandler(log_file, encoding="utf-8")
+        file = _LogFile(log_file)
         _add(logger, file)
         memory.setTarget(file)
         memory.flush()

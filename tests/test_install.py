@@ -52,7 +52,13 @@ def test_configurations_data_and_native_sources_travel_with_the_wheel(installed,
     (tmp_path / "mine.yaml").write_text("_base_: vistr_toy\nname: mine\noptimizer: {learning_rate: 1.0e-3}\n")
     shown = mindvideo(installed, tmp_path, "config", "--show", "mine.yaml")
     assert "learning_rate: 0.001" in shown and "name: mine" in shown
-    assert (installed / "mindvideo" / "_custom_ops" / "build.py").is_file()
+    for packaged in (
+        "_custom_ops/build.py",
+        "_custom_ops/cpu/exports.cpp",
+        "report/assets/page.css",
+        "_datas/data.json",
+    ):
+        assert (installed / "mindvideo" / packaged).is_file()
     assert str(tmp_path / "cache") in mindvideo(installed, tmp_path, "ops", "where")
     script = "from mindvideo.data.labels.catalogue import Catalogue as C; print(C().find('coco/train').category_map)"
     found = run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)}).stdout

@@ -13,7 +13,7 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.config import known_configs
 from mindvideo.errors import UserError
 from mindvideo.models.registry import FAMILIES, card_of
-from mindvideo.weights.checkpoint_file import CheckpointFile
+from mindvideo.weights.checkpoint_file import NATIVE, CheckpointFile
 from mindvideo.weights.conversion import (
     Fit,
     Shapes,
@@ -125,8 +125,10 @@ def convert_as_is(file: CheckpointFile, destination: Path, *, to_torch: bool) ->
     """Change the format and keep every name, but for those of our own that have changed since."""
     if file.is_native:
         verify_checksum(file)  # or the copy would carry a good check sum of damaged numbers
-    present = file.is_native or has_present_names(file.provenance.get(NAMES_ENTRY))
-    version = PRESENT_NAMES if present else 1
+    # Old names of ours stay old ones on the way through a .pth; published names are nobody's old names.
+    was_ours = not file.is_native and file.provenance.get("source_format") == NATIVE
+    is_old = was_ours and not has_present_names(file.provenance.get(NAMES_ENTRY))
+    version = 1 if is_old else PRESENT_NAMES
     provenance = provenance_of(file)
     if to_torch:
         write_torch_file(destination, file.tensors, {**provenance, NAMES_ENTRY: version})

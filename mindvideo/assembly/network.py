@@ -12,6 +12,7 @@ from mindvideo.assembly.checkpoints import configs_that_fit
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.runtime import prepare_device
 from mindvideo.errors import UserError
+from mindvideo.inference.trackers.scenes import SceneTracker
 from mindvideo.inference.trackers.tracker import VideoTracker
 from mindvideo.models.registry import card_of
 from mindvideo.weights.loading import load_weights
@@ -44,6 +45,14 @@ def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
             "choose a family that goes frame by frame (instanceformer), or leave it empty"
         )
     return tracker
+
+
+def with_scenes(cfg: ConfigDict, tracker: VideoTracker, *, evaluated: bool) -> VideoTracker:
+    """The tracker as it is, or one that begins anew at each cut; ``evaluated``: for labelled videos."""
+    wanted = ("everywhere",) if evaluated else ("everywhere", "videos")
+    if cfg.inference.scene_cuts not in wanted or cfg.inference.analysis_folder:  # a record is of one scene
+        return tracker
+    return SceneTracker(tracker)
 
 
 def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:

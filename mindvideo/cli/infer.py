@@ -91,7 +91,8 @@ def main() -> int:
     weights = check_weights_file(arguments.weights)
     run_folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-infer", log_level=cfg.runtime.log_level)
     output = run_folder.path
-    settings = {**result_settings(cfg, weights), "frames": arguments.frames}
+    stop = "" if selection.stop is None else selection.stop
+    settings = {**result_settings(cfg, weights), "frames": f"{selection.start}:{stop}:{selection.step}"}
 
     def open_source(source: VideoSource):
         return source.open(selection=selection, raw_size=raw_size, frames_per_second=inference.frames_per_second)

@@ -16,8 +16,11 @@ from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo
 from mindvideo.evaluation.results_json import Record, Results, VideoId, checked_tubes, name_of_track
 from mindvideo.evaluation.splits import OCCLUSION_LEVELS
 from mindvideo.evaluation.track_ap import CategoryVideo, TrackAP, match_category
+from mindvideo.evaluation.tracking import TrackingCounts, count_video, total_counts
 from mindvideo.masks.overlap import BrokenMaskError, TubeOverlap, tube_overlap
 
+# Tracks that score less take no part in HOTA, IDF1 and switches: those figures speak of what a user is shown.
+SHOWN_CONFIDENCE = 0.3
 _log = logging.getLogger("mindvideo.evaluation")
 
 
@@ -25,6 +28,7 @@ _log = logging.getLogger("mindvideo.evaluation")
 class Evaluation:
     """``tracks``: the official figures. ``frame``: AP, AP50, AP75 of single frames. ``errors``: what costs AP.
 
+    ``tracking``: how tracks of at least ``confidence`` keep their objects: HOTA, IDF1, switches.
     ``verdicts``: per video, what became of each detection and each truth. ``short``, ``long``: AP of those videos.
     """
 
@@ -32,6 +36,8 @@ class Evaluation:
     tracks: TrackAP
     frame: dict[str, float] | None
     errors: ErrorCosts | None
+    tracking: TrackingCounts | None
+    confidence: float
     verdicts: dict[VideoId, VideoVerdict]
     short: TrackAP | None
     long: TrackAP | None
@@ -46,6 +52,8 @@ class Evaluation:
         metrics["videos"] = len(self.ground_truth.videos)
         if self.frame is not None:
             metrics["frame"] = self.frame
+        if self.tracking is not None:
+            metrics["tracking"] = {**self.tracking.figures(), "confidence": self.confidence}
         if self.ground_truth.has_occlusion:
             metrics["occlusion"] = {level: self.tracks.of_range(level) for level in OCCLUSION_LEVELS}
         if self.short is not None and self.long is not None:
@@ -58,12 +66,17 @@ class Evaluation:
 class Evaluator:
     """Takes the videos of ``ground_truth`` one after the other.
 
-    With ``details`` False only the official figures are computed.
+    With ``details`` False only the official figures are computed. ``confidence``: the score from which on a track
+    counts for HOTA, IDF1 and switches.
     """
 
-    def __init__(self, ground_truth: GroundTruth, *, details: bool = True) -> None:
+    def __init__(
+        self, ground_truth: GroundTruth, *, details: bool = True, confidence: float = SHOWN_CONFIDENCE
+    ) -> None:
         self._ground_truth = ground_truth
         self._details = details
+        self._confidence = confidence
+        self._tracking: list[TrackingCounts] = []
         self._matched: dict[VideoId, dict[int, CategoryVideo]] = {}
         self._frames: dict[VideoId, dict[int, FrameMatches]] = {}
         self._verdicts: dict[VideoId, VideoVerdict] = {}
@@ -94,6 +107,8 @@ class Evaluator:
             crowd = np.array([track.is_crowd for track in video.tracks], bool)
             self._frames[video.id] = match_frames(overlap, by_category, scores, crowd)
             self._verdicts[video.id] = judge_video(overlap, by_category, scores, labels, truth_labels, crowd)
+            shown = scores >= self._confidence
+            self._tracking.append(count_video(overlap, labels, truth_labels, shown=shown, crowd=crowd))
 
     @staticmethod
     def _overlap(video: LabelledVideo, tubes: list, wanted: np.ndarray | None) -> TubeOverlap:
@@ -120,6 +135,8 @@ class Evaluator:
             tracks=track_ap.accumulate(self._matched, categories),
             frame=frame_statistics(self._frames, categories) if self._details else None,
             errors=error_costs(self._verdicts, categories) if self._details else None,
+            tracking=total_counts(self._tracking) if self._details else None,
+            confidence=self._confidence,
             verdicts=self._verdicts,
             short=short,
             long=long,
@@ -143,6 +160,7 @@ def evaluate_results(
     results: Results,
     *,
     details: bool = True,
+    confidence: float = SHOWN_CONFIDENCE,
     long_videos: set[VideoId] | None = None,
     progress: Callable[[Iterable[LabelledVideo]], Iterable[LabelledVideo]] = iter,
 ) -> Evaluation:
@@ -155,7 +173,7 @@ def evaluate_results(
             f"results of video {unknown[0]!r}, which the annotations do not list ({len(unknown)} such videos; "
             f"listed are ids like {example!r}): results and annotations must be of one set"
         )
-    evaluator = Evaluator(ground_truth, details=details)
+    evaluator = Evaluator(ground_truth, details=details, confidence=confidence)
     ignored = 0
     for video in progress(ground_truth.videos):
         records = results.records(video.id)

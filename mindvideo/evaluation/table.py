@@ -27,6 +27,8 @@ def evaluation_table(metrics: Mapping) -> str:
         if name in metrics:
             rows.append([name.replace("_", " "), *_figures(metrics[name])])
     blocks.append(_columns(rows))
+    if "tracking" in metrics:
+        blocks.append(_tracking_table(metrics["tracking"]))
     if "errors" in metrics:
         rows = [["kind of error", "number", "AP50 it costs"]]
         for kind, entry in metrics["errors"]["kinds"].items():
@@ -34,6 +36,13 @@ def evaluation_table(metrics: Mapping) -> str:
         blocks.append(_columns(rows))
     blocks.append(_columns(_category_rows(metrics["per_category"])))
     return "\n\n".join(blocks)
+
+
+def _tracking_table(tracking: Mapping) -> str:
+    names = ["HOTA", "DetA", "AssA", "IDF1"]
+    figures = [as_percent(tracking[name]) for name in names]
+    heading = f"tracks that score {tracking['confidence']:g}"
+    return _columns([["", *names, "switches"], [heading, *figures, str(tracking["switches"])]])
 
 
 def _figures(figures: Mapping) -> list[str]:

@@ -44,6 +44,11 @@ class Predictor:
             raise UserError("no result yet: iterate over track() to its end first")
         return self._result
 
+    @property
+    def cuts(self) -> list[int]:
+        """Frames of the last video with which another scene began, where the tracker looks for cuts."""
+        return list(getattr(self._tracker, "cuts", []))
+
     def track(
         self,
         source: Source,

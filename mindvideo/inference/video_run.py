@@ -67,6 +67,7 @@ def run_video(
             else:
                 files.finish(result)
     _count_tracks(report, result, files)
+    report.cuts = predictor.cuts
     return report, result
 
 

@@ -1,11 +1,13 @@
 """From frames to tokens and mask features, for the models with queries and dynamic masks.
 
 The encoder sees every frame by itself. The networks keep their parts as their own; the functions here take them.
+
+Named values inside a graph are dicts, as in modules/values.py.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -18,28 +20,14 @@ from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder,
 MASK_LEVELS = 3  # the three finest levels feed the masks
 
 
-class Levels(NamedTuple):
-    """The feature levels of a clip's frames, which share their valid area; S is the number of cells of all levels."""
-
-    shapes: tuple[tuple[int, int], ...]  # (h, w) of each, Python numbers
-    position: ms.Tensor  # [B, S, C], the code of place and level
-    padding: ms.Tensor  # bool [B, S]
-    valid_ratios: ms.Tensor  # [B, L, 2], the share of a level that is not padding
-
-
-class EncodedFrames(NamedTuple):
-    """The frames of a clip after the encoder."""
+class EncodedFrames(TypedDict):
+    """The frames of a clip after the encoder; S is the number of cells of all levels."""
 
     tokens: ms.Tensor  # [B * T, S, C]
     mask_features: ms.Tensor  # [B, T, c, h, w] of the finest level
-    levels: Levels
-
-
-class Queries(NamedTuple):
-    """The queries before the first decoder layer, the same for every clip."""
-
-    content: ms.Tensor  # [B, Q, C]
-    position: ms.Tensor  # [B, Q, C]
+    shapes: tuple[tuple[int, int], ...]  # (h, w) of each level, Python numbers
+    padding: ms.Tensor  # bool [B, S], the same in all frames of a clip
+    valid_ratios: ms.Tensor  # [B, L, 2], the share of a level that is not padding
 
 
 def encode_frames(
@@ -56,20 +44,24 @@ def encode_frames(
     """frames [B, T, 3, H, W], padding bool [B, T, H, W]: all frames at once; they do not see each other."""
     B, T, _, H, W = frames.shape
     maps, paddings = projection(backbone(frames.reshape(B * T, 3, H, W)), padding[:, 0])
-    levels = describe_levels(paddings, position, level_embed)
-    tokens = encoder(
-        flatten_levels(maps),
-        per_frame(levels.position, T),
-        levels.shapes,
-        per_frame(levels.valid_ratios, T),
-        per_frame(levels.padding, T),
-    )
-    features = mask_features(*finest_maps(tokens, levels.shapes))
-    return EncodedFrames(tokens, features.reshape(B, T, *features.shape[1:]), levels)
+    shapes, code, flat_padding, ratios = describe_levels(paddings, position, level_embed)
+    padding_of_frames = per_frame(flat_padding, T)
+    tokens = encoder(flatten_levels(maps), per_frame(code, T), shapes, per_frame(ratios, T), padding_of_frames)
+    features = mask_features(*finest_maps(tokens, shapes))
+    return {
+        "tokens": tokens,
+        "mask_features": features.reshape(B, T, *features.shape[1:]),
+        "shapes": shapes,
+        "padding": flat_padding,
+        "valid_ratios": ratios,
+    }
 
 
-def describe_levels(paddings, position: SinePositions2d, level_embed: ms.Parameter) -> Levels:
-    """``paddings``: bool [B, h, w], one a level."""
+def describe_levels(paddings, position: SinePositions2d, level_embed: ms.Parameter):
+    """``paddings``, bool [B, h, w] one a level -> ((h, w), ...), the code of place and level [B, S, C], padding bool
+
+    [B, S], and the share of each level that is not padding [B, L, 2].
+    """
     shapes, positions, ratios, flat_paddings = (), (), (), ()
     for level, padding in enumerate(paddings):
         B, h, w = padding.shape
@@ -77,7 +69,7 @@ def describe_levels(paddings, position: SinePositions2d, level_embed: ms.Paramet
         positions += ((position(padding).reshape(B, h * w, -1) + level_embed[level]),)
         ratios += (valid_ratio(padding),)
         flat_paddings += (padding.reshape(B, h * w),)
-    return Levels(shapes, ops.cat(positions, 1), ops.cat(flat_paddings, 1), ops.stack(ratios, 1))
+    return shapes, ops.cat(positions, 1), ops.cat(flat_paddings, 1), ops.stack(ratios, 1)
 
 
 def finest_maps(tokens: ms.Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[ms.Tensor, ...]:
@@ -98,12 +90,12 @@ def level_shapes(size: tuple[int, int], *, strides: tuple[int, ...], num_levels:
     return tuple(shapes)
 
 
-def starting_queries(query_embed: ms.Tensor, B: int) -> Queries:
-    """query_embed [Q, 2 C]: position codes, then content."""
+def starting_queries(query_embed: ms.Tensor, B: int) -> tuple[ms.Tensor, ms.Tensor]:
+    """Position codes and contents in one, [Q, 2 C] -> content and query_position, the same for every clip [B, Q, C]."""
     Q, width = query_embed.shape[0], query_embed.shape[1] // 2
     position = query_embed[:, :width].expand_dims(0).broadcast_to((B, Q, width))
     content = query_embed[:, width:].expand_dims(0).broadcast_to((B, Q, width))
-    return Queries(content, position)
+    return content, position
 
 
 def class_logits(heads: nn.CellList, content: ms.Tensor) -> ms.Tensor:
@@ -123,6 +115,4 @@ def frame_sizes(padding: ms.Tensor) -> ms.Tensor:
 def per_frame(of_clip: ms.Tensor, T: int) -> ms.Tensor:
     """[B, ...] -> [B * T, ...], each clip's row once for each of its frames."""
     B, rest = of_clip.shape[0], of_clip.shape[1:]
-    # Sums of tuples: MindSpore does not compile a starred one made from a field of a named value.
-    repeated = of_clip.expand_dims(1).broadcast_to((B, T) + rest)  # noqa: RUF005
-    return repeated.reshape((B * T,) + rest)  # noqa: RUF005
+    return of_clip.expand_dims(1).broadcast_to((B, T, *rest)).reshape(B * T, *rest)

@@ -20,12 +20,12 @@ def read_records(folder: Path) -> list[dict]:
     """The records of the run in ``folder``; a last line that an interruption cut short is left out."""
     path = folder / METRICS
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue
-    return [record for record in records if "step" in record]
+    return [record for record in records if isinstance(record, dict) and _is_number(record.get("step"))]
 
 
 def training_charts(records: list[dict]) -> list[tuple[str, str]]:

@@ -104,6 +104,7 @@ class Trainer:
             self.total_steps = min(self.total_steps, options.max_steps)
         self.start = 0
         self.resumed = False
+        self.evaluation_left_out = False
 
     def resume(self) -> int:
         """Take up the newest whole checkpoint of the run folder; returns how many steps are done.
@@ -125,6 +126,7 @@ class Trainer:
         restore_state(self.step, arrays, source=path)
         self.start = facts["iteration"]
         self.facts["best"] = facts["best"]
+        self.evaluation_left_out = facts.get("evaluation_left_out", False)
         _log.info("resumed %s: %d of %d steps done", path, self.start, self.total_steps)
         return self.start
 
@@ -152,6 +154,8 @@ class Trainer:
             self.checkpoints.discard_after(self.start)
         try:
             with callbacks.interruption.listening():
+                if self.evaluation_left_out and callbacks.evaluation is not None:
+                    callbacks.evaluation.run(self.start)
                 self._train(callbacks, first_epoch)
                 return self._end(callbacks)
         finally:
@@ -210,6 +214,11 @@ class _Callbacks:
             class_names=trainer.data.class_names,
             writes=first,
         )
+        interruption = Interruption(
+            stop_request=step.stop_request,
+            world_size=trainer.ranks.world_size,
+            has_unsaved=lambda: reporter.step > (plan.start if writer.saved_at is None else writer.saved_at),
+        )
         evaluation = None
         if trainer.evaluate is not None and first:
             evaluation = Evaluation(
@@ -220,6 +229,7 @@ class _Callbacks:
                 metric=options.best_metric,
                 checkpoints=writer,
                 log=log,
+                interruption=interruption,
             )
         reporter = StepReporter(
             term_names=trainer.term_names, learning_rate=max(step.optimizer.learning_rates), plan=plan
@@ -235,17 +245,13 @@ class _Callbacks:
             bar=ProgressBar(total_steps=plan.total_steps, start=plan.start) if first else None,
             evaluation=evaluation,
             writer=writer,
-            interruption=Interruption(
-                stop_request=step.stop_request,
-                world_size=trainer.ranks.world_size,
-                has_unsaved=lambda: reporter.step > (plan.start if writer.saved_at is None else writer.saved_at),
-            ),
+            interruption=interruption,
         )
 
     def in_order(self) -> list[Callback]:
         middle = (self.guard, self.log, self.bar, self.evaluation, self.writer, self.interruption, LastStep())
         present = [callback for callback in middle if callback is not None]
-        return [self.reporter, *present, self.reporter.end_of_callbacks]
+        return [self.reporter, self.interruption.end_of_graph, *present, self.reporter.end_of_callbacks]
 
     def close(self) -> None:
         for callback in (self.log, self.bar):

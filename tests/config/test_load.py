@@ -217,6 +217,12 @@ def test_hostile_values_are_told_in_one_short_line(override, message):
     assert len(told) < 1000
 
 
+def test_a_list_that_may_not_be_empty(tmp_path):
+    assert "instanceformer.backbone_levels: [] has 0 entries; give 1 to 4" in problems(
+        "instanceformer_toy", ["instanceformer.backbone_levels=[]"]
+    )
+
+
 def aliases() -> bytes:
     """A few lines that mean a list of millions."""
     levels = [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefg", "bcdefgh")]
@@ -226,7 +232,7 @@ def aliases() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"family: vistr\nname: caf\xe9\n", "not a text file in UTF-8"),
+        (b"family: vistr\nname: na\xe9\n", "not a text file in UTF-8"),
         (b"a: " + b"[" * 5000, "nested too deeply"),
         (b"a: \x00\n", "not valid YAML"),
         (b"? [a, b]\n: 1\n", "a key must be a string"),

@@ -138,3 +138,16 @@ def test_forward_needs_no_more_memory_than_its_output():
     growth, output_bytes = (int(number) for number in done.stdout.split())
     assert output_bytes == 5 * 4820 * 256 * 4  # 5 frames at 45x80, 23x40, 12x20, 6x10
     assert growth <= output_bytes
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for programs the way Linux does")
+def test_the_command_builds_into_the_folder_that_is_looked_in(tmp_path):
+    nothing = {"PATH": str(tmp_path), "CUDA_HOME": str(tmp_path), "CXX": "no-such-compiler", "PYTHONPATH": str(ROOT)}
+    nothing["MINDVIDEO_OPS_FOLDER"] = str(tmp_path / "libraries")
+    command = ["-m", "mindvideo", "ops", "build", "--only", "cpu"]
+    done = run(command, **nothing)
+    assert done.returncode == 0, done.stderr
+    assert "no C++ compiler found (looked for no-such-compiler)" in done.stdout
+    assert run([*command, "--require"], **nothing).returncode == 1
+    where = run(["-m", "mindvideo", "ops", "where"], **nothing).stdout
+    assert f"{tmp_path / 'libraries'}: nothing; run: mindvideo ops build" in where

@@ -13,7 +13,6 @@ from mindspore import nn
 
 from mindvideo.models.instanceformer import card
 from mindvideo.models.instanceformer.inference import FrameGraph, InstanceFormerStep
-from mindvideo.models.instanceformer.network import OnlineState
 from mindvideo.modules.layers.pixels import NormalizePixels
 from tests.parity.instanceformer_golden import Case, assert_close, fill_network
 
@@ -40,19 +39,22 @@ class OpenedFrame(nn.Cell):
 
     def construct(self, frames, padding, size, content, reference, frames_seen, memory=None):
         network = self.network
-        state = OnlineState(content, reference, frames_seen, memory)
+        state = {"content": content, "reference": reference, "frames_seen": frames_seen, "memory": memory}
         frame = self.graph.frame(frames, padding, size, state)
+        encoded, prediction, following = frame["encoded"], frame["prediction"], frame["following"]
+        decoding = prediction["decoding"]
         maps = network.backbone(frames[:, 0])
         projected, _ = network.projection(maps, padding[:, 0])
-        encoded, decoding, following = frame.encoded, frame.prediction.decoding, frame.following
-        inside = (encoded.levels.valid_ratios, encoded.tokens, encoded.mask_features, decoding.content, decoding.boxes)
-        inside += (frame.prediction.reference, network.controller(decoding.content[-1]))
-        outputs = (frame.prediction.logits[-1], decoding.boxes[-1], frame.mask_logits)
-        columns = (following.content, following.reference, following.frames_seen)
+        inside = (encoded["valid_ratios"], encoded["tokens"], encoded["mask_features"])
+        inside += (decoding["content"], decoding["boxes"], prediction["reference"])
+        inside += (network.controller(decoding["content"][-1]),)
+        outputs = (prediction["logits"][-1], decoding["boxes"][-1], frame["mask_logits"])
+        columns = (following["content"], following["reference"], following["frames_seen"])
         if memory is None:
             return outputs, columns, maps, projected, inside, ()
         recalled = network.recall(state)
-        return outputs, (*columns, following.memory), maps, projected, inside, (recalled.keys, recalled.values)
+        columns += (following["memory"],)
+        return outputs, columns, maps, projected, inside, (recalled["keys"], recalled["values"])
 
 
 class Inside(NamedTuple):

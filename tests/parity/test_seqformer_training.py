@@ -72,7 +72,8 @@ class WholeStep(nn.Cell):
         targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = self.training_cell.predict(frames, padding, sizes, targets)
         total, terms = self.training_cell.losses(clip, targets)
-        return total, terms, clip["predictions"]["logits"], clip["predictions"]["boxes"], clip["masks"], clip["query"]
+        predictions = clip["predictions"]
+        return total, terms, predictions["logits"], predictions["boxes"], clip["masks"], clip["query"]
 
 
 class SameCount(nn.Cell):

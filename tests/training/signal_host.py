@@ -31,7 +31,13 @@ def main() -> None:
 
     if phase == "data":
         source.batch = get_stuck
-    trainer = tiny_trainer(folder, source=source, options=TrainerOptions(epochs=4, checkpoint_every=2))
+
+    def evaluate(_network: object) -> dict[str, float]:
+        get_stuck()
+        return {"AP": 1.0}
+
+    options = TrainerOptions(epochs=4, checkpoint_every=2, evaluate_every=3 if phase == "evaluate" else 0)
+    trainer = tiny_trainer(folder, source=source, options=options, evaluate=evaluate)
     if phase == "compile":
         trainer.step.__class__ = type("Compiling", (trainer.step.__class__,), {"__call__": get_stuck})
     if phase == "write":

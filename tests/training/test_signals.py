@@ -11,11 +11,12 @@ from pathlib import Path
 
 HOST = Path(__file__).with_name("signal_host.py")
 PROJECT = Path(__file__).resolve().parents[2]
-# name -> (phase, signals, seconds between them, how long it may take after the last)
+# name -> (phase, signals, seconds that it may take after the last)
 CASES = {
     "data workers start": ("data", [signal.SIGTERM], 10),
     "a graph compiles": ("compile", [signal.SIGTERM], 10),
     "a checkpoint is written": ("write", [signal.SIGINT], 10),
+    "an evaluation runs": ("evaluate", [signal.SIGTERM], 10),
     "twice while a graph compiles": ("compile", [signal.SIGINT, signal.SIGINT], 3),
 }
 
@@ -43,6 +44,10 @@ def test_a_run_ends_within_ten_seconds_whatever_it_does(tmp_path):
         deadlines[case] = time.monotonic() + seconds
     for case, (folder, process) in sorted(running.items(), key=lambda entry: deadlines[entry[0]]):
         code = process.wait(timeout=max(0.1, deadlines[case] - time.monotonic()) + 0.5)
-        assert code in (130, -signal.SIGKILL), f"{case}: exit code {code}"
+        # An evaluation can be left in the middle and the run then ends by itself, with what it has done.
+        assert code == 0 if case == "an evaluation runs" else code in (130, -signal.SIGKILL), (
+            f"{case}: exit code {code}"
+        )
         assert "--resume" in process.stderr.read() + (folder / "log.txt").read_text(), case
-        assert not list(folder.glob("checkpoints/step_*.state")), case
+        states = sorted(path.name for path in folder.glob("checkpoints/step_*.state"))
+        assert states == (["step_00000002.state", "step_00000003.state"] if case == "an evaluation runs" else []), case

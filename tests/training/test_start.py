@@ -18,6 +18,7 @@ from mindvideo.assembly.training_sets import same_name
 from mindvideo.data.synthetic.files import write_split
 from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.errors import UserError
+from mindvideo.report.training_curves import read_records
 from mindvideo.training.callbacks.step_log import forget_metrics_after
 from mindvideo.training.checkpoint import save_weights
 from mindvideo.weights.checkpoint_file import class_names_of
@@ -129,5 +130,6 @@ def test_a_warm_up_that_outlasts_the_run_is_told(caplog, monkeypatch):
 def test_metrics_that_are_no_text_do_not_stop_a_resumed_run(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1, "loss": 2}\n\xff\xfe broken \xe9\n[1]\n{"step": "x"}\n{"step": 9}\n')
+    assert [record["step"] for record in read_records(tmp_path)] == [1, 9]
     forget_metrics_after(path, 5)
     assert path.read_text() == '{"step": 1, "loss": 2}\n'

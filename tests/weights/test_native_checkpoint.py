@@ -11,10 +11,12 @@ import pytest
 
 from mindvideo.assembly.checkpoints import convert_as_is
 from mindvideo.errors import UserError
+from mindvideo.weights import renamed
 from mindvideo.weights.checkpoint_file import NATIVE, PROVENANCE_ENTRY, open_checkpoint, tensors_checksum
-from mindvideo.weights.conversion import verify_checksum, write_native_file
+from mindvideo.weights.conversion import verify_checksum, write_native_file, write_torch_file
 from mindvideo.weights.formats import native as native_checkpoint
 from mindvideo.weights.formats.native import read_native, write_native
+from mindvideo.weights.rules import Rule
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
 
 TYPES = "float64 float32 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split()
@@ -152,3 +154,14 @@ def test_eight_bit_floats_are_summed_as_they_are_written(tmp_path: Path):
     write_native_file(path, {"w": StoredTensor("float8_e5m2", np.arange(9, dtype=np.uint8))}, {})
     verify_checksum(open_checkpoint(path))
     assert open_checkpoint(path).tensors["w"].dtype == "float32"
+
+
+@pytest.mark.parametrize(("source", "expected"), [({}, "published"), ({"source_format": NATIVE}, "present")])
+def test_as_is_keeps_published_names_and_knows_our_old_ones(tmp_path: Path, monkeypatch, source: dict, expected: str):
+    monkeypatch.setattr(renamed, "RENAMED", (Rule(r"published\.(.*)", r"present.\1"),))
+    write_torch_file(tmp_path / "a.pth", {"published.weight": from_numpy(np.zeros(2, np.float32))}, source)
+    convert_as_is(open_checkpoint(tmp_path / "a.pth"), tmp_path / "b.ckpt", to_torch=False)
+    assert list(open_checkpoint(tmp_path / "b.ckpt").tensors) == [f"{expected}.weight"]
+    convert_as_is(open_checkpoint(tmp_path / "b.ckpt"), tmp_path / "c.pth", to_torch=True)
+    convert_as_is(open_checkpoint(tmp_path / "c.pth"), tmp_path / "d.ckpt", to_torch=False)
+    assert list(open_checkpoint(tmp_path / "d.ckpt").tensors) == [f"{expected}.weight"]

@@ -48,6 +48,12 @@ class Inference:
     analysis_folder: str = key(
         "", "folder for what an online model saw of its tracks (mindvideo analyze draws it); empty: none"
     )
+    scene_cuts: str = key(
+        "videos",
+        "where cuts between scenes are looked for, at which every track ends: in users' videos (infer), in evaluations "
+        "as well, or nowhere",
+        choices=["videos", "everywhere", "nowhere"],
+    )
     read_ahead: int = key(
         8, "frames that wait between reading, inference and writing; bounds the memory", minimum=1, maximum=1000
     )

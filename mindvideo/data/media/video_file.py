@@ -56,7 +56,7 @@ class VideoFile(VideoReader):
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.frames_per_second = float(rate or DEFAULT_FRAMES_PER_SECOND) / selection.step
         self.num_frames = len(selection.indices(self._stream.frames)) if self._stream.frames else None
-        self._is_damaged, self._packets = False, 0
+        self._is_damaged, self._packets, self._last_time = False, 0, 0.0
         self._items = self._decode_all()
         self._head: list[Frame | BrokenFrame] = []  # up to the first good frame: only that has the upright size
         for item in self._items:
@@ -94,16 +94,24 @@ class VideoFile(VideoReader):
 
     def _lost_end(self) -> Iterator[BrokenFrame]:
         """One broken frame that stands for all the frames which a file that was cut off no longer has."""
-        total, is_exact = _declared_frames(self._stream)
+        total = self._stream.frames or self._estimated_frames()
         chosen = self._selection.indices(total)
         lost = chosen[max(0, -(-(self._decoded - chosen.start) // chosen.step)) :]
         if lost and self._is_cut(total):
-            about = "" if is_exact else "about "
+            about = "" if self._stream.frames else "about "
             reason = f"the file ends here: {about}{len(lost)} frames are lost of {total} (was it cut off while copied?)"
             yield BrokenFrame(index=lost[0], source=f"{self._label}, frame {lost[0]}", reason=reason)
 
+    def _estimated_frames(self) -> int:
+        """How many frames there should be of a Matroska file, which only says how long it lasts; 0 if it does not."""
+        lasts = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))
+        if lasts is None or self._decoded < 2 or self._last_time <= 0:
+            return 0
+        seconds = int(lasts[1]) * 3600 + int(lasts[2]) * 60 + float(lasts[3])
+        return max(self._decoded, round(seconds / (self._last_time / (self._decoded - 1))))
+
     def _is_cut(self, total: int) -> bool:
-        """Whether the file is damaged, or lacks packets of the ``total`` that it declares.
+        """Whether the file is damaged, or lacks packets of the ``total`` that it should have.
 
         A trimmed MP4 or MOV is whole although it passes over packets, so there only damage counts. Elsewhere a
         difference of a few may come from rounding.
@@ -129,18 +137,8 @@ class VideoFile(VideoReader):
             self._is_damaged |= packet.is_corrupt
             for picture in pictures:
                 self._is_damaged |= picture.is_corrupt
+                self._last_time = max(self._last_time, picture.time or 0.0)
                 yield "damaged data" if picture.is_corrupt else picture
-
-
-def _declared_frames(stream: av.video.stream.VideoStream) -> tuple[int, bool]:
-    """(number of frames that the file says it has, whether that is exact); Matroska says only how long it lasts."""
-    if stream.frames:
-        return stream.frames, True
-    lasts = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if lasts is None or not stream.average_rate:
-        return 0, False
-    seconds = int(lasts[1]) * 3600 + int(lasts[2]) * 60 + float(lasts[3])
-    return round(seconds * float(stream.average_rate)), False
 
 
 def _upright_rgb(picture: av.VideoFrame) -> np.ndarray:

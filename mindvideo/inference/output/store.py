@@ -33,6 +33,7 @@ class VideoReport:
     """How one video went. ``status``: done, skipped, redrawn, interrupted or failed.
 
     ``drawn``: tracks that score enough to be drawn; ``best_score``: of all tracks, None without any.
+    ``cuts``: frames with which another scene began, where cuts were looked for.
     """
 
     name: str
@@ -43,6 +44,7 @@ class VideoReport:
     drawn: int | None = None
     best_score: float | None = None
     seconds: float = 0.0
+    cuts: list[int] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
 
     @property

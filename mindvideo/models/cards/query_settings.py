@@ -21,6 +21,7 @@ class QueryModel:
         "stages of the backbone whose maps are used; masks: half the finest one's stride",
         minimum=0,
         maximum=3,
+        items=(1, 4),
     )
     extra_levels: int = key(1, "coarser levels added after them, each at half the size", minimum=0, maximum=3)
     mask_channels: int = key(0, "channels of the map that masks are made from; 0 takes width / 32", minimum=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 import numpy as np
@@ -13,7 +13,7 @@ from mindvideo.models.instanceformer.network import FramePrediction, InstanceFor
 from mindvideo.modules.encoded_frames import EncodedFrames
 
 
-class OnlineFrame(NamedTuple):
+class OnlineFrame(TypedDict):
     """All of one frame, from the encoder to what the next one starts from."""
 
     encoded: EncodedFrames
@@ -34,27 +34,28 @@ class FrameGraph(nn.Cell):
         """image uint8 [H, W, 3]; the others as in OnlineState, for one video."""
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), frame_size(H, W))
-        state = OnlineState(content, reference, frames_seen, memory)
+        state = {"content": content, "reference": reference, "frames_seen": frames_seen, "memory": memory}
         frame = self.frame(frames, padding, frame_size(H, W), state)
-        decoding, following = frame.prediction.decoding, frame.following
+        prediction, following = frame["prediction"], frame["following"]
+        decoding = prediction["decoding"]
         seen = (
-            ops.sigmoid(frame.prediction.logits[-1, 0]),
-            decoding.boxes[-1, 0],
-            frame.mask_logits[0],
-            decoding.content[-1, 0],
-            frame.prediction.reference[0],
-            decoding.locations[0],
+            ops.sigmoid(prediction["logits"][-1, 0]),
+            decoding["boxes"][-1, 0],
+            frame["mask_logits"][0],
+            decoding["content"][-1, 0],
+            prediction["reference"][0],
+            decoding["locations"][0],
         )
-        columns = (following.content, following.reference, following.frames_seen)
-        return (*seen, *columns) if memory is None else (*seen, *columns, following.memory)
+        columns = (following["content"], following["reference"], following["frames_seen"])
+        return (*seen, *columns) if memory is None else (*seen, *columns, following["memory"])
 
     def frame(self, frames, padding, size, state: OnlineState) -> OnlineFrame:
         """Normalised frames [1, 1, 3, H, W], padding [1, 1, H, W], size [1, 2] as (h, w)."""
         network = self.network
         encoded = network.encode(frames, padding)
         prediction, following = network.step(network.values_of_frames(encoded, 1)[0], encoded, state)
-        masks = network.masks(encoded.mask_features[:, 0], prediction.decoding, size)
-        return OnlineFrame(encoded, prediction, masks, following)
+        masks = network.masks(encoded["mask_features"][:, 0], prediction["decoding"], size)
+        return {"encoded": encoded, "prediction": prediction, "mask_logits": masks, "following": following}
 
 
 class InstanceFormerStep:

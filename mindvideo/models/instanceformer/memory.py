@@ -27,7 +27,7 @@ def gather_queries(rows: ms.Tensor, chosen: ms.Tensor) -> ms.Tensor:
     return ops.gather(rows.reshape(B * Q, X), flat, 0)
 
 
-def remember(stored: ms.Tensor, tokens: ms.Tensor, frames_seen: ms.Tensor) -> ms.Tensor:
+def remember_tokens(stored: ms.Tensor, tokens: ms.Tensor, frames_seen: ms.Tensor) -> ms.Tensor:
     """Put tokens [B, N, X] after the newest of stored [B, F - 1, N, X]; when it is full the oldest make room."""
     places = stored.shape[1]
     new = tokens.expand_dims(1)
@@ -37,23 +37,23 @@ def remember(stored: ms.Tensor, tokens: ms.Tensor, frames_seen: ms.Tensor) -> ms
     return ops.select((frames_seen >= places).broadcast_to(stored.shape), moved, filled)
 
 
-def recall(stored: ms.Tensor, frames_seen: ms.Tensor, *, projection: nn.Cell) -> Memory:
+def recall_tokens(stored: ms.Tensor, frames_seen: ms.Tensor, width: int, projection: nn.Cell) -> Memory:
     """Stored tokens [B, F - 1, N, X], of which the first ``frames_seen`` frames are filled -> (F - 1) * N tokens."""
     B, places, N, _ = stored.shape
-    memory = read_tokens(stored, span=places, projection=projection)
+    keys, values = read_tokens(stored, places, width, projection)
     ignored = ops.arange(places).expand_dims(-1).broadcast_to((places, N)).reshape(1, places * N) >= frames_seen
-    return Memory(memory.keys, memory.values, ignored.broadcast_to((B, places * N)), ops.greater(frames_seen, 0))
+    ignored = ignored.broadcast_to((B, places * N))
+    return {"keys": keys, "values": values, "ignored": ignored, "any_valid": ops.greater(frames_seen, 0)}
 
 
-def read_tokens(stored: ms.Tensor, *, span: int, projection: nn.Cell) -> Memory:
-    """Tokens [B, frames, N, X], all of which count; ``span`` scales the code of their time."""
+def read_tokens(stored: ms.Tensor, span: int, width: int, projection: nn.Cell) -> tuple[ms.Tensor, ms.Tensor]:
+    """Tokens [B, frames, N, X] -> keys and values [B, frames * N, C]; ``span`` scales the code of their time."""
     B, frames, N, X = stored.shape
-    width = projection.out_channels
     values = projection(stored[..., : X - width])
     time = time_code_tensor(frames, span, width).reshape(1, frames, 1, width)
     keys = values + (stored[..., X - width :] + time)
     shape = (B, frames * N, width)
-    return Memory(keys.reshape(shape), values.reshape(shape))
+    return keys.reshape(shape), values.reshape(shape)
 
 
 @ops.constexpr

@@ -1,14 +1,17 @@
-"""InstanceFormer: an online model whose queries carry instances from one frame to the next."""
+"""InstanceFormer: an online model whose queries carry instances from one frame to the next.
+
+Named values inside a graph are dicts, as in modules/values.py.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, recall, remember
+from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, recall_tokens, remember_tokens
 from mindvideo.modules.encoded_frames import (
     EncodedFrames,
     class_logits,
@@ -24,13 +27,12 @@ from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.memory_decoder import FrameDecoding, MemoryDecoder
-from mindvideo.modules.values import Predictions
 
 REFERENCE_PROPAGATIONS = ("none", "multiply", "add", "box")
 
 
 class OnlineState(NamedTuple):
-    """All that passes from frame to frame: tensors of fixed size."""
+    """All that passes from frame to frame: tensors of fixed size. Inside a graph it is a dict with these keys."""
 
     content: ms.Tensor  # [B, Q, C], what the queries held at the end of the last frame
     reference: ms.Tensor  # [B, Q, 2 or 4], what that frame left for the reference of the next
@@ -38,7 +40,7 @@ class OnlineState(NamedTuple):
     memory: ms.Tensor | None = None  # [B, F - 1, N, X], the tokens of the last frames; None in a model without memory
 
 
-class FramePrediction(NamedTuple):
+class FramePrediction(TypedDict):
     """One frame of the online procedure."""
 
     logits: ms.Tensor  # [D, B, Q, K]
@@ -51,7 +53,7 @@ class InstanceFormer(nn.Cell):
     so a query keeps its instance without any matching; it may also look at tokens of the best queries of earlier
     frames. A query's content predicts its class, its box, and the weights of the network that draws its mask.
 
-    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives Predictions: logits [D, B, Q, T, K], boxes
+    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives logits [D, B, Q, T, K], boxes
     [D, B, Q, T, 4], and masks [B, Q, T, 2 h, 2 w] with (h, w) the finest level. :meth:`step` is one frame of it.
 
     ``memory_frames`` is F: a frame sees the tokens of at most F - 1 earlier frames; without ``memory_projection`` of
@@ -110,7 +112,7 @@ class InstanceFormer(nn.Cell):
         if temporal_class_heads is not None:
             self.temporal_class_embed = temporal_class_heads
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
         B, T = frames.shape[:2]
         encoded = self.encode(frames, padding)
         values = self.values_of_frames(encoded, T)
@@ -118,26 +120,27 @@ class InstanceFormer(nn.Cell):
         logits, boxes, masks = [], [], []
         for frame in range(T):
             prediction, state = self.step(values[frame], encoded, state)
-            logits.append(prediction.logits)
-            boxes.append(prediction.decoding.boxes)
-            masks.append(self.masks(encoded.mask_features[:, frame], prediction.decoding, frame_sizes(padding)))
-        return {"logits": ops.stack(logits, 3), "boxes": ops.stack(boxes, 3), "masks": ops.stack(masks, 2)}
+            decoding = prediction["decoding"]
+            logits.append(prediction["logits"])
+            boxes.append(decoding["boxes"])
+            masks.append(self.masks(encoded["mask_features"][:, frame], decoding, frame_sizes(padding)))
+        return ops.stack(logits, 3), ops.stack(boxes, 3), ops.stack(masks, 2)
 
     def step(self, values, encoded: EncodedFrames, state: OnlineState) -> tuple[FramePrediction, OnlineState]:
         """One frame, of which ``values`` has what each decoder layer reads."""
-        query_position = self.query_position(state.content.shape[0])
-        own = self.first_reference(query_position)
-        carried = self.propagate(state.reference, own, self.inference_propagation)
-        reference = ops.select(ops.equal(state.frames_seen, 0).broadcast_to(own.shape), own, carried)
-        decoding = self.decode(values, encoded, state.content, reference, self.recall(state), 0)
-        logits = class_logits(self.class_embed, decoding.content)
-        following = OnlineState(
-            content=decoding.content[-1],
-            reference=self.left_over(reference, decoding.boxes[-1]),
-            frames_seen=state.frames_seen + 1,
-            memory=self.remember(state, decoding, logits[-1]),
-        )
-        return FramePrediction(logits, decoding, reference), following
+        content, frames_seen = state["content"], state["frames_seen"]
+        own = self.first_reference(self.query_position(content.shape[0]))
+        carried = self.propagate(state["reference"], own, self.inference_propagation)
+        reference = ops.select(ops.equal(frames_seen, 0).broadcast_to(own.shape), own, carried)
+        decoding = self.decode(values, encoded, content, reference, self.recall(state), 0)
+        logits = class_logits(self.class_embed, decoding["content"])
+        following = {
+            "content": decoding["content"][-1],
+            "reference": self.left_over(reference, decoding["boxes"][-1]),
+            "frames_seen": frames_seen + 1,
+            "memory": self.remember(state, decoding, logits[-1]),
+        }
+        return {"logits": logits, "decoding": decoding, "reference": reference}, following
 
     def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""
@@ -155,7 +158,7 @@ class InstanceFormer(nn.Cell):
     def values_of_frames(self, encoded: EncodedFrames, T: int):
         """For each frame the values of all decoder layers: T tuples of D tensors [B, S, M, C / M]."""
         frames = [() for _ in range(T)]
-        for value in self.decoder.project(encoded.tokens, per_frame(encoded.levels.padding, T)):
+        for value in self.decoder.project(encoded["tokens"], per_frame(encoded["padding"], T)):
             parts = ops.unstack(value.reshape(-1, T, *value.shape[1:]), 1)
             for frame in range(T):
                 frames[frame] += (parts[frame],)
@@ -163,13 +166,12 @@ class InstanceFormer(nn.Cell):
 
     def decode(self, values, encoded: EncodedFrames, content, reference, memory, frame) -> FrameDecoding:
         """The decoder on one frame: content [B, Q, C], reference [B, Q, 2 or 4], a Memory or None."""
-        levels = encoded.levels
-        position = self.query_position(content.shape[0])
-        return self.decoder(content, position, reference, values, levels.shapes, levels.valid_ratios, memory, frame)
+        position, ratios = self.query_position(content.shape[0]), encoded["valid_ratios"]
+        return self.decoder(content, position, reference, values, encoded["shapes"], ratios, memory, frame)
 
     def masks(self, features: ms.Tensor, decoding: FrameDecoding, sizes: ms.Tensor) -> ms.Tensor:
         """The last layer's mask logits of one frame: features [B, c, h, w], sizes [B, 2] -> [B, Q, 2 h, 2 w]."""
-        return self.masks_of(features, decoding.content[-1], decoding.points[-1], sizes)
+        return self.masks_of(features, decoding["content"][-1], decoding["points"][-1], sizes)
 
     def masks_of(self, features, content, points, sizes):
         """features [F, c, h, w], content [F, N, C], points [F, N, 2], sizes [F, 2] as (h, w) -> [F, N, 2 h, 2 w]."""
@@ -177,16 +179,20 @@ class InstanceFormer(nn.Cell):
 
     def initial_state(self, B: int) -> OnlineState:
         """Before the first frame of B videos."""
-        return OnlineState(
-            content=starting_queries(self.query_embed, B).content,
-            reference=ops.zeros((B, self.num_queries, self.reference_width), ms.float32),
-            frames_seen=ops.zeros((), ms.int32),
-            memory=ops.zeros((B, *self.memory_shape), ms.float32) if self.has_memory else None,
-        )
+        content, _ = starting_queries(self.query_embed, B)
+        reference = ops.zeros((B, self.num_queries, self.reference_width), ms.float32)
+        stored = ops.zeros((B, *self.memory_shape), ms.float32) if self.has_memory else None
+        return {
+            "content": content,
+            "reference": reference,
+            "frames_seen": ops.zeros((), ms.int32),
+            "memory": stored,
+        }
 
     def query_position(self, B: int) -> ms.Tensor:
         """[B, Q, C], the same in every frame."""
-        return starting_queries(self.query_embed, B).position
+        _, position = starting_queries(self.query_embed, B)
+        return position
 
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:
         """[B, Q, C] -> [B, Q, 2 or 4]."""
@@ -212,19 +218,19 @@ class InstanceFormer(nn.Cell):
         return ops.stop_gradient(box) if self.reference_propagation == "box" else reference
 
     def recall(self, state: OnlineState):
-        """The memory as the decoder attends to it."""
+        """The memory as the decoder attends to it, a Memory; None in a model without."""
         if not self.has_memory:
             return None
-        return recall(state.memory, state.frames_seen, projection=self.mem_token_proj)
+        return recall_tokens(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
 
     def remember(self, state: OnlineState, decoding: FrameDecoding, logits: ms.Tensor):
         """The memory with the tokens of this frame's best queries; logits [B, Q, K] of the last layer."""
         if not self.has_memory:
             return None
-        content = decoding.content[-1]
-        rows = memory_rows(content, logits, decoding.boxes[-1], self.query_position(content.shape[0]))
-        chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)[1]
-        return remember(state.memory, gather_queries(rows, chosen), state.frames_seen)
+        content = decoding["content"][-1]
+        rows = memory_rows(content, logits, decoding["boxes"][-1], self.query_position(content.shape[0]))
+        _, chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)
+        return remember_tokens(state["memory"], gather_queries(rows, chosen), state["frames_seen"])
 
 
 def check_propagations(*propagations: str) -> None:

@@ -72,21 +72,22 @@ class InstanceFormerTraining(nn.Cell):
         encoded = network.encode(frames, padding)
         values = network.values_of_frames(encoded, T)
         own = network.first_reference(network.query_position(B))
-        content, left, query = network.initial_state(B).content, own, None
+        content, left, query = network.initial_state(B)["content"], own, None
         contents, boxes, points, tokens, samples = [], [], [], [], []
         for frame in range(T):
             reference = own if frame == 0 else network.propagate(left, own, network.reference_propagation)
-            decoding = network.decode(values[frame], encoded, content, reference, self.recall(tokens, T), frame)
-            content, left = decoding.content[-1], network.left_over(reference, decoding.boxes[-1])
-            contents.append(decoding.content)
-            boxes.append(decoding.boxes)
-            points.append(decoding.points)
+            memory = self.recall(tokens, T) if network.has_memory and frame > 0 else None
+            decoding = network.decode(values[frame], encoded, content, reference, memory, frame)
+            content, left = decoding["content"][-1], network.left_over(reference, decoding["boxes"][-1])
+            contents.append(decoding["content"])
+            boxes.append(decoding["boxes"])
+            points.append(decoding["points"])
             if frame == 0 and not self.match_whole_clip:
-                query = self.match(decoding.content.expand_dims(3), decoding.boxes.expand_dims(3), targets)
+                query = self.match(decoding["content"].expand_dims(3), decoding["boxes"].expand_dims(3), targets)
             if network.has_memory:
                 logits = network.class_embed[-1](content)
                 chosen = self.choose_tokens(logits, query[-1], frame)
-                rows = memory_rows(content, logits, decoding.boxes[-1], network.query_position(B))
+                rows = memory_rows(content, logits, decoding["boxes"][-1], network.query_position(B))
                 # PARITY(instanceformer): what is remembered is a constant; no gradient flows through the memory.
                 tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
                 samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
@@ -94,22 +95,19 @@ class InstanceFormerTraining(nn.Cell):
         predictions = {"logits": class_logits(network.class_embed, contents), "boxes": ops.stack(boxes, 3)}
         if self.match_whole_clip:
             query = self.matcher(predictions, targets)
-        masks = self.mask_logits(contents, ops.stack(points, 3), encoded.mask_features, query, sizes)
+        masks = self.mask_logits(contents, ops.stack(points, 3), encoded["mask_features"], query, sizes)
         return {"predictions": predictions, "query": query, "masks": masks, "samples": joined(samples)}
 
     def match(self, contents, boxes, targets: Targets):
         """contents [D, B, Q, T, C] and boxes [D, B, Q, T, 4] of the first frame or of all."""
-        logits = class_logits(self.network.class_embed, contents)
-        return self.matcher({"logits": logits, "boxes": boxes}, targets)
+        return self.matcher({"logits": class_logits(self.network.class_embed, contents), "boxes": boxes}, targets)
 
-    def recall(self, tokens, T: int):
-        """Tokens of the frames so far, a list of [B, M, X] -> what a decoder layer takes of them; None for none."""
-        if len(tokens) == 0:
-            return None
-        memory = read_tokens(ops.stack(tokens, 1), span=T, projection=self.network.mem_token_proj)
+    def recall(self, tokens, T: int) -> Memory:
+        """Tokens of the frames so far, a list of [B, N, X] -> the Memory that a decoder layer attends to."""
+        keys, values = read_tokens(ops.stack(tokens, 1), T, self.network.width, self.network.mem_token_proj)
         if self.network.memory_mixes_clips:
-            return Memory(mix_clips(memory.keys), mix_clips(memory.values))
-        return memory
+            keys, values = mix_clips(keys), mix_clips(values)
+        return {"keys": keys, "values": values, "ignored": None, "any_valid": None}
 
     def choose_tokens(self, logits, query, frame: int):
         """Queries to remember of a frame, int [B, S]: the matched ones in order, then the best scored others.
@@ -151,7 +149,7 @@ class InstanceFormerTraining(nn.Cell):
         return ops.select(later, theirs.broadcast_to(own.shape), own)
 
 
-def joined(samples):
+def joined(samples) -> Samples | None:
     """Features [B, S, C] and identities [B, S] of each frame -> those of all frames; None for fewer than two frames."""
     if len(samples) < 2:
         return None

@@ -57,7 +57,7 @@ class _Encode(nn.Cell):
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), size)
         encoded = self.network.encode(frames, padding)
-        return encoded.tokens, encoded.mask_features
+        return encoded["tokens"], encoded["mask_features"]
 
 
 class _OnFrame(nn.Cell):
@@ -76,8 +76,8 @@ class _OnFrame(nn.Cell):
         value = self.layer.cross_attn.project(tokens, None)
         scaled = scale_reference(reference, ratios)
         reading = self.layer.read_frames(box_content, query_position, scaled, value, spatial_shapes)
-        box = refine(reference, self.box_head(reading.box_content))
-        return FrameInLayer(reading.box_content, reading.seen, reading.frame_logit, box)
+        box_content = reading["box_content"]
+        return box_content, reading["seen"], reading["frame_logit"], refine(reference, self.box_head(box_content))
 
 
 class _OnInstances(nn.Cell):

@@ -20,7 +20,6 @@ from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
-from mindvideo.modules.values import Predictions
 
 
 class SeqFormer(nn.Cell):
@@ -28,7 +27,7 @@ class SeqFormer(nn.Cell):
     the instance there; what the box queries saw is aggregated over the frames into the instance query. Its content
     predicts the class, and the weights of one network that draws the masks of all frames.
 
-    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives Predictions: logits [D, B, Q, 1, K], boxes
+    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives logits [D, B, Q, 1, K], boxes
     [D, B, Q, T, 4], and masks [B, Q, T, 2 h, 2 w] with (h, w) the finest level.
     """
 
@@ -57,12 +56,13 @@ class SeqFormer(nn.Cell):
         self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, width)), name="level_embed")
         self.reference_points = nn.Dense(width, 2, weight_init="xavier_uniform", bias_init="zeros")
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
         encoded = self.encode(frames, padding)
         decoding = self.decode(encoded)
-        logits = class_logits(self.class_embed, decoding.content).expand_dims(3)
-        masks = self.masks(encoded.mask_features, decoding.content[-1], decoding.points[-1], frame_sizes(padding))
-        return {"logits": logits, "boxes": decoding.boxes, "masks": masks}
+        content, points = decoding["content"], decoding["points"]
+        logits = class_logits(self.class_embed, content).expand_dims(3)
+        masks = self.masks(encoded["mask_features"], content[-1], points[-1], frame_sizes(padding))
+        return logits, decoding["boxes"], masks
 
     def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""
@@ -79,17 +79,17 @@ class SeqFormer(nn.Cell):
 
     def decode(self, encoded: EncodedFrames) -> ClipDecoding:
         """All decoder layers on the frames of the clips."""
-        B, T = encoded.mask_features.shape[:2]
-        levels = encoded.levels
-        queries = starting_queries(self.query_embed, B)
+        B, T = encoded["mask_features"].shape[:2]
+        content, position = starting_queries(self.query_embed, B)
+        reference = self.first_reference(position)
         return self.decoder(
-            queries.content,
-            queries.position,
-            self.first_reference(queries.position),
-            encoded.tokens,
-            per_frame(levels.padding, T),
-            levels.shapes,
-            per_frame(levels.valid_ratios, T),
+            content,
+            position,
+            reference,
+            encoded["tokens"],
+            per_frame(encoded["padding"], T),
+            encoded["shapes"],
+            per_frame(encoded["valid_ratios"], T),
         )
 
     def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:

@@ -47,12 +47,13 @@ class SeqFormerTraining(nn.Cell):
         network = self.network
         encoded = network.encode(frames, padding)
         decoding = network.decode(encoded)
-        logits = class_logits(network.class_embed, decoding.content).expand_dims(3)  # [D, B, Q, 1, K]
-        predictions = {"logits": logits, "boxes": decoding.boxes}
+        content, points = decoding["content"], decoding["points"]
+        logits = class_logits(network.class_embed, content).expand_dims(3)  # [D, B, Q, 1, K]
+        predictions = {"logits": logits, "boxes": decoding["boxes"]}
         query = self.matcher(predictions, targets)
-        rows = rows_of(query, decoding.content.shape[2])  # [D, B, N, Q]
-        content, points = of_instances(rows, decoding.content), of_instances(rows, decoding.points)
+        rows = rows_of(query, content.shape[2])  # [D, B, N, Q]
+        content, points = of_instances(rows, content), of_instances(rows, points)
         masks = ()
         for layer in range(query.shape[0]):
-            masks += (network.masks(encoded.mask_features, content[layer], points[layer], sizes),)
+            masks += (network.masks(encoded["mask_features"], content[layer], points[layer], sizes),)
         return {"predictions": predictions, "query": query, "masks": ops.stack(masks, 0)}

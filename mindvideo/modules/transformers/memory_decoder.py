@@ -1,8 +1,11 @@
-"""The decoder of one frame: queries that carry their content from frame to frame and may look at earlier frames."""
+"""The decoder of one frame: queries that carry their content from frame to frame and may look at earlier frames.
+
+Named values inside a graph are dicts, as in modules/values.py.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -17,16 +20,16 @@ from mindvideo.modules.layers.reference_points import refine, scale_reference
 DROPOUTS_PER_CALL = 5  # places in one layer that draw a mask; a layer runs once a frame
 
 
-class Memory(NamedTuple):
+class Memory(TypedDict):
     """Tokens of earlier frames, as a decoder layer attends to them; S is their number."""
 
     keys: ms.Tensor  # [B, S, C]
     values: ms.Tensor  # [B, S, C]
-    ignored: ms.Tensor | None = None  # bool [B, S]; None: all tokens count
-    any_valid: ms.Tensor | None = None  # bool []; None: there are valid ones
+    ignored: ms.Tensor | None  # bool [B, S]; None: all tokens count
+    any_valid: ms.Tensor | None  # bool []; None: there are valid ones
 
 
-class FrameDecoding(NamedTuple):
+class FrameDecoding(TypedDict):
     """The queries of one frame after each decoder layer."""
 
     content: ms.Tensor  # [D, B, Q, C]
@@ -86,11 +89,11 @@ class MemoryDecoderLayer(nn.Cell):
 
     def recall(self, content, query_position, memory: Memory, draw):
         """Attention to the tokens of earlier frames; while there is no valid token the content stays as it is."""
-        recalled = self.cross_attn_mem(content + query_position, memory.keys, memory.values, memory.ignored)
+        recalled = self.cross_attn_mem(content + query_position, memory["keys"], memory["values"], memory["ignored"])
         updated = self.norm2_mem(self.dropout(recalled, draw), content)
-        if memory.any_valid is None:
+        if memory["any_valid"] is None:
             return updated
-        return ops.select(memory.any_valid.broadcast_to(content.shape), updated, content)
+        return ops.select(memory["any_valid"].broadcast_to(content.shape), updated, content)
 
 
 class MemoryDecoder(nn.Cell):
@@ -129,7 +132,12 @@ class MemoryDecoder(nn.Cell):
             contents += (content,)
             boxes += (box,)
             reference = ops.stop_gradient(box)
-        return FrameDecoding(ops.stack(contents, 0), ops.stack(boxes, 0), ops.stack(points, 0), locations)
+        return {
+            "content": ops.stack(contents, 0),
+            "boxes": ops.stack(boxes, 0),
+            "points": ops.stack(points, 0),
+            "locations": locations,
+        }
 
 
 def build_memory_decoder(

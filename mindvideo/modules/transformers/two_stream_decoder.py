@@ -2,11 +2,13 @@
 
 The box queries look at their frame; what they saw is summed over the frames, weighed by each instance's own choice of
 frames, into the instance query. F below is B * T, the frames of all clips, clip by clip.
+
+Named values inside a graph are dicts, as in modules/values.py.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -20,7 +22,7 @@ from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.reference_points import refine, scale_reference
 
 
-class FrameReading(NamedTuple):
+class FrameReading(TypedDict):
     """The box queries after they have read their frames."""
 
     box_content: ms.Tensor  # [F, Q, C]
@@ -28,7 +30,7 @@ class FrameReading(NamedTuple):
     frame_logit: ms.Tensor  # [F, Q, 1]: how much the frame counts for the instance
 
 
-class ClipDecoding(NamedTuple):
+class ClipDecoding(TypedDict):
     """The queries of a clip after each decoder layer."""
 
     content: ms.Tensor  # [D, B, Q, C]
@@ -86,13 +88,13 @@ class TwoStreamDecoderLayer(nn.Cell):
         box_content = self.norm1_box(self.dropout(seen_by_box, 2), box_content)
         hidden = self.dropout(ops.relu(self.linear1_box(box_content)), 3)
         box_content = self.norm3_box(self.dropout(self.linear2_box(hidden), 4), box_content)
-        return FrameReading(box_content, seen, self.time_attention_weights(box_content))
+        return {"box_content": box_content, "seen": seen, "frame_logit": self.time_attention_weights(box_content)}
 
     def aggregate(self, content, reading: FrameReading):
         """content [B, Q, C] and the reading of all its frames, F = B * T -> content [B, Q, C]."""
         B, Q, C = content.shape
-        frame_weight = ops.softmax(reading.frame_logit.reshape(B, -1, Q, 1), 1)
-        return self.update_instances(content, (frame_weight * reading.seen.reshape(B, -1, Q, C)).sum(1))
+        frame_weight = ops.softmax(reading["frame_logit"].reshape(B, -1, Q, 1), 1)
+        return self.update_instances(content, (frame_weight * reading["seen"].reshape(B, -1, Q, C)).sum(1))
 
     def update_instances(self, content, summary):
         """content and the weighted sum of what was seen in all frames, [B, Q, C] each -> content [B, Q, C]."""
@@ -110,9 +112,11 @@ class TwoStreamDecoder(nn.Cell):
         self.layers = nn.CellList(layers)
         self.bbox_embed = box_heads
 
-    def construct(self, content, query_position, reference, tokens, padding, spatial_shapes, valid_ratios):
+    def construct(
+        self, content, query_position, reference, tokens, padding, spatial_shapes, valid_ratios
+    ) -> ClipDecoding:
         """content, query_position [B, Q, C], reference [B, Q, 2], tokens [F, S, C], padding bool [F, S], valid_ratios
-        [F, L, 2] -> a ClipDecoding.
+        [F, L, 2].
         """
         B, T = content.shape[0], tokens.shape[0] // content.shape[0]
         contents, boxes, points = (), (), ()
@@ -127,13 +131,13 @@ class TwoStreamDecoder(nn.Cell):
             scaled = scale_reference(reference, valid_ratios)
             value = layer.cross_attn.project(tokens, padding)
             reading = layer.read_frames(box_content, box_position, scaled, value, spatial_shapes)
-            box_content = reading.box_content
+            box_content = reading["box_content"]
             content = layer.aggregate(content, reading)
             box = refine(reference, self.bbox_embed[index](box_content))
             contents += (content,)
             boxes += (box,)
             reference = ops.stop_gradient(box)
-        return ClipDecoding(ops.stack(contents, 0), query_first(boxes, B), query_first(points, B))
+        return {"content": ops.stack(contents, 0), "boxes": query_first(boxes, B), "points": query_first(points, B)}
 
 
 def query_first(of_layers, B: int) -> ms.Tensor:

@@ -56,6 +56,7 @@ class CheckpointWriter(Callback):
         self.class_names = class_names or None
         self.writes = writes
         self.best: dict[str, Any] | None = facts.get("best")
+        self.evaluation_left_out = False  # of the newest step, for a run that was asked to stop
         self.saved_at: int | None = None
 
     def on_train_step_end(self, run_context: RunContext) -> None:
@@ -70,6 +71,7 @@ class CheckpointWriter(Callback):
         if self.saved_at == iteration:
             return self.folder.state_path(iteration)
         facts = {**self.facts, "iteration": iteration, "best": self.best}
+        facts["evaluation_left_out"] = self.evaluation_left_out
         path = self.folder.save(iteration, collect_state(self.step), facts)
         self.saved_at = iteration
         _log.info("saved %s", path)

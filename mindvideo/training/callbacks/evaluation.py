@@ -12,6 +12,7 @@ from mindspore.train import Callback, RunContext
 
 from mindvideo.errors import UserError
 from mindvideo.training.callbacks.checkpoint_writer import CheckpointWriter
+from mindvideo.training.callbacks.interruption import Abandoned, Interruption
 from mindvideo.training.callbacks.step_log import StepLog
 from mindvideo.training.callbacks.step_report import report_of
 from mindvideo.training.train_step import TrainStep
@@ -36,6 +37,7 @@ class Evaluation(Callback):
         metric: str,
         checkpoints: CheckpointWriter,
         log: StepLog | None,
+        interruption: Interruption,
     ) -> None:
         super().__init__()
         self.evaluate = evaluate
@@ -45,22 +47,29 @@ class Evaluation(Callback):
         self.metric = metric
         self.checkpoints = checkpoints
         self.log = log
+        self.interruption = interruption
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         report = report_of(run_context)
         if report.is_last or report.step % self.every == 0:
             self.run(report.step)
 
-    def run(self, step_number: int) -> dict[str, float]:
+    def run(self, step_number: int) -> dict[str, float] | None:
+        """The results, or None where a signal asked the run to stop: the checkpoint is then worth more."""
         began = time.perf_counter()
         average = self.step.average
         weights = contextlib.nullcontext() if average is None else average.swapped_in()
         self.network.set_train(False)
         try:
-            with weights:
+            with self.interruption.may_abandon(), weights:
                 results = self.evaluate(self.network)
+        except Abandoned:
+            _log.warning("the evaluation of step %d is left for when the run goes on", step_number)
+            self.checkpoints.evaluation_left_out = True
+            return None
         finally:
             self.step.set_train(True)
+        self.checkpoints.evaluation_left_out = False
         if self.metric not in results:
             raise UserError(f"train.best_metric is {self.metric!r}; the evaluation gives {', '.join(results)}")
         shown = ", ".join(f"{name} {value:.4g}" for name, value in results.items())

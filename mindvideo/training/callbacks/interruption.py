@@ -28,6 +28,10 @@ INTERRUPTED = 130  # exit code
 _log = logging.getLogger("mindvideo.train")
 
 
+class Abandoned(BaseException):
+    """Raised by a signal inside something that may be left unfinished; no handler of mere errors catches it."""
+
+
 class Interruption(Callback):
     """Asks the run to stop when a signal came, on every rank after the same step.
 
@@ -46,7 +50,9 @@ class Interruption(Callback):
         self._asked_at = 0.0
         self._compiled: set[tuple[tuple[int, ...], ...]] = set()
         self._preparing = True  # data workers start, or a graph compiles
+        self._may_abandon = False
         self._pipe: int | None = None
+        self.end_of_graph = EndOfGraph(self)
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
         """A step of a new shape compiles first, which is not worth waiting for."""
@@ -55,15 +61,29 @@ class Interruption(Callback):
             self._mark(last_resort.STEP_BEGINS)
 
     def on_train_step_end(self, run_context: RunContext) -> None:
-        self._compiled.add(shapes_of(run_context))
-        self._preparing = False
-        self._mark(last_resort.STEP_ENDS)
         report = report_of(run_context)
         if report.stop_requested or (self.signal is not None and self.world_size == 1):
             self.stopped = True
             run_context.request_stop()
         elif self.signal is not None:
             self.stop_request.set_data(Tensor(1.0, ms.float32))
+
+    def graph_ended(self, run_context: RunContext) -> None:
+        """What follows until the next step (saving, evaluating) is not waited for without end."""
+        self._compiled.add(shapes_of(run_context))
+        self._preparing = False
+        self._mark(last_resort.STEP_ENDS)
+
+    @contextlib.contextmanager
+    def may_abandon(self) -> Iterator[None]:
+        """Inside the block a signal raises :class:`Abandoned`: it can be left in the middle, and the run then saves."""
+        self._may_abandon = True
+        try:
+            if self.signal is not None:
+                raise Abandoned
+            yield
+        finally:
+            self._may_abandon = False
 
     def _mark(self, what: int) -> None:
         if self._pipe is not None:
@@ -81,6 +101,8 @@ class Interruption(Callback):
             leave("asked to stop: no step has been done since the newest checkpoint, so there is nothing to save")
         # Unnamed: MindSpore turns a Ctrl-C that arrives while a graph runs into SIGTERM.
         _log.warning("asked to stop: finishing the step in progress, then saving; once more to stop at once")
+        if self._may_abandon:
+            raise Abandoned
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -112,7 +134,22 @@ class Interruption(Callback):
             self._pipe = None
             signal.set_wakeup_fd(before)
             os.close(writing)
-            watcher.wait()
+            try:
+                watcher.wait(timeout=2)
+            except subprocess.TimeoutExpired:  # something that this process forked holds the pipe
+                watcher.kill()
+                watcher.wait()
+
+
+class EndOfGraph(Callback):
+    """Stands before the callbacks that take time, so that these do not count as the step."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        super().__init__()
+        self._interruption = interruption
+
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        self._interruption.graph_ended(run_context)
 
 
 def leave(reason: str) -> None:
