@@ -68,7 +68,8 @@ def small_overrides(name: str, sizes: Sizes) -> list[str]:
     own = importlib.import_module(f"tests.models.{name}.small").small(T=sizes.T, Q=sizes.Q, K=sizes.K)
     common = {
         "data.num_frames": sizes.T, "data.num_classes": sizes.K, "data.max_instances": sizes.N,
-        "backbone.widths": [8, 16, 16, 24], "optimizer.clip_norm": 0, "inference.class_names": [],
+        "backbone.widths": [8, 16, 16, 24], "optimizer.clip_norm": 0, "schedule.warmup_steps": 0,
+        "inference.class_names": [],
     }  # fmt: skip
     return written({**common, **own})
 
