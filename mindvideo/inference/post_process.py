@@ -95,8 +95,8 @@ class _SequenceInference(nn.Cell):
         self.network, self.pixels = network, pixels
 
     def construct(self, images, sizes):
-        predictions = self.network(*self.pixels(images, sizes))
-        return ops.sigmoid(predictions["logits"][-1, 0, :, 0]), predictions["boxes"][-1, 0], predictions["masks"][0]
+        logits, boxes, masks = self.network(*self.pixels(images, sizes))
+        return ops.sigmoid(logits[-1, 0, :, 0]), boxes[-1, 0], masks[0]
 
 
 class SequenceRunner:

@@ -35,7 +35,7 @@ def test_every_step_of_the_forward_pass(golden, case_name):
     assert_close(encoded["mask_features"].asnumpy(), case, "mask_feats", MASK_TOLERANCE)
     assert_close(frames_first(decoding["boxes"]), case, "inter_references", TOLERANCE)
     assert_close(frames_first(decoding["points"])[0], case, "init_reference", TOLERANCE)
-    predictions = network(frames, padding)
+    predictions = dict(zip(("logits", "boxes", "masks"), network(frames, padding), strict=True))
     assert_close(predictions["logits"].asnumpy(), case, "logits", TOLERANCE)
     assert_close(predictions["logits"].asnumpy()[-1], case, "pred_logits", TOLERANCE)
     assert_close(frames_first(predictions["boxes"])[-1], case, "pred_boxes", TOLERANCE)

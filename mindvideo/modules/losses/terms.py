@@ -16,7 +16,7 @@ from mindvideo.modules.losses.mask import dice_per_mask, focal_per_mask, sigmoid
 from mindvideo.modules.losses.matched import Matched
 
 
-def softmax_classes(m: Matched, no_object_weight: float) -> ms.Tensor:
+def softmax_classes(m: Matched, *, no_object_weight: float) -> ms.Tensor:
     """Cross-entropy of every query in every frame, the last class being "no object"; a weighted mean, not a sum."""
     D, B, Q, T, K = m["logits"].shape
     queries = m["rows"].swapaxes(2, 3)  # [D, B, Q, N]
@@ -27,7 +27,7 @@ def softmax_classes(m: Matched, no_object_weight: float) -> ms.Tensor:
     return weighted_softmax_cross_entropy(m["logits"].reshape(D, rows, K), ops.round(classes).reshape(D, rows), weights)
 
 
-def focal_classes(m: Matched, of_clip: bool = False) -> ms.Tensor:
+def focal_classes(m: Matched, *, of_clip: bool = False) -> ms.Tensor:
     """Sigmoid focal loss of every query; ``of_clip``: a query has one class for all frames.
 
     A query is taught the class of the instance it was matched to, where that is supervised; everything else: nothing.
@@ -47,13 +47,13 @@ def l1_boxes(m: Matched) -> ms.Tensor:
     return (l1_per_box(m["boxes"], m["targets"]["boxes"].expand_dims(0)) * m["supervised"]).sum((1, 2, 3))
 
 
-def giou_boxes(m: Matched, eps: float = 0.0) -> ms.Tensor:
+def giou_boxes(m: Matched, *, eps: float = 0.0) -> ms.Tensor:
     """1 - GIoU; ``eps`` as in :mod:`mindvideo.ops.boxes`."""
     target = ops.broadcast_to(m["targets"]["boxes"].expand_dims(0), m["boxes"].shape)
     return (giou_loss_per_box(m["boxes"], target, eps=eps) * m["supervised"]).sum((1, 2, 3))
 
 
-def focal_masks(m: Matched, alpha: float = 0.25, gamma: float = 2.0, empty_frames: bool = False) -> ms.Tensor:
+def focal_masks(m: Matched, *, alpha: float = 0.25, gamma: float = 2.0, empty_frames: bool = False) -> ms.Tensor:
     """Focal loss, the mean over the pixels of a frame; ``empty_frames``: empty masks are taught as well.
 
     Those are the masks of the frames of a matched instance in which it is absent.

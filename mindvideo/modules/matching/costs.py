@@ -27,6 +27,7 @@ def focal_class(
     predictions: Predictions,
     targets: Targets,
     counted: ms.Tensor,
+    *,
     of_clip: bool = False,
     alpha: float = 0.25,
     gamma: float = 2.0,
@@ -60,14 +61,14 @@ def joint_euclidean_box(predictions: Predictions, targets: Targets, counted: ms.
     return ops.sqrt((difference * difference).sum((-2, -1)))
 
 
-def iou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, eps: float = 0.0) -> ms.Tensor:
+def iou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
     """Minus the IoU of the boxes; ``eps`` as in :mod:`mindvideo.ops.boxes`."""
     predicted, target = boxes_of_frames(predictions, targets)
     overlap = boxes.pairwise_iou(boxes.cxcywh_to_xyxy(predicted), boxes.cxcywh_to_xyxy(target), eps=eps)
     return mean_over_frames(-overlap, counted)
 
 
-def giou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, eps: float = 0.0) -> ms.Tensor:
+def giou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
     """Minus the generalised IoU of the boxes; ``eps`` as in :mod:`mindvideo.ops.boxes`."""
     predicted, target = boxes_of_frames(predictions, targets)
     overlap = boxes.pairwise_giou(boxes.cxcywh_to_xyxy(predicted), boxes.cxcywh_to_xyxy(target), eps=eps)

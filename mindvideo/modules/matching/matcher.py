@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.errors import UserError
-from mindvideo.modules.bound_term import BoundTerm
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.assignment import assignment
 
@@ -17,14 +16,16 @@ FRAMES = ("all", "present", "first")
 
 
 class CostTerm(NamedTuple):
-    """A row of the table: ``function(predictions, targets, counted) -> [D, B, Q, N]``, as in matching/costs.py.
+    """A row of the table: ``function(predictions, targets, counted, **options) -> [D, B, Q, N]``.
 
-    Options of a function are bound beforehand: ``partial(iou_box, eps=1e-6)``.
+    See matching/costs.py for such functions. (A ``functools.partial`` is no function to MindSpore: the graph would hand
+    it to the Python interpreter.)
     """
 
     name: str
-    function: Callable[[Predictions, Targets, ms.Tensor], ms.Tensor]
+    function: Callable[..., ms.Tensor]
     weight: float
+    options: dict[str, Any] = {}
 
 
 class Matcher(nn.Cell):
@@ -43,8 +44,9 @@ class Matcher(nn.Cell):
         if frames not in FRAMES:
             raise UserError(f"Matcher: frames is '{frames}'; choose one of {', '.join(FRAMES)}")
         self.names = tuple(term.name for term in terms)
-        self.functions = nn.CellList([BoundTerm(term.function, num_inputs=3) for term in terms])
+        self.functions = tuple(term.function for term in terms)
         self.weights = tuple(float(term.weight) for term in terms)
+        self.options = tuple(dict(term.options) for term in terms)
         self.frames = frames
 
     def construct(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
@@ -72,5 +74,5 @@ class Matcher(nn.Cell):
         }
         total = ms.Tensor(0.0, ms.float32)  # not called like the method: MindSpore would take it for a recursion
         for number, function in enumerate(self.functions):
-            total = total + self.weights[number] * function(predictions, targets, counted)
+            total = total + self.weights[number] * function(predictions, targets, counted, **self.options[number])
         return ops.stop_gradient(total)
