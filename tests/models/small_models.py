@@ -88,7 +88,7 @@ def new_model(name: str, sizes: Sizes, **own: object) -> Model:
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3 + sizes.seed)
     has = {field.name for field in dataclasses.fields(settings_of(name))}
-    more = {f"{name}.{key}": value for key, value in {"dropout": 0.1, **own}.items() if key in has}
+    more = {f"{name}.{key}": value for key, value in own.items() if key in has}
     cfg = load_config(f"{name}_toy", small_overrides(name, sizes) + written(more))
     network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1 + sizes.seed)
