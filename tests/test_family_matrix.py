@@ -84,13 +84,13 @@ def test_a_clip_without_objects_has_a_finite_loss_and_only_class_terms(own):
     assert of_objects and all(value == 0 for _, value in of_objects), of_objects
 
 
-def test_the_order_of_instances_changes_no_loss(own):
-    """Rows of the targets are a set. (Clips are too, but dropout draws by their place in the batch.)"""
+def test_the_order_of_instances_and_of_clips_changes_no_loss(own):
+    """Rows of the targets are a set; so are the clips of a batch."""
     columns = batch(own)
     losses, gradients = losses_and_gradients(own, columns)
     rows = np.roll(np.arange(own.sizes.N), 1)[::-1]  # rows of padding come between instances
-    reordered = [*columns[:2], *(np.ascontiguousarray(column[:, rows]) for column in columns[2:])]
-    again, gradients_again = losses_and_gradients(own, reordered)
+    reordered = [column[::-1] for column in columns[:2]] + [column[::-1, rows] for column in columns[2:]]
+    again, gradients_again = losses_and_gradients(own, [np.ascontiguousarray(column) for column in reordered])
     assert_same([again], [losses])
     assert_same(gradients_again, gradients, rounding=1e-3)
 
