@@ -169,7 +169,8 @@ def results_of(own: Model, network: nn.Cell) -> list[dict]:
 
 def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_path):
     """Train, evaluate, save, go on; resume and load: the same numbers bit for bit, dropout included."""
-    step = training_step(own.name, own.sizes)
+    own = new_model(own.name, own.sizes, dropout=0.1)
+    step = new_step(own)
     steps_of(step, own, 1)
     seen = results_of(own, own.network)
     step.set_train(True)
@@ -180,7 +181,7 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     state, _ = read_state(tmp_path / "1.state")
     restore_state(step, state, source=tmp_path / "1.state")
     assert steps_of(step, own, 2) == went_on
-    other = new_model(own.name, own.sizes)
+    other = new_model(own.name, own.sizes, dropout=0.1)
     restore_state(new_step(other), state, source=tmp_path / "1.state")  # names and shapes of a new process
     fresh = card_of(own.name).build_network(own.cfg)
     load_weights(fresh, tmp_path / "last.ckpt", rules=card_of(own.name).weight_rules(own.cfg))
@@ -191,7 +192,7 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
 
 def test_files_that_hold_the_counter_of_steps_under_a_place_still_load(own, tmp_path):
     """As runs that evaluated with dropout used to write them."""
-    new = new_model(own.name, own.sizes)
+    new = new_model(own.name, own.sizes, dropout=0.1)
     step = new_step(new)
     weights, state = network_weights(new.network), dict(collect_state(step))
     weights["encoder.layers.0.dropout.iteration"] = np.asarray(7, np.int32)

@@ -14,7 +14,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindvideo.modules.values import DecodedClip, Predictions, Scene
+from mindvideo.modules.values import DecodedClip, Scene
 
 
 class MaskHead(Protocol):
@@ -100,7 +100,7 @@ class _QueryMaskStage(_Stage):
 
 
 class PortionedClip:
-    """Calls like the network itself, for one clip without padding: frames [1, T, 3, H, W] -> :class:`Predictions`.
+    """Calls like the network itself, for one clip without padding: frames [1, T, 3, H, W] -> logits, boxes, masks.
 
     ``frames_at_a_time`` bounds a portion. ``clip_stage``: another way from the coarse maps to
     what the masks need, see execution/layered_stack.py.
@@ -115,7 +115,7 @@ class PortionedClip:
         self._frame_mask_stage = _FrameMaskStage(network)
         self._query_mask_stage = _QueryMaskStage(network)
 
-    def __call__(self, frames: ms.Tensor) -> Predictions:
+    def __call__(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         num_frames = frames.shape[1]
         step = frames_of_portion(num_frames, self._frames_at_a_time)
         starts = range(0, num_frames, step)
@@ -124,7 +124,7 @@ class PortionedClip:
         coarse = [ops.concat(parts, axis=0) for parts in zip(*(portion[fine:] for portion in maps))]
         logits, boxes, queries, memory = self._clip_stage(*coarse)
         if self._network.mask_branch is None:
-            return {"logits": logits, "boxes": boxes, "masks": None}
+            return logits, boxes
         portions = []
         for index, start in enumerate(starts):
             numbers = ms.Tensor(np.arange(start, min(start + step, num_frames), dtype=np.int32))
@@ -135,4 +135,4 @@ class PortionedClip:
             self._query_mask_stage(ms.Tensor([query], ms.int32), *portions).asnumpy()
             for query in range(queries.shape[1])
         ]
-        return {"logits": logits, "boxes": boxes, "masks": ms.Tensor(np.stack(masks)[None])}  # masks [1, Q, T, H, W]
+        return logits, boxes, ms.Tensor(np.stack(masks)[None])  # [1, Q, T, H, W]

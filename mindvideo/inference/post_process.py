@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import mindspore as ms
 import numpy as np
@@ -34,26 +34,20 @@ class _FrameClassInference(nn.Cell):
         self.frames = frames
 
     def construct(self, images, sizes):
-        predictions = self.network(self.frames(images, sizes))
-        probabilities = ops.softmax(predictions["logits"][-1, 0], axis=-1)
-        return probabilities[..., :-1], predictions["masks"][0]  # without "no object"
-
-
-class FramePredictions(TypedDict):
-    """What a clip network says of each query in each frame."""
-
-    logits: ms.Tensor  # [D, 1, Q, T, K]; the last class is "no object"
-    masks: ms.Tensor  # logits [1, Q, T, h, w]
+        logits, _, masks = self.network(self.frames(images, sizes))
+        probabilities = ops.softmax(logits[-1, 0], axis=-1)
+        return probabilities[..., :-1], masks[0]  # without "no object"
 
 
 class FrameClassRunner:
     """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network of one class a frame.
 
-    ``network``: normalised frames [1, T, 3, H, W] -> :class:`FramePredictions`; ``portioned``: the same function in
-    less memory, which is what runs here. The whole network is what is exported.
+    ``network``: normalised frames [1, T, 3, H, W] -> class logits [D, 1, Q, T, K], of which the last class is "no
+    object", boxes, and mask logits [1, Q, T, h, w]; ``portioned``: the same function in less memory, which is what runs
+    here. The whole network is what is exported.
     """
 
-    def __init__(self, *, network: nn.Cell, portioned: Callable[[ms.Tensor], FramePredictions], pixels: nn.Cell):
+    def __init__(self, *, network: nn.Cell, portioned: Callable[[ms.Tensor], tuple[ms.Tensor, ...]], pixels: nn.Cell):
         self._frames = _Frames(pixels=pixels)
         self._portioned = portioned
         self._whole = _FrameClassInference(network=network, frames=self._frames)
@@ -69,9 +63,9 @@ class FrameClassRunner:
         """Frames uint8 [h, w, 3] of the network's size."""
         frames = np.stack(frames)
         sizes = np.array([frames.shape[1:3]], np.int32)
-        predictions = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
-        probabilities = softmax(predictions["logits"][-1, 0].asnumpy())[..., :-1]
-        return ClipPrediction(probabilities=probabilities, mask_logits=predictions["masks"][0].asnumpy())
+        logits, _, masks = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
+        probabilities = softmax(logits[-1, 0].asnumpy())[..., :-1]
+        return ClipPrediction(probabilities=probabilities, mask_logits=masks[0].asnumpy())
 
 
 class Decoded(Protocol):
@@ -101,8 +95,8 @@ class _SequenceInference(nn.Cell):
         self.network, self.pixels = network, pixels
 
     def construct(self, images, sizes):
-        predictions = self.network(*self.pixels(images, sizes))
-        return ops.sigmoid(predictions["logits"][-1, 0, :, 0]), predictions["boxes"][-1, 0], predictions["masks"][0]
+        logits, boxes, masks = self.network(*self.pixels(images, sizes))
+        return ops.sigmoid(logits[-1, 0, :, 0]), boxes[-1, 0], masks[0]
 
 
 class SequenceRunner:

@@ -4,7 +4,8 @@ Letters as in docs/shapes.md: B clips, T frames, N instances, Q queries, K class
 query comes before its frames, in targets, predictions and results alike.
 
 In a graph such a value is written as a dict: MindSpore compiles those. A NamedTuple or a dataclass that is built inside
-a graph is handed to the Python interpreter instead: its fields have no shape, and no gradient passes.
+a graph is handed to the Python interpreter instead: its fields have no shape, and no gradient passes. What a network's
+``construct`` gives is a tuple in the order of the fields. See docs/shapes.md.
 """
 
 from __future__ import annotations

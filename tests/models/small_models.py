@@ -68,7 +68,7 @@ def small_overrides(name: str, sizes: Sizes) -> list[str]:
     own = importlib.import_module(f"tests.models.{name}.small").small(T=sizes.T, Q=sizes.Q, K=sizes.K)
     common = {
         "data.num_frames": sizes.T, "data.num_classes": sizes.K, "data.max_instances": sizes.N,
-        "optimizer.clip_norm": 0, "inference.class_names": [],
+        "optimizer.clip_norm": 0, "schedule.warmup_steps": 0, "inference.class_names": [],
     }  # fmt: skip
     if "backbone" in reads_of(name):
         common["backbone.widths"] = [8, 16, 16, 24]
@@ -89,7 +89,7 @@ def new_model(name: str, sizes: Sizes, **own: object) -> Model:
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3 + sizes.seed)
     has = {field.name for field in dataclasses.fields(settings_of(name))}
-    more = {f"{name}.{key}": value for key, value in {"dropout": 0.1, **own}.items() if key in has}
+    more = {f"{name}.{key}": value for key, value in own.items() if key in has}
     cfg = load_config(f"{name}_toy", small_overrides(name, sizes) + written(more))
     network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1 + sizes.seed)

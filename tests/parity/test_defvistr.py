@@ -156,8 +156,7 @@ def check_stages(golden: Golden) -> None:
 
 def check_outputs(golden: Golden) -> None:
     frames, padding = map(ms.Tensor, golden.frames())
-    outputs = golden.network(frames, padding)
-    logits, boxes, masks = (outputs[name].asnumpy() for name in ("logits", "boxes", "masks"))
+    logits, boxes, masks = (output.asnumpy() for output in golden.network(frames, padding))
     L, rows = logits.shape[0], golden.Q * golden.T
     golden.check("pred_logits", logits[-1].reshape(1, rows, -1))
     golden.check("pred_boxes", boxes[-1].reshape(1, rows, 4))

@@ -37,11 +37,10 @@ class Stages(nn.Cell):
     def construct(self, frames, padding):
         network = self.network
         maps = network.features(frames)
-        fine_maps = maps[: network.num_fine_levels][::-1]
         coarse_maps = maps[network.num_fine_levels :]
         trace = network.trace(coarse_maps, frames.shape[0], padding)
         padding = trace["tokens"]["padding"]
-        clip = network.answer(trace["states"], trace["memory"], padding, coarse_maps[0], fine_maps)
+        clip = network.answer(trace["states"], trace["memory"], padding, coarse_maps[0], network.fine_maps(maps))
         tokens = trace["tokens"]
         values = (tokens["content"], tokens["position"], trace["encoded"][0], trace["memory"], trace["decoded"][0])
         results = (trace["states"], clip["logits"], clip["boxes"])
@@ -142,9 +141,9 @@ def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portio
     whole = model.network(ms.Tensor(frames))
     in_portions = card.portioned(model.cfg, model.network)(ms.Tensor(frames))
     assert all((p.asnumpy() == before[name]).all() for name, p in model.network.parameters_and_names())
-    for name in ("logits", "boxes", "masks"):
-        error = float(ops.abs(whole[name] - in_portions[name]).max())
-        assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][f"pred_{name}"], name
+    for name, a, b in zip(("pred_logits", "pred_boxes", "pred_masks"), whole, in_portions, strict=True):
+        error = float(ops.abs(a - b).max())
+        assert error <= RESULT_TOLERANCE * facts["float32_vs_float64_max_abs"][name], name
 
 
 def test_backbone_and_padding_masks(golden: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from mindspore import nn
 from ml_collections import ConfigDict
@@ -80,24 +79,22 @@ def cost_table(cfg: ConfigDict) -> list[CostTerm]:
         CostTerm("class", costs.softmax_class, matcher.class_cost),
         # PARITY(vistr): the mean of the coordinates, not their sum, and the plain IoU, not the generalised one.
         CostTerm("box", costs.l1_box, matcher.box_cost),
-        CostTerm("iou", partial(costs.iou_box, eps=IOU_EPS), matcher.iou_cost),
+        CostTerm("iou", costs.iou_box, matcher.iou_cost, {"eps": IOU_EPS}),
     ]
 
 
 def loss_table(cfg: ConfigDict, *, has_masks: bool) -> list[LossTerm]:
     loss = cfg.loss
-    classes = partial(terms.softmax_classes, no_object_weight=loss.no_object_weight)
+    no_object = {"no_object_weight": loss.no_object_weight}
     table = [
-        LossTerm("loss_ce", classes, loss.class_weight, per="none"),
+        LossTerm("loss_ce", terms.softmax_classes, loss.class_weight, per="none", options=no_object),
         LossTerm("loss_bbox", terms.l1_boxes, loss.box_weight),
-        LossTerm("loss_giou", partial(terms.giou_boxes, eps=IOU_EPS), loss.giou_weight),
+        LossTerm("loss_giou", terms.giou_boxes, loss.giou_weight, options={"eps": IOU_EPS}),
     ]
     if has_masks:
-        focal = partial(
-            terms.focal_masks, alpha=loss.focal_alpha, gamma=loss.focal_gamma, empty_frames=loss.empty_frames
-        )
+        focal = {"alpha": loss.focal_alpha, "gamma": loss.focal_gamma, "empty_frames": loss.empty_frames}
         table += [
-            LossTerm("loss_mask", focal, loss.mask_weight, layers="last"),
+            LossTerm("loss_mask", terms.focal_masks, loss.mask_weight, layers="last", options=focal),
             LossTerm("loss_dice", terms.dice_masks, loss.dice_weight, layers="last"),
         ]
     return [

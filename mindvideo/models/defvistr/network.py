@@ -15,7 +15,7 @@ from mindspore.common.initializer import Normal, XavierUniform, initializer
 
 from mindvideo.modules.transformers.clip_decoder import FrameLevels
 from mindvideo.modules.transformers.deformable_encoder import valid_ratio
-from mindvideo.modules.values import DecodedClip, Predictions, Scene
+from mindvideo.modules.values import DecodedClip, Scene
 from mindvideo.ops.masks import resize_padding
 
 
@@ -37,7 +37,7 @@ class Trace(TypedDict):
 
 
 class DeformableVisTR(nn.Cell):
-    """frames [B, T, 3, H, W], padding bool [B, T, H, W] or None -> :class:`Predictions`.
+    """frames [B, T, 3, H, W], padding bool [B, T, H, W] or None -> logits, boxes and masks as in :class:`Predictions`.
 
     The backbone sees each frame by itself. In the encoder every token samples a few points in each frame and among the
     queries' own tokens; the decoder makes a state of each query in each frame, and from it class and box, and
@@ -65,15 +65,14 @@ class DeformableVisTR(nn.Cell):
         self.mask_branch = mask_branch
         self.num_fine_levels = num_fine_levels
 
-    def construct(self, frames, padding=None) -> Predictions:
+    def construct(self, frames, padding=None):
         clip = self.decode(frames, padding)
-        masks = self.mask_branch(clip["queries"], clip["scene"])
-        return {"logits": clip["logits"], "boxes": clip["boxes"], "masks": masks}
+        return clip["logits"], clip["boxes"], self.mask_branch(clip["queries"], clip["scene"])
 
     def decode(self, frames, padding=None) -> DecodedClip:
         """All but the masks."""
         maps = self.features(frames)
-        fine_maps = maps[: self.num_fine_levels][::-1]
+        fine_maps = maps[: self.num_fine_levels][::-1]  # coarse to fine
         return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, fine_maps)
 
     def features(self, frames):

@@ -91,7 +91,7 @@ def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
         LossTerm("loss_ce", focal_classes, loss.class_weight),
         LossTerm("loss_bbox", l1_boxes, loss.box_weight),
         LossTerm("loss_giou", giou_boxes, loss.giou_weight),
-        LossTerm("loss_mask", partial(focal_masks, empty_frames=True), loss.mask_weight),
+        LossTerm("loss_mask", focal_masks, loss.mask_weight, options={"empty_frames": True}),
         LossTerm("loss_dice", dice_masks, loss.dice_weight),
     ]
     if instanceformer.contrastive_weight > 0 and cfg.data.num_frames > 1:

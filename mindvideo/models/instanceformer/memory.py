@@ -27,7 +27,7 @@ def gather_queries(rows: ms.Tensor, chosen: ms.Tensor) -> ms.Tensor:
     return ops.gather(rows.reshape(B * Q, X), flat, 0)
 
 
-def remember(stored: ms.Tensor, tokens: ms.Tensor, frames_seen: ms.Tensor) -> ms.Tensor:
+def remember_tokens(stored: ms.Tensor, tokens: ms.Tensor, frames_seen: ms.Tensor) -> ms.Tensor:
     """Put tokens [B, N, X] after the newest of stored [B, F - 1, N, X]; when it is full the oldest make room."""
     places = stored.shape[1]
     new = tokens.expand_dims(1)
@@ -37,7 +37,7 @@ def remember(stored: ms.Tensor, tokens: ms.Tensor, frames_seen: ms.Tensor) -> ms
     return ops.select((frames_seen >= places).broadcast_to(stored.shape), moved, filled)
 
 
-def recall(stored: ms.Tensor, frames_seen: ms.Tensor, width: int, projection: nn.Cell) -> Memory:
+def recall_tokens(stored: ms.Tensor, frames_seen: ms.Tensor, width: int, projection: nn.Cell) -> Memory:
     """Stored tokens [B, F - 1, N, X], of which the first ``frames_seen`` frames are filled -> (F - 1) * N tokens."""
     B, places, N, _ = stored.shape
     keys, values = read_tokens(stored, places, width, projection)

@@ -11,7 +11,7 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, recall, remember
+from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, recall_tokens, remember_tokens
 from mindvideo.modules.encoded_frames import (
     EncodedFrames,
     class_logits,
@@ -27,7 +27,6 @@ from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.memory_decoder import FrameDecoding, MemoryDecoder
-from mindvideo.modules.values import Predictions
 
 REFERENCE_PROPAGATIONS = ("none", "multiply", "add", "box")
 
@@ -54,7 +53,7 @@ class InstanceFormer(nn.Cell):
     so a query keeps its instance without any matching; it may also look at tokens of the best queries of earlier
     frames. A query's content predicts its class, its box, and the weights of the network that draws its mask.
 
-    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives Predictions: logits [D, B, Q, T, K], boxes
+    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives logits [D, B, Q, T, K], boxes
     [D, B, Q, T, 4], and masks [B, Q, T, 2 h, 2 w] with (h, w) the finest level. :meth:`step` is one frame of it.
 
     ``memory_frames`` is F: a frame sees the tokens of at most F - 1 earlier frames; without ``memory_projection`` of
@@ -113,7 +112,7 @@ class InstanceFormer(nn.Cell):
         if temporal_class_heads is not None:
             self.temporal_class_embed = temporal_class_heads
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
         B, T = frames.shape[:2]
         encoded = self.encode(frames, padding)
         values = self.values_of_frames(encoded, T)
@@ -125,7 +124,7 @@ class InstanceFormer(nn.Cell):
             logits.append(prediction["logits"])
             boxes.append(decoding["boxes"])
             masks.append(self.masks(encoded["mask_features"][:, frame], decoding, frame_sizes(padding)))
-        return {"logits": ops.stack(logits, 3), "boxes": ops.stack(boxes, 3), "masks": ops.stack(masks, 2)}
+        return ops.stack(logits, 3), ops.stack(boxes, 3), ops.stack(masks, 2)
 
     def step(self, values, encoded: EncodedFrames, state: OnlineState) -> tuple[FramePrediction, OnlineState]:
         """One frame, of which ``values`` has what each decoder layer reads."""
@@ -222,7 +221,7 @@ class InstanceFormer(nn.Cell):
         """The memory as the decoder attends to it, a Memory; None in a model without."""
         if not self.has_memory:
             return None
-        return recall(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
+        return recall_tokens(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
 
     def remember(self, state: OnlineState, decoding: FrameDecoding, logits: ms.Tensor):
         """The memory with the tokens of this frame's best queries; logits [B, Q, K] of the last layer."""
@@ -231,7 +230,7 @@ class InstanceFormer(nn.Cell):
         content = decoding["content"][-1]
         rows = memory_rows(content, logits, decoding["boxes"][-1], self.query_position(content.shape[0]))
         _, chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)
-        return remember(state["memory"], gather_queries(rows, chosen), state["frames_seen"])
+        return remember_tokens(state["memory"], gather_queries(rows, chosen), state["frames_seen"])
 
 
 def check_propagations(*propagations: str) -> None:

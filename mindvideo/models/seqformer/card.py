@@ -66,7 +66,7 @@ def build_matcher(cfg: ConfigDict) -> Matcher:
     terms = (
         # PARITY(seqformer): one Euclidean distance over the boxes of all frames, where the paper says L1.
         CostTerm("box", joint_euclidean_box, matcher.box_cost),
-        CostTerm("class", partial(focal_class, of_clip=True), matcher.class_cost),
+        CostTerm("class", focal_class, matcher.class_cost, {"of_clip": True}),
         CostTerm("giou", giou_box, matcher.iou_cost),
     )
     return Matcher(terms=terms, frames="all" if cfg.seqformer.absent_boxes else "present")
@@ -75,7 +75,7 @@ def build_matcher(cfg: ConfigDict) -> Matcher:
 def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
     seqformer, loss = cfg.seqformer, cfg.loss
     terms = (
-        LossTerm("loss_ce", partial(focal_classes, of_clip=True), loss.class_weight, per="instance"),
+        LossTerm("loss_ce", focal_classes, loss.class_weight, per="instance", options={"of_clip": True}),
         LossTerm("loss_bbox", l1_boxes, loss.box_weight),
         LossTerm("loss_giou", giou_boxes, loss.giou_weight),
         LossTerm("loss_mask", focal_tubes, loss.mask_weight, per="instance"),

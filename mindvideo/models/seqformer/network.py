@@ -20,7 +20,6 @@ from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
-from mindvideo.modules.values import Predictions
 
 
 class SeqFormer(nn.Cell):
@@ -28,7 +27,7 @@ class SeqFormer(nn.Cell):
     the instance there; what the box queries saw is aggregated over the frames into the instance query. Its content
     predicts the class, and the weights of one network that draws the masks of all frames.
 
-    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives Predictions: logits [D, B, Q, 1, K], boxes
+    ``construct(frames [B, T, 3, H, W], padding bool [B, T, H, W])`` gives logits [D, B, Q, 1, K], boxes
     [D, B, Q, T, 4], and masks [B, Q, T, 2 h, 2 w] with (h, w) the finest level.
     """
 
@@ -57,13 +56,13 @@ class SeqFormer(nn.Cell):
         self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, width)), name="level_embed")
         self.reference_points = nn.Dense(width, 2, weight_init="xavier_uniform", bias_init="zeros")
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> Predictions:
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
         encoded = self.encode(frames, padding)
         decoding = self.decode(encoded)
         content, points = decoding["content"], decoding["points"]
         logits = class_logits(self.class_embed, content).expand_dims(3)
         masks = self.masks(encoded["mask_features"], content[-1], points[-1], frame_sizes(padding))
-        return {"logits": logits, "boxes": decoding["boxes"], "masks": masks}
+        return logits, decoding["boxes"], masks
 
     def encode(self, frames: ms.Tensor, padding: ms.Tensor) -> EncodedFrames:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W]."""

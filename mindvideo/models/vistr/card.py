@@ -102,7 +102,7 @@ def check(cfg: ConfigDict) -> None:
         "vistr",
         levels=vistr.levels,
         token_levels=vistr.token_levels,
-        mask_widths=vistr.mask_widths,
+        mask_widths=vistr.mask_widths if vistr.mask_head == "attention" else [],
         has_masks=vistr.masks,
     )
 

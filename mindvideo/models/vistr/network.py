@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.modules.values import DecodedClip, Predictions
+from mindvideo.modules.values import DecodedClip
 from mindvideo.ops.masks import resize_nearest, resize_padding
 
 
@@ -37,7 +37,9 @@ class Trace(TypedDict):
 
 
 class VisTR(nn.Cell):
-    """frames [B, T, 3, H, W], padding bool [B, T, H, W] or None -> :class:`Predictions`.
+    """frames [B, T, 3, H, W], padding bool [B, T, H, W] or None -> logits, boxes and masks as in :class:`Predictions`.
+
+    A model without masks gives no masks.
 
     The backbone sees each frame by itself. The encoder lets every token of the clip attend to every other, the decoder
     lets the queries attend to each other and to all tokens, and each query's state becomes a class, a box and, by
@@ -71,21 +73,25 @@ class VisTR(nn.Cell):
         self.num_fine_levels = num_fine_levels
         self.position_in_tokens = position_in_tokens
 
-    def construct(self, frames, padding=None) -> Predictions:
+    def construct(self, frames, padding=None):
         clip = self.decode(frames, padding)
-        masks = None if self.mask_branch is None else self.mask_branch(clip["queries"], clip["scene"])
-        return {"logits": clip["logits"], "boxes": clip["boxes"], "masks": masks}
+        if self.mask_branch is None:
+            return clip["logits"], clip["boxes"]
+        return clip["logits"], clip["boxes"], self.mask_branch(clip["queries"], clip["scene"])
 
     def decode(self, frames, padding=None) -> DecodedClip:
         """All but the masks."""
         maps = self.features(frames)
-        fine_maps = maps[: self.num_fine_levels][::-1]
-        return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, fine_maps)
+        return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, self.fine_maps(maps))
 
     def features(self, frames):
         """The backbone's maps, fine to coarse, each [B*T, C', h, w]."""
         B, T, _, H, W = frames.shape
         return self.backbone(frames.reshape(B * T, 3, H, W))
+
+    def fine_maps(self, maps):
+        """Those of the backbone's maps that serve the masks only, coarse to fine."""
+        return maps[: self.num_fine_levels][::-1] if self.num_fine_levels > 0 else ()
 
     def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedClip:
         """As ``decode``, from those of the backbone's maps that become tokens."""

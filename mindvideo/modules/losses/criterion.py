@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.errors import UserError
-from mindvideo.modules.losses.matched import Matched, of_instances, present_by_rank, rows_of
+from mindvideo.modules.losses.matched import of_instances, present_by_rank, rows_of
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.masks import resize_bilinear
 
@@ -20,7 +20,7 @@ SUPERVISED = ("present", "all", "released")
 
 
 class LossTerm(NamedTuple):
-    """A row of the table: ``function(matched) -> [D]``, as in losses/terms.py; options are bound by ``partial``.
+    """A row of the table: ``function(matched, **options) -> [D]``, as in losses/terms.py.
 
     ``layers``: "all" decoder layers, or the "last" only. ``per``: what the function's sum is divided by: the number of
     instances times the frames of the clip ("frame"), the number of instances ("instance"), or nothing ("none"). A
@@ -28,10 +28,11 @@ class LossTerm(NamedTuple):
     """
 
     name: str
-    function: Callable[[Matched], ms.Tensor]
+    function: Callable[..., ms.Tensor]
     weight: float
     layers: str = "all"
     per: str = "frame"
+    options: dict[str, Any] = {}
 
 
 class Criterion(nn.Cell):
@@ -71,6 +72,7 @@ class Criterion(nn.Cell):
             raise UserError(f"Criterion: supervised is one of {SUPERVISED}, min_count one of {DIVISORS[:2]}")
         self.functions = tuple(term.function for term in terms)
         self.divisors = tuple(term.per for term in terms)
+        self.options = tuple(dict(term.options) for term in terms)
         self.last_only = tuple(term.layers == "last" for term in terms)
         self.num_layers, self.mask_stride = num_layers, mask_stride
         self.supervised, self.min_count = supervised, min_count
@@ -100,7 +102,8 @@ class Criterion(nn.Cell):
         instances = ops.maximum(instances, ms.Tensor(1.0 if self.min_count == "instance" else 1.0 / T, ms.float32))
         answers = ()
         for number, function in enumerate(self.functions):
-            answer = function(last if self.last_only[number] else every)
+            matched = last if self.last_only[number] else every
+            answer = function(matched, **self.options[number])
             if self.divisors[number] == "frame":
                 answer = answer / (instances * T)
             if self.divisors[number] == "instance":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -16,14 +16,16 @@ FRAMES = ("all", "present", "first")
 
 
 class CostTerm(NamedTuple):
-    """A row of the table: ``function(predictions, targets, counted) -> [D, B, Q, N]``, as in matching/costs.py.
+    """A row of the table: ``function(predictions, targets, counted, **options) -> [D, B, Q, N]``.
 
-    Options of a function are bound beforehand: ``partial(iou_box, eps=1e-6)``.
+    See matching/costs.py for such functions. (A ``functools.partial`` is no function to MindSpore: the graph would hand
+    it to the Python interpreter.)
     """
 
     name: str
-    function: Callable[[Predictions, Targets, ms.Tensor], ms.Tensor]
+    function: Callable[..., ms.Tensor]
     weight: float
+    options: dict[str, Any] = {}
 
 
 class Matcher(nn.Cell):
@@ -44,6 +46,7 @@ class Matcher(nn.Cell):
         self.names = tuple(term.name for term in terms)
         self.functions = tuple(term.function for term in terms)
         self.weights = tuple(float(term.weight) for term in terms)
+        self.options = tuple(dict(term.options) for term in terms)
         self.frames = frames
 
     def construct(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
@@ -69,7 +72,7 @@ class Matcher(nn.Cell):
             "present": present,
             "exists": targets["exists"],
         }
-        cost = ms.Tensor(0.0, ms.float32)
+        total = ms.Tensor(0.0, ms.float32)  # not called like the method: MindSpore would take it for a recursion
         for number, function in enumerate(self.functions):
-            cost = cost + self.weights[number] * function(predictions, targets, counted)
-        return ops.stop_gradient(cost)
+            total = total + self.weights[number] * function(predictions, targets, counted, **self.options[number])
+        return ops.stop_gradient(total)

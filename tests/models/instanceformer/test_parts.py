@@ -9,7 +9,7 @@ import pytest
 from mindvideo import load_config
 from mindvideo.errors import UserError
 from mindvideo.models.instanceformer import card
-from mindvideo.models.instanceformer.memory import remember
+from mindvideo.models.instanceformer.memory import remember_tokens
 from mindvideo.models.instanceformer.training import identities, mix_clips
 from mindvideo.modules.heads.dynamic_mask import HIDDEN, DynamicMasks, double_aligned, parameter_count
 from mindvideo.modules.losses.contrastive import supervised_contrastive
@@ -61,7 +61,7 @@ def test_memory_fills_up_and_then_forgets_the_oldest():
     seen = []
     for frame in range(4):
         tokens = ms.Tensor(np.full((1, 1, 1), frame + 1, np.float32))
-        stored = remember(stored, tokens, ms.Tensor(frame, ms.int32))
+        stored = remember_tokens(stored, tokens, ms.Tensor(frame, ms.int32))
         seen.append(stored.asnumpy().reshape(-1).tolist())
     assert seen == [[1, 0], [1, 2], [2, 3], [3, 4]]
 

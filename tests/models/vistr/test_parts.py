@@ -131,8 +131,11 @@ def test_weighted_cross_entropy(reference: Reference) -> None:
     numbers = reference.numbers("unit_losses")
     weights = np.ones(numbers["ce_logits"].shape[-1], np.float32)
     weights[-1] = 0.1
-    function = weighted_softmax_cross_entropy
-    value, gradient = differentiate(function, numbers["ce_logits"], numbers["ce_targets"].astype(np.int32), weights)
+    logits, targets = numbers["ce_logits"], numbers["ce_targets"].astype(np.int32).reshape(-1)
+    value, gradient = differentiate(
+        weighted_softmax_cross_entropy, logits.reshape(-1, logits.shape[-1]), targets, weights
+    )
+    gradient = gradient.reshape(logits.shape)
     assert value == pytest.approx(float(numbers["ce"]), rel=2e-6)
     assert np.abs(gradient - numbers["ce_grad"]).max() < 1e-6
 

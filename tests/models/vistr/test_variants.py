@@ -61,9 +61,9 @@ def test_a_training_step_reaches_every_parameter_and_portions_equal_the_whole(va
         cfg.vistr.maps_per_portion = Q  # one frame at a time
     in_portions = card.portioned(cfg, network)(frames)
     whole = network(frames)
-    assert whole["masks"].shape == (1, Q, T, -(-H // network.backbone.strides[0]), -(-W // network.backbone.strides[0]))
-    for name, values in whole.items():
-        a, b = values.asnumpy(), in_portions[name].asnumpy()
+    assert whole[2].shape == (1, Q, T, -(-H // network.backbone.strides[0]), -(-W // network.backbone.strides[0]))
+    for name, a, b in zip(("logits", "boxes", "masks"), whole, in_portions, strict=True):
+        a, b = a.asnumpy(), b.asnumpy()
         np.testing.assert_allclose(b, a, rtol=0, atol=2e-4 * np.abs(a).max(), err_msg=name)
 
 

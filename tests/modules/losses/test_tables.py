@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import mindspore as ms
 import numpy as np
 import pytest
@@ -99,7 +97,7 @@ def criterion(**settings) -> Criterion:
         LossTerm("loss_ce", terms.focal_classes, 2.0),
         LossTerm("loss_bbox", terms.l1_boxes, 5.0),
         LossTerm("sharpness", sharpness, 0.5, layers="last", per="none"),
-        LossTerm("loss_mask", partial(terms.focal_masks, empty_frames=True), 1.0, layers="last", per="instance"),
+        LossTerm("loss_mask", terms.focal_masks, 1.0, layers="last", per="instance", options={"empty_frames": True}),
     ]
     return Criterion(terms=table, num_layers=D, reduce_count=nn.Identity(), **settings)
 
