@@ -13,6 +13,7 @@ import pytest
 from mindspore import nn
 
 from mindvideo.models.videomt import card
+from mindvideo.modules.layers.rotary import RotaryPositions
 from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels
 from tests.parity.videomt_golden import Case, assert_close, filled_network
 
@@ -75,6 +76,17 @@ class ReplayedPoints(MaskPoints):
         return self.in_losses[stage]
 
 
+class ReplayedZoom(RotaryPositions):
+    """The original's draw."""
+
+    def __init__(self, rotary: RotaryPositions, zoom: float) -> None:
+        super().__init__(depth=rotary.depth, temperature=rotary.temperature)
+        self.drawn = ms.Tensor(zoom, ms.float32)
+
+    def zoom(self):
+        return self.drawn
+
+
 def match_points_name(case: Case, stage: str, b: int, t: int) -> str:
     with_frame = f"{stage}_match_points_b{b}_f{t}"
     return with_frame if with_frame in case.arrays else f"{stage}_match_points_b{b}"
@@ -134,8 +146,7 @@ def test_training_step_equals_the_original(golden, clip):
     B, N, T = columns[3].shape
     training.points = ReplayedPoints(case, stages, B, N, T)
     if case.facts.get("rope_rescale"):
-        zoom = ms.Tensor(case.facts["rope_rescale"], ms.float32)
-        network.backbone.rotary.zoom = lambda: zoom
+        network.backbone.rotary = ReplayedZoom(network.backbone.rotary, case.facts["rope_rescale"])
     counts = [float(term in case.facts["weight_dict"]) for term in training.term_names]
     training.criterion.weights = training.criterion.weights * ms.Tensor(counts, ms.float32)
     step = WholeStep(training)
@@ -196,14 +207,13 @@ def test_costs_equal_the_original(golden, name):
     cfg = case.config()
     network, _ = filled_network(case, cfg)
     if case.facts.get("rope_rescale"):
-        zoom = ms.Tensor(case.facts["rope_rescale"], ms.float32)
-        network.backbone.rotary.zoom = lambda: zoom
+        network.backbone.rotary = ReplayedZoom(network.backbone.rotary, case.facts["rope_rescale"])
     columns = targets_of(case)
     labels, _, masks, present, _ = columns
     frames = case.frames()[: len(labels)]
     network.set_train(False)
-    predictions = network(ms.Tensor(frames))
-    maps = predictions["masks"].asnumpy()  # [B, Q, T, h, w]
+    of_stages, _, maps = network(ms.Tensor(frames))
+    maps = maps.asnumpy()  # [B, Q, T, h, w]
     matcher = card.build_training(cfg, network, SameCount()).matcher
     compared = 0
     for b in range(len(labels)):
@@ -216,7 +226,7 @@ def test_costs_equal_the_original(golden, name):
             points = ms.Tensor(case.arrays[f"final_match_points_b{b}_f{t}"][None])
             of_queries = sample_channels(ms.Tensor(maps[b, :, t].transpose(1, 2, 0)[None].copy()), points)
             of_targets = sample_channels(ms.Tensor(masks[b, first, t].transpose(1, 2, 0)[None].copy()), points)
-            logits = predictions["logits"][-1:, b : b + 1, :, t : t + 1]
+            logits = of_stages[-1:, b : b + 1, :, t : t + 1]
             cost = matcher.cost(
                 logits, of_queries[None, None], of_targets[None, None], ms.Tensor(labels[b : b + 1, first])
             )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from mindspore import nn
 from ml_collections import ConfigDict
 
@@ -26,14 +24,10 @@ from mindvideo.weights.rules import RuleTable
 
 def build_training(cfg: ConfigDict, network: VidEoMT, reduce_count: nn.Cell) -> VidEoMTTraining:
     videomt, loss = cfg.videomt, cfg.loss
+    no_object = {"no_object_weight": loss.no_object_weight}
     criterion = Criterion(
         terms=(
-            LossTerm(
-                "loss_ce",
-                partial(softmax_classes, no_object_weight=loss.no_object_weight),
-                loss.class_weight,
-                per="none",
-            ),
+            LossTerm("loss_ce", softmax_classes, loss.class_weight, per="none", options=no_object),
             LossTerm("loss_mask", cross_entropy_at_points, loss.mask_weight),
             LossTerm("loss_dice", dice_at_points, loss.dice_weight),
         ),

@@ -15,7 +15,6 @@ from mindspore.common.initializer import Normal, initializer
 from mindvideo.modules.backbones.vit import VisionTransformer
 from mindvideo.modules.heads.upscaled_mask import GeluMLP, UpscaleBlock
 from mindvideo.modules.layers.patches import grid_of
-from mindvideo.modules.values import Predictions
 
 
 class Trace(TypedDict):
@@ -62,9 +61,10 @@ class VidEoMT(nn.Cell):
         self.mask_head = GeluMLP(width=C)
         self.upscale = nn.CellList(upscale)
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> Predictions:  # noqa: ARG002
-        """frames [B, T, 3, H, W] -> logits and masks of D predictions: one before each query block but the last, and
-        the final one. There are no boxes.
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None):  # noqa: ARG002
+        """frames [B, T, 3, H, W] -> logits, boxes (None) and masks as in :class:`Predictions`.
+
+        D predictions: one before each query block but the last, and the final one.
 
         ``padding`` is not used: padded pixels are patches like others, as the published models learned.
         """
@@ -72,7 +72,7 @@ class VidEoMT(nn.Cell):
         logits = self.classify(stages)  # [D, B, Q, T, K + 1]
         vectors = self.mask_head(self.queries_of(stages[-1]))  # [B, T, Q, C]
         features = self.features(stages[-1], frames.shape[-2:])[-1]  # [B, T, h, w, C]
-        return {"logits": logits, "masks": self.masks(vectors, features).swapaxes(1, 2)}
+        return logits, None, self.masks(vectors, features).swapaxes(1, 2)
 
     def first_query(self, B: int) -> ms.Tensor:
         """What enters the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""

@@ -11,6 +11,8 @@ from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.draws import UniformDraws
 
+LOG_2 = math.log(2.0)
+
 
 @constexpr
 def _angles(prefix: int, rows: int, columns: int, depth: int, temperature: float) -> Tensor:
@@ -40,7 +42,7 @@ class RotaryPositions(nn.Cell):
     def zoom(self) -> ms.Tensor:
         if not self.training:
             return Tensor(1.0, ms.float32)
-        return ops.exp((2.0 * self.draws(1, 1).reshape(()) - 1.0) * math.log(2.0))
+        return ops.exp((2.0 * self.draws(1, 1).reshape(()) - 1.0) * LOG_2)
 
     def construct(self, prefix: int, rows: int, columns: int, zoom: ms.Tensor):
         angles = _angles(prefix, rows, columns, self.depth, self.temperature) * zoom
