@@ -37,9 +37,11 @@ def _constant_matrix(length: int, new_length: int) -> Tensor:
 
 def resize_table(table: Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
     """Rows of an (h, w) grid, table [h * w, C] -> [h' * w', C]; differentiable."""
-    (h, w), (new_h, new_w), C = size, new_size, table.shape[1]
-    if size == new_size:
+    h, w = size
+    new_h, new_w = new_size
+    if h == new_h and w == new_w:
         return table
+    C = table.shape[1]
     down = ops.matmul(_constant_matrix(h, new_h), table.reshape(h, w * C))  # [h', w * C]
     columns = down.reshape(new_h, w, C).swapaxes(0, 1).reshape(w, new_h * C)
     across = ops.matmul(_constant_matrix(w, new_w), columns)  # [w', h' * C]

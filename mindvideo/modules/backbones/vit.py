@@ -84,7 +84,8 @@ class VisionTransformer(nn.Cell):
         F, _, H, W = frames.shape
         patches = self.patch_embed(frames)
         if self.has_table:
-            patches = patches + self.position(*grid_of(H, W, self.patch_size))
+            rows, columns = grid_of(H, W, self.patch_size)
+            patches = patches + self.position(rows, columns)
         prefix = ops.cat((self.cls_token, self.register_tokens), 1)
         return ops.cat((prefix.broadcast_to((F, self.num_prefix, self.width)), patches), 1)
 
@@ -102,7 +103,10 @@ class VisionTransformer(nn.Cell):
 
     def rotation(self, num_in_front: int, grid, zoom):
         """What :meth:`blocks` takes for ``num_in_front`` more tokens before the class token."""
-        return self.rotary(num_in_front + self.num_prefix, *grid, zoom) if self.has_rotary else None
+        if not self.has_rotary:
+            return None
+        rows, columns = grid
+        return self.rotary(num_in_front + self.num_prefix, rows, columns, zoom)
 
 
 def build_vit_layers(
