@@ -97,7 +97,7 @@ def announce_groups(groups: list[AssignedGroup]) -> None:
 
 
 def schedule_of(cfg: ConfigDict, steps_per_epoch: int) -> np.ndarray:
-    """float32 [steps] of factors on the learning rates."""
+    """Factors on the learning rates, as :func:`build_schedule` gives them."""
     schedule = cfg.schedule
     num_steps = schedule.epochs * steps_per_epoch
     if schedule.max_steps is not None:
@@ -118,6 +118,8 @@ def schedule_of(cfg: ConfigDict, steps_per_epoch: int) -> np.ndarray:
         final_factor=schedule.final_factor,
         warmup_steps=schedule.warmup_steps,
         warmup_factor=schedule.warmup_factor,
+        power=schedule.power,
+        late_warmup_steps=schedule.late_warmup_steps,
     )
 
 

@@ -19,6 +19,7 @@ FAMILIES: dict[str, str] = {
     "defvistr": "mindvideo.models.defvistr",
     "instanceformer": "mindvideo.models.instanceformer",
     "seqformer": "mindvideo.models.seqformer",
+    "videomt": "mindvideo.models.videomt",
 }
 
 

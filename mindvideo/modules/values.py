@@ -29,7 +29,7 @@ class Predictions(TypedDict):
     """The network's answer for its queries."""
 
     logits: Tensor  # of the classes, [D, B, Q, T, K]; [D, B, Q, 1, K] where a query has one class for the clip
-    boxes: Tensor  # [D, B, Q, T, 4], cxcywh in units of the valid picture
+    boxes: Tensor | None  # [D, B, Q, T, 4], cxcywh in units of the valid picture; None in a model without boxes
     masks: Tensor | None  # logits of the last decoder layer, [B, Q, T, h, w]; None in a model without masks
 
 

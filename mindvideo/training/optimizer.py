@@ -1,6 +1,7 @@
 """AdamW and SGD as Cells inside the training graph, equal to PyTorch's, with an update that can be held in place.
 
-``construct(gradients, factor, apply)``: ``factor`` float32 [] multiplies every group's learning rate; ``apply``
+``construct(gradients, factor, apply)``: ``factor`` float32 [] multiplies every group's learning rate (float32 [2]: that
+of the groups that start late has a factor of its own); ``apply``
 float32 [] is 1 for an update and 0 for none. With 0 nothing changes by a single bit, which is how the step leaves out a
 non-finite update, or waits for more gradients, without a branch in the graph.
 """
@@ -66,9 +67,14 @@ class GroupedOptimizer(nn.Cell):
             raise UserError(f"the optimiser needs parameters with names of their own, got {len(names)} names")
         self.learning_rates = [group.learning_rate for group in groups]
         self.weight_decays = [group.weight_decay for group in groups]
+        self.late = [int(group.late) for group in groups]
         ends = np.cumsum([len(group.parameters) for group in groups]).tolist()
         self.ranges = list(zip([0, *ends[:-1]], ends))
         self.map = ops.HyperMap()
+
+    def factor_of(self, factor, group: int):
+        """The factor on a group's rate; ``factor`` is one for all, or [2]: the others' and that of late ones."""
+        return factor[self.late[group]] if factor.ndim else factor
 
 
 class AdamW(GroupedOptimizer):
@@ -101,7 +107,7 @@ class AdamW(GroupedOptimizer):
         eps = self.eps * ops.sqrt(self.one - power2)
         for group in range(len(self.ranges)):
             start, end = self.ranges[group]
-            rate = factor * apply * self.learning_rates[group]
+            rate = self.factor_of(factor, group) * apply * self.learning_rates[group]
             if self.weight_decays[group] > 0:
                 keep = self.one - rate * self.weight_decays[group]
                 self.map(ops.partial(_decay, keep), self.parameters[start:end])
@@ -133,8 +139,9 @@ class SGD(GroupedOptimizer):
             if self.weight_decays[group] > 0:
                 decay = apply * self.weight_decays[group]
                 own = self.map(ops.partial(_with_decay, decay), self.parameters[start:end], own)
+            rate = self.factor_of(factor, group) * apply * self.learning_rates[group]
             self.map(
-                ops.partial(_sgd_update, self.fused, factor * apply * self.learning_rates[group], momentum),
+                ops.partial(_sgd_update, self.fused, rate, momentum),
                 self.parameters[start:end],
                 self.velocity[start:end],
                 own,

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters whose name contains ``pattern`` (a regular expression) learn at this rate with this weight decay."""
+    """Parameters whose name contains ``pattern`` (a regular expression) learn at this rate with this weight decay.
+
+    ``late``: they rest while the others warm up, where the schedule has a late warm-up.
+    """
 
     name: str
     pattern: str
     learning_rate: float
     weight_decay: float
+    late: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,7 @@ class AssignedGroup:
     learning_rate: float
     weight_decay: float
     parameters: tuple[Parameter, ...]
+    late: bool = False
 
     @property
     def num_values(self) -> int:
@@ -62,9 +67,10 @@ def assign_parameters(
     for index, group in enumerate(groups):
         kept, exempt = members.get((index, True), []), members.get((index, False), [])
         if kept or not exempt:
-            assigned.append(AssignedGroup(group.name, group.learning_rate, group.weight_decay, tuple(kept)))
+            assigned.append(AssignedGroup(group.name, group.learning_rate, group.weight_decay, tuple(kept), group.late))
         if exempt:
-            assigned.append(AssignedGroup(f"{group.name}, no decay", group.learning_rate, 0.0, tuple(exempt)))
+            name = f"{group.name}, no decay"
+            assigned.append(AssignedGroup(name, group.learning_rate, 0.0, tuple(exempt), group.late))
     return assigned
 
 

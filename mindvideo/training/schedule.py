@@ -40,6 +40,13 @@ def cosine_decay(num_steps: int, *, final_factor: float = 0.0) -> np.ndarray:
     return final_factor + (1.0 - final_factor) * 0.5 * (1.0 + np.cos(math.pi * progress))
 
 
+def poly_decay(num_steps: int, *, power: float, frozen: int = 0, rising: int = 0) -> np.ndarray:
+    """0 for ``frozen`` steps, a straight rise to 1 over ``rising`` steps, then (1 - progress) to this power."""
+    steps = np.arange(num_steps, dtype=np.float64) - frozen
+    progress = np.clip((steps - rising) / max(num_steps - frozen - rising, 1), 0.0, 1.0)
+    return np.where(steps < 0, 0.0, np.where(steps < rising, steps / max(rising, 1), (1.0 - progress) ** power))
+
+
 def warmed_up(factors: np.ndarray, *, steps: int, start_factor: float = 0.0) -> np.ndarray:
     """The same schedule with its first ``steps`` entries scaled linearly from ``start_factor`` towards 1."""
     ramp = np.minimum(1.0, (np.arange(len(factors)) + 1) / max(steps, 1))
@@ -57,8 +64,20 @@ def build_schedule(
     final_factor: float = 0.0,
     warmup_steps: int = 0,
     warmup_factor: float = 0.0,
+    power: float = 0.9,
+    late_warmup_steps: int = 0,
 ) -> np.ndarray:
-    """float32 [num_steps]: what every group's learning rate is multiplied by at each step."""
+    """float32 [num_steps]: what every group's learning rate is multiplied by at each step.
+
+    With ``late_warmup_steps`` (poly only) [num_steps, 2]: the second column is for groups that start late. They rest
+    for ``warmup_steps``, and then warm up themselves.
+    """
+    if kind == "poly":
+        factors = poly_decay(num_steps, power=power, rising=warmup_steps)
+        if late_warmup_steps:
+            late = poly_decay(num_steps, power=power, frozen=warmup_steps, rising=late_warmup_steps)
+            factors = np.stack([factors, late], 1)
+        return factors.astype(np.float32)
     if kind == "constant":
         factors = constant(num_steps)
     elif kind == "step":
@@ -68,5 +87,5 @@ def build_schedule(
     elif kind == "cosine":
         factors = cosine_decay(num_steps, final_factor=final_factor)
     else:
-        raise UserError(f"schedule.kind is {kind!r}; choose constant, step, multi_step or cosine")
+        raise UserError(f"schedule.kind is {kind!r}; choose constant, step, multi_step, cosine or poly")
     return warmed_up(factors, steps=warmup_steps, start_factor=warmup_factor).astype(np.float32)

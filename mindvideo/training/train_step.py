@@ -106,7 +106,8 @@ class TrainStep(nn.Cell):
     Returns the summary, float32 [len(SUMMARY) + terms], and the gradient norm of every parameter, float32 [n]. When
     the loss or a gradient is not finite, nothing is updated (parameters, moments, running statistics, average) and
     ``finite`` is 0. With ``accumulate`` of K the gradients of K steps are averaged into one update. ``factors`` float32
-    [steps]: what the learning rates are multiplied by at each step of the run.
+    [steps]: what the learning rates are multiplied by at each step of the run; [steps, 2] has a second column for the
+    groups that start late.
     """
 
     def __init__(
@@ -161,7 +162,8 @@ class TrainStep(nn.Cell):
             done = self.average(ops.depend(apply, done))
         done = self.loss_scale(ops.depend(finite, done))
         iteration = ops.depend(self.iteration + 1, (done, total))
-        head = ops.stack((losses[0], norm, scale, factor, finite.astype(ms.float32), losses[1]))
+        shown = factor[0] if factor.ndim else factor
+        head = ops.stack((losses[0], norm, scale, shown, finite.astype(ms.float32), losses[1]))
         summary = ops.depend(ops.concat((head, losses[2:])), ops.assign(self.iteration, iteration))
         return summary, ops.sqrt(squares)
 

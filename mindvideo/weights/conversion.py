@@ -25,13 +25,12 @@ from mindvideo.weights.class_names import CLASS_NAMES_ENTRY, class_names_entry
 from mindvideo.weights.formats.native import storable_natively, write_native
 from mindvideo.weights.formats.torch_writer import storable_in_torch, write_torch
 from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES
-from mindvideo.weights.rules import Link, Plan, RuleTable, best_plan, identity, plan_leaving
+from mindvideo.weights.rules import Link, Plan, Rule, RuleTable, Shapes, best_plan, identity, plan_leaving
 from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
 
 logger = logging.getLogger("mindvideo.weights")
 _WITHOUT_CHECKSUM: set[Path] = set()  # files without a check sum of which the log knows
 
-Shapes = Mapping[str, tuple[int, ...]]
 SHOWN = 3  # names of each kind that a message shows
 
 
@@ -59,17 +58,32 @@ def fit_file(file: CheckpointFile, tables: Sequence[RuleTable], shapes: Shapes, 
     plan = best_plan(tables, list(file.tensors), list(shapes), name=source)
     tensors: dict[str, StoredTensor] = {}
     for link in plan.links:
-        stored = file.tensors[link.source]
-        transform = link.rule.transform
-        tensors[link.parameter] = stored if transform is None else from_numpy(transform(stored.numpy()))
+        tensors[link.parameter] = _taken(file.tensors[link.source], link.rule)
+    for link in plan.added:
+        if link.parameter in tensors:
+            more = _taken(file.tensors[link.source], link.rule).numpy()
+            tensors[link.parameter] = from_numpy(tensors[link.parameter].numpy() + more)
     wrong = [name for name, tensor in tensors.items() if tensor.shape != tuple(shapes[name])]
     differing = [link.source for link in plan.derived if not _follows(link, file, tensors)]
     return Fit(plan, tensors, wrong, differing)
 
 
+def _taken(stored: StoredTensor, rule: Rule) -> StoredTensor:
+    """What a rule makes of an entry."""
+    if rule.part is not None:
+        index, count = rule.part
+        length, rest = divmod(stored.shape[0], count) if stored.shape else (0, 1)
+        if rest:
+            raise UserError(f"an entry of shape {list(stored.shape)} cannot be cut into {count} parts: {rule.pattern}")
+        stored = dataclasses.replace(stored, bits=stored.bits[index * length : (index + 1) * length])
+    return stored if rule.transform is None else from_numpy(rule.transform(stored.numpy()))
+
+
 def _follows(link: Link, file: CheckpointFile, tensors: Mapping[str, StoredTensor]) -> bool:
     if link.parameter not in tensors:
         return False
+    if not link.rule.compared:
+        return True
     expected = link.rule.derived(tensors[link.parameter].numpy())
     return np.array_equal(expected, file.tensors[link.source].numpy(), equal_nan=expected.dtype.kind == "f")
 
@@ -78,6 +92,9 @@ def explain_misfit(fit: Fit, file: CheckpointFile, shapes: Shapes) -> str:
     """Everything that does not fit, the first names of each kind, in one line."""
     plan = fit.plan
     parts = []
+    if plan.table.diagnose is not None:
+        sentence = plan.table.diagnose({name: tensor.shape for name, tensor in file.tensors.items()})
+        parts += [sentence] if sentence else []
     if not plan.links:
         parts.append("no entry of the file belongs to this network")
     parts += _some("only in the file", [*plan.unknown, *(link.source for link in plan.astray)])
@@ -150,14 +167,29 @@ def to_published_names(
     """(tensors under their published names, entries recomputed from others, parameters without a published name)."""
     links, nameless = plan_leaving(table, list(tensors))
     published: dict[str, StoredTensor] = {}
+    parts: dict[str, dict[int, StoredTensor]] = {}
     for link in links:
         stored, rule = tensors[link.parameter], link.rule
         if rule.derived is not None and rule.derived is not identity:
             stored = from_numpy(rule.derived(stored.numpy()))
         elif rule.inverse is not None:
             stored = from_numpy(rule.inverse(stored.numpy()))
+        if rule.part is not None:
+            of_entry = parts.setdefault(link.source, {})
+            of_entry[rule.part[0]] = stored
+            stored = _joined(list(dict(sorted(of_entry.items())).values()))
         published[link.source] = stored
     return published, [link.source for link in links if link.rule.derived is not None], nameless
+
+
+def _joined(parts: Sequence[StoredTensor]) -> StoredTensor:
+    """The parts of an entry, one after the other along axis 0."""
+    kinds = {part.dtype for part in parts}
+    if len(kinds) > 1:
+        raise UserError(
+            f"parts of one entry are stored as {' and '.join(sorted(kinds))}; convert them to one type first"
+        )
+    return dataclasses.replace(parts[0], bits=np.concatenate([part.bits for part in parts]))
 
 
 def write_torch_file(path: Path, tensors: Mapping[str, StoredTensor], provenance: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 Transform = Callable[[np.ndarray], np.ndarray]
+Shapes = Mapping[str, tuple[int, ...]]  # by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,10 @@ class Rule:
 
     ``transform`` turns the source's values into the parameter's, and ``inverse`` turns those back.
     ``derived`` marks an entry that holds nothing new: it equals ``derived(parameter)``. It is compared on the way in
-    and recomputed on the way back; the parameter itself comes from another rule.
+    (not if ``compared`` is False) and recomputed on the way back; the parameter itself comes from another rule.
+    ``part`` (index, count): the parameter is that one of ``count`` equal parts of the entry along axis 0; the other
+    parts have rules of their own, and on the way back the parts are joined.
+    ``adds``: the values are added to what another rule gives the parameter. ``one_way``: for loading, not for writing.
     """
 
     pattern: str
@@ -38,6 +42,10 @@ class Rule:
     transform: Transform | None = None
     inverse: Transform | None = None
     derived: Transform | None = None
+    compared: bool = True
+    part: tuple[int, int] | None = None
+    adds: bool = False
+    one_way: bool = False
 
     def __post_init__(self) -> None:
         compiled = re.compile(self.pattern)
@@ -47,8 +55,12 @@ class Rule:
                 raise ValueError(f"rule {self.pattern!r}: a group inside a group must be written (?:...)")
             if {int(number) for number in re.findall(r"\\(\d)", self.replacement)} != set(range(1, groups + 1)):
                 raise ValueError(f"rule {self.pattern!r} -> {self.replacement!r}: every group must be used, and exist")
-        if (self.transform is None) != (self.inverse is None):
+        if not self.is_one_way and (self.transform is None) != (self.inverse is None):
             raise ValueError(f"rule {self.pattern!r}: a transform needs its inverse, and the other way round")
+
+    @property
+    def is_one_way(self) -> bool:
+        return self.one_way or self.adds
 
     def target(self, source: str) -> str | None:
         """The parameter's name for a source name that this rule matches."""
@@ -57,7 +69,7 @@ class Rule:
 
     def source(self, target: str) -> str | None:
         """The source name of a parameter, or None when the rule does not produce it."""
-        if self.replacement is None:
+        if self.replacement is None or self.is_one_way:
             return None
         match = self.backward_matcher.fullmatch(target)
         if match is None:
@@ -94,6 +106,7 @@ class RuleTable:
     ``dropped``: patterns of entries that such a file holds and that are not taken over, whatever the rules say.
     ``fresh``: patterns of parameters that such a file does not hold and that keep their initial values.
     ``class_heads``: patterns of parameters whose shape follows the class list.
+    ``diagnose`` (shapes of the file's entries): one sentence for a file that is refused, where it is clear what it is.
     """
 
     name: str
@@ -102,6 +115,7 @@ class RuleTable:
     fresh: tuple[str, ...] = ()
     class_heads: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    diagnose: Callable[[Shapes], str | None] | None = None
 
     def is_dropped(self, source: str) -> bool:
         return any(re.fullmatch(pattern, source) for pattern in self.dropped)
@@ -129,6 +143,7 @@ class Plan:
     table: RuleTable
     links: list[Link] = dataclasses.field(default_factory=list)
     derived: list[Link] = dataclasses.field(default_factory=list)
+    added: list[Link] = dataclasses.field(default_factory=list)  # to what the links give their parameters
     dropped: list[str] = dataclasses.field(default_factory=list)
     unknown: list[str] = dataclasses.field(default_factory=list)  # source names that no rule matches
     astray: list[Link] = dataclasses.field(default_factory=list)  # rules that lead to no parameter of this network
@@ -156,17 +171,27 @@ def plan_loading(table: RuleTable, sources: Iterable[str], parameters: Iterable[
             plan.dropped.append(source)
         elif not rules:
             plan.unknown.append(source)
-        elif len(rules) > 1:
+        elif not _go_together(rules):
             plan.ambiguous.append(f"{source}: matched by {' and '.join(repr(rule.pattern) for rule in rules)}")
-        elif rules[0].replacement is None:
+        elif all(rule.replacement is None for rule in rules):
             plan.dropped.append(source)
         else:
-            link = Link(source, rules[0].target(source), rules[0])
-            _place(plan, link, wanted, filled)
+            for rule in rules:
+                if rule.replacement is not None:
+                    _place(plan, Link(source, rule.target(source), rule), wanted, filled)
     for parameter in wanted:
         if parameter not in filled:
             (plan.fresh if table.is_fresh(parameter) else plan.missing).append(parameter)
     return plan
+
+
+def _go_together(rules: Sequence[Rule]) -> bool:
+    """One rule for the whole entry, or one for each of its parts; any number that add."""
+    main = [rule for rule in rules if not rule.adds]
+    if len(main) == 1:
+        return main[0].part is None
+    parts = sorted(rule.part or (0, 0) for rule in main)
+    return parts == [(index, len(main)) for index in range(len(main))]
 
 
 def _place(plan: Plan, link: Link, wanted: Mapping[str, None], filled: dict[str, str]) -> None:
@@ -174,6 +199,8 @@ def _place(plan: Plan, link: Link, wanted: Mapping[str, None], filled: dict[str,
         plan.astray.append(link)
     elif link.rule.derived is not None:
         plan.derived.append(link)
+    elif link.rule.adds:
+        plan.added.append(link)
     elif link.parameter in filled:
         plan.ambiguous.append(f"{link.parameter}: filled by {filled[link.parameter]} and by {link.source}")
     else:

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import nn
 
 from mindvideo import load_config
-from mindvideo.models.registry import card_of, settings_of
+from mindvideo.models.registry import card_of, reads_of, settings_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +68,10 @@ def small_overrides(name: str, sizes: Sizes) -> list[str]:
     own = importlib.import_module(f"tests.models.{name}.small").small(T=sizes.T, Q=sizes.Q, K=sizes.K)
     common = {
         "data.num_frames": sizes.T, "data.num_classes": sizes.K, "data.max_instances": sizes.N,
-        "backbone.widths": [8, 16, 16, 24], "optimizer.clip_norm": 0, "schedule.warmup_steps": 0,
-        "inference.class_names": [],
+        "optimizer.clip_norm": 0, "schedule.warmup_steps": 0, "inference.class_names": [],
     }  # fmt: skip
+    if "backbone" in reads_of(name):
+        common["backbone.widths"] = [8, 16, 16, 24]
     return written({**common, **own})
 
 

@@ -17,7 +17,8 @@ from mindvideo.weights.renamed import present_name
 from mindvideo.weights.stored_tensor import StoredTensor
 from tests.weights.manifests import configuration_of, filled, hollow, manifest_paths, read_manifest
 
-OUR_FAMILIES = tuple(f"{name}/" for name in FAMILIES)
+# VidEoMT's manifests hold two forms of its names each; tests/models/videomt/test_weights.py reads them.
+OUR_FAMILIES = tuple(f"{name}/" for name in FAMILIES if name != "videomt")
 FULL_SIZE = "r50_full"
 
 

@@ -19,17 +19,11 @@ _MIX = 0x2C1B3C6D
 _REMIX = 0x297A2D39
 
 
-class _CounterMask(nn.Cell):
-    """Keep-mask of a given [rows, columns], True with probability 1 - rate."""
+class CounterHash(nn.Cell):
+    """Hashed counters of a given [rows, columns], uniform over the 32-bit signed integers."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(f"a dropout rate lies in [0, 1), got {rate}")
-        self.rate = rate
-        self.scale = 1.0 / (1.0 - rate)
-        # The hash is uniform over the 32-bit signed integers: keep what falls below this one.
-        self.threshold = Tensor(int((1.0 - rate) * 2**32) - 2**31 if rate else 2**31 - 1, ms.int32)
         self.shift = Tensor(15, ms.int32)
         self.salt = 0
         self.iteration = Tensor(0, ms.int32)
@@ -40,18 +34,34 @@ class _CounterMask(nn.Cell):
         self.iteration = iteration
         self.salt = seed & 0x7FFFFFFF
 
-    def keep(self, rows: int, columns: int, draw: int):
-        """Bool [rows, columns]."""
+    def bits(self, rows: int, columns: int, draw: int):
+        """int32 [rows, columns]."""
         stream = self.mix(self.iteration * _ROW_STRIDE + (self.salt + draw * _COLUMN_STRIDE % 2**31))
         row = self.mix(ops.arange(rows).astype(ms.int32) * _ROW_STRIDE + stream)
         column = self.mix(ops.arange(columns).astype(ms.int32) * _COLUMN_STRIDE - stream)
-        bits = ops.bitwise_xor(row.reshape(rows, 1), column.reshape(1, columns))
-        return self.mix(bits) < self.threshold
+        return self.mix(ops.bitwise_xor(row.reshape(rows, 1), column.reshape(1, columns)))
 
     def mix(self, bits):
         bits = bits * _MIX
         bits = ops.bitwise_xor(bits, ops.bitwise_right_shift(bits, self.shift))
         return bits * _REMIX
+
+
+class _CounterMask(CounterHash):
+    """Keep-mask of a given [rows, columns], True with probability 1 - rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"a dropout rate lies in [0, 1), got {rate}")
+        self.rate = rate
+        self.scale = 1.0 / (1.0 - rate)
+        # Keep what falls below this one of the 32-bit signed integers.
+        self.threshold = Tensor(int((1.0 - rate) * 2**32) - 2**31 if rate else 2**31 - 1, ms.int32)
+
+    def keep(self, rows: int, columns: int, draw: int):
+        """Bool [rows, columns]."""
+        return self.bits(rows, columns, draw) < self.threshold
 
 
 class Dropout(_CounterMask):
@@ -82,12 +92,12 @@ class DropPath(_CounterMask):
 
 
 def seed_dropout(network: nn.Cell, iteration: Parameter, *, seed: int) -> int:
-    """Let every dropout layer of ``network`` follow ``iteration``; returns how many there are.
+    """Let every dropout layer and every other draw of ``network`` follow ``iteration``; returns how many there are.
 
     A layer's stream depends on its name: two layers never share masks and an added layer moves no other. To be
     called before the network is first compiled.
     """
-    layers = [(name, cell) for name, cell in network.cells_and_names() if isinstance(cell, _CounterMask)]
+    layers = [(name, cell) for name, cell in network.cells_and_names() if isinstance(cell, CounterHash)]
     for name, cell in layers:
         cell.follow(iteration, seed=zlib.crc32(f"{seed}/{name}".encode()))
     return len(layers)

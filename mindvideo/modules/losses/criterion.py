@@ -114,12 +114,13 @@ class Criterion(nn.Cell):
 
     def line_up(self, predictions, targets, query, masks, extra):
         """The predictions as the terms of all layers see them, and as those of the last layer do."""
-        logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"][-self.num_layers :]
+        logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"]
         query = query[-self.num_layers :]
         rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]
         taken = (query >= 0).astype(ms.float32)
         supervised = self.supervised_frames(query, taken, targets)
-        boxes = of_instances(rows, boxes)
+        if boxes is not None:
+            boxes = of_instances(rows, boxes[-self.num_layers :])
         target_masks = None
         if masks is not None:
             target_masks = self.target_masks(targets)
@@ -140,7 +141,7 @@ class Criterion(nn.Cell):
             "rows": rows[-1:],
             "taken": taken[-1:],
             "supervised": supervised[-1:],
-            "boxes": boxes[-1:],
+            "boxes": None if boxes is None else boxes[-1:],
             "masks": None if masks is None else masks[-1:],
             "target_masks": target_masks,
             "targets": targets,

@@ -21,7 +21,7 @@ class Matched(TypedDict):
     rows: ms.Tensor  # float [D, B, N, Q]: 1 at the query of each instance, zeros for an instance without one
     taken: ms.Tensor  # float [D, B, N]: 1 where the instance has a query
     supervised: ms.Tensor  # float [D, B, N, T]: 1 where that query is taught the instance
-    boxes: ms.Tensor  # [D, B, N, T, 4], of the instances' queries
+    boxes: ms.Tensor | None  # [D, B, N, T, 4], of the instances' queries; None in a model without boxes
     masks: ms.Tensor | None  # logits [D, B, N, T, h, w] at the pixels of target_masks, of the instances' queries
     target_masks: ms.Tensor | None  # float [B, N, T, h, w]
     targets: Targets

@@ -1,0 +1,122 @@
+"""VidEoMT on a clip with targets: all frames, the matching of every prediction, and every loss term, in one graph."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from mindvideo.models.videomt.network import VidEoMT
+from mindvideo.modules.losses.matched import rows_of
+from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels, sample_maps
+from mindvideo.modules.losses.point_terms import PointMasks
+from mindvideo.modules.matching.first_appearance import FirstAppearanceMatcher
+from mindvideo.modules.values import Targets
+
+
+class MatchedClip(TypedDict):
+    """What the criterion takes of a clip."""
+
+    logits: ms.Tensor  # [D, B, Q, T, K + 1]
+    query: ms.Tensor  # int [D, B, N], of each instance; -1 for none
+    masks: PointMasks
+
+
+class VidEoMTTraining(nn.Cell):
+    """``construct`` takes the columns of a batch (without the ids) and gives (total loss [], terms [n_terms]).
+
+    ``pixels`` turns bytes into frames. ``absent_as_positive``: an instance is taught its class and an empty mask in the
+    frames that do not show it, as the published models were; otherwise its query is "no object" there.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: VidEoMT,
+        pixels: nn.Cell,
+        matcher: FirstAppearanceMatcher,
+        points: MaskPoints,
+        criterion: nn.Cell,
+        absent_as_positive: bool = True,
+    ) -> None:
+        super().__init__()
+        self.network, self.pixels = network, pixels
+        self.matcher, self.points, self.criterion = matcher, points, criterion
+        self.absent_as_positive = absent_as_positive
+        self.term_names = criterion.term_names
+
+    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+        frames, _ = self.pixels(images, sizes)
+        # Category ids count from 1 and class outputs from 0; rows of padding hold any number.
+        labels = ops.select(exists, labels.astype(ms.int32) - 1, ops.zeros_like(labels.astype(ms.int32)))
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        return self.losses(self.predict(frames, targets), targets)
+
+    def losses(self, clip: MatchedClip, targets: Targets):
+        """(total [], terms [n])."""
+        present = targets["present"]
+        taught = {
+            "labels": targets["labels"],
+            "boxes": targets["boxes"],
+            "masks": targets["masks"],
+            "present": ops.ones_like(present) if self.absent_as_positive else present,
+            "exists": targets["exists"],
+        }
+        return self.criterion({"logits": clip["logits"], "boxes": None}, taught, clip["query"], None, clip["masks"])
+
+    def predict(self, frames: ms.Tensor, targets: Targets) -> MatchedClip:
+        """frames [B, T, 3, H, W]."""
+        network = self.network
+        stages, _ = network.follow(frames, network.first_query(frames.shape[0]))
+        logits = network.classify(stages)
+        vectors, features = (), ()
+        for tokens in stages:
+            vectors += (network.mask_head(network.queries_of(tokens)),)  # [B, T, Q, C]
+            features += (network.features(tokens, frames.shape[-2:])[-1],)  # [B, T, h, w, C]
+        query = self.match(logits, vectors, features, targets)
+        rows = rows_of(query, network.num_queries)  # [D, B, N, Q]
+        point_logits, point_targets = (), ()
+        for stage in range(len(stages)):
+            taken = ops.matmul(rows[stage].expand_dims(1), vectors[stage])  # [B, T, N, C]
+            predicted, wanted = self.at_points(network.masks(taken, features[stage]), targets["masks"], stage)
+            point_logits += (predicted,)
+            point_targets += (wanted,)
+        masks = {"logits": ops.stack(point_logits, 0), "targets": ops.stack(point_targets, 0)}
+        return {"logits": logits, "query": query, "masks": masks}
+
+    def match(self, logits, vectors, features, targets: Targets) -> ms.Tensor:
+        """int [D, B, N]."""
+        D = len(vectors)
+        B, T = vectors[0].shape[:2]
+        points = self.points.uniform(D, B, T)  # [D, B, T, P, 2]
+        predicted, wanted = (), ()
+        for stage in range(D):
+            of_stage = points[stage].reshape(B * T, -1, 2)
+            predicted += (
+                self.masks_at(ops.stop_gradient(vectors[stage]), ops.stop_gradient(features[stage]), of_stage),
+            )
+            wanted += (self.targets_at(targets["masks"], of_stage),)
+        return self.matcher(ops.stop_gradient(logits), ops.stack(predicted, 0), ops.stack(wanted, 0), targets)
+
+    def masks_at(self, vectors, features, points):
+        """Mask logits of all queries at points [B * T, P, 2] of the frames: [B, T, P, Q]."""
+        B, T, h, w, C = features.shape
+        maps = ops.matmul(features.reshape(B, T, h * w, C), vectors.swapaxes(2, 3))  # [B, T, h * w, Q]
+        sampled = sample_channels(maps.reshape(B * T, h, w, -1), points)
+        return sampled.reshape(B, T, *sampled.shape[1:])
+
+    def targets_at(self, masks, points):
+        """uint8 [B, N, T, H, W] at points [B * T, P, 2] of the frames: [B, T, P, N]."""
+        B, N, T, H, W = masks.shape
+        P = points.shape[1]
+        points = points.reshape(B, 1, T, P, 2).broadcast_to((B, N, T, P, 2)).reshape(B * N * T, P, 2)
+        return sample_maps(masks.reshape(B * N * T, H, W), points).reshape(B, N, T, P).transpose(0, 2, 3, 1)
+
+    def at_points(self, masks, target_masks, stage: int):
+        """Masks of the instances' queries [B, T, N, h, w] and of the instances: [B, N, T, P] each."""
+        B, N, T, H, W = target_masks.shape
+        maps = masks.swapaxes(1, 2).reshape(B * N * T, *masks.shape[3:])
+        points = self.points.uncertain(maps, stage)
+        wanted = sample_maps(target_masks.reshape(B * N * T, H, W), points)
+        return sample_maps(maps, points).reshape(B, N, T, -1), wanted.reshape(B, N, T, -1)
