@@ -1,6 +1,6 @@
 """VidEoMT: a plain vision transformer that segments and tracks, with queries among its tokens.
 
-Every frame goes through the first blocks by itself. Queries then join the tokens for the last blocks, and what they have
+A frame goes through the first blocks by itself. Queries then join the tokens for the last blocks, and what they have
 become is handed to the next frame, so that a query keeps its instance: there is no tracker, decoder or pixel decoder.
 """
 
@@ -85,7 +85,7 @@ class VidEoMT(nn.Cell):
         return self.stages(around), query
 
     def encode(self, frames: ms.Tensor):
-        """Every frame by itself: tokens [B, T, S, C] after each block, embeddings, and the rotation of the query blocks."""
+        """Frames by themselves: tokens [B, T, S, C] after each block, embeddings, the rotation of query blocks."""
         B, T, _, H, W = frames.shape
         grid, zoom = grid_of(H, W, self.backbone.patch_size), self.backbone.zoom()
         embeddings = self.backbone.embed(frames.reshape(B * T, 3, H, W))
