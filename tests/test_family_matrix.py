@@ -136,14 +136,17 @@ def test_saved_weights_load_to_the_same_bits(own, tmp_path):
 
 
 def test_a_few_steps_lower_the_loss(own):
-    losses = steps_of(training_step(own.name, own.sizes), own, 8)
+    trained, step = training_step(own.name, own.sizes)
+    losses = steps_of(step, trained, 8)
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0], losses
 
 
 @functools.cache
-def training_step(name: str, sizes: Sizes) -> TrainStep:
-    return new_step(model(name, sizes))
+def training_step(name: str, sizes: Sizes) -> tuple[Model, TrainStep]:
+    """A model with dropout and its step: one graph for all tests that train."""
+    trained = new_model(name, sizes, dropout=0.1)
+    return trained, new_step(trained)
 
 
 def new_step(own: Model) -> TrainStep:
@@ -169,8 +172,7 @@ def results_of(own: Model, network: nn.Cell) -> list[dict]:
 
 def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_path):
     """Train, evaluate, save, go on; resume and load: the same numbers bit for bit, dropout included."""
-    own = new_model(own.name, own.sizes, dropout=0.1)
-    step = new_step(own)
+    own, step = training_step(own.name, own.sizes)
     steps_of(step, own, 1)
     seen = results_of(own, own.network)
     step.set_train(True)
@@ -205,12 +207,11 @@ def test_files_that_hold_the_counter_of_steps_under_a_place_still_load(own, tmp_
 
 @pytest.mark.parametrize(("clips", "decoder_layers"), [(1, 2), (3, 1)])
 def test_any_number_of_clips_and_decoder_layers(own, clips, decoder_layers):
+    """Losses only: a graph without gradients compiles in a third of the time."""
     new = new_model(own.name, own.sizes, decoder_layers=decoder_layers)
     new.training.set_train(True)
-    gradient = ms.value_and_grad(new.training, None, ms.ParameterTuple(new.weights().values()), has_aux=True)
-    (total, terms), gradients = gradient(*tensors(batch(new, objects=(3, 2, 0)[:clips])))
+    total, terms = new.training(*tensors(batch(new, objects=(3, 2, 0)[:clips])))
     assert np.isfinite(total.asnumpy()) and np.isfinite(terms.asnumpy()).all()
-    assert all(np.isfinite(g.asnumpy()).all() for g in gradients)
 
 
 def test_the_training_graph_names_its_terms_once(own):

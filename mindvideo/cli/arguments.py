@@ -17,7 +17,7 @@ from mindvideo.logs import note_in_file
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-# What is wrong with a disk or a folder, not with the program.
+# Faults of a disk or a folder, not of the program.
 FAULTS_OF_THE_PLACE = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EIO)
 
 CONFIG_EPILOG = """\

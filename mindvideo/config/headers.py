@@ -9,7 +9,7 @@ import yaml
 from mindvideo.config.load import config_folder, known_configs
 from mindvideo.errors import UserError
 
-# What every header says, as `# Field: text`; a text may go on in following lines that start with `#   `.
+# Every header has these, as `# Field: words`; the words may go on in following lines that start with `#   `.
 HEADER_FIELDS = ("What", "Command", "Hardware", "Duration", "Expected", "Source")
 
 _INTRODUCTION = """\

@@ -1,4 +1,4 @@
-"""What goes wrong, kind by kind, and the AP that each kind costs, after the ideas of TIDE and TIVE.
+"""The kinds of errors, and the AP that each kind costs, after the ideas of TIDE and TIVE.
 
 All is judged at tube IoU 0.5. A detection that is wrong there is, in this order:
 
@@ -148,7 +148,7 @@ class _Judge:
         return [int(truth) for truth in order if counts[truth] > 0 and counts[truth] >= _LEAST_SHARE * len(frame_iou)]
 
     def _covers_part(self, row: int, truth: int) -> bool:
-        """Good where both are there, and what lacks is the object alone rather than the track alone."""
+        """Good where both are there; more frames show only the object than only the track."""
         detection, object_ = self._overlap.detection_areas[row], self._overlap.truth_areas[truth]
         both = (detection > 0) & (object_ > 0)
         common = self._overlap.intersections[both, row, truth].sum()

@@ -115,7 +115,7 @@ class _Scanner:
                 element, end = self.decoder.raw_decode(self.buffer, self.position)
                 break
             except json.JSONDecodeError as error:
-                # What is cut by the end of the buffer goes on after it; what is wrong before its end stays wrong.
+                # A value cut by the end of the buffer goes on after it; one that is wrong before stays wrong.
                 is_cut = error.msg.startswith("Unterminated string") or error.pos >= len(self.buffer) - _NEAR_END
                 if is_cut and len(self.buffer) - self.position > MAX_ELEMENT:
                     raise self._fault(f"a record of more than {MAX_ELEMENT} bytes") from error

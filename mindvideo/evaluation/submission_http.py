@@ -17,7 +17,7 @@ from mindvideo.errors import UserError
 
 MAX_REPLY = 4 << 20  # bytes; records of submissions have some thousand
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-# What goes wrong on the way, and may pass. ValueError: a connection that was cut while it was read from.
+# Failures on the way, which may pass. ValueError: a connection that was cut while it was read from.
 PASSING_ERRORS = (OSError, http.client.HTTPException, ValueError)
 _BLOCK = 1 << 16
 

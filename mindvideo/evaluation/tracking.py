@@ -26,7 +26,7 @@ _IMPOSSIBLE = 1e10
 
 @dataclasses.dataclass(frozen=True)
 class TrackingCounts:
-    """What can be added up over videos and categories.
+    """Counts that add up over videos and categories.
 
     Per threshold [A]: ``matched``, ``missed`` and ``false`` masks, and ``kept``, the sum over the matched masks of how
     well their track and their object keep together. ``id_matched``, ``id_missed``, ``id_false``: masks under the best

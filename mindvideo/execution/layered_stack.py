@@ -24,7 +24,7 @@ class Stack(Protocol):
         """From what the stack is called with, but for the first state, to what each layer takes beside its state."""
 
     def collect(self, states: tuple[ms.Tensor, ...]) -> ms.Tensor:
-        """What the stack gives, from the states that its layers gave; from the first state where it has no layer."""
+        """The output of the stack, from the states that its layers gave; from the first state where it has no layer."""
 
 
 class _Collect(nn.Cell):

@@ -54,7 +54,7 @@ class FrameClassRunner:
         self._whole.set_train(False)
 
     def export_plan(self, *, num_frames: int, size: tuple[int, int]) -> ExportPlan:
-        """What :meth:`__call__` computes as one graph, for clips of ``num_frames`` frames of ``size`` (H, W)."""
+        """The same as :meth:`__call__`, as one graph, for clips of ``num_frames`` frames of ``size`` (H, W)."""
         images = ms.Tensor(np.zeros((1, num_frames, *size, 3), np.uint8))
         inputs = {"images": images, "sizes": ms.Tensor(np.array([size], np.int32))}
         return ExportPlan(graph=self._whole, inputs=inputs, outputs=("probabilities", "mask_logits"))

@@ -1,4 +1,4 @@
-"""What a model family gives the rest of the project: one card with six answers."""
+"""A model family gives the rest of the project one card with six answers."""
 
 from __future__ import annotations
 

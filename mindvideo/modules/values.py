@@ -16,7 +16,7 @@ from mindspore import Tensor
 
 
 class Targets(TypedDict):
-    """What a clip shows, padded to N rows a clip; in the order of a ClipBatch's columns."""
+    """The instances of a clip, padded to N rows a clip; in the order of a ClipBatch's columns."""
 
     labels: Tensor  # int [B, N]
     boxes: Tensor  # [B, N, T, 4], cxcywh in units of the valid picture
@@ -26,7 +26,7 @@ class Targets(TypedDict):
 
 
 class Predictions(TypedDict):
-    """What the network says of its queries."""
+    """The network's answer for its queries."""
 
     logits: Tensor  # of the classes, [D, B, Q, T, K]; [D, B, Q, 1, K] where a query has one class for the clip
     boxes: Tensor | None  # [D, B, Q, T, 4], cxcywh in units of the valid picture; None in a model without boxes
@@ -34,7 +34,7 @@ class Predictions(TypedDict):
 
 
 class Scene(TypedDict):
-    """What a mask head of a clip network reads besides queries; frames lie in one row, clip after clip."""
+    """A mask head of a clip network reads this besides queries; frames lie in one row, clip after clip."""
 
     memory: Tensor  # the encoder's output on the grid of the finest tokens, [B*T, C, h, w]
     fine_maps: tuple[Tensor, ...]  # maps of the backbone that are finer than that grid, [B*T, C', ., .], coarse to fine
@@ -42,7 +42,7 @@ class Scene(TypedDict):
 
 
 class DecodedClip(TypedDict):
-    """What a clip network knows of a clip before any mask is made."""
+    """A clip network knows this of a clip before any mask is made."""
 
     logits: Tensor  # [D, B, Q, T, K]
     boxes: Tensor  # [D, B, Q, T, 4]

@@ -22,7 +22,7 @@ from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES, present_names
 MAGIC = b"mindvideo training state 1\n"
 _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = hashlib.sha256().digest_size
-# What stands before the name of the parameter that an optimiser's moment or an average belongs to.
+# These stand before the name of the parameter that an optimiser's moment or an average belongs to.
 OWNERS = ("average.", "accumulated.", "adamw.first_moment.", "adamw.second_moment.", "sgd.velocity.")
 
 

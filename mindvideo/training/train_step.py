@@ -11,7 +11,7 @@ from mindvideo.training.ema import WeightAverage
 from mindvideo.training.loss_scale import LossScale
 from mindvideo.training.optimizer import GroupedOptimizer, zeros_for
 
-# What stands before the loss terms in a step's summary.
+# These stand before the loss terms in a step's summary.
 SUMMARY = ("total", "gradient_norm", "loss_scale", "learning_rate_factor", "finite", "stop_requests")
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
 

@@ -85,7 +85,7 @@ def open_checkpoint(path: str | Path) -> CheckpointFile:
         file = _open(path, content)
         _require_sane(file.tensors, size)
     except UserError as error:
-        # What a damaged file says of itself may hold anything, control characters included.
+        # A damaged file may say anything of itself, control characters included.
         raise UserError(f"weights {path}: {printable(str(error)[:MAX_MESSAGE])}") from error
     return file
 

@@ -69,7 +69,7 @@ def fit_file(file: CheckpointFile, tables: Sequence[RuleTable], shapes: Shapes, 
 
 
 def _taken(stored: StoredTensor, rule: Rule) -> StoredTensor:
-    """What a rule makes of an entry."""
+    """The result of a rule for an entry."""
     if rule.part is not None:
         index, count = rule.part
         length, rest = divmod(stored.shape[0], count) if stored.shape else (0, 1)

@@ -124,7 +124,7 @@ def test_the_examples_of_the_documents_run(
 
 def test_class_names() -> None:
     def names(*overrides: str) -> dict[int, str]:
-        return class_names(load_config(config_folder() / "vistr" / "vistr_toy.yaml", overrides))
+        return class_names(load_config(CONFIG_FOLDER / "vistr" / "vistr_toy.yaml", overrides))
 
     assert names() == {1: "disc", 2: "square", 3: "triangle", 4: "cross"}
     assert names("inference.class_names=[ball, box]") == {1: "ball", 2: "box"}

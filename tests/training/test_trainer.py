@@ -147,6 +147,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, caplog):
     assert trainer.run().steps == 2
     assert [path.name for path in trainer.checkpoints.states()] == ["step_00000002.state"]
     assert "asked to stop: finishing the step in progress" in caplog.text
+    assert f"compiling the graph for batches of {H}x{W} pixels" in caplog.text
     assert f"--output {tmp_path} --resume" in caplog.text
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with pytest.raises(UserError, match="holds a run already: add --resume"):

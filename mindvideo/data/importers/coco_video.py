@@ -9,7 +9,7 @@ from typing import Any
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder
 from mindvideo.data.importers.coco_shapes import entry_rle
-from mindvideo.data.importers.fields import dictionary, entries, identifier, located, string, whole
+from mindvideo.data.importers.fields import dictionary, entries, identifier, naming, string, whole
 from mindvideo.data.importers.pictures import require_size
 from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import natural_key
@@ -38,7 +38,7 @@ def convert_coco_video(file: str | Path, frames: str | Path | None = None) -> di
     content = read_json(Path(file))
     if not isinstance(content, dict) or "images" not in content or "annotations" not in content:
         raise UserError(f"{file}: no 'images' and 'annotations' lists, so not a COCO file")
-    with located(file):
+    with naming(file):
         names = _category_names(content)
         images = [_read_image(entry, f"images[{place}]") for place, entry in enumerate(entries(content, "images"))]
         of_image = _by_image(content, {image.id for image in images}, file)
@@ -51,7 +51,7 @@ def convert_coco_video(file: str | Path, frames: str | Path | None = None) -> di
         tracks: dict[Any, TrackBuilder] = {}
         for frame, image in enumerate(members):
             for where, entry in of_image.get(image.id, ()):
-                with located(f"{file}: {where}"):
+                with naming(f"{file}: {where}"):
                     _add(tracks, frame, entry, names, image.size)
         builder.add_video([image.file_name for image in members], members[0].size, list(tracks.values()))
     return builder.content()
@@ -87,7 +87,7 @@ def _by_image(
     of_image: dict[str | int, list[tuple[str, dict[str, Any]]]] = {}
     for place, entry in enumerate(entries(content, "annotations") if content["annotations"] is not None else ()):
         where = f"annotation {entry['id']}" if "id" in entry else f"annotations[{place}]"
-        with located(f"{file}: {where}"):
+        with naming(f"{file}: {where}"):
             image = identifier(entry.get("image_id"), "image_id")
             if image not in images:
                 raise ValueError(f"its image {image} is not listed in 'images'")

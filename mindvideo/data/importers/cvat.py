@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_name
-from mindvideo.data.importers.fields import located, number_in, string, whole_in
+from mindvideo.data.importers.fields import naming, number_in, string, whole_in
 from mindvideo.data.importers.pictures import pictures_below, require_size
 from mindvideo.data.importers.shapes import box_mask, ellipse_mask, mask_of_runs, polygon_mask
 from mindvideo.data.media.broken_frame import BrokenFrameError
@@ -57,7 +57,7 @@ def convert_cvat_video(
     if root.tag != "annotations" or root.find("track") is None:
         raise UserError(f"{file}: no tracks; export the task as 'CVAT for video 1.1' and draw tracks, not shapes")
     _refuse_project(root, file)
-    with located(file):
+    with naming(file):
         size, numbering = _frame_size(root), _numbering(root)
     if video is not None:
         names = _names_in_video(Path(video), Path(video).parent if frames is None else Path(frames), numbering, size)
@@ -149,21 +149,21 @@ def _read_track(
 ) -> tuple[TrackBuilder, int]:
     """A track and the last frame in which somebody drew it: CVAT fills the frames after that with copies."""
     where = f"{file}: track {element.get('id')}"
-    with located(where):
+    with naming(where):
         track = TrackBuilder(string(element.get("label"), "label"))
     listed: dict[int, _Shape] = {}
     last_drawn = -1
     for child in element:
-        with located(f"{where}, a {child.tag}"):
+        with naming(f"{where}, a {child.tag}"):
             number = whole_in(child.get("frame"), "frame")
         if number not in numbering or numbering.index(number) >= length:
             raise UserError(f"{where} has a shape in frame {number}, which is none of the {length} frames")
-        with located(f"{where}, frame {number}"):
+        with naming(f"{where}, frame {number}"):
             listed[numbering.index(number)] = _read_shape(child)
         if child.get("keyframe") != "0":
             last_drawn = max(last_drawn, numbering.index(number))
     for frame, shape in _every_frame(listed, length).items():
-        with located(f"{where}, frame {numbering[frame]}"):
+        with naming(f"{where}, frame {numbering[frame]}"):
             track.add(frame, _mask(shape, size))
     return track, last_drawn
 

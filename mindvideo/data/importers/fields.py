@@ -13,7 +13,7 @@ from mindvideo.errors import UserError, printable
 
 
 @contextlib.contextmanager
-def located(where: str | Path) -> Iterator[None]:
+def naming(where: str | Path) -> Iterator[None]:
     """Puts the file and entry in front of a ValueError's reason: one line for the user."""
     try:
         yield

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_name
-from mindvideo.data.importers.fields import dictionary, entries, identifier, located, string, whole
+from mindvideo.data.importers.fields import dictionary, entries, identifier, naming, string, whole
 from mindvideo.data.importers.pictures import require_size, video_folders, visible_files
 from mindvideo.data.importers.shapes import box_mask, ellipse_mask, placed_mask, point_array, polygon_mask
 from mindvideo.data.labels.reading import read_json
@@ -45,7 +45,7 @@ def _add_video(builder: VisBuilder, folder: Path, root: Path) -> None:
     tracks: dict[tuple[str, Any], TrackBuilder] = {}
     size = None
     for frame, file in labelled.items():
-        with located(file):
+        with naming(file):
             content = dictionary(read_json(file), "content")
             found = tuple(whole(content.get(side), side, minimum=1) for side in ("imageHeight", "imageWidth"))
             size = size or found

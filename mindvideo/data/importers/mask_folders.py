@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.data.importers.builder import TrackBuilder, VisBuilder, relative_name
-from mindvideo.data.importers.fields import dictionary, located, string
+from mindvideo.data.importers.fields import dictionary, naming, string
 from mindvideo.data.importers.pictures import require_size, video_folders, visible_files
 from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import is_image
@@ -48,7 +48,7 @@ def convert_mask_folders(
 
 
 def _read_meta(file: Path) -> dict[str, Names]:
-    with located(file):
+    with naming(file):
         videos = dictionary(dictionary(read_json(file), "content").get("videos"), "videos")
         return {name: _object_names(entry, f"videos.{name}") for name, entry in videos.items()}
 

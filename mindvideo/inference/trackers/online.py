@@ -16,8 +16,8 @@ from mindvideo.structures import Segmentation, VideoInstances
 
 # PARITY(instanceformer): a track that scores less than this has no mask in any frame.
 MIN_TRACK_SCORE = 0.001
-# What is shown of a frame takes its scores and classes from a vote that is held again whenever the video has grown by
-# this factor, so that a frame costs the same however long the video is.
+# The picture that is shown of a frame takes scores and classes from a vote that is held again whenever the video has
+# grown by this factor, so that a frame costs the same however long the video is.
 VOTE_INTERVAL = 1.1
 
 

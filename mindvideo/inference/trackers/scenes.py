@@ -75,7 +75,7 @@ class SceneTracker:
         self.cuts: list[int] = []
 
     def __getattr__(self, name: str):
-        """What a tracker offers besides following videos, such as what it exports, is the inner one's."""
+        """Everything that a tracker offers besides following videos, such as its export, is the inner one's."""
         if name == "tracker":
             raise AttributeError(name)
         return getattr(self.tracker, name)

@@ -20,7 +20,7 @@ MARGIN = 2
 
 
 class QueryFrame(NamedTuple):
-    """What a network says of its queries in a frame."""
+    """A network's answer for its queries in a frame."""
 
     logits: Tensor  # of the classes, [Q, K + 1]; the last one is "no object"
     masks: Tensor  # logits [Q, h, w] over the padded frame

@@ -121,7 +121,7 @@ class WindowTracker:
             queries = range(len(self._window.probabilities))
             self._track_of_query = {query: self._new_track() for query in queries}
         else:
-            # What the window before has seen beyond the decided frames belongs to this window now.
+            # The frames that the window before has seen but not decided belong to this window now.
             self._continue_tracks(self._linking.link(before, self._window, self._covered - start))
         self._covered = self._seen
 

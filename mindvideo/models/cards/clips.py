@@ -1,4 +1,4 @@
-"""What the cards of the families share whose queries have a class, a box and a mask in each frame of a clip."""
+"""The cards of families whose queries have a class, a box and a mask in each frame of a clip share this."""
 
 from __future__ import annotations
 

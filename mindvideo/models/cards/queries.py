@@ -51,7 +51,7 @@ def frame_parts(cfg: ConfigDict, name: str, *, attention_type: type[DeformableAt
             attention_type=attention_type,
             **transformer,
         ),
-        "controller": MLP(in_width=width, hidden_width=width, out_width=parameter_count(mask_channels), num_layers=3),
+        "controller": MLP(in_width=width, hidden=width, out_width=parameter_count(mask_channels), num_layers=3),
         "mask_features": MaskFeatures(width=width, feature_channels=mask_channels),
         "dynamic_masks": DynamicMasks(feature_channels=mask_channels, stride=backbone.strides[0]),
         "width": width,

@@ -98,7 +98,7 @@ def build_decoder(cfg: ConfigDict) -> nn.Cell:
 
 
 def check(cfg: ConfigDict) -> None:
-    """What no single key can say."""
+    """Refuse settings that contradict each other, which no single key can say."""
     defvistr = cfg.defvistr
     if defvistr.width % 12 or defvistr.width % defvistr.heads:
         raise UserError(

@@ -29,7 +29,7 @@ class Tokens(TypedDict):
 
 
 class Trace(TypedDict):
-    """What happens between the backbone's maps and the decoder."""
+    """The values between the backbone's maps and the decoder."""
 
     tokens: Tokens
     levels: FrameLevels

@@ -12,7 +12,7 @@ CLASS_HEAD = r"decoder\.head\.class_embed\..*"
 
 
 def shared_rules(prefix: str) -> list[Rule]:
-    """What VisTR's image model has as well: all but classes, queries and the encoder's attention."""
+    """The part that VisTR's image model has as well: all but classes, queries and the encoder's attention."""
     p = re.escape(prefix)
     return [
         *backbone_rules(f"{prefix}backbone.0.body.", "backbone."),

@@ -15,7 +15,7 @@ def instanceformer_table() -> RuleTable:
     return RuleTable(
         "published",
         rules,
-        # What the next training stage adds to the one before: memory for OVIS, class propagation for YouTube-VIS.
+        # The next training stage adds these to the one before: memory for OVIS, class propagation for YouTube-VIS.
         fresh=(r"mem_token_proj\..*", r".*\.(cross_attn_mem|norm2_mem)\..*", r"temporal_class_embed\..*"),
         class_heads=(r"class_embed\..*", r"temporal_class_embed\..*", r"mem_token_proj\.weight"),
     )

@@ -1,4 +1,4 @@
-"""What no single key of VidEoMT's section can say."""
+"""Settings of VidEoMT that contradict each other, which no single key can say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check(cfg: ConfigDict) -> None:
     if videomt.query_blocks >= videomt.num_blocks:
         raise UserError(
             f"videomt.query_blocks is {videomt.query_blocks} of videomt.num_blocks={videomt.num_blocks}; leave "
-            "at least one block that sees the frame alone"
+            "at least one block that sees only the frame"
         )
     if videomt.stem == "convolutions" and p & (p - 1):
         raise UserError(f"videomt.stem=convolutions halves the frame step by step: patch_size {p} is no power of 2")

@@ -1,6 +1,6 @@
 """VidEoMT: a plain vision transformer that segments and tracks, with queries among its tokens.
 
-Every frame goes through the first blocks alone. Queries then join the tokens for the last blocks, and what they have
+A frame goes through the first blocks by itself. Queries then join the tokens for the last blocks, and what they have
 become is handed to the next frame, so that a query keeps its instance: there is no tracker, decoder or pixel decoder.
 """
 
@@ -21,7 +21,7 @@ class Trace(TypedDict):
     """Everything between the pixels and the predictions; B clips, T frames, S tokens of a frame."""
 
     embeddings: Tensor  # [B, T, S, C]
-    frame_blocks: tuple  # [B, T, S, C] after each block that sees a frame alone
+    frame_blocks: tuple  # [B, T, S, C] after each block that sees only a frame
     query_in: Tensor  # [B, T, Q, C]
     query_blocks: Tensor  # [nb, B, T, Q + S, C] after each block that sees queries
     normed: Tensor  # [B, T, Q + S, C]
@@ -75,7 +75,7 @@ class VidEoMT(nn.Cell):
         return logits, None, self.masks(vectors, features).swapaxes(1, 2)
 
     def first_query(self, B: int) -> ms.Tensor:
-        """What enters the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""
+        """The entry to the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""
         return self.query.expand_dims(0).broadcast_to((B, *self.query.shape))
 
     def follow(self, frames: ms.Tensor, query: ms.Tensor):
@@ -85,7 +85,7 @@ class VidEoMT(nn.Cell):
         return self.stages(around), query
 
     def encode(self, frames: ms.Tensor):
-        """Every frame alone: tokens [B, T, S, C] after each block, embeddings, and the rotation of the query blocks."""
+        """Frames by themselves: tokens [B, T, S, C] after each block, embeddings, the rotation of query blocks."""
         B, T, _, H, W = frames.shape
         grid, zoom = grid_of(H, W, self.backbone.patch_size), self.backbone.zoom()
         embeddings = self.backbone.embed(frames.reshape(B * T, 3, H, W))

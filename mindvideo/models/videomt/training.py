@@ -16,7 +16,7 @@ from mindvideo.modules.values import Targets
 
 
 class MatchedClip(TypedDict):
-    """What the criterion takes of a clip."""
+    """The part of a clip that the criterion takes."""
 
     logits: ms.Tensor  # [D, B, Q, T, K + 1]
     query: ms.Tensor  # int [D, B, N], of each instance; -1 for none

@@ -90,7 +90,7 @@ def build_mask_head(cfg: ConfigDict, *, fine_channels: tuple[int, ...]) -> nn.Ce
 
 
 def check(cfg: ConfigDict) -> None:
-    """What no single key can say."""
+    """Refuse settings that contradict each other, which no single key can say."""
     vistr = cfg.vistr
     if vistr.width % 6 or vistr.width % vistr.heads:
         raise UserError(

@@ -27,7 +27,7 @@ class Tokens(TypedDict):
 
 
 class Trace(TypedDict):
-    """What happens between the backbone's maps and the heads."""
+    """The values between the backbone's maps and the heads."""
 
     tokens: Tokens
     encoded: tuple[ms.Tensor, ...]  # what each encoder layer gives, [B, S, C]

@@ -19,7 +19,7 @@ NO_MASK_RULES = [Rule(r"(?:bbox_attention|mask_head)\..*", None)]
 
 
 def image_rules(prefix: str, *, own_masks: bool = False) -> list[Rule]:
-    """What the image model has as well; ``prefix`` is "vistr.", "detr." or none; ``own_masks``: another mask head."""
+    """Rules for the image model too; ``prefix`` is "vistr.", "detr." or none; ``own_masks``: another mask head."""
     p = re.escape(prefix)
     return [
         *backbone_rules(f"{prefix}backbone.0.body.", "backbone."),
@@ -33,7 +33,7 @@ def image_rules(prefix: str, *, own_masks: bool = False) -> list[Rule]:
 
 
 def video_rules(prefix: str) -> list[Rule]:
-    """What the clip model alone has: classes, queries, the deformable convolution, the sequence head."""
+    """The part that only the clip model has: classes, queries, the deformable convolution, the sequence head."""
     p = re.escape(prefix)
     return [
         Rule(p + r"(class_embed)\.(.*)", r"head.\1.\2"),

@@ -23,7 +23,7 @@ RESNETS: dict[str, dict[str, Any]] = {
     "resnet101": _RESNET101,
     "resnext101_32x8d": {**_RESNET101, "block_options": {"groups": 32, "width_per_group": 8}},
     "resnext101_64x4d": {**_RESNET101, "block_options": {"groups": 64, "width_per_group": 4}},
-    # Residual 3x3 blocks behind a 3x3 stem: small enough to train from scratch on a processor.
+    # Residual 3x3 blocks after a 3x3 stem: small enough to train from scratch on a processor.
     "resnet_small": {
         "block": BasicBlock,
         "depths": (1, 1, 1, 1),

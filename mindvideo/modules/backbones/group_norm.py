@@ -1,4 +1,4 @@
-"""Group normalisation behind a convolution, for training from scratch with few frames a step."""
+"""Group normalisation after a convolution, for training from scratch with few frames a step."""
 
 from __future__ import annotations
 

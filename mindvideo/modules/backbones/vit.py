@@ -98,11 +98,11 @@ class VisionTransformer(nn.Cell):
         return outputs
 
     def zoom(self):
-        """What the coordinates of this forward pass are multiplied by; None without rotary positions."""
+        """The factor on this pass's coordinates; None without rotary positions."""
         return self.rotary.zoom() if self.has_rotary else None
 
     def rotation(self, num_in_front: int, grid, zoom):
-        """What :meth:`blocks` takes for ``num_in_front`` more tokens before the class token."""
+        """The rotation for :meth:`blocks` with ``num_in_front`` more tokens before the class token."""
         if not self.has_rotary:
             return None
         rows, columns = grid

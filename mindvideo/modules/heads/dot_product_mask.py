@@ -50,7 +50,7 @@ class DotProductMaskHead(nn.Cell):
     def __init__(self, *, pixels: PixelEmbedding, width: int, channels: int):
         super().__init__()
         self.pixels = pixels
-        self.query_embed = MLP(in_width=width, hidden_width=width, out_width=channels, num_layers=3)
+        self.query_embed = MLP(in_width=width, hidden=width, out_width=channels, num_layers=3)
         self.scale = channels**-0.5
 
     def construct(self, queries, scene):

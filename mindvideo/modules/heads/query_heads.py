@@ -26,7 +26,7 @@ def class_heads(*, width: int, num_classes: int, num_layers: int) -> nn.CellList
 
 def box_heads(*, width: int, num_layers: int, start_size_logit: float = START_SIZE_LOGIT) -> nn.CellList:
     """Perceptrons [..., C] -> [..., 4], equal at the start, when they change nothing but the first layer's box size."""
-    heads = [MLP(in_width=width, hidden_width=width, out_width=4, num_layers=3) for _ in range(num_layers)]
+    heads = [MLP(in_width=width, hidden=width, out_width=4, num_layers=3) for _ in range(num_layers)]
     for index, head in enumerate(heads):
         for layer, first in zip(head.layers, heads[0].layers):
             layer.weight.set_data(ms.Tensor(first.weight.asnumpy()))

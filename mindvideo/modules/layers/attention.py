@@ -30,7 +30,7 @@ def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> in
 class _AttentionCore(nn.Cell):
     """softmax(q k^T + bias) v by blocks of query rows: q [B,M,R,D], k and v [B,M,S,D], bias [B,1,1,S] -> [B,M,R,D].
 
-    ``bias`` [1,1,1,1] stands for none. The second result is for the backward pass alone: the weights [B,M,R,S] when one
+    ``bias`` [1,1,1,1] stands for none. The second result is for the backward pass only: the weights [B,M,R,S] when one
     block holds them all, otherwise nothing, and the backward pass computes them again block by block.
     """
 
@@ -98,7 +98,7 @@ class _AttentionCore(nn.Cell):
         return ops.concat(grad_q, axis=2), grad_k, grad_v, ops.zeros_like(bias)
 
     def gradients(self, weights, q, k, v, grad, inner, draw):
-        """What one block of rows adds to the gradients of q, k and v."""
+        """The share of one block of rows in the gradients of q, k and v."""
         used = weights
         grad_weights = self.times_transposed(grad, v)
         if self.training and self.dropout.rate > 0.0:

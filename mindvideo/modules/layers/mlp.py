@@ -1,4 +1,4 @@
-"""The small perceptron behind box and embedding heads."""
+"""The small perceptron of box and embedding heads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mindspore import nn, ops
 class MLP(nn.Cell):
     """``num_layers`` dense layers with ReLU between them: [..., in_width] -> [..., out_width]."""
 
-    def __init__(self, *, in_width: int, hidden_width: int, out_width: int, num_layers: int):
+    def __init__(self, *, in_width: int, hidden: int, out_width: int, num_layers: int):
         super().__init__()
-        widths = [in_width] + [hidden_width] * (num_layers - 1) + [out_width]
+        widths = [in_width] + [hidden] * (num_layers - 1) + [out_width]
         self.layers = nn.CellList([nn.Dense(a, b) for a, b in zip(widths[:-1], widths[1:])])
         self.last = num_layers - 1
 

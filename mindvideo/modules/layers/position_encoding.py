@@ -30,7 +30,7 @@ class _AxisCode(nn.Cell):
 
 
 class _SinePositions(nn.Cell):
-    """What the 2-D and the 3-D code share: counting along an axis and scaling the count to an angle."""
+    """The part that the 2-D and the 3-D code share: counting along an axis, and scaling the count to an angle."""
 
     def __init__(self, *, features: int, temperature: float, normalize: bool, offset: float):
         super().__init__()

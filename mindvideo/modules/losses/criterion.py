@@ -113,7 +113,7 @@ class Criterion(nn.Cell):
         return (terms * self.weights).sum(), terms
 
     def line_up(self, predictions, targets, query, masks, extra):
-        """What the terms of all layers see, and what those of the last layer see."""
+        """The predictions as the terms of all layers see them, and as those of the last layer do."""
         logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"]
         query = query[-self.num_layers :]
         rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]

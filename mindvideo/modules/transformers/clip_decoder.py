@@ -28,7 +28,7 @@ class FrameLevels(TypedDict):
 
 
 class ClipStates(TypedDict):
-    """What a clip decoder says of its queries."""
+    """The answer of a clip decoder for its queries."""
 
     logits: ms.Tensor  # [D, B, Q, T, K]
     boxes: ms.Tensor  # [D, B, Q, T, 4]

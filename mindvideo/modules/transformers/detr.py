@@ -79,7 +79,7 @@ class Encoder(nn.Cell):
         return self.collect(self.states(tokens, position, padding))
 
     def states(self, tokens, position, padding=None):
-        """What each layer gives; the tokens themselves where there is no layer."""
+        """The output of each layer; the tokens themselves where there is no layer."""
         states = ()
         for layer in self.layers:
             tokens = layer(tokens, position, padding)
@@ -87,11 +87,11 @@ class Encoder(nn.Cell):
         return states if len(states) > 0 else (tokens,)
 
     def beside(self, position, padding=None):
-        """What every layer takes besides the tokens."""
+        """The inputs that every layer takes besides the tokens."""
         return position, padding
 
     def collect(self, states):
-        """What the stack gives, from what its layers gave."""
+        """The output of the stack, from the outputs of its layers."""
         return states[-1] if self.norm is None else self.norm(states[-1])
 
 
@@ -153,7 +153,7 @@ class Decoder(nn.Cell):
         return self.collect(self.states(content, query_position, memory, position, padding))
 
     def states(self, content, query_position, memory, position, padding=None):
-        """What each layer gives, before the norm."""
+        """The output of each layer, before the norm."""
         query_position, memory, keys, padding = self.beside(query_position, memory, position, padding)
         states = ()
         for layer in self.layers:
@@ -162,11 +162,11 @@ class Decoder(nn.Cell):
         return states
 
     def beside(self, query_position, memory, position, padding=None):
-        """What every layer takes besides the content; the memory's keys are its placed tokens."""
+        """The inputs that every layer takes besides the content; the memory's keys are its placed tokens."""
         return query_position, memory, memory + position, padding
 
     def collect(self, states):
-        """What the stack gives, from what its layers gave."""
+        """The output of the stack, from the outputs of its layers."""
         normed = []
         for state in states:
             normed.append(self.norm(state))

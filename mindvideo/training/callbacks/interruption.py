@@ -69,7 +69,7 @@ class Interruption(Callback):
             self.stop_request.set_data(Tensor(1.0, ms.float32))
 
     def graph_ended(self, run_context: RunContext) -> None:
-        """What follows until the next step (saving, evaluating) is not waited for without end."""
+        """The work until the next step (saving, evaluating) is not waited for without end."""
         self._compiled.add(shapes_of(run_context))
         self._preparing = False
         self._mark(last_resort.STEP_ENDS)

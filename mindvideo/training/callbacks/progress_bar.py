@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from mindspore.train import Callback, RunContext
 from tqdm import tqdm
@@ -26,6 +27,9 @@ class ProgressBar(Callback):
         report = report_of(run_context)
         self.bar.set_postfix_str(f"loss {report.total:.4g}", refresh=False)
         self.bar.update()
+        if report.compiled:  # the time for compiling says nothing of the steps to come
+            self.bar.initial = self.bar.n
+            self.bar.start_t = self.bar.last_print_t = time.time()
 
     def close(self) -> None:
         self.bar.close()

@@ -57,11 +57,20 @@ class StepLog(Callback):
         forget_metrics_after(folder.path / METRICS, start)
         self.events = EventFile(folder.path / EVENTS_FOLDER, first_step=start + 1)
         self._averages = Averages()
+        self._last_compilation: float | None = None  # seconds
+
+    def on_train_step_begin(self, run_context: RunContext) -> None:
+        run = run_context.original_args()
+        if run.step_compiles:
+            size = "x".join(map(str, run.train_dataset_element[0].shape[2:4]))
+            took = "" if self._last_compilation is None else f"; the last one took {self._last_compilation:.0f} s"
+            _log.info("compiling the graph for batches of %s pixels, which takes a while%s", size, took)
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         report = report_of(run_context)
         self._averages.add(report)
         if report.compiled:
+            self._last_compilation = report.seconds["step"]
             _log.info("step %d: graph compiled for a new batch shape (%.1f s)", report.step, report.seconds["step"])
         if report.step % self.every and not report.is_last:
             return

@@ -52,7 +52,8 @@ class StepReporter(Callback):
 
     A step's time is parted into ``data`` (waiting for the batch), ``step`` (the compiled graph, up to its results on
     the host) and ``other`` (all callbacks, of the step before, since this step's are still to run). The first step of
-    a batch shape compiles the graph; it is marked, so that it enters no average.
+    a batch shape compiles the graph: ``step_compiles`` says so when it begins, and its report is marked, so that it
+    enters no average.
     """
 
     def __init__(self, *, term_names: Sequence[str], learning_rate: float, plan: Plan) -> None:
@@ -73,6 +74,7 @@ class StepReporter(Callback):
     def on_train_step_begin(self, run_context: RunContext) -> None:
         self._began = time.perf_counter()
         self._data = self._began - self._idle_since
+        run_context.original_args().step_compiles = shapes_of(run_context) not in self._shapes
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         run = run_context.original_args()

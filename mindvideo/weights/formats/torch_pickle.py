@@ -36,7 +36,7 @@ STORAGE_CLASSES = {
 }
 CONTAINERS = (list, tuple, dict, set, frozenset)
 MAX_COPIED = 1 << 24  # values and bytes
-# What reading bytes raises that are no pickle, or that end too soon.
+# Reading bytes that are no pickle, or that end too soon, raises these.
 DAMAGED_PICKLE_ERRORS = (
     pickle.UnpicklingError,
     EOFError,

@@ -28,7 +28,7 @@ LEGACY_PROTOCOL = 1001
 ZIP_SIGNATURE = b"PK\x03\x04"
 # The stream format starts with a pickle (protocol 2) of the magic number: PROTO 2, LONG1 of ten bytes.
 LEGACY_SIGNATURE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
-# What the zip reader raises on damaged bytes.
+# The zip reader raises these on damaged bytes.
 DAMAGED_ZIP_ERRORS = (
     zipfile.BadZipFile,
     struct.error,
