@@ -80,7 +80,9 @@ def check_trace(case: Case, trace) -> None:
         np.testing.assert_allclose(each.std(-1, ddof=1), arrays["mask_qstd"], atol=MASK_TOLERANCE * scale)
 
 
-@pytest.mark.parametrize("name", ["tiny/online_nonsquare", "tiny/online_dinov3_normq"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("tiny/online_nonsquare", marks=pytest.mark.slow), "tiny/online_dinov3_normq"]
+)
 def test_frame_by_frame_equals_the_clip(golden, name):
     case = Case(golden / "videomt", name)
     network, _ = filled_network(case, case.config())
