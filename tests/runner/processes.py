@@ -22,14 +22,15 @@ class Process(NamedTuple):
 def running_processes() -> dict[int, Process]:
     """Every process of the machine by its id."""
     found = {}
-    for entry in PROC.glob("[0-9]*/stat"):
+    # Not by a glob: that looks at each entry itself, and raises when a process has ended meanwhile.
+    for name in filter(str.isdigit, os.listdir(PROC) if PROC.is_dir() else ()):
         try:
-            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
+            fields = (PROC / name / "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
         if fields[0] != "Z":
             parent, session, started, pages = (int(fields[place]) for place in (1, 3, 19, 21))
-            found[int(entry.parent.name)] = Process(parent, session, started, pages * PAGE_MB)
+            found[int(name)] = Process(parent, session, started, pages * PAGE_MB)
     return found
 
 
