@@ -47,6 +47,8 @@ def build_network(cfg: ConfigDict) -> VisTR:
         "pre_norm": vistr.pre_norm,
     }
     anchors = tuple(vistr.query_anchors)
+    # The order of the parts decides which weights a seed gives.
+    mask_branch = build_mask_head(cfg, fine_channels=backbone.channels[:num_fine]) if vistr.masks else None
     decoder = build_decoder(num_layers=vistr.decoder_layers, **layer_options)
     if anchors:
         align_queries_with_keys(decoder)
@@ -68,7 +70,7 @@ def build_network(cfg: ConfigDict) -> VisTR:
             num_logits=cfg.data.num_classes + 1,
             box_anchors=anchor_boxes(*anchors) if anchors else None,
         ),
-        mask_branch=build_mask_head(cfg, fine_channels=backbone.channels[:num_fine]) if vistr.masks else None,
+        mask_branch=mask_branch,
         num_fine_levels=num_fine,
         position_in_tokens=vistr.position_in_tokens,
     )
