@@ -23,7 +23,7 @@ from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 
 REPEATS = 3
 FRAMES = (4, 3, 192, 320)
-NAMES = ("resnet50", "resnext101_32x8d", "swin_t_p4w7")
+NAMES = ("resnet50", "resnext101_32x8d", "swin_t_p4w7", "convnext_t")
 
 
 class UnfoldedNorm(FrozenBatchNorm):
