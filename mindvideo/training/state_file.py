@@ -24,6 +24,8 @@ _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = hashlib.sha256().digest_size
 # These stand before the name of the parameter that an optimiser's moment or an average belongs to.
 OWNERS = ("average.", "accumulated.", "adamw.first_moment.", "adamw.second_moment.", "sgd.velocity.")
+# Some families' training graphs hold the network as a part, whose place then comes before a parameter's name as well.
+PREFIXES = tuple(f"{owner}{place}" for owner in ("", *OWNERS) for place in ("", "network."))
 
 
 class DamagedStateError(Exception):
@@ -62,7 +64,7 @@ def read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     header = json.loads(bytes(body[start : start + length]))
     arrays, offset = {}, start + length
     stored = [entry["name"] for entry in header["arrays"]]
-    names = present_names(stored, written_with=header.get(NAMES_ENTRY), prefixes=OWNERS)
+    names = present_names(stored, written_with=header.get(NAMES_ENTRY), prefixes=PREFIXES)
     for entry in header["arrays"]:
         dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
         count = int(np.prod(shape, dtype=np.int64))

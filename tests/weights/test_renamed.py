@@ -73,6 +73,7 @@ def test_old_files_name_no_classes_and_broken_ones_are_refused(tmp_path: Path):
 
 def test_a_state_is_resumed_with_its_moments_and_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = ["ffn.weight", "average.ffn.weight", "adamw.first_moment.slots.1.bias", "adamw.updates", "other"]
+    names += ["network.ffn.weight", "adamw.second_moment.network.slots.1.bias"]
     arrays = {name: np.full(2, index, np.float32) for index, name in enumerate(names)}
     write_state(tmp_path / "new.state", arrays, {"iteration": 3})
     assert list(read_state(tmp_path / "new.state")[0]) == names
@@ -85,6 +86,8 @@ def test_a_state_is_resumed_with_its_moments_and_averages(tmp_path: Path, monkey
         "adamw.first_moment.queries.1.bias",
         "adamw.updates",
         "other",
+        "network.hidden.weight",
+        "adamw.second_moment.network.queries.1.bias",
     ]
     assert facts == {"iteration": 3} and found["average.hidden.weight"][0] == 1
 
