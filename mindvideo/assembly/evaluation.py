@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.data import labelled_set
 from mindvideo.assembly.labelled_run import OpenFrames, evaluate_tracker
-from mindvideo.assembly.network import tracker_of, with_scenes
+from mindvideo.assembly.network import for_videos, tracker_of
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.errors import UserError
@@ -54,7 +54,7 @@ def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
 
     def validate(network: nn.Cell) -> dict[str, float]:
-        tracker = with_scenes(cfg, tracker_of(cfg, network), evaluated=True)
+        tracker = for_videos(cfg, tracker_of(cfg, network), evaluated=True)
         return evaluate_tracker(tracker, ground_truth, open_frames).tracks.statistics()
 
     return validate

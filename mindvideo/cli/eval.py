@@ -80,7 +80,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     cfg = load_config(arguments.config, arguments.overrides)
     weights = check_weights_file(arguments.weights)
     # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.
-    from mindvideo.assembly import build_tracker, labelled_set, prepare_device, with_scenes
+    from mindvideo.assembly import build_tracker, for_videos, labelled_set, prepare_device
     from mindvideo.assembly.evaluation import frame_opener, labelled_videos
     from mindvideo.assembly.labelled_run import LabelledRun
 
@@ -98,7 +98,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
         if not arguments.force:
             store.require_same_settings()
         prepare_device(cfg)
-        tracker = with_scenes(cfg, build_tracker(cfg, weights=weights), evaluated=True)
+        tracker = for_videos(cfg, build_tracker(cfg, weights=weights), evaluated=True)
         run = LabelledRun.begin(store, ground_truth.videos, force=arguments.force)
         folder.begin(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
         model_speed = run.run_missing(tracker, open_frames)

@@ -54,6 +54,33 @@ class Inference:
         "as well, or nowhere",
         choices=["videos", "everywhere", "nowhere"],
     )
+    any_length: str = key(
+        "videos",
+        "where tracks of a model that goes frame by frame may begin and end at any time: in users' videos (infer), in "
+        "evaluations as well, or nowhere: the published procedure",
+        choices=["videos", "everywhere", "nowhere"],
+    )
+    min_birth: float = key(
+        0.25,
+        "with any_length: probability from which a query begins a track",
+        minimum=0.0,
+        maximum=1.0,
+        by_family=True,
+    )
+    min_life: float = key(
+        0.1,
+        "with any_length: probability from which a query continues its track",
+        minimum=0.0,
+        maximum=1.0,
+        by_family=True,
+    )
+    max_gap: int = key(
+        60,
+        "with any_length: frames for which an object may be out of sight and come back as itself",
+        minimum=1,
+        maximum=10**6,
+        by_family=True,
+    )
     read_ahead: int = key(
         8, "frames that wait between reading, inference and writing; bounds the memory", minimum=1, maximum=1000
     )
