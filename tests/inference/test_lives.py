@@ -22,7 +22,7 @@ LOOKS = [(255 * (n & 1), 127 * (n & 2), 63 * (n & 4)) for n in range(8)]  # colo
 
 
 class Seen(NamedTuple):
-    """What a query shows in a frame: how sure, which category, whose look, and where (left, top) with which side."""
+    """A query's show in a frame: how sure, which category, whose look, and where (left, top) with which side."""
 
     sure: float
     label: int = 1
@@ -236,6 +236,15 @@ def test_memory_of_a_stream_without_an_object_does_not_grow() -> None:
     for _ in range(500):
         made.feed(PLAIN)
     assert made.tracks == {} and sys.getsizeof(made.tracks) == before and made.lives.alive == []
+
+
+def test_a_stream_keeps_the_masks_of_the_last_frames() -> None:
+    made = tracker([{0: Seen(0.8)}], kept_frames=10)
+    for _ in range(300):
+        assert len(made.feed(PLAIN)[0]) == 1
+    assert len(made.tracks[1].masks) == 10
+    (masks,) = made.finish().segmentations
+    assert [place for place, mask in enumerate(masks) if mask is not None] == list(range(290, 300))
 
 
 def test_another_size_is_refused() -> None:

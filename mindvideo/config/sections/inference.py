@@ -40,7 +40,9 @@ class Inference:
         0.6, "a mask that overlaps a surer track's by more is not drawn; 1 draws all", minimum=0.0, maximum=1.0
     )
     class_names: list[str] = key([], "names of categories 1, 2, ... to write on the video; empty shows numbers")
-    write: list[str] = key(["video"], "what is written beside results.json", choices=["video", "masks", "coco"])
+    write: list[str] = key(
+        ["video"], "what is written beside results.json", choices=["video", "masks", "coco", "frames"]
+    )
     draw: list[str] = key(
         ["masks", "boxes", "tags"], "what is drawn over the frames", choices=["masks", "boxes", "tags"]
     )
@@ -79,6 +81,14 @@ class Inference:
         "with any_length: frames for which an object may be out of sight and come back as itself",
         minimum=1,
         maximum=10**6,
+        by_family=True,
+    )
+    kept_frames: int = key(
+        100_000,
+        "with any_length: results.json has the masks of this many last frames of a longer stream; the key write with "
+        "frames keeps all on disk",
+        minimum=1,
+        maximum=10**9,
         by_family=True,
     )
     read_ahead: int = key(

@@ -33,7 +33,8 @@ class VideoReport:
     """How one video went. ``status``: done, skipped, redrawn, interrupted or failed.
 
     ``drawn``: tracks that score enough to be drawn; ``best_score``: of all tracks, None without any.
-    ``cuts``: frames with which another scene began, where cuts were looked for.
+    ``cuts``: frames with which another scene began, where cuts were looked for. ``lives``: of each track, by its id,
+    the first and the last frame in which it is seen.
     """
 
     name: str
@@ -45,6 +46,7 @@ class VideoReport:
     best_score: float | None = None
     seconds: float = 0.0
     cuts: list[int] = dataclasses.field(default_factory=list)
+    lives: dict[str, list[int] | None] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
 
     @property

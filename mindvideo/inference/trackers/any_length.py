@@ -41,10 +41,14 @@ class RenewableStep(Protocol):
 
 @dataclasses.dataclass(eq=False)
 class _Track:
-    """A track with its masks, frame by frame from the life's first one on; None where it was not seen."""
+    """A track with its masks by the place of the frame, the oldest first, of the frames in which it is seen."""
 
     life: Life
-    masks: list[Segmentation | None]
+    masks: dict[int, Segmentation] = dataclasses.field(default_factory=dict)
+
+    def forget_before(self, frame: int) -> None:
+        while self.masks and (oldest := next(iter(self.masks))) < frame:
+            del self.masks[oldest]
 
 
 class AnyLengthTracker:
@@ -86,35 +90,35 @@ class AnyLengthTracker:
             mask = segment_frame(inside, self.size)
             if is_birth:
                 self.births += 1
-                self.tracks[life.track_id] = _Track(life, [])
+                self.tracks[life.track_id] = _Track(life)
             track = self.tracks[life.track_id]
-            track.masks += [None] * (self.num_frames - life.first - len(track.masks)) + [mask]
             if has_pixels(mask):
+                track.masks[self.num_frames] = mask
                 rows.append((track, [mask]))
         self.num_frames += 1
-        if ended:
-            self._forget_the_weakest()
-        return [self._instances(rows, num_frames=1)]
+        self._forget(bool(ended))
+        return [self._instances(rows, 1)]
 
     def finish(self) -> VideoInstances:
         """The whole video; tracks without a pixel anywhere are left out."""
-        rows = []
+        places = range(self.num_frames)
+        tracks = [track for track in self.tracks.values() if track.masks]
+        return self._instances(
+            [(track, [track.masks.get(place) for place in places]) for track in tracks], self.num_frames
+        )
+
+    def _forget(self, some_ended: bool) -> None:
+        """Drop masks of long ago, and all but the best of the tracks that have ended."""
         for track in self.tracks.values():
-            if any(mask is not None and has_pixels(mask) for mask in track.masks):
-                before = track.life.first
-                after = self.num_frames - before - len(track.masks)
-                rows.append((track, [None] * before + track.masks + [None] * after))
-        return self._instances(rows, num_frames=self.num_frames)
+            track.forget_before(self.num_frames - self.rules.kept_frames)
+        if some_ended:
+            alive = {life.track_id for life in self.lives.alive}
+            ended = [number for number in self.tracks if number not in alive]
+            ended.sort(key=lambda number: -self.tracks[number].life.evidence.score_and_label()[0])
+            for number in ended[MAX_ENDED_TRACKS:]:
+                del self.tracks[number]
 
-    def _forget_the_weakest(self) -> None:
-        """Keep the best of the tracks that have ended, as many as a result may have."""
-        alive = {life.track_id for life in self.lives.alive}
-        ended = [number for number in self.tracks if number not in alive]
-        ended.sort(key=lambda number: -self.tracks[number].life.evidence.score_and_label()[0])
-        for number in ended[MAX_ENDED_TRACKS:]:
-            del self.tracks[number]
-
-    def _instances(self, rows: list[tuple[_Track, list]], *, num_frames: int) -> VideoInstances:
+    def _instances(self, rows: list[tuple[_Track, list]], num_frames: int) -> VideoInstances:
         found = [track.life.evidence.score_and_label() for track, _ in rows]
         return VideoInstances(
             video_id=self.video_id,

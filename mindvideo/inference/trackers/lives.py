@@ -21,7 +21,7 @@ SAME_OBJECT, INSIDE_ANOTHER = 0.5, 0.7
 
 
 class Observation(NamedTuple):
-    """What an online network says of a frame: arrays over its Q queries."""
+    """An online network's answer for a frame: arrays over its Q queries."""
 
     probabilities: np.ndarray  # float32 [Q, K], of the categories
     mask_logits: np.ndarray  # float32 [Q, h, w]
@@ -32,7 +32,8 @@ class LifeRules:
     """``min_birth``: probability from which a query is sure enough to begin a track; ``min_life``: to continue one.
 
     ``max_gap``: a track that was not seen for more frames has ended. ``min_likeness``: how alike, from 0 to 1, a query
-    must be to the track that it continues; ``min_return``: to one that was lost for a while.
+    must be to the track that it continues; ``min_return``: to one that was lost for a while. ``kept_frames``: masks of
+    older frames are forgotten.
     """
 
     min_birth: float = 0.25
@@ -40,6 +41,7 @@ class LifeRules:
     max_gap: int = 60
     min_likeness: float = 0.45
     min_return: float = 0.6
+    kept_frames: int = 100_000
 
 
 @dataclasses.dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""What the families that go frame by frame share about videos of any length."""
+"""Videos of any length, for the families that go frame by frame."""
 
 from __future__ import annotations
 
@@ -9,4 +9,9 @@ from mindvideo.inference.trackers.lives import LifeRules
 
 def life_rules(cfg: ConfigDict) -> LifeRules:
     inference = cfg.inference
-    return LifeRules(min_birth=inference.min_birth, min_life=inference.min_life, max_gap=inference.max_gap)
+    return LifeRules(
+        min_birth=inference.min_birth,
+        min_life=inference.min_life,
+        max_gap=inference.max_gap,
+        kept_frames=inference.kept_frames,
+    )

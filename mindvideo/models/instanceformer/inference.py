@@ -105,7 +105,7 @@ class InstanceFormerStep:
 
 
 def reference_to_carry(own: np.ndarray, propagation: str) -> np.ndarray:
-    """What carried references have to be for the next frame to start from its own ones.
+    """The carried references from which the next frame starts at its own ones.
 
     ``own``: those before the sigmoid, float32 [Q, 2 or 4]. See ``InstanceFormer.propagate``, which this turns round.
     """
