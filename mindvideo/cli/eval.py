@@ -49,7 +49,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         raise UserError("--results needs --annotations, the labelled file to compare with")
     if given.results and given.config:
         raise UserError("give either --results with --annotations, or -c with --weights, not both")
-    if not given.results and not (given.config and given.weights):
+    if not given.results and not given.config:
         raise UserError("nothing to evaluate: give -c and --weights, or --results and --annotations")
     return given
 
@@ -78,7 +78,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     from mindvideo.config import dump_config, find_config
 
     cfg = load_config(arguments.config, arguments.overrides)
-    weights = check_weights_file(arguments.weights)
+    weights = check_weights_file(arguments.weights or cfg.weights)
     # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.
     from mindvideo.assembly import build_tracker, labelled_set, prepare_device, with_scenes
     from mindvideo.assembly.evaluation import frame_opener, labelled_videos

@@ -14,7 +14,7 @@ import pytest
 from mindvideo import load_config
 from mindvideo.assembly.data import build_training_data
 from mindvideo.assembly.training import schedule_of
-from mindvideo.assembly.training_sets import same_name
+from mindvideo.weights.class_names import same_class_name as same_name
 from mindvideo.data.synthetic.files import write_split
 from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.errors import UserError
