@@ -18,8 +18,8 @@ _SECTIONS_WITHOUT_EFFECT = frozenset(
 _KEYS_WITHOUT_EFFECT = frozenset(
     f"inference.{key}"
     for key in (
-        "analysis_folder", "class_names", "confidence", "draw", "frames_per_second", "input", "max_overlap", "read_ahead",
-        "write",
+        "analysis_folder", "class_names", "confidence", "draw", "frames_per_second", "input", "max_overlap",
+        "read_ahead", "write",
     )
 )  # fmt: skip
 _KEYS_WITH_EFFECT = ("data.num_frames", "data.num_classes")

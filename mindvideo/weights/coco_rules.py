@@ -30,6 +30,6 @@ def _two_stage(shapes: Shapes) -> str | None:
     if TWO_STAGE not in shapes:
         return None
     return (
-        "it is a two-stage Deformable DETR, whose queries come from its encoder, and these models have queries of their "
-        "own: take the file of a Deformable DETR of one stage, with or without box refinement"
+        "it is a two-stage Deformable DETR, whose queries come from its encoder, while these models have queries of "
+        "their own: take the file of a Deformable DETR of one stage, with or without box refinement"
     )

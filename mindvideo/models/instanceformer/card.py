@@ -110,7 +110,9 @@ def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
     network.set_train(False)
     return OnlineTracker(
         step=InstanceFormerStep(network=network, pixels=NormalizePixels()),
-        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        resize=ShortSideResize(
+            short_side=inference.short_side, long_side=inference.long_side, multiple=inference.size_multiple
+        ),
         first_frames=instanceformer.first_frames,
         candidate_pairs=instanceformer.candidate_pairs,
         frames_per_vote=instanceformer.frames_per_vote,

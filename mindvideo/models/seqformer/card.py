@@ -101,7 +101,9 @@ def build_tracker(cfg: ConfigDict, network: SeqFormer) -> WindowTracker:
         network=network,
         portioned=PortionedSeqFormer(network=network, pixels=pixels),
         pixels=pixels,
-        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        resize=ShortSideResize(
+            short_side=inference.short_side, long_side=inference.long_side, multiple=inference.size_multiple
+        ),
         candidate_pairs=seqformer.candidate_pairs,
         clip_frames=cfg.data.num_frames,
     )

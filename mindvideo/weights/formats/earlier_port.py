@@ -43,7 +43,7 @@ _PLACES = tuple(
         (r"((?:bbox_attention|mask_head|insmask_head)\..*)", r"\1"),
     )
 )
-# What a training of the port saved beside the weights.
+# Saved beside the weights by a training of the port.
 _OF_TRAINING = re.compile(
     r"(?:adam_[mv]|moments?[12]?)\..*|(?:learning_rate|weight_decay)(?:_\d+)?|beta[12]_power|global_step|epoch_num|"
     r"step_num|(?:loss_)?scale(?:_sense)?|(?:current|last_overflow)_iterator_step"
@@ -87,8 +87,8 @@ def _original_values(original: str, tensor: StoredTensor) -> StoredTensor:
         kernel = np.ascontiguousarray(values[:, :, ::2, ::2, ::2])
         if np.count_nonzero(values) > np.count_nonzero(kernel):
             raise UserError(
-                f"'{original}' is a full 5x5x5 kernel: the port went on training it, so that it is no dilated 3x3x3 one "
-                "any more and has no equal here; take the file as it was published"
+                f"'{original}' is a full 5x5x5 kernel: the port went on training it, so that it is no dilated 3x3x3 "
+                "one any more and has no equal here; take the file as it was published"
             )
         return from_numpy(kernel)
     return tensor
