@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
+from mindvideo import load_config
+from mindvideo.assembly import for_videos
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
 from mindvideo.inference.trackers.any_length import MAX_ENDED_TRACKS, AnyLengthTracker
 from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives
@@ -250,3 +252,27 @@ def test_a_stream_keeps_the_masks_of_the_last_frames() -> None:
 def test_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="frames of"):
         tracker([{}]).feed(np.zeros((8, 8, 3), np.uint8))
+
+
+class Published:
+    """A tracker that offers another one for videos of any length."""
+
+    def of_any_length(self) -> str:
+        return "any length"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "users", "evaluations"),
+    [("videos", True, False), ("everywhere", True, True), ("nowhere", False, False)],
+)
+def test_the_key_says_where_tracks_are_of_any_length(wanted: str, users: bool, evaluations: bool) -> None:
+    cfg = load_config("instanceformer_toy", [f"inference.any_length={wanted}", "inference.scene_cuts=nowhere"])
+    for evaluated, expected in ((False, users), (True, evaluations)):
+        assert (for_videos(cfg, Published(), evaluated=evaluated) == "any length") == expected
+    whole_clips = object()  # a family without such a tracker
+    assert for_videos(cfg, whole_clips, evaluated=False) is whole_clips
+
+
+def test_a_record_for_analysis_is_of_the_published_procedure() -> None:
+    cfg = load_config("instanceformer_toy", ["inference.analysis_folder=there"])
+    assert isinstance(for_videos(cfg, Published(), evaluated=False), Published)
