@@ -189,11 +189,12 @@ def test_frames_are_final_at_once_and_agree_with_the_whole_result() -> None:
             assert mask == result.segmentations[track - 1][index]
 
 
-def test_queries_that_show_nothing_begin_anew() -> None:
-    made = tracker([{0: Seen(0.8), 1: Seen(0.05, at=(9, 9))}] * 3)
+def test_queries_that_show_nothing_or_a_track_of_another_begin_anew() -> None:
+    """The first follows an object, the second too, the third is not yet sure, the fourth shows nothing."""
+    made = tracker([{0: Seen(0.8), 1: Seen(0.7), 2: Seen(0.2, at=(9, 9)), 3: Seen(0.05, at=(9, 2))}] * 3)
     for _ in range(3):
         made.feed(PLAIN)
-    assert made.step.ages == [[0] * Q, [1, 0, 0, 0], [2, 0, 0, 0]]
+    assert made.step.ages == [[0] * Q, [1, 0, 1, 0], [2, 0, 2, 0]]
 
 
 @pytest.mark.parametrize("length", [1, 3])

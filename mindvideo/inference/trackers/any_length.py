@@ -79,9 +79,7 @@ class AnyLengthTracker:
         require_finite(seen.probabilities)
         valid = image.shape[:2]
         padded = self.step.padded_size(valid)
-        shown, ended = self.lives.follow(seen, _at_resolution_of_masks(image, padded, seen.mask_logits))
-        idle = np.ones(len(seen.probabilities), bool)
-        idle[[query for _, query, _ in shown]] = False
+        shown, ended, idle = self.lives.follow(seen, _at_resolution_of_masks(image, padded, seen.mask_logits))
         self.state = self.step.renewed(state, idle) if idle.any() else state
         rows = []
         for life, query, is_birth in shown:

@@ -66,6 +66,17 @@ class Shown(NamedTuple):
     is_birth: bool
 
 
+class Followed(NamedTuple):
+    """A frame's tracks in the order of their birth, the tracks that have ended before it, and idle queries, bool [Q].
+
+    Idle is a query that shows nothing, or an object that another one shows. A query that is not yet sure is not idle.
+    """
+
+    shown: list[Shown]
+    ended: list[Life]
+    idle: np.ndarray
+
+
 class _Seen(NamedTuple):
     """A frame's candidates, in the terms in which they are compared."""
 
@@ -91,11 +102,8 @@ class TrackLives:
         self._frame = -1
         self._num_born = 0
 
-    def follow(self, seen: Observation, picture: np.ndarray) -> tuple[list[Shown], list[Life]]:
-        """The tracks of the next frame, in the order of their birth, and those that have ended before it.
-
-        ``picture``: the frame at the resolution of the masks, uint8 [h, w, 3].
-        """
+    def follow(self, seen: Observation, picture: np.ndarray) -> Followed:
+        """The next frame; ``picture`` is the frame at the resolution of the masks, uint8 [h, w, 3]."""
         self._frame += 1
         frame = _compare(seen, picture, self._frame, self.rules.min_life)
         ended = [life for life in self.alive if self._frame - life.last > self.rules.max_gap]
@@ -116,7 +124,11 @@ class TrackLives:
         for life, query, _ in pairs:
             self._see(life, query, frame)
         shown = [Shown(life, query, False) for life, query, _ in pairs] + births
-        return sorted(shown, key=lambda each: each.life.track_id), ended
+        taken |= {birth.query for birth in births}
+        idle = np.ones(len(sureness), bool)
+        for query in candidates.tolist():
+            idle[query] = query not in taken and any(_same_object(frame, query, other) for other in taken)
+        return Followed(sorted(shown, key=lambda each: each.life.track_id), ended, idle)
 
     def _assign(
         self, lives: list[Life], queries: np.ndarray, frame: _Seen, least: float
