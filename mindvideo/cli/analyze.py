@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.analysis.embedding_map import save_embedding_map
-from mindvideo.analysis.record import AnalysisRecord, read_record
+from mindvideo.analysis.record import AnalysisRecord, read_class_names, read_record
 from mindvideo.analysis.sampling_points import draw_sampling_points
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
 from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
 from mindvideo.inference.output.video_writer import VideoWriter
+from mindvideo.logs import counted
 
 EXAMPLES = """
 Example:
@@ -54,10 +55,12 @@ def main() -> int:
         raise UserError(
             f"{arguments.record}: no tracks to draw (--tracks {arguments.tracks}, {len(record.scores)} there)"
         )
-    save_embedding_map(arguments.output / "embeddings.png", record, rows)
-    print(f"{arguments.output / 'embeddings.png'}: {len(rows)} tracks over {record.num_frames} frames")
+    names = read_class_names(arguments.record)
+    save_embedding_map(arguments.output / "embeddings.png", record, rows, class_names=names)
+    tracks, frames = counted(len(rows), "track"), counted(record.num_frames, "frame")
+    print(f"{arguments.output / 'embeddings.png'}: {tracks} over {frames}")
     if arguments.input is not None:
-        count = draw_video(arguments, record, rows, level)
+        count = draw_video(arguments, record, rows, level, names)
         print(f"{arguments.output / 'overlay.mp4'} and {count} pictures in {arguments.output / 'frames'}")
     return EXIT_OK
 
@@ -71,7 +74,9 @@ def level_of(text: str, record: AnalysisRecord) -> int | None:
     return int(text)
 
 
-def draw_video(arguments: argparse.Namespace, record: AnalysisRecord, rows: list[int], level: int | None) -> int:
+def draw_video(
+    arguments: argparse.Namespace, record: AnalysisRecord, rows: list[int], level: int | None, names: dict[int, str]
+) -> int:
     """Pictures and overlay of every recorded frame; how many."""
     sources = find_videos(arguments.input)
     if len(sources) != 1:
@@ -81,7 +86,7 @@ def draw_video(arguments: argparse.Namespace, record: AnalysisRecord, rows: list
         with sources[0].open() as reader:
             for frame in reader.frames():
                 check_frame(frame.size, drawn, record, arguments)
-                picture = draw_sampling_points(frame.image, record, drawn, rows, level=level)
+                picture = draw_sampling_points(frame.image, record, drawn, rows, level=level, class_names=names)
                 writer.write(picture)
                 save_picture(arguments.output / "frames" / f"{drawn:05d}.png", picture)
                 drawn += 1

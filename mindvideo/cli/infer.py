@@ -22,6 +22,7 @@ from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.reader import FrameSelection
 from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
+from mindvideo.inference.analysis_record import write_class_names
 from mindvideo.inference.output.store import VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice
 from mindvideo.inference.output.video_writer import find_encoder
@@ -148,7 +149,10 @@ def predictor_maker(cfg: ConfigDict, weights: Path) -> Callable[[], Predictor]:
     def make() -> Predictor:
         from mindvideo.assembly import VideoPredictor  # MindSpore loads only when there is something to run
 
-        return VideoPredictor.from_config(cfg, weights=weights)
+        predictor = VideoPredictor.from_config(cfg, weights=weights)
+        if cfg.inference.analysis_folder:
+            write_class_names(cfg.inference.analysis_folder, predictor.class_names)
+        return predictor
 
     return make
 
