@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from mindvideo.errors import UserError
-from mindvideo.inference.analysis_record import CLASSES
 from mindvideo.inference.output.draw import name_of_class
 
 # Array -> number of its axes; the first two of the three long ones are frame and track.
@@ -56,17 +54,6 @@ class AnalysisRecord:
     def name_of(self, row: int, class_names: Mapping[int, str]) -> str:
         """``dog #2``, as in an overlay."""
         return f"{name_of_class(class_names, int(self.labels[row]))} #{self.track_ids[row]}"
-
-
-def read_class_names(path: str | Path) -> dict[int, str]:
-    """The names of the classes that were written beside a record; none where there is no such file."""
-    file = Path(path).parent / CLASSES
-    if not file.is_file():
-        return {}
-    try:
-        return {int(number): str(name) for number, name in json.loads(file.read_text(encoding="utf-8")).items()}
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{file}: not a list of class names ({error})") from error
 
 
 def read_record(path: str | Path) -> AnalysisRecord:

@@ -14,12 +14,13 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.analysis.embedding_map import save_embedding_map
-from mindvideo.analysis.record import AnalysisRecord, read_class_names, read_record
+from mindvideo.analysis.record import AnalysisRecord, read_record
 from mindvideo.analysis.sampling_points import draw_sampling_points
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
 from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
+from mindvideo.inference.output.class_names import read_class_names
 from mindvideo.inference.output.video_writer import VideoWriter
 from mindvideo.logs import counted
 
@@ -55,7 +56,7 @@ def main() -> int:
         raise UserError(
             f"{arguments.record}: no tracks to draw (--tracks {arguments.tracks}, {len(record.scores)} there)"
         )
-    names = read_class_names(arguments.record)
+    names = read_class_names(arguments.record.parent)
     save_embedding_map(arguments.output / "embeddings.png", record, rows, class_names=names)
     tracks, frames = counted(len(rows), "track"), counted(record.num_frames, "frame")
     print(f"{arguments.output / 'embeddings.png'}: {tracks} over {frames}")

@@ -17,7 +17,7 @@ from mindvideo.evaluation.results_json import Results, ResultsFile
 from mindvideo.evaluation.splits import long_videos
 from mindvideo.evaluation.table import evaluation_table
 from mindvideo.files import write_json
-from mindvideo.inference.analysis_record import write_class_names
+from mindvideo.inference.output.class_names import write_class_names
 from mindvideo.inference.output.store import VideoStore
 from mindvideo.logs import counted, progress
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report

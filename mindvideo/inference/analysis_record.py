@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mindvideo.files import atomic_path, write_json
+from mindvideo.files import atomic_path
 from mindvideo.structures import VideoInstances
-
-CLASSES = "classes.json"  # beside the records: category id -> name
-
-
-def write_class_names(folder: str | Path, class_names: Mapping[int, str]) -> None:
-    """Beside the records of a run, so that drawings can say "dog" where a record says 3."""
-    write_json(Path(folder) / CLASSES, {str(number): name for number, name in class_names.items()})
 
 
 class AnalysisRecorder:

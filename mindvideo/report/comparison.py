@@ -43,7 +43,7 @@ class Run:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """What a run folder holds; UserError where it is none."""
+    """Figures, curves and settings of a run folder; UserError where it is none."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     metrics, evaluated = _read_json(folder / _EVALUATION), _read_json(folder / EVALUATED)

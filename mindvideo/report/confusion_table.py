@@ -31,7 +31,7 @@ def confusion_table(whole: Confusion, names: Mapping[int, str]) -> str:
 
 
 def confusion_note(whole: Confusion, confidence: float) -> str:
-    """What is counted, in words."""
+    """The sentences above the table: how many are mixed up, and which are counted."""
     shown = len(whole.of_most_mixed_up(MAX_CLASSES).categories)
     occurring = len(whole.of_most_mixed_up(len(whole.categories)).categories)
     note = (

@@ -203,7 +203,8 @@ class _Callbacks:
     def of(cls, trainer: Trainer, plan: Plan) -> _Callbacks:
         first = trainer.ranks.is_first
         step, options = trainer.step, trainer.options
-        log = StepLog(folder=trainer.folder, every=options.log_every, start=plan.start) if first else None
+        every, name = options.log_every, str(trainer.facts.get("config", "a network"))
+        log = StepLog(folder=trainer.folder, every=every, start=plan.start, name=name) if first else None
         writer = CheckpointWriter(
             step=step,
             network=trainer.network,
