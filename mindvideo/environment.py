@@ -15,8 +15,9 @@ ONEDNN_ISA = "AVX2"
 # MindSpore's own log: errors only. Its warnings speak of compiler internals, by the screenful.
 LOG_LEVEL_VARIABLE, ERRORS_ONLY = "GLOG_v", "3"
 
-# MindSpore 2.10 finds a cached graph by the place in the order of compiling, not by the shapes of its inputs: a run that
-# meets its sizes in another order computes with the graph of another size, without an error (docs/performance.md).
+# MindSpore 2.10 finds a cached graph by its place in the order of compiling, not by the shapes of its inputs: a run
+# that meets its sizes in another order computes with the graph of another size, without an error
+# (docs/performance.md).
 COMPILER_CACHE_VARIABLE = "MS_COMPILER_CACHE_ENABLE"
 
 
