@@ -7,7 +7,7 @@ import contextlib
 import glob
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -297,12 +297,16 @@ def full_disk_in_one_line() -> Iterator[None]:
         raise UserError(f"no room to write ({error.strerror}), nothing was replaced; {advice}") from error
 
 
-def main() -> int:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_synthetic, add_check, add_split, add_convert, add_coco_keep, add_browse, add_config):
         add(commands)
-    arguments = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse_arguments()
     set_up_logging()
     with full_disk_in_one_line():
         return arguments.run(arguments) or EXIT_OK

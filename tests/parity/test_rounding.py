@@ -1,4 +1,4 @@
-"""What passes as rounding, and what does not."""
+"""Differences that pass as rounding, and others that do not."""
 
 from __future__ import annotations
 
