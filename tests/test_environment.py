@@ -93,6 +93,7 @@ class Sum(nn.Cell):
     def construct(self, x):
         return ms.ops.relu(x).sum()
 
+ms.set_context(mode=ms.GRAPH_MODE)
 cell = Sum()
 print([float(cell(ms.Tensor(np.ones(int(size), np.float32))).asnumpy()) for size in sys.argv[1:]])
 """
