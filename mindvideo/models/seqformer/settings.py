@@ -7,6 +7,7 @@ import dataclasses
 from mindvideo.config.key import key
 from mindvideo.config.reads import (
     BACKBONE,
+    FEW_SIZES,
     FRAME_SIZE,
     LOSS_WEIGHTS,
     MATCHING_COSTS,
@@ -18,7 +19,7 @@ from mindvideo.config.reads import (
 from mindvideo.models.cards.query_settings import QueryModel
 
 # The shared keys that this family reads.
-READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, OWN_TERMS, FRAME_SIZE, WINDOWS)
+READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, OWN_TERMS, FRAME_SIZE, FEW_SIZES, WINDOWS)
 
 
 @dataclasses.dataclass
