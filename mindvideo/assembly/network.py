@@ -47,6 +47,7 @@ def build_network(
 def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
     """The family's tracker over a network with weights."""
     tracker = card_of(cfg.family).build_tracker(cfg, network)
+    tracker.graph_name = cfg.name
     if cfg.inference.analysis_folder and getattr(tracker, "observer", None) is None:
         raise UserError(
             f"inference.analysis_folder: {cfg.family} looks at whole clips and records nothing; "
@@ -66,7 +67,10 @@ def for_videos(cfg: ConfigDict, tracker: VideoTracker, *, evaluated: bool) -> Vi
         return tracker
     if inference.any_length in wanted and hasattr(tracker, "of_any_length"):
         tracker = tracker.of_any_length()
-    return SceneTracker(tracker) if inference.scene_cuts in wanted else tracker
+    if inference.scene_cuts in wanted:
+        tracker = SceneTracker(tracker)
+    tracker.graph_name = cfg.name
+    return tracker
 
 
 def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:

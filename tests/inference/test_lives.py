@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -258,8 +259,8 @@ def test_another_size_is_refused() -> None:
 class Published:
     """A tracker that offers another one for videos of any length."""
 
-    def of_any_length(self) -> str:
-        return "any length"
+    def of_any_length(self) -> SimpleNamespace:
+        return SimpleNamespace(is_any_length=True)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +270,9 @@ class Published:
 def test_the_key_says_where_tracks_are_of_any_length(wanted: str, users: bool, evaluations: bool) -> None:
     cfg = load_config("instanceformer_toy", [f"inference.any_length={wanted}", "inference.scene_cuts=nowhere"])
     for evaluated, expected in ((False, users), (True, evaluations)):
-        assert (for_videos(cfg, Published(), evaluated=evaluated) == "any length") == expected
-    whole_clips = object()  # a family without such a tracker
+        chosen = for_videos(cfg, Published(), evaluated=evaluated)
+        assert hasattr(chosen, "is_any_length") == expected
+    whole_clips = SimpleNamespace()  # a family without such a tracker
     assert for_videos(cfg, whole_clips, evaluated=False) is whole_clips
 
 

@@ -12,6 +12,7 @@ from mindvideo.config.reads import (
     LOSS_WEIGHTS,
     MATCHING_COSTS,
     OFFSETS,
+    OWN_TERMS,
     TRACK_LIVES,
     reads,
 )
@@ -21,7 +22,7 @@ PROPAGATIONS = ["none", "multiply", "add", "box"]
 
 
 # The shared keys that this family reads.
-READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, FRAME_SIZE, FEW_SIZES, TRACK_LIVES)
+READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, OWN_TERMS, FRAME_SIZE, FEW_SIZES, TRACK_LIVES)
 
 
 @dataclasses.dataclass
