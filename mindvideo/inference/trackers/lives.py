@@ -78,15 +78,16 @@ class Followed(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """A frame's candidates, in the terms in which they are compared."""
+    """A frame's candidates, the S queries that show something, in the terms in which they are compared."""
 
     frame: int
-    probabilities: np.ndarray  # [Q, K]
-    masks: np.ndarray  # bool [Q, h * w]
-    areas: np.ndarray  # [Q]
-    places: np.ndarray  # [Q, 3]
-    colours: np.ndarray  # [Q, 512]
-    overlap: np.ndarray  # [Q, Q], cells shared
+    queries: np.ndarray  # [S], their numbers
+    probabilities: np.ndarray  # [S, K]
+    masks: np.ndarray  # bool [S, h * w]
+    areas: np.ndarray  # [S]
+    places: np.ndarray  # [S, 3]
+    colours: np.ndarray  # [S, 512]
+    overlap: np.ndarray  # [S, S], cells shared
 
 
 class TrackLives:
@@ -108,128 +109,123 @@ class TrackLives:
         frame = _compare(seen, picture, self._frame, self.rules.min_life)
         ended = [life for life in self.alive if self._frame - life.last > self.rules.max_gap]
         self.alive = [life for life in self.alive if life not in ended]
-        sureness = frame.probabilities.max(axis=1)
-        usable = frame.areas >= MIN_CELLS
-        candidates = np.flatnonzero(usable & (sureness >= self.rules.min_life))
         recent = [life for life in self.alive if self._frame - life.last == 1]
-        pairs = self._assign(recent, candidates, frame, self.rules.min_likeness)
+        pairs = self._assign(recent, list(range(len(frame.queries))), frame, self.rules.min_likeness)
         pairs = _without_repeats(pairs, frame)
-        taken = [query for _, query, _ in pairs]
-        free = self._free(candidates, sureness, taken, frame)
+        free = self._free({row for _, row, _ in pairs}, frame)
         found = {id(life) for life, _, _ in pairs}
         lost = [life for life in self.alive if id(life) not in found]
         pairs += self._assign(lost, free, frame, self.rules.min_return)
-        taken = {query for _, query, _ in pairs}
-        births = [self._born(query, frame) for query in free.tolist() if query not in taken]
-        for life, query, _ in pairs:
-            self._see(life, query, frame)
-        shown = [Shown(life, query, False) for life, query, _ in pairs] + births
-        taken |= {birth.query for birth in births}
-        idle = np.ones(len(sureness), bool)
-        for query in candidates.tolist():
-            idle[query] = query not in taken and any(_same_object(frame, query, other) for other in taken)
+        taken = {row for _, row, _ in pairs}
+        births = [row for row in free if row not in taken]
+        for life, row, _ in pairs:
+            self._see(life, row, frame)
+        shown = [Shown(life, life.query, False) for life, _, _ in pairs]
+        shown += [Shown(self._born(row, frame), int(frame.queries[row]), True) for row in births]
+        idle = np.ones(len(seen.probabilities), bool)
+        for row, query in enumerate(frame.queries):
+            shows_another = any(_same_object(frame, row, other) for other in (*taken, *births))
+            idle[query] = row not in taken and row not in births and shows_another
         return Followed(sorted(shown, key=lambda each: each.life.track_id), ended, idle)
 
-    def _assign(
-        self, lives: list[Life], queries: np.ndarray, frame: _Seen, least: float
-    ) -> list[tuple[Life, int, float]]:
-        """The assignment with the largest sum of likeness, without pairs below ``least``."""
-        if not lives or not len(queries):
+    def _assign(self, lives: list[Life], rows: list[int], frame: _Seen, least: float) -> list[tuple[Life, int, float]]:
+        """Lives and rows of the frame, with the largest sum of likeness and without pairs below ``least``."""
+        if not lives or not rows:
             return []
-        likeness = np.array([self._likeness(life, queries, frame) for life in lives])
-        rows, columns = linear_sum_assignment(likeness, maximize=True)
-        return [
-            (lives[row], int(queries[column]), float(likeness[row, column]))
-            for row, column in zip(rows, columns)
-            if likeness[row, column] >= least
-        ]
+        likeness = np.array([self._likeness(life, frame)[rows] for life in lives])
+        pairs = zip(*linear_sum_assignment(likeness, maximize=True))
+        return [(lives[i], rows[j], float(likeness[i, j])) for i, j in pairs if likeness[i, j] >= least]
 
-    def _likeness(self, life: Life, queries: np.ndarray, frame: _Seen) -> np.ndarray:
-        """[len(queries)], from 0 to 1; 0 where the object cannot have got to."""
+    def _likeness(self, life: Life, frame: _Seen) -> np.ndarray:
+        """To each row of the frame, [S], from 0 to 1; 0 where the object cannot have got to."""
         gap = frame.frame - life.last
-        kind = _cosine(life.evidence.mean(), frame.probabilities[queries])
-        look = np.sqrt(frame.colours[queries]) @ np.sqrt(life.colours)  # Bhattacharyya's coefficient
-        apart = np.abs(frame.places[queries, :2] - life.place[:2]).max(axis=1)
+        kind = _cosine(life.evidence.mean(), frame.probabilities)
+        look = np.sqrt(frame.colours) @ np.sqrt(life.colours)  # Bhattacharyya's coefficient
+        apart = np.abs(frame.places[:, :2] - life.place[:2]).max(axis=1)
         near = apart <= self.REACH * life.place[2] + self.DRIFT * (gap - 1)
         if gap > 1:
             return np.where(near, 0.3 * kind + 0.7 * look, 0.0)
-        shared = frame.masks[queries] @ life.mask.astype(np.float32)
-        overlap = shared / np.maximum(frame.areas[queries] + life.mask.sum() - shared, 1.0)
-        same = queries == life.query
+        shared = (frame.masks & life.mask).sum(axis=1)
+        overlap = shared / np.maximum(frame.areas + life.mask.sum() - shared, 1.0)
+        same = frame.queries == life.query
         return np.where(near | (overlap > 0), 0.35 * overlap + 0.1 * kind + 0.4 * look + 0.15 * same, 0.0)
 
-    def _free(self, candidates: np.ndarray, sureness: np.ndarray, taken: list[int], frame: _Seen) -> np.ndarray:
-        """Sure queries, the surest first, that show nothing which another one shows already."""
+    def _free(self, taken: set[int], frame: _Seen) -> list[int]:
+        """Rows of sure queries, the surest first, that show nothing which another one shows already."""
+        sureness = frame.probabilities.max(axis=1)
         free: list[int] = []
-        for query in candidates[np.argsort(-sureness[candidates], kind="stable")].tolist():
-            if query in taken or sureness[query] < self.rules.min_birth:
+        for row in np.argsort(-sureness, kind="stable").tolist():
+            if row in taken or sureness[row] < self.rules.min_birth:
                 continue
-            if not any(_same_object(frame, query, other) for other in (*taken, *free)):
-                free.append(query)
-        return np.array(free, np.int64)
+            if not any(_same_object(frame, row, other) for other in (*taken, *free)):
+                free.append(row)
+        return free
 
-    def _born(self, query: int, frame: _Seen) -> Shown:
+    def _born(self, row: int, frame: _Seen) -> Life:
         self._num_born += 1
         life = Life(
             track_id=self._num_born,
-            query=query,
+            query=int(frame.queries[row]),
             first=frame.frame,
             last=frame.frame,
-            mask=frame.masks[query],
-            place=frame.places[query],
-            colours=frame.colours[query],
+            mask=frame.masks[row],
+            place=frame.places[row],
+            colours=frame.colours[row],
             evidence=TrackEvidence(),
         )
-        life.evidence.add(frame.probabilities[query])
+        life.evidence.add(frame.probabilities[row])
         self.alive.append(life)
-        return Shown(life, query, True)
+        return life
 
-    def _see(self, life: Life, query: int, frame: _Seen) -> None:
-        life.query, life.last = query, frame.frame
-        life.mask, life.place = frame.masks[query], frame.places[query]
-        life.colours = (1.0 - self.COLOUR_PACE) * life.colours + self.COLOUR_PACE * frame.colours[query]
-        life.evidence.add(frame.probabilities[query])
+    def _see(self, life: Life, row: int, frame: _Seen) -> None:
+        life.query, life.last = int(frame.queries[row]), frame.frame
+        life.mask, life.place = frame.masks[row], frame.places[row]
+        life.colours = (1.0 - self.COLOUR_PACE) * life.colours + self.COLOUR_PACE * frame.colours[row]
+        life.evidence.add(frame.probabilities[row])
 
 
 def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float) -> _Seen:
-    Q, h, w = seen.mask_logits.shape
-    inside = seen.mask_logits > 0.0
-    masks = inside.reshape(Q, h * w)
+    queries = np.flatnonzero(seen.probabilities.max(axis=1) >= min_life)
+    inside = seen.mask_logits[queries] > 0.0
+    big = inside.sum(axis=(1, 2)) >= MIN_CELLS
+    queries, inside = queries[big], inside[big]
+    masks = inside.reshape(len(queries), picture.shape[0] * picture.shape[1])
     flat = masks.astype(np.float32)
-    compared = np.where((seen.probabilities.max(axis=1) >= min_life)[:, None], masks, False)
     return _Seen(
         frame=frame,
-        probabilities=seen.probabilities,
+        queries=queries,
+        probabilities=seen.probabilities[queries],
         masks=masks,
         areas=flat.sum(axis=1),
         places=_places(inside),
-        colours=colours_under(picture, compared),
+        colours=colours_under(picture, masks),
         overlap=flat @ flat.T,
     )
 
 
 def colours_under(picture: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Shares of 512 colours under each mask: uint8 [h, w, 3], bool [Q, h * w] -> float32 [Q, 512]; 0 if it is empty."""
+    """Shares of 512 colours under each mask: uint8 [h, w, 3], bool [S, h * w] -> float32 [S, 512]."""
     red, green, blue = np.moveaxis(picture.astype(np.int64) >> BITS_DROPPED, -1, 0)
     steps = 256 >> BITS_DROPPED
     colours = ((red * steps + green) * steps + blue).ravel()
     shares = np.zeros((len(masks), steps**3), np.float32)
-    for query in np.flatnonzero(masks.any(axis=1)):
-        counts = np.bincount(colours[masks[query]], minlength=steps**3)
-        shares[query] = counts / counts.sum()
+    for share, mask in zip(shares, masks):
+        if mask.any():
+            counts = np.bincount(colours[mask], minlength=steps**3)
+            share[:] = counts / counts.sum()
     return shares
 
 
 def _places(inside: np.ndarray) -> np.ndarray:
-    """Masks bool [Q, h, w] -> middle (x, y) and longer side of the box around each, [Q, 3]; 0 for an empty one."""
-    Q, h, w = inside.shape
-    places = np.zeros((Q, 3))
+    """Masks bool [S, h, w] with pixels -> middle (x, y) and longer side of the box around each, [S, 3]."""
+    S, h, w = inside.shape
+    places = np.zeros((S, 3))
     for axis, line in ((0, inside.any(axis=1)), (1, inside.any(axis=2))):  # columns, rows
         first = line.argmax(axis=1)
         last = line.shape[1] - line[:, ::-1].argmax(axis=1)
         places[:, axis] = (first + last) / 2
         places[:, 2] = np.maximum(places[:, 2], last - first)
-    return np.where(inside.any(axis=(1, 2))[:, None], places / max(h, w), 0.0)
+    return places / max(h, w)
 
 
 def _same_object(frame: _Seen, first: int, second: int) -> bool:
