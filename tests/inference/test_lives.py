@@ -127,15 +127,14 @@ def test_nothing_to_see_is_no_track(frames: list[dict[int, Seen]]) -> None:
 
 
 def test_evidence_counts_sure_frames_more_and_doubts_the_young() -> None:
-    evidence = TrackEvidence()
-    evidence.add(np.array([0.1, 0.8, 0.1]))
-    young, label = evidence.score_and_label()
+    evidence, scores = TrackEvidence(), []
     for _ in range(50):
-        evidence.add(np.array([0.1, 0.8, 0.1]))
+        evidence.add(np.array([0.1, 0.64, 0.1]))
         evidence.add(np.array([0.05, 0.01, 0.05]))  # hidden
-    old, old_label = evidence.score_and_label()
-    assert (label, old_label) == (1, 1)
-    assert young < 0.6 < 0.7 < old < 0.8
+        scores.append(evidence.score_and_label())
+    assert {label for _, label in scores} == {1}
+    assert scores[0][0] < 0.5 and 0.7 < scores[-1][0] < 0.8 == pytest.approx(np.sqrt(0.64))
+    assert [score for score, _ in scores] == sorted(score for score, _ in scores)
 
 
 class State(NamedTuple):
