@@ -65,7 +65,7 @@ class DeviceCaller:
 
     def upload(self, array: np.ndarray) -> int:
         pointer = ctypes.c_void_p()
-        self.check(self.runtime.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(max(array.nbytes, 16))))
+        self.check(self.runtime.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(max(array.nbytes, 1))))
         self.check(
             self.runtime.cudaMemcpy(
                 pointer, ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), self.TO_DEVICE
@@ -86,6 +86,9 @@ class DeviceCaller:
     def free(self, pointer: int) -> None:
         self.check(self.runtime.cudaFree(ctypes.c_void_p(pointer)))
 
+    def prepare_outputs(self, pointers: list[int], arrays: list[np.ndarray]) -> None:
+        """On a card they hold the poison that was copied there."""
+
     def launch(self, name: str, arrays: list[np.ndarray], pointers: list[int]) -> None:
         code = _call(getattr(self.library, name), arrays, pointers, None)
         if code != 0:
@@ -97,6 +100,7 @@ class DeviceCaller:
         arrays = [*given, *results]
         pointers = [self.upload(a) for a in arrays]
         try:
+            self.prepare_outputs(pointers[len(given) :], results)
             self.launch(name, arrays, pointers)
             self.check(self.runtime.cudaDeviceSynchronize())
             for pointer, result in zip(pointers[len(given) :], results):
@@ -105,3 +109,33 @@ class DeviceCaller:
             for pointer in pointers:
                 self.free(pointer)
         return results
+
+
+class EmulatedCaller(DeviceCaller):
+    """Operators of the emulated CUDA library (emulation.py), which is its own runtime; any finding is an error."""
+
+    def __init__(self, library: Path, seed: int = 0) -> None:
+        super().__init__(library, str(library))
+        self.library.emulation_findings.restype = ctypes.c_char_p
+        self.library.emulation_seed(ctypes.c_uint64(seed))
+
+    def findings(self) -> str:
+        """What the machine has found since the last call, one line each."""
+        return self.library.emulation_findings().decode()
+
+    def launch(self, name: str, arrays: list[np.ndarray], pointers: list[int]) -> None:
+        try:
+            super().launch(name, arrays, pointers)
+        except OperatorError as error:
+            raise OperatorError(f"{error}\n{self.findings()}") from None
+
+    def __call__(self, name: str, inputs: list[np.ndarray], outputs: list[tuple]) -> list[np.ndarray]:
+        results = super().__call__(name, inputs, outputs)
+        findings = self.findings()
+        if findings:
+            raise OperatorError(f"{name}:\n{findings}")
+        return results
+
+    def prepare_outputs(self, pointers: list[int], arrays: list[np.ndarray]) -> None:
+        for pointer, array in zip(pointers, arrays):
+            self.library.emulation_forget(ctypes.c_void_p(pointer), ctypes.c_size_t(array.nbytes))

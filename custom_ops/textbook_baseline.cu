@@ -68,10 +68,8 @@ TEXTBOOK_OP(MsDeformAttnForward) {
   const Call call{count, data, ranks, shapes, types};
   Attention a;
   if (const int status = read_attention(call, "textbook", a)) return status;
-  const unsigned blocks = static_cast<unsigned>((call.size(5) + 1023) / 1024);
-  textbook_forward<<<blocks, 1024, 0, static_cast<cudaStream_t>(stream)>>>(
-      a, call.get<float>(0), call.get<float2>(3), call.get<float>(4), call.get<float>(5));
-  return launched("textbook");
+  return launch("textbook", textbook_forward, {blocks_of(call.size(5), 1024), 1024, 0, static_cast<cudaStream_t>(stream)},
+                a, call.get<float>(0), call.get<float2>(3), call.get<float>(4), call.get<float>(5));
 }
 
 TEXTBOOK_OP(MsDeformAttnBackward) {
@@ -80,9 +78,7 @@ TEXTBOOK_OP(MsDeformAttnBackward) {
   if (const int status = read_attention(call, "textbook", a)) return status;
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
   for (int index = 6; index < 9; ++index) cudaMemsetAsync(data[index], 0, call.size(index) * sizeof(float), on);
-  const unsigned blocks = static_cast<unsigned>((call.size(5) + 255) / 256);
-  textbook_backward<<<blocks, 256, 0, on>>>(a, call.get<float>(0), call.get<float2>(3), call.get<float>(4),
-                                            call.get<float>(5), call.get<float>(6), call.get<float2>(7),
-                                            call.get<float>(8));
-  return launched("textbook");
+  return launch("textbook", textbook_backward, {blocks_of(call.size(5), 256), 256, 0, on}, a, call.get<float>(0),
+                call.get<float2>(3), call.get<float>(4), call.get<float>(5), call.get<float>(6), call.get<float2>(7),
+                call.get<float>(8));
 }

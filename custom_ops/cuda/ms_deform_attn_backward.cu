@@ -10,6 +10,7 @@
 namespace mindvideo {
 namespace {
 
+constexpr char kName[] = "MsDeformAttnBackward";
 constexpr int kQueriesPerBlock = 512;
 constexpr int kSharedFloats = 48 * 1024 / 4;
 
@@ -76,7 +77,7 @@ __device__ void backward_sample(const Attention &a, const Level &level, bool act
 template <typename T, int COUNT, int LANES, typename Sum, bool SHARED>
 __global__ void __launch_bounds__(kThreads) backward_kernel(Attention a, const T *value, const T *gradient, Gradients g,
                                                             Sum sum, int64_t parts) {
-  extern __shared__ float staged[];
+  float *const staged = shared_memory<float>();
   const int64_t part = blockIdx.x % parts, l = blockIdx.x / parts % a.L;
   const int64_t head = blockIdx.x / (parts * a.L) % a.M, image = blockIdx.x / (parts * a.L * a.M);
   const Level level = level_of(a, l);
@@ -144,18 +145,15 @@ __global__ void unscale_kernel(const unsigned long long *sum, const float *scale
   Channels<T, 1>::narrow(static_cast<float>(number), to[i]);
 }
 
-unsigned blocks_of(int64_t size) { return static_cast<unsigned>((size + kThreads - 1) / kThreads); }
-
 template <typename T, int COUNT, int LANES, typename Sum>
-int launch(const Attention &a, const Call &call, const Sum &sum, cudaStream_t stream) {
+int start(const Attention &a, const Call &call, const Sum &sum, cudaStream_t stream) {
   constexpr bool kShared = sizeof(Sum) == sizeof(PlainSum);
-  const int64_t parts = (a.Lq + kQueriesPerBlock - 1) / kQueriesPerBlock, blocks = parts * a.L * a.M * a.N;
-  if (blocks > INT32_MAX) return refuse(kTooLarge, "MsDeformAttnBackward", "too many blocks");
+  const int64_t parts = blocks_of(a.Lq, kQueriesPerBlock);
   const Gradients g{call.get<float2>(3), call.get<float>(4), call.get<float2>(7), call.get<float>(8)};
-  backward_kernel<T, COUNT, LANES, Sum, kShared>
-      <<<static_cast<unsigned>(blocks), kThreads, kShared ? kSharedFloats * sizeof(float) : 0, stream>>>(
-          a, call.get<T>(0), call.get<T>(5), g, sum, parts);
-  return launched("MsDeformAttnBackward");
+  const size_t shared_bytes = kShared ? kSharedFloats * sizeof(float) : 0;
+  return launch(kName, backward_kernel<T, COUNT, LANES, Sum, kShared>,
+                {parts * a.L * a.M * a.N, kThreads, shared_bytes, stream}, a, call.get<T>(0), call.get<T>(5), g, sum,
+                parts);
 }
 
 template <typename T, typename Sum>
@@ -163,15 +161,15 @@ int dispatch(const Attention &a, const Call &call, const Sum &sum, cudaStream_t 
   constexpr int kWide = 16 / sizeof(T);
   if (a.D % kWide == 0 && aligned(call.data[0]) && aligned(call.data[5]) && aligned(call.data[6])) {
     switch (lanes_for(a.D, kWide)) {
-      case 1: return launch<T, kWide, 1>(a, call, sum, stream);
-      case 2: return launch<T, kWide, 2>(a, call, sum, stream);
-      case 4: return launch<T, kWide, 4>(a, call, sum, stream);
-      case 8: return launch<T, kWide, 8>(a, call, sum, stream);
-      case 16: return launch<T, kWide, 16>(a, call, sum, stream);
-      default: return launch<T, kWide, 32>(a, call, sum, stream);
+      case 1: return start<T, kWide, 1>(a, call, sum, stream);
+      case 2: return start<T, kWide, 2>(a, call, sum, stream);
+      case 4: return start<T, kWide, 4>(a, call, sum, stream);
+      case 8: return start<T, kWide, 8>(a, call, sum, stream);
+      case 16: return start<T, kWide, 16>(a, call, sum, stream);
+      default: return start<T, kWide, 32>(a, call, sum, stream);
     }
   }
-  return launch<T, 1, 32>(a, call, sum, stream);
+  return start<T, 1, 32>(a, call, sum, stream);
 }
 
 bool deterministic() {
@@ -183,18 +181,23 @@ template <typename T>
 int backward_fixed(const Attention &a, const Call &call, cudaStream_t stream) {
   const int64_t size = call.size(0);
   Workspace space(size * sizeof(unsigned long long) + 16, stream);
-  if (!space.ok()) return refuse(kOutOfMemory, "MsDeformAttnBackward", "no device memory for the deterministic sum");
+  if (!space.ok()) return refuse(kOutOfMemory, kName, "no device memory for the deterministic sum");
   unsigned long long *sums = space.get<unsigned long long>();
   unsigned *largest = reinterpret_cast<unsigned *>(sums + size);
   float *scale = reinterpret_cast<float *>(largest + 2);
-  if (cudaMemsetAsync(sums, 0, size * sizeof(*sums) + 16, stream) != cudaSuccess) return launched("MsDeformAttnBackward");
-  largest_kernel<T><<<256, kThreads, 0, stream>>>(call.get<T>(5), call.size(5), largest);
-  largest_kernel<float><<<256, kThreads, 0, stream>>>(call.get<float>(4), call.size(4), largest + 1);
-  scale_kernel<<<1, 1, 0, stream>>>(largest, static_cast<float>(a.Lq * a.P), scale);
-  const int status = dispatch<T>(a, call, FixedSum{sums, scale}, stream);
+  if (cudaMemsetAsync(sums, 0, size * sizeof(*sums) + 16, stream) != cudaSuccess) return launched(kName);
+  const auto blocks_for = [](int64_t items) { return blocks_of(items, kThreads) < 256 ? blocks_of(items, kThreads) : 256; };
+  int status = launch(kName, largest_kernel<T>, {blocks_for(call.size(5)), kThreads, 0, stream}, call.get<T>(5),
+                      call.size(5), largest);
+  if (status == kOk)
+    status = launch(kName, largest_kernel<float>, {blocks_for(call.size(4)), kThreads, 0, stream}, call.get<float>(4),
+                    call.size(4), largest + 1);
+  if (status == kOk)
+    status = launch(kName, scale_kernel, {1, 1, 0, stream}, largest, static_cast<float>(a.Lq * a.P), scale);
+  if (status == kOk) status = dispatch<T>(a, call, FixedSum{sums, scale}, stream);
   if (status != kOk) return status;
-  unscale_kernel<T><<<blocks_of(size), kThreads, 0, stream>>>(sums, scale, size, call.get<T>(6));
-  return launched("MsDeformAttnBackward");
+  return launch(kName, unscale_kernel<T>, {blocks_of(size, kThreads), kThreads, 0, stream}, sums, scale, size,
+                call.get<T>(6));
 }
 
 template <typename T>
@@ -203,13 +206,12 @@ int backward(const Attention &a, const Call &call, cudaStream_t stream) {
   const int64_t size = call.size(0);
   constexpr bool kDirect = sizeof(T) == sizeof(float);
   Workspace space(kDirect ? 0 : size * sizeof(float), stream);
-  if (!space.ok()) return refuse(kOutOfMemory, "MsDeformAttnBackward", "no device memory for the float32 sum");
+  if (!space.ok()) return refuse(kOutOfMemory, kName, "no device memory for the float32 sum");
   float *sums = kDirect ? call.get<float>(6) : space.get<float>();
-  if (cudaMemsetAsync(sums, 0, size * sizeof(float), stream) != cudaSuccess) return launched("MsDeformAttnBackward");
+  if (cudaMemsetAsync(sums, 0, size * sizeof(float), stream) != cudaSuccess) return launched(kName);
   const int status = dispatch<T>(a, call, PlainSum{sums}, stream);
   if (status != kOk || kDirect) return status;
-  narrow_kernel<T><<<blocks_of(size), kThreads, 0, stream>>>(sums, size, call.get<T>(6));
-  return launched("MsDeformAttnBackward");
+  return launch(kName, narrow_kernel<T>, {blocks_of(size, kThreads), kThreads, 0, stream}, sums, size, call.get<T>(6));
 }
 
 }  // namespace
@@ -220,20 +222,20 @@ using namespace mindvideo;
 MINDVIDEO_EXPORT int MsDeformAttnBackward(int count, void **data, int *ranks, int64_t **shapes, const char **types,
                                           void *stream, void *) {
   const Call call{count, data, ranks, shapes, types};
-  if (count != 9) return refuse(kWrongCount, "MsDeformAttnBackward", "wrong number of tensors");
+  if (count != 9) return refuse(kWrongCount, kName, "wrong number of tensors");
   Attention a;
-  if (const int status = read_attention(call, "MsDeformAttnBackward", a)) return status;
+  if (const int status = read_attention(call, kName, a)) return status;
   if (call.size(5) != a.N * a.Lq * a.M * a.D || call.size(6) != call.size(0) || call.size(7) != call.size(3) ||
       call.size(8) != call.size(4))
-    return refuse(kWrongShape, "MsDeformAttnBackward", "gradients must have the shapes of their tensors");
+    return refuse(kWrongShape, kName, "gradients must have the shapes of their tensors");
   if (std::strcmp(types[5], types[0]) != 0 || std::strcmp(types[6], types[0]) != 0 || !call.is(7, "float32") ||
       !call.is(8, "float32"))
-    return refuse(kWrongType, "MsDeformAttnBackward", "gradients must have the types of their tensors");
+    return refuse(kWrongType, kName, "gradients must have the types of their tensors");
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
   if (call.size(0) == 0 || call.size(4) == 0) {
     const size_t item = call.is(0, "float32") ? 4 : 2;
     if (call.size(0) > 0) cudaMemsetAsync(data[6], 0, call.size(0) * item, on);
-    return launched("MsDeformAttnBackward");
+    return launched(kName);
   }
   if (call.is(0, "float32")) return backward<float>(a, call, on);
   if (call.is(0, "float16")) return backward<__half>(a, call, on);
