@@ -3,7 +3,6 @@
 #include <cstdint>
 
 #include "aot.h"
-#include "cuda/launch.cuh"
 #include "cuda/ms_deform_attn.cuh"
 
 using namespace mindvideo;
@@ -18,7 +17,7 @@ __global__ void textbook_forward(Attention a, const float *value, const float2 *
     const Level level = level_of(a, l);
     for (int64_t p = 0; p < a.P; ++p) {
       const int64_t sample = (item * a.L + l) * a.P + p;
-      const Position position(level, locations[sample].x, locations[sample].y);
+      const Position position = position_at(level, locations[sample].x, locations[sample].y);
       if (!position.touches) continue;
       float blend = 0.f;
       for (int k = 0; k < 4; ++k)
@@ -41,7 +40,7 @@ __global__ void textbook_backward(Attention a, const float *value, const float2 
     const Level level = level_of(a, l);
     for (int64_t p = 0; p < a.P; ++p) {
       const int64_t sample = (item * a.L + l) * a.P + p;
-      const Position position(level, locations[sample].x, locations[sample].y);
+      const Position position = position_at(level, locations[sample].x, locations[sample].y);
       if (!position.touches) continue;
       float v[4] = {0.f, 0.f, 0.f, 0.f}, blend = 0.f;
       const float g = gradient[i], t = g * weights[sample];

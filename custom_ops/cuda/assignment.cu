@@ -6,8 +6,6 @@
 namespace mindvideo {
 namespace {
 
-constexpr int kWarp = 32;
-
 // Work arrays of one problem with `columns` columns (column 0 starts every search) and `rows` rows.
 struct Work {
   double *distance, *column_dual, *row_dual;

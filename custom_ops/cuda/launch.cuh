@@ -4,9 +4,11 @@
 #include <cuda_runtime.h>
 
 #include "../aot.h"
-#include "ms_deform_attn.cuh"
 
 namespace mindvideo {
+
+constexpr int kThreads = 256;  // of a block, where nothing else is said
+constexpr int kWarp = 32;
 
 inline int launched(const char *op) {
   const cudaError_t error = cudaGetLastError();
@@ -78,20 +80,5 @@ class Workspace {
   cudaStream_t stream_;
   bool ok_ = false;
 };
-
-// Inputs value, spatial_shapes, level_start_index, locations, weights. The levels lie in device memory and are not read.
-inline int read_attention(const Call &call, const char *op, Attention &a) {
-  const bool known = call.is(0, "float32") || call.is(0, "float16") || call.is(0, "bfloat16");
-  if (!known || !call.is(1, "int32") || !call.is(2, "int32") || !call.is(3, "float32") || !call.is(4, "float32"))
-    return refuse(kWrongType, op, "value must be float32, float16 or bfloat16, locations and weights float32, levels int32");
-  if (call.ranks[0] != 4 || call.ranks[1] != 2 || call.ranks[2] != 1 || call.ranks[3] != 6 || call.ranks[4] != 5)
-    return refuse(kWrongShape, op, "expected [N,S,M,D], [L,2], [L], [N,Lq,M,L,P,2], [N,Lq,M,L,P]");
-  if (!call.fits_int32()) return refuse(kTooLarge, op, "a tensor has more than 2^31 - 1 elements");
-  a = {call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(3, 1), call.axis(3, 3),
-       call.axis(3, 4), call.get<int32_t>(1), call.get<int32_t>(2)};
-  const bool same = call.axis(3, 0) == a.N && call.axis(3, 2) == a.M && call.axis(3, 5) == 2 && call.axis(1, 0) == a.L &&
-                    call.axis(1, 1) == 2 && call.axis(2, 0) == a.L && call.size(4) * 2 == call.size(3);
-  return same ? kOk : refuse(kWrongShape, op, "value, locations, weights and levels do not fit together");
-}
 
 }  // namespace mindvideo

@@ -1,10 +1,5 @@
-#include <math_constants.h>
-
-#include <cfloat>
-#include <cstdlib>
-
 #include "device_vector.cuh"
-#include "launch.cuh"
+#include "gradient_sum.cuh"
 #include "ms_deform_attn.cuh"
 
 namespace mindvideo {
@@ -41,7 +36,7 @@ __device__ void backward_sample(const Attention &a, const Level &level, bool act
                                 const T *gradient, const Sum &sum, int64_t base, int64_t stride, const Gradients &g,
                                 int lane) {
   const float2 at = active ? __ldg(g.locations + sample) : make_float2(-9.f, -9.f);
-  const Position position(level, at.x, at.y);
+  const Position position = position_at(level, at.x, at.y);
   const bool touches = active && position.touches;
   const float attention = touches ? __ldg(g.weights + sample) : 0.f;
   float dots[4] = {0.f, 0.f, 0.f, 0.f};
@@ -113,38 +108,6 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(Attention a, const T
   }
 }
 
-// The largest absolute number of two arrays, as bits (floats that are not negative order like their bits; NaN is on top).
-template <typename T>
-__global__ void largest_kernel(const T *x, int64_t size, unsigned *largest) {
-  unsigned most = 0;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < size;
-       i += static_cast<int64_t>(gridDim.x) * kThreads) {
-    const unsigned bits = __float_as_uint(fabsf(Channels<T, 1>::widen(x[i])));
-    most = bits > most ? bits : most;
-  }
-  atomicMax(largest, most);
-}
-
-// 2^61 over the largest sum that can occur; not finite when a gradient or a weight is not.
-__global__ void scale_kernel(const unsigned *largest, float terms, float *scale) {
-  const float bound = __uint_as_float(largest[0]) * __uint_as_float(largest[1]) * terms;
-  *scale = isfinite(bound) ? exp2f(floorf(fminf(120.f, 61.f - log2f(fmaxf(bound, FLT_MIN))))) : CUDART_NAN_F;
-}
-
-template <typename T>
-__global__ void narrow_kernel(const float *sum, int64_t size, T *to) {
-  const int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
-  if (i < size) Channels<T, 1>::narrow(sum[i], to[i]);
-}
-
-template <typename T>
-__global__ void unscale_kernel(const unsigned long long *sum, const float *scale, int64_t size, T *to) {
-  const int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
-  if (i >= size) return;
-  const double number = static_cast<double>(static_cast<long long>(sum[i])) / static_cast<double>(*scale);
-  Channels<T, 1>::narrow(static_cast<float>(number), to[i]);
-}
-
 template <typename T, int COUNT, int LANES, typename Sum>
 int start(const Attention &a, const Call &call, const Sum &sum, cudaStream_t stream) {
   constexpr bool kShared = sizeof(Sum) == sizeof(PlainSum);
@@ -172,46 +135,11 @@ int dispatch(const Attention &a, const Call &call, const Sum &sum, cudaStream_t 
   return start<T, 1, 32>(a, call, sum, stream);
 }
 
-bool deterministic() {
-  const char *wish = std::getenv("MINDVIDEO_DETERMINISTIC");
-  return wish && std::strcmp(wish, "1") == 0;
-}
-
-template <typename T>
-int backward_fixed(const Attention &a, const Call &call, cudaStream_t stream) {
-  const int64_t size = call.size(0);
-  Workspace space(size * sizeof(unsigned long long) + 16, stream);
-  if (!space.ok()) return refuse(kOutOfMemory, kName, "no device memory for the deterministic sum");
-  unsigned long long *sums = space.get<unsigned long long>();
-  unsigned *largest = reinterpret_cast<unsigned *>(sums + size);
-  float *scale = reinterpret_cast<float *>(largest + 2);
-  if (cudaMemsetAsync(sums, 0, size * sizeof(*sums) + 16, stream) != cudaSuccess) return launched(kName);
-  const auto blocks_for = [](int64_t items) { return blocks_of(items, kThreads) < 256 ? blocks_of(items, kThreads) : 256; };
-  int status = launch(kName, largest_kernel<T>, {blocks_for(call.size(5)), kThreads, 0, stream}, call.get<T>(5),
-                      call.size(5), largest);
-  if (status == kOk)
-    status = launch(kName, largest_kernel<float>, {blocks_for(call.size(4)), kThreads, 0, stream}, call.get<float>(4),
-                    call.size(4), largest + 1);
-  if (status == kOk)
-    status = launch(kName, scale_kernel, {1, 1, 0, stream}, largest, static_cast<float>(a.Lq * a.P), scale);
-  if (status == kOk) status = dispatch<T>(a, call, FixedSum{sums, scale}, stream);
-  if (status != kOk) return status;
-  return launch(kName, unscale_kernel<T>, {blocks_of(size, kThreads), kThreads, 0, stream}, sums, scale, size,
-                call.get<T>(6));
-}
-
 template <typename T>
 int backward(const Attention &a, const Call &call, cudaStream_t stream) {
-  if (deterministic()) return backward_fixed<T>(a, call, stream);
-  const int64_t size = call.size(0);
-  constexpr bool kDirect = sizeof(T) == sizeof(float);
-  Workspace space(kDirect ? 0 : size * sizeof(float), stream);
-  if (!space.ok()) return refuse(kOutOfMemory, kName, "no device memory for the float32 sum");
-  float *sums = kDirect ? call.get<float>(6) : space.get<float>();
-  if (cudaMemsetAsync(sums, 0, size * sizeof(float), stream) != cudaSuccess) return launched(kName);
-  const int status = dispatch<T>(a, call, PlainSum{sums}, stream);
-  if (status != kOk || kDirect) return status;
-  return launch(kName, narrow_kernel<T>, {blocks_of(size, kThreads), kThreads, 0, stream}, sums, size, call.get<T>(6));
+  return sum_gradient(kName, call.get<T>(6), call.size(0), Factor<T>{call.get<T>(5), call.size(5)},
+                      Factor<float>{call.get<float>(4), call.size(4)}, a.Lq * a.P, stream,
+                      [&](const auto &sum) { return dispatch<T>(a, call, sum, stream); });
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "../aot.h"
 #include "device_vector.cuh"
-#include "launch.cuh"
 #include "ms_deform_attn.cuh"
 
 namespace mindvideo {
@@ -23,7 +22,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Attention a, const T 
       const T *pixels = value + ((image * a.S + level.start) * a.M + head) * a.D + c;
       for (int64_t p = 0; p < a.P; ++p, ++sample) {
         const float2 at = __ldg(locations + sample);
-        const Position position(level, at.x, at.y);
+        const Position position = position_at(level, at.x, at.y);
         if (!position.touches) continue;
         Channels<T, COUNT> blend = Channels<T, COUNT>::zero();
 #pragma unroll
