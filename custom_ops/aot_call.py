@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+import emulation
 import numpy as np
 
 NAMES = {"float32": "float32", "int32": "int32", "bool": "bool", "float16": "float16", "uint16": "bfloat16"}
@@ -53,6 +54,7 @@ class DeviceCaller:
     """Operators of the CUDA library; arrays are copied to the device and back."""
 
     TO_DEVICE, TO_HOST = 1, 2
+    shift = 0  # bytes by which every tensor lies beside an aligned address
 
     def __init__(self, library: Path, runtime: str = "libcudart.so") -> None:
         self.runtime = ctypes.CDLL(runtime)
@@ -65,13 +67,17 @@ class DeviceCaller:
 
     def upload(self, array: np.ndarray) -> int:
         pointer = ctypes.c_void_p()
-        self.check(self.runtime.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(max(array.nbytes, 1))))
+        self.check(self.runtime.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(max(array.nbytes + self.shift, 1))))
+        inner = pointer.value + self.shift
         self.check(
             self.runtime.cudaMemcpy(
-                pointer, ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), self.TO_DEVICE
+                ctypes.c_void_p(inner),
+                ctypes.c_void_p(array.ctypes.data),
+                ctypes.c_size_t(array.nbytes),
+                self.TO_DEVICE,
             )
         )
-        return pointer.value
+        return inner
 
     def download(self, pointer: int, array: np.ndarray) -> None:
         self.check(
@@ -84,7 +90,7 @@ class DeviceCaller:
         )
 
     def free(self, pointer: int) -> None:
-        self.check(self.runtime.cudaFree(ctypes.c_void_p(pointer)))
+        self.check(self.runtime.cudaFree(ctypes.c_void_p(pointer - self.shift)))
 
     def prepare_outputs(self, pointers: list[int], arrays: list[np.ndarray]) -> None:
         """On a card they hold the poison that was copied there."""
@@ -116,12 +122,14 @@ class EmulatedCaller(DeviceCaller):
 
     def __init__(self, library: Path, seed: int = 0) -> None:
         super().__init__(library, str(library))
+        self.path = library
         self.library.emulation_findings.restype = ctypes.c_char_p
         self.library.emulation_seed(ctypes.c_uint64(seed))
 
     def findings(self) -> str:
         """What the machine has found since the last call, one line each."""
-        return self.library.emulation_findings().decode()
+        lines = self.library.emulation_findings().decode().splitlines()
+        return "\n".join(emulation.place_of(self.path, line) for line in lines)
 
     def launch(self, name: str, arrays: list[np.ndarray], pointers: list[int]) -> None:
         try:

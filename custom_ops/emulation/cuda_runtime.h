@@ -14,6 +14,8 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+// So that a finding names the line of the kernel and not one of this file.
+#define EMULATION_INLINE inline __attribute__((always_inline))
 
 struct dim3 {
   unsigned x, y, z;
@@ -52,13 +54,13 @@ cudaError_t cudaMallocAsync(T **pointer, size_t bytes, cudaStream_t stream) {
 #define gridDim (emulation::place.grid_size)
 
 // Barriers and shuffles.
-inline void __syncthreads() { emulation::block_barrier(); }
-inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::warp_barrier(mask); }
+EMULATION_INLINE void __syncthreads() { emulation::block_barrier(); }
+EMULATION_INLINE void __syncwarp(unsigned mask = 0xffffffffu) { emulation::warp_barrier(mask); }
 
 namespace emulation {
 
 template <typename T>
-T shuffle(unsigned mask, T value, Shuffle kind, unsigned by, int width) {
+EMULATION_INLINE T shuffle(unsigned mask, T value, Shuffle kind, unsigned by, int width) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
@@ -70,34 +72,34 @@ T shuffle(unsigned mask, T value, Shuffle kind, unsigned by, int width) {
 }  // namespace emulation
 
 template <typename T>
-T __shfl_sync(unsigned mask, T value, int lane, int width = 32) {
+EMULATION_INLINE T __shfl_sync(unsigned mask, T value, int lane, int width = 32) {
   return emulation::shuffle(mask, value, emulation::Shuffle::kFrom, static_cast<unsigned>(lane), width);
 }
 template <typename T>
-T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
+EMULATION_INLINE T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
   return emulation::shuffle(mask, value, emulation::Shuffle::kDown, by, width);
 }
 template <typename T>
-T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32) {
+EMULATION_INLINE T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32) {
   return emulation::shuffle(mask, value, emulation::Shuffle::kUp, by, width);
 }
 template <typename T>
-T __shfl_xor_sync(unsigned mask, T value, int with, int width = 32) {
+EMULATION_INLINE T __shfl_xor_sync(unsigned mask, T value, int with, int width = 32) {
   return emulation::shuffle(mask, value, emulation::Shuffle::kXor, static_cast<unsigned>(with), width);
 }
 
 // Atomics. The machine checks the address and notes the access, then lets no other thread in between.
-inline float atomicAdd(float *at, float x) { return emulation::atomic_add(at, x); }
-inline double atomicAdd(double *at, double x) { return emulation::atomic_add(at, x); }
-inline int atomicAdd(int *at, int x) { return emulation::atomic_add(at, x); }
-inline unsigned atomicAdd(unsigned *at, unsigned x) { return emulation::atomic_add(at, x); }
-inline unsigned long long atomicAdd(unsigned long long *at, unsigned long long x) { return emulation::atomic_add(at, x); }
-inline float4 atomicAdd(float4 *at, float4 x) {
+EMULATION_INLINE float atomicAdd(float *at, float x) { return emulation::atomic_add(at, x); }
+EMULATION_INLINE double atomicAdd(double *at, double x) { return emulation::atomic_add(at, x); }
+EMULATION_INLINE int atomicAdd(int *at, int x) { return emulation::atomic_add(at, x); }
+EMULATION_INLINE unsigned atomicAdd(unsigned *at, unsigned x) { return emulation::atomic_add(at, x); }
+EMULATION_INLINE unsigned long long atomicAdd(unsigned long long *at, unsigned long long x) { return emulation::atomic_add(at, x); }
+EMULATION_INLINE float4 atomicAdd(float4 *at, float4 x) {
   float *const first = reinterpret_cast<float *>(at);
   emulation::check_alignment(at, 16);
   return {atomicAdd(first, x.x), atomicAdd(first + 1, x.y), atomicAdd(first + 2, x.z), atomicAdd(first + 3, x.w)};
 }
-inline unsigned atomicMax(unsigned *at, unsigned x) { return emulation::atomic_max(at, x); }
+EMULATION_INLINE unsigned atomicMax(unsigned *at, unsigned x) { return emulation::atomic_max(at, x); }
 
 // Arithmetic. -ffp-contract=off: what is not an explicit fmaf is rounded after every step.
 template <typename T>
