@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mindspore import nn
@@ -18,10 +18,17 @@ from mindvideo.models.registry import card_of
 from mindvideo.weights.loading import load_weights
 
 
-def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_of_training: bool = False) -> nn.Cell:
+def build_network(
+    cfg: ConfigDict,
+    *,
+    weights: str | Path | None = None,
+    start_of_training: bool = False,
+    class_names: Mapping[int, str] | None = None,
+) -> nn.Cell:
     """The family's network; ``weights``, in any format that ``mindvideo convert`` reads, are loaded strictly.
 
-    At the ``start_of_training`` they may lack what their kind of file never holds, and be for another class list.
+    At the ``start_of_training`` they may lack what their kind of file never holds, and be for another class list
+    (``class_names``: that of the training).
     """
     family = card_of(cfg.family)
     network = family.build_network(cfg)
@@ -32,6 +39,7 @@ def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_o
             rules=family.weight_rules(cfg),
             start_of_training=start_of_training,
             suggest=configs_that_fit,
+            class_names=class_names,
         )
     return network
 
