@@ -55,6 +55,7 @@ class DeviceCaller:
 
     TO_DEVICE, TO_HOST = 1, 2
     shift = 0  # bytes by which every tensor lies beside an aligned address
+    stream: int | None = None  # None: the default stream
 
     def __init__(self, library: Path, runtime: str = "libcudart.so") -> None:
         self.runtime = ctypes.CDLL(runtime)
@@ -92,11 +93,16 @@ class DeviceCaller:
     def free(self, pointer: int) -> None:
         self.check(self.runtime.cudaFree(ctypes.c_void_p(pointer - self.shift)))
 
+    def new_stream(self) -> int:
+        stream = ctypes.c_void_p()
+        self.check(self.runtime.cudaStreamCreate(ctypes.byref(stream)))
+        return stream.value
+
     def prepare_outputs(self, pointers: list[int], arrays: list[np.ndarray]) -> None:
         """On a card they hold the poison that was copied there."""
 
     def launch(self, name: str, arrays: list[np.ndarray], pointers: list[int]) -> None:
-        code = _call(getattr(self.library, name), arrays, pointers, None)
+        code = _call(getattr(self.library, name), arrays, pointers, self.stream)
         if code != 0:
             raise OperatorError(f"{name} returned {code}")
 

@@ -121,7 +121,7 @@ def check_half_norms(call, kind: str) -> int:
 
 
 def check_edges(call) -> int:
-    """Tensors without elements and tensors that are not aligned to 16 bytes."""
+    """Tensors without elements, tensors that are not aligned to 16 bytes, a stream of its own."""
     zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
     inputs, plain = attention_inputs(7), None
     for shift in (0, 4):
@@ -136,6 +136,13 @@ def check_edges(call) -> int:
         assert all(np.allclose(plain[key], results[key], rtol=1e-5, atol=1e-6) for key in plain)
         (y,) = call("LayerNormForward", norms, [((3, 8), np.float32)])
         assert np.array_equal(y, np.broadcast_to(np.arange(8, dtype=np.float32), (3, 8)))
+    call.stream = call.new_stream()
+    try:
+        with deterministic("1"):  # several kernels, which have to wait for each other
+            results = checks.attention(call, inputs)
+    finally:
+        call.stream = None
+    assert all(np.allclose(plain[key], results[key], rtol=1e-5, atol=1e-6) for key in plain)
     value, shapes, starts, locations, weights, gradient = inputs
     for q, n in ((0, 2), (3, 0)):
         some = [value[:n], shapes, starts, locations[:n, :q], weights[:n, :q], gradient[:n, :q]]
@@ -156,7 +163,7 @@ def check_edges(call) -> int:
         assert not result.any()
     (result,) = call("Assignment", [zeros(2, 0, 3), np.ones((2, 3), bool)], [((2, 3), np.int32)])
     assert (result == -1).all()
-    return 10
+    return 11
 
 
 def check_refusals(call) -> int:
