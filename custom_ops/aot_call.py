@@ -133,7 +133,7 @@ class EmulatedCaller(DeviceCaller):
         self.library.emulation_seed(ctypes.c_uint64(seed))
 
     def findings(self) -> str:
-        """What the machine has found since the last call, one line each."""
+        """The mistakes that the machine has found since the last call, one line each."""
         lines = self.library.emulation_findings().decode().splitlines()
         return "\n".join(emulation.place_of(self.path, line) for line in lines)
 

@@ -36,7 +36,7 @@ def stored(array: np.ndarray, kind: str) -> np.ndarray:
 
 
 def widened(array: np.ndarray) -> np.ndarray:
-    """What :func:`stored` gave, as float32."""
+    """An array that :func:`stored` made, as float32."""
     return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array.astype(np.float32)
 
 

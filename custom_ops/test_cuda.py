@@ -33,7 +33,7 @@ SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
 class Session:
-    """What the steps share: the libraries, how much time is left, and the report."""
+    """The libraries, the time that is left, and the report: all that the steps share."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -131,7 +131,7 @@ def sanitizer_step(session: Session) -> str:
 
 
 def sanitized_run(session: Session) -> int:
-    """What compute-sanitizer watches: a small set, since it is a hundred times slower."""
+    """A small set for compute-sanitizer to watch, which is a hundred times slower."""
     call = session.caller()
     for mode in ("0", "1"):
         with device_checks.deterministic(mode):

@@ -16,7 +16,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual
     The native kernels read float32 on CPU and half types on GPU as well; all sum in float32.
     """
     if x.size > 0 and runs_as("native", "layer_norm", x.dtype):
-        weight, bias = _of_a_known_type(x, weight), _of_a_known_type(x, bias)
+        weight, bias = _vectors(x, weight, bias)
         if residual is None:
             return _layer_norm_op()(x, weight, bias, _numbers(epsilon))
         return _residual_layer_norm_op()(x, residual.astype(x.dtype), weight, bias, _numbers(epsilon))
@@ -28,15 +28,17 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float, relu: bool = False) -> Tensor:
     """Normalise groups of channels: x [B, C, ...], weight and bias [C] -> [B, C, ...], clipped at 0 if `relu`."""
     if x.size > 0 and runs_as("native", "group_norm", x.dtype):
-        weight, bias = _of_a_known_type(x, weight), _of_a_known_type(x, bias)
+        weight, bias = _vectors(x, weight, bias)
         return _group_norm_op()(x, weight, bias, _numbers(groups, epsilon, relu))
     output = group_norm_ref(x, groups, weight, bias, epsilon)
     return ops.relu(output) if relu else output
 
 
-def _of_a_known_type(x: Tensor, vector: Tensor) -> Tensor:
-    """Weight and bias are read in x's type or in float32."""
-    return vector if vector.dtype == x.dtype else vector.astype(mstype.float32)
+def _vectors(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias are read in one type, x's or float32."""
+    if weight.dtype != x.dtype:
+        weight = weight.astype(mstype.float32)
+    return weight, bias.astype(weight.dtype)
 
 
 @constexpr

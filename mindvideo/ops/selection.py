@@ -6,7 +6,7 @@ with MindSpore's own operators.
 
 from __future__ import annotations
 
-# What the compiled libraries read as it is; deformable attention and convolution are given float32 otherwise.
+# Types that the compiled libraries read as they are; deformable attention and convolution are given float32 otherwise.
 NATIVE_TYPES = {
     "cpu": {
         "ms_deform_attn": ("float32",),

@@ -32,7 +32,7 @@ EXPORTED = [
 
 
 def test_the_script_for_a_card_passes_without_one(golden, tmp_path):
-    """Goldens in three types, wild locations, deterministic mode, assignment, norms, convolution, edges; and its report."""
+    """Goldens in three types, wild locations, deterministic mode, assignment, norms, convolution, edges; a report."""
     report = tmp_path / "report.json"
     command = [sys.executable, "custom_ops/test_cuda.py", "--emulate", "--output", str(report), "--golden", str(golden)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -97,7 +97,7 @@ def test_under_address_sanitizer(golden):
     assert "16 cases" in done.stdout and "11 edges" in done.stdout
 
 
-# What is planted: the file, the words, their replacement, which of them, the check that runs, and what must be found.
+# Each mistake: the file, the words, their replacement, which of them, the check that runs, and what must be found.
 PLANTED = {
     "a barrier between zeros and sums in shared memory": (
         "ms_deform_attn_backward.cu",
