@@ -40,7 +40,7 @@ class LifeRules:
     min_life: float = 0.1
     max_gap: int = 60
     min_likeness: float = 0.45
-    min_return: float = 0.7
+    min_return: float = 0.6
     kept_frames: int = 100_000
 
 
