@@ -82,7 +82,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory):
         chain.stage(COCO_STAGE)
         chain.stage(YTVIS, *STANDING, weights=COCO_STAGE)
         chain.stage(OVIS, *STANDING, "instanceformer.memory_tokens=3", weights=YTVIS)
-    logger.handlers, logger.level, logger.propagate = handlers, level, propagate  # as the other tests need it
+    logger.handlers, logger.propagate = handlers, propagate  # as the other tests need it
+    logger.setLevel(level)
     return chain
 
 
