@@ -47,6 +47,7 @@ def build_network(
 def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
     """The family's tracker over a network with weights."""
     tracker = card_of(cfg.family).build_tracker(cfg, network)
+    tracker.graph_name = cfg.name
     if cfg.inference.analysis_folder and getattr(tracker, "observer", None) is None:
         raise UserError(
             f"inference.analysis_folder: {cfg.family} looks at whole clips and records nothing; "
@@ -60,7 +61,9 @@ def with_scenes(cfg: ConfigDict, tracker: VideoTracker, *, evaluated: bool) -> V
     wanted = ("everywhere",) if evaluated else ("everywhere", "videos")
     if cfg.inference.scene_cuts not in wanted or cfg.inference.analysis_folder:  # a record is of one scene
         return tracker
-    return SceneTracker(tracker)
+    scenes = SceneTracker(tracker)
+    scenes.graph_name = cfg.name
+    return scenes
 
 
 def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:

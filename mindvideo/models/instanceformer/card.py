@@ -22,6 +22,7 @@ from mindvideo.modules.heads.query_heads import START_SIZE_LOGIT, class_heads
 from mindvideo.modules.layers.deform_attention import xavier_dense_with_default_bias
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.losses.terms import contrast, dice_masks, focal_classes, focal_masks, giou_boxes, l1_boxes
 from mindvideo.modules.matching.costs import euclidean_box, focal_class, giou_box
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
@@ -97,7 +98,7 @@ def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
         weight = instanceformer.contrastive_weight
         terms.append(LossTerm("loss_contrastive", contrast, weight, layers="last", per="none"))
     return Criterion(
-        terms=terms,
+        terms=[*terms, *own_terms(loss.own_terms)],
         num_layers=instanceformer.decoder_layers,
         reduce_count=reduce_count,
         # PARITY(instanceformer): an instance that is out of the frame is taught its class, a speck of a box, no mask.

@@ -23,6 +23,7 @@ from mindvideo.modules.heads.query_heads import class_heads
 from mindvideo.modules.layers.deform_attention import TwoOutputAttention
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.losses.terms import dice_tubes, focal_classes, focal_tubes, giou_boxes, l1_boxes
 from mindvideo.modules.matching.costs import focal_class, giou_box, joint_euclidean_box
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
@@ -80,6 +81,7 @@ def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
         LossTerm("loss_giou", giou_boxes, loss.giou_weight),
         LossTerm("loss_mask", focal_tubes, loss.mask_weight, per="instance"),
         LossTerm("loss_dice", dice_tubes, loss.dice_weight, per="instance"),
+        *own_terms(loss.own_terms),
     )
     return Criterion(
         terms=terms,

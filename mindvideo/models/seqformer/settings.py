@@ -12,13 +12,14 @@ from mindvideo.config.reads import (
     LOSS_WEIGHTS,
     MATCHING_COSTS,
     OFFSETS,
+    OWN_TERMS,
     WINDOWS,
     reads,
 )
 from mindvideo.models.cards.query_settings import QueryModel
 
 # The shared keys that this family reads.
-READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, FRAME_SIZE, FEW_SIZES, WINDOWS)
+READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, OWN_TERMS, FRAME_SIZE, FEW_SIZES, WINDOWS)
 
 
 @dataclasses.dataclass
