@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from mindvideo.evaluation.image_ap import coco_records, evaluate_images
 from mindvideo.evaluation.image_truth import LabelledImages
@@ -16,8 +17,8 @@ from mindvideo.logs import counted
 COCO_RESULTS = "coco_results.json"
 
 
-def finish_images(folder: Path, images: LabelledImages, results: Results, speed: dict) -> None:
-    """Write ``metrics.json`` and the records in COCO's form, and show the table."""
+def finish_images(folder: Path, images: LabelledImages, results: Results, speed: dict[str, Any]) -> dict[str, Any]:
+    """Write ``metrics.json`` and the records in COCO's form, and show the table; the figures."""
     start = time.perf_counter()
     metrics = evaluate_images(images, results).metrics()
     seconds = time.perf_counter() - start
@@ -32,3 +33,4 @@ def finish_images(folder: Path, images: LabelledImages, results: Results, speed:
         f"\n{counted(metrics['images'], 'image')}, boxes are those around the masks; {seconds:.2f} s to evaluate; "
         f"written to {folder / 'metrics.json'}, the results in COCO's form to {folder / COCO_RESULTS}"
     )
+    return metrics
