@@ -1,10 +1,10 @@
-"""What one busy neighbour costs an online model: frames a second of a toy, alone and beside a process that never rests.
+"""The cost of one busy neighbour to an online model: frames a second of a toy, by itself and beside a busy process.
 
     python benchmarks/under_load.py                    both ways of waiting, 15 seconds each
     python benchmarks/under_load.py --seconds 30 --csv benchmarks/under_load.csv
 
 Each figure comes from a process of its own. "MindSpore's own" sets MINDVIDEO_BUSY_WAIT=1; "patient" is what the package
-does, see custom_ops/cpu/patient_wait.cpp. The first and the last figure are taken alone, in the order of the table.
+does, see custom_ops/cpu/patient_wait.cpp. The first and the last figure have no neighbour, in the order of the table.
 """
 
 from __future__ import annotations
