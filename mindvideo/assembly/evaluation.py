@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from mindspore import nn
@@ -13,18 +14,27 @@ from ml_collections import ConfigDict
 from mindvideo.assembly.data import labelled_set
 from mindvideo.assembly.labelled_run import OpenFrames, evaluate_tracker
 from mindvideo.assembly.network import tracker_of, with_scenes
+from mindvideo.data.labels.frame_files import require_frames
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo, read_ground_truth
+from mindvideo.inference.output.sharing import PeerLeftError, VideoSharing
 from mindvideo.inference.pipeline import ReadAhead
+from mindvideo.training.callbacks.interruption import Abandoned
+from mindvideo.training.distributed import Ranks, follow_first, meet
+from mindvideo.training.train_step import running_statistics
+
+VALIDATION, FIGURES = ".validation", "figures"
 
 
-def labelled_videos(cfg: ConfigDict) -> GroundTruth:
-    """The labelled set of ``data.valid``, cut to ``evaluation.max_videos``."""
-    evaluation = cfg.evaluation
-    ground_truth = read_ground_truth(labelled_set(cfg).annotations)
-    return dataclasses.replace(ground_truth, videos=ground_truth.videos[: evaluation.max_videos])
+def labelled_videos(cfg: ConfigDict, *, labels_needed: bool = True) -> GroundTruth:
+    """The videos of ``data.valid``, cut to ``evaluation.max_videos``; every frame of them is there."""
+    files = labelled_set(cfg)
+    ground_truth = read_ground_truth(files.annotations, labels_needed=labels_needed)
+    chosen = ground_truth.videos[: cfg.evaluation.max_videos]
+    require_frames(files, {video.id: video.file_names for video in chosen})
+    return dataclasses.replace(ground_truth, videos=chosen)
 
 
 def frame_opener(cfg: ConfigDict) -> OpenFrames:
@@ -49,12 +59,37 @@ def _read_frame(reader: FrameReader, name: str) -> np.ndarray:
         raise UserError(str(error)) from error
 
 
-def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
-    """The function with which a training evaluates its network: the twelve figures by name."""
+def build_validation(
+    cfg: ConfigDict,
+    *,
+    ranks: Ranks = Ranks(),  # noqa: B008  (frozen)
+    folder: Path | None = None,
+) -> Callable[[nn.Cell], dict[str, float]]:
+    """The function with which a training evaluates its network: the twelve figures by name.
+
+    Several processes share the videos, through a folder in that of the run; each gets the figures.
+    """
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
+    sharing = VideoSharing.single() if ranks.world_size == 1 else sharing_of(ranks, folder / VALIDATION)
 
     def validate(network: nn.Cell) -> dict[str, float]:
+        follow_first(running_statistics(network))
         tracker = with_scenes(cfg, tracker_of(cfg, network), evaluated=True)
-        return evaluate_tracker(tracker, ground_truth, open_frames).tracks.statistics()
+        try:
+            with sharing.working():
+                evaluation = evaluate_tracker(tracker, ground_truth, open_frames, sharing=sharing)
+                if evaluation is None:
+                    return sharing.told(FIGURES)
+                figures = evaluation.tracks.statistics()
+                sharing.tell(FIGURES, figures)
+                sharing.done()
+                return figures
+        except PeerLeftError as error:  # a signal reached the other process
+            raise Abandoned from error
 
     return validate
+
+
+def sharing_of(ranks: Ranks, folder: Path) -> VideoSharing:
+    """The videos of a command over its processes; ``folder`` is seen by all of them."""
+    return VideoSharing(folder, rank=ranks.rank, world_size=ranks.world_size, meet=meet)

@@ -1,4 +1,4 @@
-"""Train in several processes on this machine: msrun with what it leaves to the caller, and an orderly end.
+"""Train, evaluate or run on videos in several processes on this machine: msrun, and an orderly end.
 
 Every process is given this interpreter; a port that is in use is refused before anything starts; Ctrl-C and SIGTERM are
 passed to the processes, which finish their step and write a checkpoint; when this command dies, so do they.
@@ -16,36 +16,43 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mindvideo.assembly.configuration import load_config
-from mindvideo.cli import train
+from mindvideo.cli import eval as evaluation
+from mindvideo.cli import infer, train
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, OneLineParser, whole_number
 from mindvideo.errors import UserError
 from mindvideo.processes import LAUNCHED_VARIABLE, children_of, end_with_parent, environment_of
 from mindvideo.resources import PACKAGE
 
 FIRST_PORT, PORTS = 8118, 100
+COMMANDS = {"train": train, "eval": evaluation, "infer": infer}
+LOOK_EVERY, GRACE_SECONDS = 0.3, 40.0
 SAME_REQUEST_SECONDS = 0.5  # one Ctrl-C may arrive twice
 EXAMPLES = """
 Examples:
   mindvideo launch 8 -c vistr --output runs/vistr runtime.device=GPU
-  mindvideo launch 2 --port 8200 -c vistr_toy --output runs/toy schedule.max_steps=10
+  mindvideo launch 2 --port 8200 train -c vistr_toy --output runs/toy schedule.max_steps=10
+  mindvideo launch 4 eval -c vistr --weights vistr_r50.pth --output runs/eval data.valid=ytvis19/valid
+  mindvideo launch 4 infer videos/ -c vistr --weights vistr_r50.pth --output out
+The videos of eval and infer are shared; what is finished is kept, and the same command goes on after a fault.
 PORT is --port, MSRUN another msrun, MSRUN_ARGS more arguments for it, and MSRUN_LOGS (default runs/msrun) the folder of
 the processes' own lines. For several machines call msrun itself (docs/training.md).
 """
 
 
 def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
-    """The launcher's own arguments, and those of the training."""
+    """The launcher's own arguments, and those of the command."""
     parser = OneLineParser(
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        usage="%(prog)s PROCESSES [--port PORT] -c NAME --output DIR [arguments of train]",
+        usage="%(prog)s PROCESSES [--port PORT] [train|eval|infer] -c NAME --output DIR [arguments of the command]",
     )
     parser.add_argument(
         "processes", type=whole_number(1, 1024), metavar="PROCESSES", help="how many; each takes a device of its own"
@@ -60,15 +67,77 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
 
 
 def main() -> int:
-    given, training = parse_arguments()
-    arguments = train.parse_arguments(training)  # a mistake is shown once, not by every process
-    load_config(arguments.config, arguments.overrides)
-    train.check_output(arguments)
-    if arguments.output is None and given.processes > 1:
-        raise UserError("several processes write into one run folder: name it with --output")
+    given, rest = parse_arguments()
+    name = rest.pop(0) if rest and rest[0] in COMMANDS else "train"
+    check(name, rest, several=given.processes > 1)
     port = free_port(given.port)
-    with processes(given.processes, port, training) as msrun:
-        return wait_for(msrun)
+    logs = Path(os.environ.get("MSRUN_LOGS", "runs/msrun"))
+    with processes(given.processes, port, name, rest, logs=logs) as msrun:
+        shown = contextlib.nullcontext() if name == "train" else following(logs / "worker_0.log")
+        with shown:
+            code = wait_for(msrun)
+    if code == EXIT_FAILURE:
+        say_why(logs, given.processes)
+    return code
+
+
+def check(name: str, rest: list[str], *, several: bool) -> None:
+    """A mistake in the command is shown once, not by every process."""
+    arguments = COMMANDS[name].parse_arguments(rest)
+    if arguments.config:
+        load_config(arguments.config, arguments.overrides)
+    if name == "train":
+        train.check_output(arguments)
+    elif name == "infer" and arguments.redraw:
+        raise UserError("--redraw is done by one process: mindvideo infer --redraw ...")
+    elif name == "eval" and arguments.results:
+        raise UserError("--results is evaluated by one process: mindvideo eval --results ...")
+    if arguments.output is None and several:
+        raise UserError("several processes write into one run folder: name it with --output")
+
+
+@contextlib.contextmanager
+def following(log: Path) -> Iterator[None]:
+    """Show what is written to the first process's log while the block runs, and what is left at its end."""
+    ended = threading.Event()
+    log.unlink(missing_ok=True)  # of an earlier command
+
+    def show() -> None:
+        position = 0
+        while True:
+            is_last = ended.is_set()
+            if log.is_file():
+                with open(log, encoding="utf-8", errors="replace") as stream:
+                    stream.seek(position)
+                    sys.stdout.write(stream.read())
+                    sys.stdout.flush()
+                    position = stream.tell()
+            if is_last:
+                return
+            ended.wait(LOOK_EVERY)
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=10)
+
+
+def say_why(logs: Path, count: int) -> None:
+    """The errors that the processes wrote, each once."""
+    said: dict[str, int] = {}
+    for rank in range(count):
+        log = logs / f"worker_{rank}.log"
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []:
+            if line.startswith("error: "):
+                said.setdefault(line, rank)
+    for line, rank in said.items():
+        sys.stderr.write(f"process {rank}: {line}\n")
+    if not said:
+        sys.stderr.write(f"error: a process has ended without a word (killed?); the lines of all are in {logs}\n")
+    sys.stderr.write("what was finished is kept; the same command goes on from there (train: with --resume)\n")
 
 
 def free_port(wanted: int | None) -> int:
@@ -89,22 +158,22 @@ def free_port(wanted: int | None) -> int:
 
 
 @contextlib.contextmanager
-def processes(count: int, port: int, training: list[str]) -> Iterator[subprocess.Popen]:
+def processes(count: int, port: int, name: str, rest: list[str], *, logs: Path) -> Iterator[subprocess.Popen]:
     """msrun in a session of its own, so that a Ctrl-C of the terminal reaches only this process."""
     command = [find_msrun(), f"--worker_num={count}", f"--local_worker_num={count}", f"--master_port={port}"]
-    command += [f"--log_dir={os.environ.get('MSRUN_LOGS', 'runs/msrun')}", "--join=True"]
+    command += [f"--log_dir={logs}", "--join=True"]
     command += shlex.split(os.environ.get("MSRUN_ARGS", ""))
     with tempfile.TemporaryDirectory(prefix="mindvideo-launch-") as folder:
         # msrun starts a script, with the `python` of the PATH, whichever that is.
-        script, python = Path(folder) / "train.py", Path(folder) / "python"
-        script.write_text("from mindvideo.cli import run_command\n\nrun_command('train')\n")
+        script, python = Path(folder) / f"{name}.py", Path(folder) / "python"
+        script.write_text(f"from mindvideo.cli import run_command\n\nrun_command('{name}')\n")
         python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         python.chmod(0o755)
-        environment = {**os.environ, LAUNCHED_VARIABLE: f"mindvideo launch {count}"}
+        environment = {**os.environ, LAUNCHED_VARIABLE: f"mindvideo launch {count} {name}"}
         environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
         environment["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), environment.get("PYTHONPATH", "")])
         msrun = subprocess.Popen(
-            [*command, str(script), *training], env=environment, start_new_session=True, preexec_fn=end_with_parent
+            [*command, str(script), *rest], env=environment, start_new_session=True, preexec_fn=end_with_parent
         )
         try:
             yield msrun
@@ -121,7 +190,7 @@ def find_msrun() -> str:
 
 
 def wait_for(msrun: subprocess.Popen) -> int:
-    """Until msrun ends; signals go on to the training processes."""
+    """Until msrun ends; signals go on to the processes. Where one has died, msrun gets some time to end the others."""
     asked: list[float] = []
 
     def pass_on(_number: int, _frame: object) -> None:
@@ -138,13 +207,26 @@ def wait_for(msrun: subprocess.Popen) -> int:
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        code = msrun.wait()
+        code = wait_or_end(msrun, asked)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if asked:
         return EXIT_INTERRUPTED
     return EXIT_OK if code == 0 else EXIT_FAILURE
+
+
+def wait_or_end(msrun: subprocess.Popen, asked: list[float]) -> int:
+    """msrun's exit code; it waits long for its scheduler after a process has died, and is then ended."""
+    most, fewer_since = 0, None
+    while msrun.poll() is None:
+        alive = len(workers_of(msrun.pid))
+        most = max(most, alive)
+        fewer_since = None if alive == most else fewer_since or time.monotonic()
+        if alive == 0 and most and fewer_since and time.monotonic() - fewer_since > GRACE_SECONDS and not asked:
+            kill_all(msrun.pid)
+        time.sleep(LOOK_EVERY)
+    return msrun.returncode
 
 
 def workers_of(msrun: int) -> list[int]:
