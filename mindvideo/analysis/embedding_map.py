@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
@@ -29,13 +30,22 @@ def place_embeddings(embeddings: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def save_embedding_map(
-    path: str | Path, record: AnalysisRecord, rows: Sequence[int], *, max_frames: int = 200, seed: int = 0
+    path: str | Path, runs: Sequence[tuple[AnalysisRecord, Sequence[int]]], *, max_frames: int = 200, seed: int = 0
 ) -> None:
-    """A scatter plot, coloured by track, early frames pale. Longer videos are thinned to ``max_frames`` frames."""
+    """A scatter plot of each run's record and rows, side by side: coloured by track, early frames pale.
+
+    Longer videos are thinned to ``max_frames`` frames.
+    """
+    figure = Figure(figsize=(7 * len(runs), 6), layout="constrained")
+    for axes, (record, rows) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
+        _draw_map(axes, record, rows, max_frames=max_frames, seed=seed)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def _draw_map(axes: Axes, record: AnalysisRecord, rows: Sequence[int], *, max_frames: int, seed: int) -> None:
     frames = np.unique(np.linspace(0, record.num_frames - 1, min(max_frames, record.num_frames)).astype(int))
     placed = place_embeddings(record.embeddings[np.ix_(frames, np.asarray(rows, int))], seed=seed)
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.add_subplot()
     opacity = np.linspace(0.35, 1.0, len(frames))
     for column, row in enumerate(rows):
         color = tuple(channel / 255 for channel in track_color(int(record.track_ids[row])))
@@ -48,5 +58,3 @@ def save_embedding_map(
         title=f"{record.name}: embeddings of {len(rows)} tracks over {record.num_frames} frames", xticks=[], yticks=[]
     )
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)

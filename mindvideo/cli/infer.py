@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ from ml_collections import ConfigDict
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.cli.model_evaluation import PROCESSES, plan_folder
-from mindvideo.cli.next_step import analyze_command
+from mindvideo.cli.next_step import analyze_command, official_annotations
 from mindvideo.cli.redraw import redraw
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.config import dump_config, find_config
@@ -87,6 +88,8 @@ def main() -> int:
         max_overlap=inference.max_overlap,
         class_names=dict(enumerate(inference.class_names, start=1)),
     )
+    for given in arguments.input:
+        point_to_eval(Path(given), arguments)
     sources = [source for given in arguments.input for source in find_videos(given)]
     if "video" in choice.write:
         find_encoder()  # to say so before the work, not after it
@@ -129,6 +132,18 @@ def main() -> int:
     if arguments.analysis and (line := next_analysis(reports, sources, output)):
         print(line)
     return code
+
+
+def point_to_eval(given: Path, arguments: argparse.Namespace) -> None:
+    """Results of an official set are for its server, which knows the ids of its file only."""
+    annotations = official_annotations(given) if given.is_dir() else None
+    if annotations is not None:
+        model = ["-c", arguments.config, *(["--weights", arguments.weights] if arguments.weights else [])]
+        print(
+            f"{given} holds the frames of {annotations}; for results with the ids of that file: "
+            f"{shlex.join(['mindvideo', 'eval', *model, f'data.valid={annotations}@{given}'])}",
+            file=sys.stderr,
+        )
 
 
 def shared_over_processes(cfg: ConfigDict, output: Path) -> VideoSharing:

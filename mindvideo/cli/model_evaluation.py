@@ -20,7 +20,7 @@ from mindvideo.config import dump_config, find_config
 from mindvideo.errors import UserError
 from mindvideo.evaluation.competitions import competition_of
 from mindvideo.evaluation.ground_truth import GroundTruth
-from mindvideo.evaluation.splits import LengthRules
+from mindvideo.evaluation.splits import LengthRules, long_videos
 from mindvideo.evaluation.submission_server import URL
 from mindvideo.evaluation.table import weights_table
 from mindvideo.files import write_json
@@ -160,9 +160,8 @@ class ModelRun:
         return figures
 
     def _score(self, run: Any, output: Path, speed: dict[str, Any]) -> dict[str, Any]:
-        cfg, files, given = self.cfg, self.files, self.arguments
-        long = given.long_videos or ("" if given.short_videos else cfg.evaluation.long_videos)
-        rules = LengthRules(long=long, short=given.short_videos or "")
+        cfg, files = self.cfg, self.files
+        rules = self._length_rules()
         training = training_of(self.weights)
         remember(output, output / "results.json", files.annotations, files.frames, rules, training)
         evaluation, evaluated = evaluate(self.ground_truth, run.results(), rules=rules)
@@ -178,11 +177,18 @@ class ModelRun:
             report(output, evaluation, run.results(), frames=files.frames, options=options)
         return figures
 
+    def _length_rules(self) -> LengthRules:
+        given = self.arguments
+        long = given.long_videos or ("" if given.short_videos else self.cfg.evaluation.long_videos)
+        return LengthRules(long=long, short=given.short_videos or "")
+
     def _tell_unlabelled(self, results: Path) -> None:
-        files = self.files
+        files, total = self.files, len(self.ground_truth.videos)
+        long = long_videos(self.ground_truth, self._length_rules())
+        parts = "" if long is None else f" ({len(long)} long, {total - len(long)} short)"
         print(
             f"{files.name}: its labels are withheld, so there is nothing to score; "
-            f"{counted(len(self.ground_truth.videos), 'video')} in {results}"
+            f"{counted(total, 'video')}{parts} in {results}"
         )
         if not self.arguments.submit:
             print(submit_command(results, files.annotations, dataset=self._competition()))

@@ -36,3 +36,10 @@ def folder_of_frames(folder: Path, file_names: Sequence[str]) -> Path | None:
     place = folder / parents.pop()
     pictures = {path.name for path in place.iterdir() if is_image(path)} if place.is_dir() else set()
     return place if pictures == {os.path.basename(name) for name in file_names} else None
+
+
+def official_annotations(frames: Path) -> Path | None:
+    """The annotation file of an official set whose frames these are, as the trees of YouTube-VIS and OVIS have them."""
+    split = frames.parent if frames.name == "JPEGImages" else frames
+    names = (split / "instances.json", split.with_suffix(".json"), split.with_name(f"annotations_{split.name}.json"))
+    return next((name for name in names if name.is_file()), None)

@@ -1,11 +1,11 @@
-"""One folder of videos, run by several processes: who runs which, and who is still at it.
+"""One folder of videos, run by several processes: which video each takes, and which of them still live.
 
     <folder>/claim-<n>    which rank runs the video at place n
     <folder>/rank-<r>     held locked by rank r while it lives; its content says how far it is
     <folder>/<name>.json  what ranks tell each other
 
 The processes take the videos one by one, so that none waits while there is work. Nothing here waits in a collective of
-the device: those give up when one process is hours behind the others.
+the device: those give up when one process is hours later than the others.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class VideoSharing:
             write_json(self.folder / f"{name}.json", content, indent=None)
 
     def told(self, name: str) -> Any:
-        """What some process left under that name; None where none did."""
+        """The content that some process left under that name; None where none did."""
         path = self.folder / f"{name}.json"
         return json.loads(path.read_text(encoding="utf-8")) if self.world_size > 1 and path.is_file() else None
 
