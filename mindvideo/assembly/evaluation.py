@@ -70,7 +70,7 @@ def build_validation(
     Several processes share the videos, through a folder in that of the run; each gets the figures.
     """
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
-    sharing = VideoSharing.single() if ranks.world_size == 1 else sharing_of(ranks, folder / VALIDATION)
+    sharing = sharing_of(ranks, (folder or Path()) / VALIDATION)
 
     def validate(network: nn.Cell) -> dict[str, float]:
         follow_first(running_statistics(network))

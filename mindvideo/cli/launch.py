@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,9 +72,7 @@ def main() -> int:
     port = free_port(given.port)
     logs = Path(os.environ.get("MSRUN_LOGS", "runs/msrun"))
     with processes(given.processes, port, name, rest, logs=logs) as msrun:
-        shown = contextlib.nullcontext() if name == "train" else following(logs / "worker_0.log")
-        with shown:
-            code = wait_for(msrun)
+        code = wait_for(msrun)
     if code == EXIT_FAILURE:
         say_why(logs, given.processes)
     return code
@@ -94,35 +91,6 @@ def check(name: str, rest: list[str], *, several: bool) -> None:
         raise UserError("--results is evaluated by one process: mindvideo eval --results ...")
     if arguments.output is None and several:
         raise UserError("several processes write into one run folder: name it with --output")
-
-
-@contextlib.contextmanager
-def following(log: Path) -> Iterator[None]:
-    """Show what is written to the first process's log while the block runs, and what is left at its end."""
-    ended = threading.Event()
-    log.unlink(missing_ok=True)  # of an earlier command
-
-    def show() -> None:
-        position = 0
-        while True:
-            is_last = ended.is_set()
-            if log.is_file():
-                with open(log, encoding="utf-8", errors="replace") as stream:
-                    stream.seek(position)
-                    sys.stdout.write(stream.read())
-                    sys.stdout.flush()
-                    position = stream.tell()
-            if is_last:
-                return
-            ended.wait(LOOK_EVERY)
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(timeout=10)
 
 
 def say_why(logs: Path, count: int) -> None:
@@ -161,7 +129,7 @@ def free_port(wanted: int | None) -> int:
 def processes(count: int, port: int, name: str, rest: list[str], *, logs: Path) -> Iterator[subprocess.Popen]:
     """msrun in a session of its own, so that a Ctrl-C of the terminal reaches only this process."""
     command = [find_msrun(), f"--worker_num={count}", f"--local_worker_num={count}", f"--master_port={port}"]
-    command += [f"--log_dir={logs}", "--join=True"]
+    command += [f"--log_dir={logs}", "--join=True", "--tail_worker_log=0"]  # only the first one's lines are shown
     command += shlex.split(os.environ.get("MSRUN_ARGS", ""))
     with tempfile.TemporaryDirectory(prefix="mindvideo-launch-") as folder:
         # msrun starts a script, with the `python` of the PATH, whichever that is.

@@ -62,7 +62,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
 
     if num_launched() > 1:
         end_with_parent()
-        ranks = start_process(cfg)
+    ranks = start_process(cfg)
     ground_truth = labelled_videos(cfg, labels_needed=False)
     if not arguments.any_classes:
         for weights in chosen:
@@ -70,7 +70,7 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     figures: dict[str, Any] = {}
     for weights in chosen:
         output = folder.path if len(chosen) == 1 else folder.path / weights.stem
-        sharing = VideoSharing.single() if num_launched() == 1 else sharing_of(ranks, output / PROCESSES)
+        sharing = sharing_of(ranks, output / PROCESSES)
         run = ModelRun(cfg=cfg, arguments=arguments, ground_truth=ground_truth, weights=weights, sharing=sharing)
         figures[weights.stem] = run.evaluate(RunFolder(output))
         gc.collect()  # the graphs of these weights
@@ -110,7 +110,7 @@ class ModelRun:
 
     def evaluate(self, folder: RunFolder) -> dict[str, Any] | None:
         """The figures; None without labels, and in every process but the first."""
-        from mindvideo.assembly import build_tracker, prepare_device, with_scenes
+        from mindvideo.assembly import build_tracker, with_scenes
         from mindvideo.assembly.labelled_run import LabelledRun
 
         cfg, sharing, output = self.cfg, self.sharing, folder.path
@@ -124,7 +124,6 @@ class ModelRun:
                 store.start_if_in_use()
                 if not force:
                     store.require_same_settings()
-            prepare_device(cfg)
             tracker = with_scenes(cfg, build_tracker(cfg, weights=self.weights), evaluated=True)
             if sharing.is_first:
                 run = LabelledRun.begin(store, videos, force=force)
