@@ -50,7 +50,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--force", action="store_true", help="run finished videos again")
     parser.add_argument("--any-classes", action="store_true", help="the set's classes may differ from the weights' own")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # overrides may stand between the options
     if given.results and not given.annotations:
         raise UserError("--results needs --annotations, the labelled file to compare with")
     if given.results and given.config:

@@ -54,6 +54,8 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     cfg = load_config(arguments.config, arguments.overrides)
     chosen = chosen_weights(arguments.weights)
     folder = plan_folder(arguments.output, cfg, name=f"{cfg.name}-eval")
+    if arguments.submit and len(chosen) > 1:
+        raise UserError(f"--submit sends the results of one file of weights; choose one of {arguments.weights}")
     if arguments.submit and os.environ.get(URL):
         access_to()  # to say what is missing before the work, not after it
     # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.

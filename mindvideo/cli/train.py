@@ -33,7 +33,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = config_parser(__doc__)
     parser.epilog = EXAMPLES + parser.epilog
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output where it stopped")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)  # overrides may stand between the options
 
 
 def main() -> int:

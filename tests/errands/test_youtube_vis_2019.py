@@ -44,6 +44,8 @@ def test_weights_of_every_epoch_at_home(errand):
         place = weights_of_epoch(errand.folder / "run", epoch)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.hardlink_to(errand.weights)
+    with pytest.raises(UserError, match="--submit sends the results of one file of weights"):
+        errand.eval("epochs", "--submit", weights=errand.folder / "run")
     shown = errand.eval("epochs", "--no-report", weights=errand.folder / "run")
     figures = json.loads((errand.folder / "epochs" / "weights.json").read_text())
     assert list(figures) == ["epoch_001", "epoch_002"] and figures["epoch_001"]["videos"] == 2
