@@ -16,9 +16,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli import eval as evaluation
@@ -30,7 +32,8 @@ from mindvideo.resources import PACKAGE
 
 FIRST_PORT, PORTS = 8118, 100
 COMMANDS = {"train": train, "eval": evaluation, "infer": infer}
-LOOK_EVERY, GRACE_SECONDS = 0.3, 40.0
+LOOK_EVERY, GRACE_SECONDS = 0.3, 20.0
+FAILED = b"exit with exception"  # in what msrun says of a process that failed
 SAME_REQUEST_SECONDS = 0.5  # one Ctrl-C may arrive twice
 EXAMPLES = """
 Examples:
@@ -141,7 +144,11 @@ def processes(count: int, port: int, name: str, rest: list[str], *, logs: Path) 
         environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
         environment["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), environment.get("PYTHONPATH", "")])
         msrun = subprocess.Popen(
-            [*command, str(script), *rest], env=environment, start_new_session=True, preexec_fn=end_with_parent
+            [*command, str(script), *rest],
+            env=environment,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+            stderr=subprocess.PIPE,
         )
         try:
             yield msrun
@@ -158,7 +165,7 @@ def find_msrun() -> str:
 
 
 def wait_for(msrun: subprocess.Popen) -> int:
-    """Until msrun ends; signals go on to the processes. Where one has died, msrun gets some time to end the others."""
+    """Until msrun ends; signals go on to the processes. Where one has died, msrun ends the others."""
     asked: list[float] = []
 
     def pass_on(_number: int, _frame: object) -> None:
@@ -173,9 +180,10 @@ def wait_for(msrun: subprocess.Popen) -> int:
                 os.kill(worker, signal.SIGTERM)
         sys.stderr.write("asked to stop: every process finishes its step; once more to stop at once\n")
 
+    said = SaidByMsrun(msrun.stderr)
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        code = wait_or_end(msrun, asked)
+        code = wait_or_end(msrun, said)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -184,15 +192,32 @@ def wait_for(msrun: subprocess.Popen) -> int:
     return EXIT_OK if code == 0 else EXIT_FAILURE
 
 
-def wait_or_end(msrun: subprocess.Popen, asked: list[float]) -> int:
-    """msrun's exit code; it waits long for its scheduler after a process has died, and is then ended."""
-    most, fewer_since = 0, None
+class SaidByMsrun:
+    """Passes on what msrun writes to standard error, until it says that a process has failed: its traceback says less
+    than the processes do."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.failed = threading.Event()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: BinaryIO) -> None:
+        for line in stream:
+            if FAILED in line:
+                self.failed.set()
+            if not self.failed.is_set():
+                sys.stderr.write(line.decode("utf-8", errors="replace"))
+                sys.stderr.flush()
+
+
+def wait_or_end(msrun: subprocess.Popen, said: SaidByMsrun) -> int:
+    """msrun's exit code; after a process has failed it would wait half a minute for its scheduler, and is ended."""
+    failed_at = None
     while msrun.poll() is None:
-        alive = len(workers_of(msrun.pid))
-        most = max(most, alive)
-        fewer_since = None if alive == most else fewer_since or time.monotonic()
-        if alive == 0 and most and fewer_since and time.monotonic() - fewer_since > GRACE_SECONDS and not asked:
-            kill_all(msrun.pid)
+        if said.failed.is_set():
+            failed_at = failed_at or time.monotonic()
+            is_late = time.monotonic() - failed_at > GRACE_SECONDS
+            if not workers_of(msrun.pid) or is_late:
+                kill_all(msrun.pid)
         time.sleep(LOOK_EVERY)
     return msrun.returncode
 

@@ -65,7 +65,8 @@ def main() -> int:
     if outcome.finished and ranks.is_first:
         best = f", best {outcome.best['metric']} {outcome.best['value']:.4g}" if outcome.best else ""
         print(f"trained {outcome.steps} steps{best}; weights in {folder.path}")
-    return EXIT_OK if outcome.finished else EXIT_INTERRUPTED
+    # msrun kills the others when a process ends with a fault: the first one may still be saving.
+    return EXIT_OK if outcome.finished or not ranks.is_first else EXIT_INTERRUPTED
 
 
 def check_output(arguments: argparse.Namespace) -> None:
