@@ -69,6 +69,9 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     if not arguments.any_classes:
         for weights in chosen:
             require_same_classes(ground_truth, weights)
+    long_videos(ground_truth, length_rules(arguments, cfg))  # a list that cannot be read is told before the work
+    if len(chosen) > 1 and is_first_process():
+        folder.make()
     figures: dict[str, Any] = {}
     for weights in chosen:
         output = folder.path if len(chosen) == 1 else folder.path / weights.stem
@@ -90,6 +93,12 @@ def plan_folder(output: str | None, cfg: ConfigDict, *, name: str) -> RunFolder:
         return RunFolder.plan(output=output, name=name, log_level=cfg.runtime.log_level)
     set_up_logging("warning")
     return RunFolder(Path(output))
+
+
+def length_rules(arguments: argparse.Namespace, cfg: ConfigDict) -> LengthRules:
+    """Those of the command line, else of the configuration."""
+    long = arguments.long_videos or ("" if arguments.short_videos else cfg.evaluation.long_videos)
+    return LengthRules(long=long, short=arguments.short_videos or "")
 
 
 class ModelRun:
@@ -162,7 +171,7 @@ class ModelRun:
 
     def _score(self, run: Any, output: Path, speed: dict[str, Any]) -> dict[str, Any]:
         cfg, files = self.cfg, self.files
-        rules = self._length_rules()
+        rules = length_rules(self.arguments, self.cfg)
         training = training_of(self.weights)
         remember(output, output / "results.json", files.annotations, files.frames, rules, training)
         evaluation, evaluated = evaluate(self.ground_truth, run.results(), rules=rules)
@@ -178,14 +187,9 @@ class ModelRun:
             report(output, evaluation, run.results(), frames=files.frames, options=options)
         return figures
 
-    def _length_rules(self) -> LengthRules:
-        given = self.arguments
-        long = given.long_videos or ("" if given.short_videos else self.cfg.evaluation.long_videos)
-        return LengthRules(long=long, short=given.short_videos or "")
-
     def _tell_unlabelled(self, results: Path) -> None:
         files, total = self.files, len(self.ground_truth.videos)
-        long = long_videos(self.ground_truth, self._length_rules())
+        long = long_videos(self.ground_truth, length_rules(self.arguments, self.cfg))
         parts = "" if long is None else f" ({len(long)} long, {total - len(long)} short)"
         print(
             f"{files.name}: its labels are withheld, so there is nothing to score; "
