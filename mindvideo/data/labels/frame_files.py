@@ -10,6 +10,7 @@ from mindvideo.data.labels.catalogue import DatasetFiles
 from mindvideo.data.media.video_frames import parse_video_frame
 from mindvideo.errors import UserError, printable
 
+MAX_FOLDERS = 1000
 DEPTH = 3  # folders below the annotation file's that are looked through for frames that lie elsewhere
 
 
@@ -61,14 +62,15 @@ def _content(folder: Path) -> set[str]:
 
 
 def _other_place(files: DatasetFiles, name: str) -> Path | None:
-    """A folder near the annotation file or the frames below which the frame is."""
-    level = [files.annotations.parent, files.frames.parent]
-    for _ in range(DEPTH):
-        for folder in level:
-            if (folder / name).is_file():
-                return folder
-        # The folders of single videos are many, and hold no others of use.
-        level = [entry for folder in level for entry in _folders_in(folder)][:1000]
+    """A folder near the annotation file or the frames below which the frame is; the nearest one."""
+    for start in ([files.annotations.parent, files.frames.parent], [files.frames.parent.parent]):
+        level = start
+        for _ in range(DEPTH):
+            for folder in level:
+                if (folder / name).is_file():
+                    return folder
+            # The folders of single videos are many, and hold no others of use.
+            level = [entry for folder in level for entry in _folders_in(folder)][:MAX_FOLDERS]
     return None
 
 
