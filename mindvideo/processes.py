@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 LAUNCHED_VARIABLE = "MINDVIDEO_LAUNCHED"  # the command that started several processes of one training
@@ -28,6 +30,13 @@ def is_first_process() -> bool:
         return True
     rank = os.environ.get("MS_NODE_ID", os.environ.get("RANK_ID", "0"))
     return not is_scheduler() and rank == "0"
+
+
+def own_command(words: Sequence[str]) -> str:
+    """A command line for a shell that starts this program as ``words`` (of ``sys.argv``) did."""
+    first, *others = words
+    program = ["-m", *first.split()] if first.startswith("mindvideo ") else [first]  # the command names itself so
+    return shlex.join([sys.executable, *program, *others])
 
 
 def end_with_parent() -> None:

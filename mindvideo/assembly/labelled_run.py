@@ -15,6 +15,7 @@ from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import Evaluation, evaluate_results
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo
 from mindvideo.evaluation.results_json import ResultsFolder, ResultsInMemory
+from mindvideo.inference.compile_notice import compiling_seconds
 from mindvideo.inference.output.sharing import VideoSharing
 from mindvideo.inference.output.store import RESULTS, StoredVideo, VideoReport, VideoStore
 from mindvideo.inference.track import TrackedVideo
@@ -108,7 +109,7 @@ class LabelledRun:
         finished = sum(self.store.finished(row) is not None for row in self.rows)
         if finished and sharing.is_first:
             _log.info("%d of %d videos are finished from an earlier run", finished, len(pairs))
-        videos_run, frames, start = 0, 0, time.perf_counter()
+        videos_run, frames, start, compiling = 0, 0, time.perf_counter(), compiling_seconds()
         for place, (video, row) in enumerate(progress(pairs, total=len(pairs), label="evaluating", unit="video")):
             if self.store.finished(row) is None and sharing.claim(place):
                 self._run(tracker, video, row, open_frames)
@@ -119,8 +120,10 @@ class LabelledRun:
             more_videos, more_frames = sharing.told(f"speed-{rank}")
             videos_run, frames = videos_run + more_videos, frames + more_frames
         seconds = time.perf_counter() - start
-        rate = frames / seconds if frames else None
-        return {"videos_run": videos_run, "seconds": seconds, "frames_per_second": rate}
+        compiling = compiling_seconds() - compiling
+        rate = frames / (seconds - compiling) if frames and seconds > compiling else None
+        speed = {"seconds": seconds, "compile_seconds": compiling, "frames_per_second": rate}
+        return {"videos_run": videos_run, **speed}
 
     def _run(self, tracker: VideoTracker, video: LabelledVideo, row: StoredVideo, open_frames: OpenFrames) -> None:
         began = time.perf_counter()

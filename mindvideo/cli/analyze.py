@@ -21,7 +21,9 @@ from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
 from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
+from mindvideo.inference.output.class_names import read_class_names
 from mindvideo.inference.output.video_writer import VideoWriter
+from mindvideo.logs import counted
 
 EXAMPLES = """
 Example:
@@ -51,20 +53,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """One run's record of the video, the rows that are drawn, and the file it is from."""
+    """One run's record of the video, the rows that are drawn, names of classes, and the file it is from."""
 
     file: Path
     record: AnalysisRecord
     rows: list[int]
+    names: dict[int, str]
 
 
 def main() -> int:
     arguments = parse_arguments()
     runs = [read(file, arguments) for file in arguments.records]
     level = level_of(arguments.level, [run.record for run in runs])
-    save_embedding_map(arguments.output / "embeddings.png", [(run.record, run.rows) for run in runs])
+    save_embedding_map(arguments.output / "embeddings.png", [(run.record, run.rows, run.names) for run in runs])
     for run in runs:
-        print(f"{arguments.output / 'embeddings.png'}: {len(run.rows)} tracks over {run.record.num_frames} frames")
+        tracks, frames = counted(len(run.rows), "track"), counted(run.record.num_frames, "frame")
+        print(f"{arguments.output / 'embeddings.png'}: {tracks} over {frames}")
     if arguments.input is not None:
         count = draw_video(arguments, runs, level)
         print(f"{arguments.output / 'overlay.mp4'} and {count} pictures in {arguments.output / 'frames'}")
@@ -78,7 +82,7 @@ def read(file: Path, arguments: argparse.Namespace) -> Seen:
     rows = record.strongest(arguments.tracks)
     if not rows:
         raise UserError(f"{file}: no tracks to draw (--tracks {arguments.tracks}, {len(record.scores)} there)")
-    return Seen(file, record, rows)
+    return Seen(file, record, rows, read_class_names(file.parent))
 
 
 def level_of(text: str, records: Sequence[AnalysisRecord]) -> int | None:
@@ -99,9 +103,11 @@ def draw_video(arguments: argparse.Namespace, runs: Sequence[Seen], level: int |
     with VideoWriter(arguments.output / "overlay.mp4", frames_per_second=arguments.rate) as writer:
         with sources[0].open() as reader:
             for frame in reader.frames():
+                pictures = []
                 for run in runs:
                     check_frame(frame.size, drawn, run, arguments)
-                pictures = [draw_sampling_points(frame.image, run.record, drawn, run.rows, level=level) for run in runs]
+                    seen = (frame.image, run.record, drawn, run.rows)
+                    pictures.append(draw_sampling_points(*seen, level=level, class_names=run.names))
                 picture = np.hstack(pictures)
                 writer.write(picture)
                 save_picture(arguments.output / "frames" / f"{drawn:05d}.png", picture)

@@ -25,6 +25,7 @@ from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.reader import FrameSelection
 from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
+from mindvideo.inference.output.class_names import write_class_names
 from mindvideo.inference.output.sharing import PeerLeftError, VideoSharing
 from mindvideo.inference.output.store import VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice
@@ -173,7 +174,8 @@ def run_and_gather(runner: VideoRunner, sources: Sequence[VideoSource], *, force
     except NoRoomError:
         raise  # nor is there room to gather
     except PeerLeftError as error:
-        runner.store.gather()
+        if runner.sharing.is_first:
+            runner.store.gather()
         raise UserError(f"process {error} has stopped; its own lines say why. Finished videos are kept") from None
     except BaseException:
         if runner.has_begun and runner.sharing.is_first:
@@ -201,7 +203,10 @@ def predictor_maker(cfg: ConfigDict, weights: Path) -> Callable[[], Predictor]:
     def make() -> Predictor:
         from mindvideo.assembly import VideoPredictor  # MindSpore loads only when there is something to run
 
-        return VideoPredictor.from_config(cfg, weights=weights)
+        predictor = VideoPredictor.from_config(cfg, weights=weights)
+        if cfg.inference.analysis_folder:
+            write_class_names(cfg.inference.analysis_folder, predictor.class_names)
+        return predictor
 
     return make
 
@@ -228,7 +233,7 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
 def summary_table(reports: Sequence[VideoReport]) -> str:
     rows = [("video", "status", "frames", "tracks", "drawn", "best score", "frames/s", "problems")]
     for report in reports:
-        rate = f"{report.frames / report.seconds:.2f}" if report.seconds else "-"
+        rate = "-" if report.frames_per_second is None else f"{report.frames_per_second:.2f}"
         problems = str(len(report.problems)) if report.problems else "-"
         drawn = "-" if report.drawn is None else str(report.drawn)
         best = "-" if report.best_score is None else f"{report.best_score:.2f}"

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,7 +47,7 @@ the processes' own lines. For several machines call msrun itself (docs/training.
 """
 
 
-def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
+def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's own arguments, and those of the command."""
     parser = OneLineParser(
         description=__doc__,
@@ -65,12 +65,12 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
         default=os.environ.get("PORT"),
         help="of the first process (default: PORT, else a free one)",
     )
-    return parser.parse_known_args()
+    return parser.parse_known_args(arguments)
 
 
 def main() -> int:
     given, rest = parse_arguments()
-    name = rest.pop(0) if rest and rest[0] in COMMANDS else "train"
+    name, rest = split_command(rest)
     check(name, rest, several=given.processes > 1)
     port = free_port(given.port)
     logs = Path(os.environ.get("MSRUN_LOGS", "runs/msrun"))
@@ -79,6 +79,11 @@ def main() -> int:
     if code == EXIT_FAILURE:
         say_why(logs, given.processes)
     return code
+
+
+def split_command(words: list[str]) -> tuple[str, list[str]]:
+    """The command's name, which is ``train`` where none is given, and its arguments."""
+    return (words[0], words[1:]) if words and words[0] in COMMANDS else ("train", words)
 
 
 def check(name: str, rest: list[str], *, several: bool) -> None:

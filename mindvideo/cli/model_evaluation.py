@@ -24,6 +24,7 @@ from mindvideo.evaluation.splits import LengthRules, long_videos
 from mindvideo.evaluation.submission_server import URL
 from mindvideo.evaluation.table import weights_table
 from mindvideo.files import write_json
+from mindvideo.inference.output.class_names import write_class_names
 from mindvideo.inference.output.sharing import PeerLeftError, VideoSharing
 from mindvideo.inference.output.store import VideoStore
 from mindvideo.logs import counted, set_up_logging
@@ -138,6 +139,8 @@ class ModelRun:
             tracker = with_scenes(cfg, build_tracker(cfg, weights=self.weights), evaluated=True)
             if sharing.is_first:
                 run = LabelledRun.begin(store, videos, force=force)
+                if self.arguments.analysis:
+                    write_class_names(output / "analysis", self.ground_truth.categories)
                 given = find_config(self.arguments.config)
                 folder.begin(config_file=given, resolved_config=dump_config(cfg), weights=str(self.weights))
             try:

@@ -38,6 +38,15 @@ def evaluation_table(metrics: Mapping) -> str:
     return "\n\n".join(blocks)
 
 
+def image_table(metrics: Mapping) -> str:
+    """The figures of single images: those of the masks, those of the boxes, and the masks' by category."""
+    names = list(STATISTICS)
+    rows = [["", *names]]
+    for label, figures in (("masks", metrics), ("boxes", metrics["box"])):
+        rows.append([label, *(as_percent(figures[name]) for name in names)])
+    return "\n\n".join([_columns(rows), _columns(_category_rows(metrics["per_category"]))])
+
+
 def weights_table(figures: Mapping[str, Mapping]) -> str:
     """One row for each file of weights; the best AP is marked."""
     names = ["AP", "AP50", "AP75", "AR1", "AR10"]

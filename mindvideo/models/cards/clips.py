@@ -18,6 +18,7 @@ from mindvideo.modules.clip_training import ClipTraining
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses import terms
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.matching import costs
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
 
@@ -101,6 +102,7 @@ def loss_table(cfg: ConfigDict, *, has_masks: bool) -> list[LossTerm]:
         *table,
         LossTerm("class_error", terms.class_error, 0.0, layers="last", per="none"),
         LossTerm("cardinality_error", terms.cardinality_error, 0.0, per="none"),
+        *own_terms(loss.own_terms),
     ]
 
 
