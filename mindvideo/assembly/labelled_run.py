@@ -57,6 +57,18 @@ def evaluate_tracker(
 ) -> Evaluation | None:
     """Run and evaluate, for instance during a training. Inside the block of ``sharing`` every process runs its share
     of the videos, and only the first one gets the evaluation."""
+    results = run_in_memory(tracker, ground_truth, open_frames, sharing=sharing)
+    return None if results is None else evaluate_results(ground_truth, results, details=details)
+
+
+def run_in_memory(
+    tracker: VideoTracker,
+    ground_truth: GroundTruth,
+    open_frames: OpenFrames,
+    *,
+    sharing: VideoSharing | None = None,
+) -> ResultsInMemory | None:
+    """The records of all videos, in the first process of those that share them."""
     sharing = sharing or VideoSharing.single()
     records: dict[int, list] = {}
     videos = ground_truth.videos
@@ -68,7 +80,7 @@ def evaluate_tracker(
     if not sharing.is_first:
         return None
     found = [records[place] if place in records else sharing.told(f"results-{place}") for place in range(len(videos))]
-    return evaluate_results(ground_truth, ResultsInMemory([each for some in found for each in some]), details=details)
+    return ResultsInMemory([each for some in found for each in some])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

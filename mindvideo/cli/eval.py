@@ -59,7 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         raise UserError(
             "--submit is for a model's run; for a result file: mindvideo submit --results FILE --annotations FILE"
         )
-    if not given.results and not (given.config and given.weights):
+    if not given.results and not given.config:
         raise UserError("nothing to evaluate: give -c and --weights, or --results and --annotations")
     return given
 
