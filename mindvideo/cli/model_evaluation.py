@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK
+from mindvideo.cli.eval_images import finish_images
 from mindvideo.cli.next_step import analyze_command, folder_of_frames, submit_command
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.cli.scoring import evaluate, finish, remember, report, require_same_classes, training_of
@@ -39,7 +40,7 @@ SEVERAL = "weights.json"  # figures of several weights by the name of the file
 def chosen_weights(given: str) -> list[Path]:
     """The file, or every file that a run has kept by its epoch (``train.keep_weights_every``)."""
     path = Path(given)
-    if not path.is_dir():
+    if not given or not path.is_dir():
         return [check_weights_file(given)]
     found = kept_weights(path)
     if not found:
@@ -53,7 +54,7 @@ def chosen_weights(given: str) -> list[Path]:
 
 def evaluate_model(arguments: argparse.Namespace) -> int:
     cfg = load_config(arguments.config, arguments.overrides)
-    chosen = chosen_weights(arguments.weights)
+    chosen = chosen_weights(arguments.weights or cfg.weights)
     folder = plan_folder(arguments.output, cfg, name=f"{cfg.name}-eval")
     if arguments.submit and len(chosen) > 1:
         raise UserError(f"--submit sends the results of one file of weights; choose one of {arguments.weights}")
@@ -174,6 +175,10 @@ class ModelRun:
 
     def _score(self, run: Any, output: Path, speed: dict[str, Any]) -> dict[str, Any]:
         cfg, files = self.cfg, self.files
+        if files.kind == "image":
+            from mindvideo.assembly.evaluation import labelled_images
+
+            return finish_images(output, labelled_images(cfg), run.results(), speed)
         rules = length_rules(self.arguments, self.cfg)
         training = training_of(self.weights)
         remember(output, output / "results.json", files.annotations, files.frames, rules, training)
