@@ -1,0 +1,128 @@
+"""Which instance of one clip is which of another: two graphs whose nodes are the instances, matched softly.
+
+Nodes are feature vectors. Each node is first joined with what the other graph holds of its like (across the graphs),
+then the affinities of nodes and of edges decide the assignment. Edges are pairs of nodes and no self loops, so that the
+affinity of two edges is the mean of that of their nodes; see quadratic_program.py. Rows are the nodes of the smaller
+graph, columns those of the larger one: history and current clip, or the other way round where the history is larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from mindvideo.errors import UserError
+from mindvideo.modules.matching import quadratic_program
+
+SOLVERS = ("sinkhorn", "exact")
+MIN_LENGTH = 1e-12  # of a feature vector, where it is divided by its length
+MIN_LOG = -100.0
+FINAL_SHARPNESS = 1000.0  # the published factor on the shares of the quadratic program
+TEMPERATURE = 0.05  # of the Sinkhorn iteration at that sharpness
+ITERATIONS = 50
+
+
+class GraphMatcher(nn.Cell):
+    """history [B, N1, C], current [B, N2, C] -> affinities [B, N1, N2] in 0..1, and log assignment [B, rows, columns].
+
+    ``solver``: "sinkhorn" stays in the graph on any device; "exact" solves the quadratic program, on the host, and
+    only on a CPU. ``sharpness`` [] turns shares into a decision: FINAL_SHARPNESS at the end of training and in
+    inference, less while the matching is being learned; Sinkhorn's temperature is TEMPERATURE at that value and
+    inversely proportional to it.
+    """
+
+    def __init__(self, *, width: int, solver: str = "sinkhorn", iterations: int = ITERATIONS) -> None:
+        super().__init__()
+        if solver not in SOLVERS:
+            raise UserError(f"GraphMatcher: solver is '{solver}'; choose one of {', '.join(SOLVERS)}")
+        self.cross_graph = nn.Dense(width, width, weight_init=ms.Tensor(np.eye(width, dtype=np.float32)))
+        self.cross_graph.bias.set_data(ms.Tensor(np.zeros(width, np.float32)))
+        self.solver, self.iterations = solver, iterations
+        self.exact = ExactShares() if solver == "exact" else None
+
+    def construct(self, history: ms.Tensor, current: ms.Tensor, sharpness: ms.Tensor):
+        affinity = self.affinity(history, current)
+        return affinity, self.log_assignment(affinity, sharpness)
+
+    def affinity(self, history: ms.Tensor, current: ms.Tensor) -> ms.Tensor:
+        """[B, N1, N2]: the cosine of two nodes, each after it was joined with what the other graph holds of it."""
+        history, current = unit(history), unit(current)
+        likeness = ops.matmul(history, current.swapaxes(1, 2))
+        from_current = ops.matmul(likeness, current)
+        from_history = ops.matmul(likeness.swapaxes(1, 2), history)
+        history, current = self.joined(history, from_current), self.joined(current, from_history)
+        return ops.matmul(history, current.swapaxes(1, 2))
+
+    def joined(self, nodes: ms.Tensor, found: ms.Tensor) -> ms.Tensor:
+        """Nodes [B, N, C] with their like in the other graph, brought to the same length, in unit vectors >= 0."""
+        balance = ops.stop_gradient(length(nodes) / ops.maximum(length(found), ms.Tensor(MIN_LENGTH, ms.float32)))
+        return unit(ops.relu(self.cross_graph(nodes + balance * found)))
+
+    def log_assignment(self, affinity: ms.Tensor, sharpness: ms.Tensor) -> ms.Tensor:
+        """[B, N1, N2] -> logarithms [B, rows, columns], whose exponentials sum to 1 in each row."""
+        if affinity.shape[1] > affinity.shape[2]:
+            affinity = affinity.swapaxes(1, 2)
+        if self.solver == "exact":
+            scores = self.exact(affinity) * sharpness
+        else:
+            scores = log_sinkhorn(affinity * (sharpness / (TEMPERATURE * FINAL_SHARPNESS)), self.iterations)
+        return scores - ops.logsumexp(scores, -1, True)
+
+
+def unit(vectors: ms.Tensor) -> ms.Tensor:
+    return vectors / length(vectors)
+
+
+def length(vectors: ms.Tensor) -> ms.Tensor:
+    """[..., C] -> [..., 1]; at least MIN_LENGTH, without a gradient there."""
+    squares = (vectors * vectors).sum(-1, keepdims=True)
+    return ops.sqrt(ops.maximum(squares, ms.Tensor(MIN_LENGTH**2, ms.float32)))
+
+
+def log_sinkhorn(scores: ms.Tensor, iterations: int) -> ms.Tensor:
+    """Scores [B, s, g], s <= g -> logarithms of the doubly stochastic matrix that they lead to, its first s rows.
+
+    g - s rows of zeros are appended first, so that each column can be given away. Columns and rows are scaled in turn,
+    by factors that multiply the exponentials: a quarter of the operations that sums of logarithms would take.
+    """
+    B, s, g = scores.shape
+    if s < g:
+        scores = ops.cat((scores, ops.zeros((B, g - s, g), scores.dtype)), 1)
+    kernel = ops.exp(scores)
+    across = kernel.swapaxes(1, 2)
+    of_rows, of_columns = ops.ones((B, g, 1), scores.dtype), ops.ones((B, g, 1), scores.dtype)
+    for _ in range(iterations):
+        of_columns = 1.0 / ops.matmul(across, of_rows)
+        of_rows = 1.0 / ops.matmul(kernel, of_columns)
+    return (scores + ops.log(of_rows) + ops.log(of_columns).swapaxes(1, 2))[:, :s]
+
+
+class ExactShares(nn.Cell):
+    """Affinities [B, s, g] -> the shares of the quadratic program [B, s, g], solved in float64 on the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        same = {"out_shape": _first, "out_dtype": _first, "func_type": "pyfunc"}
+        self.solve, self.differentiate = ops.Custom(_shares, **same), ops.Custom(_gradients, **same)
+
+    def construct(self, affinity: ms.Tensor) -> ms.Tensor:
+        return self.solve(affinity)
+
+    def bprop(self, affinity: ms.Tensor, shares: ms.Tensor, of_shares: ms.Tensor) -> Sequence[ms.Tensor]:
+        return (self.differentiate(affinity, shares, of_shares),)
+
+
+def _first(first, *others):
+    return first
+
+
+def _shares(affinity: np.ndarray) -> np.ndarray:
+    return np.stack([quadratic_program.solve(pair) for pair in affinity]).astype(affinity.dtype)
+
+
+def _gradients(affinity: np.ndarray, shares: np.ndarray, of_shares: np.ndarray) -> np.ndarray:
+    found = [quadratic_program.gradient(*pair) for pair in zip(affinity, shares, of_shares)]
+    return np.stack(found).astype(affinity.dtype)
