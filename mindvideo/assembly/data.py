@@ -49,6 +49,7 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
     )
     return ClipSettings(
         num_frames=data.num_frames,
+        windows=data.windows,
         clip_rule=data.clip_rule,
         repeat_last_frame=data.repeat_last_frame,
         samples_per=data.samples_per,

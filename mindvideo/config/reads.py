@@ -19,7 +19,9 @@ OFFSETS: Reads = {"optimizer": ("offset_factor",)}
 MATCHING_COSTS: Reads = {"matcher": ("class_cost", "box_cost", "iou_cost")}
 LOSS_WEIGHTS: Reads = {"loss": ("class_weight", "box_weight", "giou_weight", "mask_weight", "dice_weight")}
 FRAME_SIZE: Reads = {"inference": ("short_side", "long_side")}
-WINDOWS: Reads = {"inference": ("window_overlap", "link_similarity")}
+WINDOWS: Reads = {
+    "inference": ("window_overlap", "link_similarity", "linking", "bank_tracks", "bank_memory", "min_affinity")
+}
 
 
 def reads(*groups: Reads) -> dict[str, tuple[str, ...]]:

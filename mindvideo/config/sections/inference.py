@@ -33,6 +33,30 @@ class Inference:
         maximum=1.0,
         by_family=True,
     )
+    linking: str = key(
+        "overlap",
+        "how tracks go on from window to window: by masks that overlap, as published; by features of the queries, "
+        "which know an object again after it was away; or by matching graphs of them (gmpvis)",
+        choices=["overlap", "features", "graph"],
+        by_family=True,
+    )
+    bank_tracks: int = key(
+        20, "linking by features or graph: tracks that are remembered", minimum=1, maximum=1000, by_family=True
+    )
+    bank_memory: float = key(
+        0.5,
+        "linking by features or graph: share of the old features when a track is seen again",
+        minimum=0.0,
+        maximum=0.99,
+        by_family=True,
+    )
+    min_affinity: float = key(
+        0.3,
+        "linking by features or graph: minimum affinity of features to continue a track without overlap",
+        minimum=0.0,
+        maximum=1.0,
+        by_family=True,
+    )
     confidence: float = key(
         0.3, "minimum score of a track to be drawn; results.json keeps all", minimum=0.0, maximum=1.0
     )

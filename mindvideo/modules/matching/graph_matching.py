@@ -19,7 +19,6 @@ from mindvideo.modules.matching import quadratic_program
 
 SOLVERS = ("sinkhorn", "exact")
 MIN_LENGTH = 1e-12  # of a feature vector, where it is divided by its length
-MIN_LOG = -100.0
 FINAL_SHARPNESS = 1000.0  # the published factor on the shares of the quadratic program
 TEMPERATURE = 0.05  # of the Sinkhorn iteration at that sharpness
 ITERATIONS = 50
@@ -50,11 +49,11 @@ class GraphMatcher(nn.Cell):
     def affinity(self, history: ms.Tensor, current: ms.Tensor) -> ms.Tensor:
         """[B, N1, N2]: the cosine of two nodes, each after it was joined with what the other graph holds of it."""
         history, current = unit(history), unit(current)
-        likeness = ops.matmul(history, current.swapaxes(1, 2))
-        from_current = ops.matmul(likeness, current)
-        from_history = ops.matmul(likeness.swapaxes(1, 2), history)
+        likeness = ops.bmm(history, current.swapaxes(1, 2))
+        from_current = ops.bmm(likeness, current)
+        from_history = ops.bmm(likeness.swapaxes(1, 2), history)
         history, current = self.joined(history, from_current), self.joined(current, from_history)
-        return ops.matmul(history, current.swapaxes(1, 2))
+        return ops.bmm(history, current.swapaxes(1, 2))
 
     def joined(self, nodes: ms.Tensor, found: ms.Tensor) -> ms.Tensor:
         """Nodes [B, N, C] with their like in the other graph, brought to the same length, in unit vectors >= 0."""
@@ -69,6 +68,8 @@ class GraphMatcher(nn.Cell):
             scores = self.exact(affinity) * sharpness
         else:
             scores = log_sinkhorn(affinity * (sharpness / (TEMPERATURE * FINAL_SHARPNESS)), self.iterations)
+        # The largest score of a row becomes 0 first: float32 is ten thousand times finer there than at a hundred.
+        scores = scores - ops.stop_gradient(scores.max(-1, keepdims=True))
         return scores - ops.logsumexp(scores, -1, True)
 
 
@@ -95,8 +96,8 @@ def log_sinkhorn(scores: ms.Tensor, iterations: int) -> ms.Tensor:
     across = kernel.swapaxes(1, 2)
     of_rows, of_columns = ops.ones((B, g, 1), scores.dtype), ops.ones((B, g, 1), scores.dtype)
     for _ in range(iterations):
-        of_columns = 1.0 / ops.matmul(across, of_rows)
-        of_rows = 1.0 / ops.matmul(kernel, of_columns)
+        of_columns = 1.0 / ops.bmm(across, of_rows)
+        of_rows = 1.0 / ops.bmm(kernel, of_columns)
     return (scores + ops.log(of_rows) + ops.log(of_columns).swapaxes(1, 2))[:, :s]
 
 
@@ -126,3 +127,55 @@ def _shares(affinity: np.ndarray) -> np.ndarray:
 def _gradients(affinity: np.ndarray, shares: np.ndarray, of_shares: np.ndarray) -> np.ndarray:
     found = [quadratic_program.gradient(*pair) for pair in zip(affinity, shares, of_shares)]
     return np.stack(found).astype(affinity.dtype)
+
+
+def match_on_host(
+    history: np.ndarray,
+    current: np.ndarray,
+    *,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    solver: str = "sinkhorn",
+    iterations: int = ITERATIONS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The matcher with the given weights, in float64 NumPy: [N1, C], [N2, C] -> affinity and assignment [N1, N2].
+
+    For inference, where the sets have another size each time and a graph would be compiled for each.
+    """
+    affinity = affinity_on_host(history, current, weight, bias)
+    turned = len(history) > len(current)
+    between = quadratic_program.checked(affinity.T if turned else affinity)
+    if solver == "exact":
+        scores = quadratic_program.solve(between) * FINAL_SHARPNESS
+    else:
+        scores = log_sinkhorn_on_host(between / TEMPERATURE, iterations)
+    assignment = np.exp(scores - scores.max(axis=1, keepdims=True))
+    assignment /= assignment.sum(axis=1, keepdims=True)
+    return affinity, assignment.T if turned else assignment
+
+
+def affinity_on_host(history, current, weight, bias) -> np.ndarray:
+    """As :meth:`GraphMatcher.affinity`, [N1, C] and [N2, C] -> float64 [N1, N2]."""
+
+    def unit_rows(rows):
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), MIN_LENGTH)
+
+    def joined(nodes, found):
+        lengths = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (nodes, found)]
+        together = nodes + lengths[0] / np.maximum(lengths[1], MIN_LENGTH) * found
+        return unit_rows(np.maximum(together @ np.asarray(weight, np.float64).T + bias, 0.0))
+
+    history, current = (unit_rows(np.asarray(rows, np.float64)) for rows in (history, current))
+    likeness = history @ current.T
+    return joined(history, likeness @ current) @ joined(current, likeness.T @ history).T
+
+
+def log_sinkhorn_on_host(scores: np.ndarray, iterations: int) -> np.ndarray:
+    """As :func:`log_sinkhorn`, for [s, g]."""
+    s, g = scores.shape
+    full = np.concatenate([scores, np.zeros((g - s, g))])
+    for _ in range(iterations):
+        for axis in (0, 1):
+            highest = full.max(axis=axis, keepdims=True)
+            full = full - highest - np.log(np.exp(full - highest).sum(axis=axis, keepdims=True))
+    return full[:s]

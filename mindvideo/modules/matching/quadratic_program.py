@@ -53,8 +53,10 @@ def gradient(affinity: np.ndarray, shares: np.ndarray, of_shares: np.ndarray) ->
     system = np.block([[Q, A.T], [A, np.zeros((len(A), len(A)))]])
     right = np.concatenate([-np.asarray(of_shares, np.float64).reshape(-1)[free], np.zeros(len(A))])
     change = np.zeros(s * g)
-    # A full column with one free share repeats the condition of its row: the least squares solution is exact there.
-    change[free] = np.linalg.lstsq(system, right, rcond=None)[0][: free.sum()]
+    if free.all() and len(A) == len(equalities(s, g)):
+        change = np.linalg.solve(system, right)[: s * g]
+    else:  # a full column with one free share repeats the condition of its row; least squares are exact there
+        change[free] = np.linalg.lstsq(system, right, rcond=None)[0][: free.sum()]
     change = change.reshape(s, g)
     return -change - 0.5 * (change * elsewhere(Z) + Z * elsewhere(change))
 
