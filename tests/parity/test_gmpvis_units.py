@@ -18,6 +18,8 @@ from mindvideo.modules.matching.graph_matching import FINAL_SHARPNESS, GraphMatc
 from tests.golden.fill import fill, make_input
 
 CASES = ("p10x10", "p7x10", "p10x6", "p1x5", "p3x1")
+# Each shape compiles a graph; these add little to the others.
+SLOW_SHAPES = {case: pytest.mark.slow for case in ("p10x10", "p3x1")}
 EXACT = 1e-9  # float64
 FLOAT32 = 5e-5  # of the largest value of an array
 # Of probabilities and of affinities in float32, and of the loss where it is near 0 at full sharpness.
@@ -117,7 +119,7 @@ def assert_near(got: np.ndarray, wanted: np.ndarray) -> None:
     assert np.abs(got - wanted).max() <= FLOAT32 * np.abs(wanted).max() + 1e-9
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=SLOW_SHAPES.get(case, ())) for case in CASES])
 def test_the_exact_matcher_in_the_graph(case: str, reference) -> None:
     numbers, facts = reference
     for sharpness in (50, 1000):
@@ -133,7 +135,7 @@ def test_the_exact_matcher_in_the_graph(case: str, reference) -> None:
             assert np.linalg.norm(gradient.asnumpy()) == pytest.approx(norm, rel=rounding, abs=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=SLOW_SHAPES.get(case, ())) for case in CASES])
 def test_the_sinkhorn_matcher_in_the_graph(case: str, reference) -> None:
     numbers = reference[0]
     (loss, _, scores), (of_nodes, _) = run("sinkhorn", numbers, case, FINAL_SHARPNESS)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from mindvideo.config.key import key
+from mindvideo.config.key import When, key
+
+_BY_OVERLAP = When("linking", ("overlap",), "linking: overlap")
+_BY_BANK = When("linking", ("features", "graph"), "linking: features and linking: graph")
 
 
 @dataclasses.dataclass
@@ -32,6 +35,7 @@ class Inference:
         minimum=0.0,
         maximum=1.0,
         by_family=True,
+        when=_BY_OVERLAP,
     )
     linking: str = key(
         "overlap",
@@ -41,21 +45,23 @@ class Inference:
         by_family=True,
     )
     bank_tracks: int = key(
-        20, "linking by features or graph: tracks that are remembered", minimum=1, maximum=1000, by_family=True
+        20, "tracks that are remembered, those seen last", minimum=1, maximum=1000, by_family=True, when=_BY_BANK
     )
     bank_memory: float = key(
         0.5,
-        "linking by features or graph: share of the old features when a track is seen again",
+        "share of a track's old features when it is seen again",
         minimum=0.0,
         maximum=0.99,
         by_family=True,
+        when=_BY_BANK,
     )
     min_affinity: float = key(
         0.3,
-        "linking by features or graph: minimum affinity of features to continue a track without overlap",
+        "minimum affinity of features to continue a track without overlap",
         minimum=0.0,
         maximum=1.0,
         by_family=True,
+        when=_BY_BANK,
     )
     confidence: float = key(
         0.3, "minimum score of a track to be drawn; results.json keeps all", minimum=0.0, maximum=1.0

@@ -135,7 +135,7 @@ class TrackBank:
 
 
 class Decision(NamedTuple):
-    """What a bank decided about a window, for pictures of it."""
+    """The choice that a bank made for a window, for pictures of it."""
 
     tracks: Sequence[int]  # numbers, one a row of the matrices
     queries: Sequence[int]  # of the window, one a column

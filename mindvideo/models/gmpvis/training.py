@@ -67,18 +67,17 @@ class GMPVISTraining(nn.Cell):
         if clips == 2:
             B, Q, T, C = nodes.shape
             nodes = mean_nodes(nodes, seen).reshape(B // 2, 2, Q, C)
-            visible = visible.max(-1).reshape(B // 2, 2, -1)
+            visible = ops.amax(visible, -1).reshape(B // 2, 2, -1)
             rows = rows.reshape(B // 2, 2, -1, Q)
             history, current, shown = nodes[:, 0], nodes[:, 1], visible[:, 0] * visible[:, 1]
             rows_before, rows_after = rows[:, 0], rows[:, 1]
         else:
             half = max(1, self.num_frames // 2)
-            first = self.num_frames - half  # of one frame, both are that frame: nothing to learn then
-            history, current = (
-                mean_nodes(nodes[:, :, :half], seen[:, :, :half]),
-                mean_nodes(nodes[:, :, first:], seen[:, :, first:]),
-            )
-            shown = visible[:, :, :half].max(-1) * visible[:, :, first:].max(-1) * (1.0 if first > 0 else 0.0)
+            first = self.num_frames - half  # of one frame, both halves are that frame: nothing to learn then
+            history = mean_nodes(nodes[:, :, :half], seen[:, :, :half])
+            current = mean_nodes(nodes[:, :, first:], seen[:, :, first:])
+            shown = ops.amax(visible[:, :, :half], -1) * ops.amax(visible[:, :, first:], -1)
+            shown = shown if first > 0 else ops.zeros_like(shown)
             rows_before, rows_after = rows, rows
         right = ops.bmm((rows_before * shown.expand_dims(-1)).swapaxes(1, 2), rows_after)  # [P, Q, Q], ones
         column = right.argmax(-1).astype(ms.int32)
@@ -99,7 +98,7 @@ def targets_of_clips(targets: Targets, clips: int) -> Targets:
     if clips > 1:
         present = instance_clips_apart(present, clips)
         labels = ops.repeat_interleave(labels, clips, 0)
-        exists = present.astype(ms.float32).max(-1) > 0.5
+        exists = ops.amax(present.astype(ms.float32), -1) > 0.5
     return {
         "labels": labels,
         "boxes": instance_clips_apart(targets["boxes"], clips),

@@ -35,6 +35,6 @@ def grid_maxima(maps: ms.Tensor) -> ms.Tensor:
     flat = ops.pad(
         maps.reshape(-1, h, w), (left, more_columns - left, top, more_rows - top), mode="constant", value=EMPTY
     )
-    cells = flat.reshape(-1, CELLS, rows, CELLS, columns).max(4).max(2)  # [., 8, 8]
+    cells = ops.amax(flat.reshape(-1, CELLS, rows, CELLS, columns), (2, 4))  # [., 8, 8]
     cells = ops.select(cells > EMPTY / 2, cells, ops.zeros_like(cells))
     return cells.reshape(*front, CELLS * CELLS)

@@ -9,7 +9,8 @@ from mindspore import ops
 
 from mindvideo.modules.losses.matched import Matched
 
-MIN_LOG = -100.0
+MAX_LOSS = 100.0  # of one place
+LARGE = 50.0  # from here on softplus is the identity
 FAR = -1e9  # added to a score that a sum of exponentials leaves out
 
 
@@ -29,19 +30,25 @@ def graph_matching(m: Matched) -> ms.Tensor:
 def balanced_cross_entropy(log_assignment: ms.Tensor, truth: ms.Tensor) -> ms.Tensor:
     """[P, s, g] and int [P, s] -> [P]: binary cross-entropy in which ones and zeros count for one half each.
 
-    Both logarithms come from sums of exponentials, so that a probability of nearly 1 keeps its gradient.
+    A probability p is given by its odds, log((1 - p) / p), so that one of nearly 1 keeps its digits and its gradient.
     """
     columns = log_assignment.shape[2]
+    if columns == 1:  # the only column is right
+        return 0.0 * log_assignment.sum((1, 2))
     taught = (truth >= 0).astype(ms.float32)  # [P, s]
     right = ops.one_hot(ops.maximum(truth, ops.zeros_like(truth)), columns).astype(ms.float32) * taught.expand_dims(-1)
-    rows = ops.maximum(taught.sum(-1), ms.Tensor(1.0, ms.float32))
-    floor = ms.Tensor(MIN_LOG, ms.float32)
-    ones = -(ops.maximum(log_assignment, floor) * right).sum((1, 2)) / (2.0 * rows)
-    if columns == 1:
-        return ones
     wrong = taught.expand_dims(-1) - right
-    zeros = -(ops.maximum(log_of_others(log_assignment), floor) * wrong).sum((1, 2))
-    return ones + zeros / (2.0 * rows * (columns - 1))
+    rows = ops.maximum(taught.sum(-1), ms.Tensor(1.0, ms.float32))
+    odds = log_of_others(log_assignment) - log_assignment
+    ones, zeros = (softplus(odds) * right).sum((1, 2)), (softplus(-odds) * wrong).sum((1, 2))
+    return (ones + zeros / (columns - 1)) / (2.0 * rows)
+
+
+def softplus(x: ms.Tensor) -> ms.Tensor:
+    """log(1 + exp(x)), with its gradient also at 0; at most MAX_LOSS."""
+    large = x > LARGE
+    exact = ops.log1p(ops.exp(ops.select(large, ops.zeros_like(x), x)))
+    return ops.minimum(ops.select(large, x, exact), ms.Tensor(MAX_LOSS, ms.float32))
 
 
 def log_of_others(log_assignment: ms.Tensor) -> ms.Tensor:

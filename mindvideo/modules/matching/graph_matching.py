@@ -69,7 +69,7 @@ class GraphMatcher(nn.Cell):
         else:
             scores = log_sinkhorn(affinity * (sharpness / (TEMPERATURE * FINAL_SHARPNESS)), self.iterations)
         # The largest score of a row becomes 0 first: float32 is ten thousand times finer there than at a hundred.
-        scores = scores - ops.stop_gradient(scores.max(-1, keepdims=True))
+        scores = scores - ops.stop_gradient(ops.amax(scores, -1, keepdims=True))
         return scores - ops.logsumexp(scores, -1, True)
 
 
