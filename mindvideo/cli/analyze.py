@@ -1,4 +1,5 @@
-"""Draw what an online model saw: sampled points over the frames, a map of the embeddings, an overlay video.
+"""Draw what a model saw. Of an online one: sampled points over the frames, a map of the embeddings, an overlay video.
+Of one whose windows are linked by features or graphs: affinity, assignment and overlap of tracks and queries.
 
 First run mindvideo infer or mindvideo eval with --analysis: every video leaves analysis/<its id>.npz in the run
 folder (videos.json there lists the ids).
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.analysis.embedding_map import save_embedding_map
+from mindvideo.analysis.matches import is_match_record, read_matches, save_matches
 from mindvideo.analysis.record import AnalysisRecord, read_record
 from mindvideo.analysis.sampling_points import draw_sampling_points
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
@@ -26,7 +28,7 @@ EXAMPLES = """
 Example:
   mindvideo infer -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
   mindvideo analyze runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
-Written: embeddings.png, overlay.mp4, frames/00000.png ...
+Written: embeddings.png, overlay.mp4, frames/00000.png ...; of matched windows: matches.png
 """
 
 
@@ -47,6 +49,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main() -> int:
     arguments = parse_arguments()
+    if is_match_record(arguments.record):
+        windows = read_matches(arguments.record)
+        drawn = save_matches(arguments.output / "matches.png", windows)
+        print(f"{arguments.output / 'matches.png'}: {drawn} of {len(windows)} windows that were matched with tracks")
+        return EXIT_OK
     record = read_record(arguments.record)
     level = level_of(arguments.level, record)
     rows = record.strongest(arguments.tracks)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mindvideo.analysis.matches import is_match_record, read_matches, save_matches
 from mindvideo.errors import UserError
+from mindvideo.inference.match_record import MatchRecorder
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction
 from mindvideo.inference.scoring.track_scores import VoteByFrame
+from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.track_bank import Association, Decision, TrackBank, associate_by_cosine
 from mindvideo.inference.trackers.windows import WindowTracker
 
@@ -159,8 +163,6 @@ def test_a_track_that_comes_back_is_one_track_with_a_gap() -> None:
 
 
 def test_a_video_of_one_window_is_the_same_with_every_linking() -> None:
-    from mindvideo.inference.trackers.linking import OverlapLinking
-
     results = []
     for linking in (OverlapLinking(), bank()):
         tracker = WindowTracker(
@@ -175,3 +177,30 @@ def test_a_video_of_one_window_is_the_same_with_every_linking() -> None:
             tracker.feed(np.zeros((*SIZE, 3), np.uint8))
         results.append(tracker.finish().to_results())
     assert results[0] == results[1] and len(results[0]) == 2
+
+
+def test_matched_windows_are_recorded_and_drawn(tmp_path) -> None:
+    recorder = MatchRecorder(tmp_path / "seen")
+    shown = iter(window(objects) for objects in ([0, 1], [None, 0], [1, 0]))
+    tracker = WindowTracker(
+        runner=lambda frames: next(shown),
+        num_frames=T,
+        prepare=lambda frame: frame,
+        rule=VoteByFrame(),
+        overlap=0.5,
+        linking=bank(observe=recorder.observe),
+        observer=recorder,
+    )
+    tracker.begin(size=SIZE, num_frames=2 * T, video_id="clip")
+    for _ in range(2 * T):
+        tracker.feed(np.zeros((*SIZE, 3), np.uint8))
+    video = tracker.finish()
+    path = tmp_path / "seen" / "clip.npz"
+    assert is_match_record(path) and not is_match_record(tmp_path / "none.npz")
+    windows = read_matches(path)
+    assert [each.tracks.shape + each.queries.shape for each in windows] == [(2, 1), (2, 2)]
+    assert set(windows[1].tracks.tolist()) == set(video.track_ids.tolist())
+    assert windows[0].accepted.sum() == 1 and windows[1].accepted.sum() == 2
+    assert save_matches(tmp_path / "matches.png", windows) == 2
+    with Image.open(tmp_path / "matches.png") as picture:
+        assert min(picture.size) > 200

@@ -132,7 +132,7 @@ def test_a_video_of_one_clip_is_read_as_the_published_script_reads_it(golden: Pa
         num_frames=model.cfg.data.num_frames,
         prepare=lambda frame: frame,
         rule=VoteByFrame(),
-        linking=linking_of(model.cfg, graph=lambda *_: pytest.fail("one window is not linked")),
+        **linking_of(model.cfg, graph=lambda *_: pytest.fail("one window is not linked")),
     )
     tracker.begin(size=size, num_frames=length, video_id=1)
     for _ in range(length):

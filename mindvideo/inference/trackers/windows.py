@@ -8,8 +8,8 @@ that it is full. A frame that two windows have seen is read from the one in whic
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,12 +43,22 @@ class _Track:
         return self.segmentations[place] if 0 <= place < len(self.segmentations) else None
 
 
+class WindowObserver(Protocol):
+    """Is told of each video, and by the linking of each window."""
+
+    def begin(self, *, video_id: int | str) -> None: ...
+
+    def finish(self, ids: Mapping[int, int]) -> None:
+        """``ids``: the linking's number of a track -> its id in the result."""
+
+
 class WindowTracker:
     """A :class:`~mindvideo.inference.trackers.tracker.VideoTracker` over a clip network.
 
     ``prepare`` turns each frame, uint8 [H, W, 3], into what ``runner`` wants to see of it; that takes ``num_frames`` of
     them. A shorter video is repeated (``repeat_short``) or shown as it is. ``rule``: how scores and categories follow.
     ``overlap``: share of a window that the next one sees again. ``linking``: how tracks go on from window to window.
+    ``observer``: told when a video begins and ends, for analysis.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class WindowTracker:
         repeat_short: bool = True,
         overlap: float = 1 / 3,
         linking: Linking | None = None,
+        observer: WindowObserver | None = None,
     ) -> None:
         if not 0.0 <= overlap < 1.0:
             raise ValueError(f"overlap: expected a share from 0 to below 1, got {overlap}")
@@ -71,6 +82,7 @@ class WindowTracker:
         self._repeat_short = repeat_short
         self._overlap = min(round(overlap * num_frames), num_frames - 1)
         self._linking = OverlapLinking() if linking is None else linking
+        self.observer = observer
 
     def export_plan(self, *, size: tuple[int, int]):
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
@@ -85,6 +97,8 @@ class WindowTracker:
         self._decided = 0  # frames whose masks are read
         self._window: ClipPrediction | None = None  # the latest; it begins at frame `_covered - T`
         self._linking.begin()
+        if self.observer is not None:
+            self.observer.begin(video_id=video_id)
         self._tracks: dict[int, _Track] = {}  # those of the latest window, by the number that the linking gave them
         self._track_of_query: dict[int, _Track] = {}
         self._resting: dict[int, _Track] = {}  # those that the latest window has lost, the longest lost first
@@ -109,6 +123,9 @@ class WindowTracker:
             self._run_window()
         self._decide_until(self._seen)
         result = self._video_result([*self._resting.values(), *self._tracks.values()])
+        if self.observer is not None:
+            tracks = self._resting | self._tracks
+            self.observer.finish({number: min(track.ids.values()) for number, track in tracks.items() if track.ids})
         self._frames, self._window, self._resting = [], None, {}
         return result
 

@@ -129,7 +129,7 @@ def clip_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedClip) ->
         prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         rule=VoteByFrame(),
         overlap=inference.window_overlap,
-        linking=linking_of(cfg),
+        **linking_of(cfg),
     )
 
 

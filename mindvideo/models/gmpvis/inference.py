@@ -107,5 +107,5 @@ def build_tracker(cfg: ConfigDict, network: GMPVIS) -> WindowTracker:
         prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         rule=VoteByFrame(),
         overlap=inference.window_overlap,
-        linking=linking_of(cfg, graph=GraphAssociation(network=network)),
+        **linking_of(cfg, graph=GraphAssociation(network=network)),
     )

@@ -112,7 +112,7 @@ def build_tracker(cfg: ConfigDict, network: SeqFormer) -> WindowTracker:
         rule=BestPairs(pairs=seqformer.candidate_pairs),
         repeat_short=False,
         overlap=inference.window_overlap,
-        linking=linking_of(cfg),
+        **linking_of(cfg),
     )
 
 
