@@ -57,9 +57,7 @@ def read_matches(path: str | Path) -> list[MatchedWindow]:
             for window in range(int(stored[KIND]))
         ]
     if not windows:
-        raise UserError(
-            f"{path}: no window was matched with another: the video is no longer than one, or shows nothing"
-        )
+        raise UserError(f"{path}: no window was matched: the video is no longer than one window, or shows nothing")
     return windows
 
 
