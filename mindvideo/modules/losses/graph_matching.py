@@ -11,6 +11,7 @@ from mindvideo.modules.losses.matched import Matched
 
 MAX_LOSS = 100.0  # of one place
 LARGE = 50.0  # from here on softplus is the identity
+SMALL = 8.0  # below minus this it is a series: log1p of float32 loses what is small beside 1
 FAR = -1e9  # added to a score that a sum of exponentials leaves out
 
 
@@ -45,9 +46,10 @@ def balanced_cross_entropy(log_assignment: ms.Tensor, truth: ms.Tensor) -> ms.Te
 
 
 def softplus(x: ms.Tensor) -> ms.Tensor:
-    """log(1 + exp(x)), with its gradient also at 0; at most MAX_LOSS."""
-    large = x > LARGE
-    exact = ops.log1p(ops.exp(ops.select(large, ops.zeros_like(x), x)))
+    """log(1 + exp(x)), with all its digits and its gradient everywhere; at most MAX_LOSS."""
+    large, small = x > LARGE, x < -SMALL
+    powers = ops.exp(ops.select(large, ops.zeros_like(x), x))
+    exact = ops.select(small, powers - 0.5 * powers * powers, ops.log1p(powers))
     return ops.minimum(ops.select(large, x, exact), ms.Tensor(MAX_LOSS, ms.float32))
 
 

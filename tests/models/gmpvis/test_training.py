@@ -37,7 +37,8 @@ def test_the_matching_loss_alone_reaches_backbone_embedding_and_matcher(own: Mod
     weights = own.weights()
     function = ms.value_and_grad(training, None, ms.ParameterTuple(weights.values()), has_aux=True)
     (total, terms), gradients = function(*tensors(two_clips(own)))
-    assert float(total) == pytest.approx(float(terms.asnumpy()[training.term_names.index("loss_match")])) > 0
+    assert float(total) > 0
+    assert float(total) == pytest.approx(float(terms.asnumpy()[training.term_names.index("loss_match")]))
     largest = {place: np.abs(gradient.asnumpy()).max() for place, gradient in zip(weights, gradients)}
     # Two nodes whose affinity to each other is clipped at 0 on all channels would give none.
     for part in ("backbone.", "encoder.", "decoder.", "queries.", "node_embedding.", "graph_matcher."):
@@ -93,7 +94,6 @@ def test_the_halves_of_a_clip_and_a_clip_of_one_frame(own: Model) -> None:
 
 def test_the_ramp_follows_the_steps_of_a_run() -> None:
     ramp = Ramp(start=50.0, end=1000.0, steps=10)
-    assert float(ramp()) == pytest.approx(50.0)
     steps = Parameter(ms.Tensor(0, ms.int32), name="iteration")
     assert seed_dropout(ramp, steps, seed=0) == 1
     for done, expected in ((0, 50.0), (5, (50.0 * 1000.0) ** 0.5), (10, 1000.0), (25, 1000.0)):
