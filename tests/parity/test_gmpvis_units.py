@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
+from mindvideo.errors import UserError
 from mindvideo.modules.heads.pyramid_classifier import grid_maxima
 from mindvideo.modules.losses.graph_matching import balanced_cross_entropy
 from mindvideo.modules.matching import quadratic_program
@@ -206,3 +207,16 @@ def test_the_pyramid(size: str, units) -> None:
 def test_the_pyramid_of_a_map_with_fewer_rows_than_the_grid() -> None:
     found = grid_maxima(ms.Tensor(np.full((1, 5, 8), -2.0, np.float32))).asnumpy().reshape(8, 8)
     assert (found[2:7] == -2).all() and (found[:2] == 0).all() and (found[7:] == 0).all()
+
+
+def test_features_of_nan_and_graphs_of_wrong_shapes_are_refused() -> None:
+    weight, bias = weights()
+    nodes = np.random.default_rng(0).standard_normal((3, 64))
+    broken = nodes.copy()
+    broken[1, 5] = np.nan
+    with pytest.raises(UserError, match="NaN or infinite"):
+        match_on_host(nodes, broken, weight=weight, bias=bias)
+    with pytest.raises(UserError, match="1 <= s <= g"):
+        quadratic_program.solve(np.ones((4, 3)))
+    with pytest.raises(UserError, match="choose one of sinkhorn, exact"):
+        GraphMatcher(width=4, solver="best")
