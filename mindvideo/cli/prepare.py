@@ -24,6 +24,7 @@ from mindvideo.data.labels.keep_list import keep_categories
 from mindvideo.data.labels.split import WAYS, category_counts, split_annotations
 from mindvideo.data.media.images import is_image
 from mindvideo.data.synthetic.files import check_set_folder, write_split, write_video_files
+from mindvideo.data.synthetic.long_sets import LONG_SETS, long_recipe
 from mindvideo.data.synthetic.videos import RECIPES, longer
 from mindvideo.errors import UserError
 from mindvideo.files import (
@@ -77,6 +78,14 @@ def add_synthetic(commands: Commands) -> None:
     parser.add_argument(
         "--mp4", type=whole_number(0), default=3, metavar="N", help="long videos as mp4 files (default 3)"
     )
+    sets = ", ".join(f"{name} ({frames} frames)" for name, frames in LONG_SETS.items())
+    parser.add_argument(
+        "--long",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help=f"videos of each set of long videos: {sets} (default 0: none of these sets)",
+    )
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.set_defaults(run=run_synthetic)
 
@@ -88,17 +97,21 @@ def run_synthetic(arguments: argparse.Namespace) -> None:
         logging.getLogger("mindvideo.prepare").warning("%s is of a run that was killed, or is still at it", folder)
     with atomic_folder(output) as folder:
         write_set(folder, arguments)
-    print(f"wrote {arguments.train} + {arguments.valid} videos to {output}")
+    long_videos = f" + {len(LONG_SETS)} sets of {arguments.long} long videos" if arguments.long else ""
+    print(f"wrote {arguments.train} + {arguments.valid} videos{long_videos} to {output}")
 
 
 def write_set(folder: Path, arguments: argparse.Namespace) -> None:
     recipe = RECIPES[arguments.preset]
-    for split, count in (("train", arguments.train), ("valid", arguments.valid)):
-        written = write_split(folder, recipe, split=split, num_videos=count, seed=arguments.seed)
+    splits = {"train": (recipe, arguments.train), "valid": (recipe, arguments.valid)}
+    if arguments.long:
+        splits |= {name: (long_recipe(recipe, name), arguments.long) for name in LONG_SETS}
+    for split, (look, count) in splits.items():
+        written = write_split(folder, look, split=split, num_videos=count, seed=arguments.seed)
         for _ in progress(written, total=count, label=split, unit="video"):
             pass
-    long_recipe = longer(recipe, LONG_VIDEO_FRAMES)
-    write_video_files(folder, long_recipe, split="test", num_videos=arguments.mp4, seed=arguments.seed)
+    in_files = longer(recipe, LONG_VIDEO_FRAMES)
+    write_video_files(folder, in_files, split="test", num_videos=arguments.mp4, seed=arguments.seed)
 
 
 def add_set_arguments(parser: argparse.ArgumentParser) -> None:
