@@ -24,18 +24,20 @@ SPARE_ROWS = 2  # padding rows of the targets, which must not count
 CASE = "hungarian_fixed"
 
 
-def targets(numbers, *, T: int, canvas: tuple[int, int]) -> list[np.ndarray]:
-    """labels [1,N], boxes [1,N,T,4], masks [1,N,T,H,W], present [1,N,T], exists [1,N]."""
+def targets(numbers, *, T: int) -> list[np.ndarray]:
+    """labels [1,N], boxes [1,N,T,4], masks [1,N,T,h,w], present [1,N,T], exists [1,N].
+
+    The masks have the size of the valid picture, and the original stretched the canvas's predictions over it.
+    """
     n = len(numbers["labels"]) // T
     N = n + SPARE_ROWS
     labels, exists = np.zeros((1, N), np.int32), np.zeros((1, N), bool)
     boxes, present = np.zeros((1, N, T, 4), np.float32), np.zeros((1, N, T), bool)
-    masks = np.zeros((1, N, T, *canvas), np.uint8)
+    _, h, w = numbers["masks_shape"]
+    masks = np.zeros((1, N, T, h, w), np.uint8)
     labels[0, :n], exists[0, :n] = numbers["labels"].reshape(n, T).max(axis=1), True
     boxes[0, :n], present[0, :n] = numbers["boxes"].reshape(n, T, 4), numbers["valid"].reshape(n, T)
-    _, h, w = numbers["masks_shape"]
-    unpacked = np.unpackbits(numbers["masks_packed"])[: n * T * h * w].reshape(n, T, h, w)
-    masks[0, :n, :, :h, :w] = unpacked
+    masks[0, :n] = np.unpackbits(numbers["masks_packed"])[: n * T * h * w].reshape(n, T, h, w)
     return [labels, boxes, masks, present, exists]
 
 
@@ -53,7 +55,7 @@ def step(request: pytest.FixtureRequest):
     training.set_train(True)
     parameters = [p for p in model.network.get_parameters() if p.requires_grad]
     function = ms.value_and_grad(training, None, ms.ParameterTuple(parameters), has_aux=True)
-    columns = targets(reference.numbers("r50_tiny_targets"), T=frames.shape[1], canvas=frames.shape[-2:])
+    columns = targets(reference.numbers("r50_tiny_targets"), T=frames.shape[1])
     rest = [ms.Tensor(column) for column in (np.array([frames.shape[-2:]], np.int32), *columns)]
     names = [model.published[p.name] for p in parameters]
     return facts, frames, lambda given: function(ms.Tensor(given), *rest), training.term_names, names

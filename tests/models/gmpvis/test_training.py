@@ -1,4 +1,4 @@
-"""GMP-VIS on samples of two clips: the matching loss alone reaches everything before it, and its truth is right."""
+"""GMP-VIS on samples of two clips: the matching loss by itself reaches everything before it, and its truth is right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def two_clips(own: Model) -> list[np.ndarray]:
     return [images, valid, labels, boxes, masks, np.concatenate([present, second[5]], axis=2), exists]
 
 
-def test_the_matching_loss_alone_reaches_backbone_embedding_and_matcher(own: Model) -> None:
+def test_the_matching_loss_by_itself_reaches_backbone_embedding_and_matcher(own: Model) -> None:
     training = own.training
     training.criterion.weights = ms.Tensor([float(name == "loss_match") for name in training.term_names], ms.float32)
     training.set_train(True)
