@@ -62,7 +62,8 @@ def variants(family: str) -> Iterator[list[str]]:
         dead = [f"backbone.{key}=null" for key, spec in backbone.items() if spec.rules.when not in (None, kind)]
         yield [f"{family}_toy", f"backbone.name={kind.values[0]}", *dead]
     if "linking" in reads_of(family).get("inference", ()):
-        yield [f"{family}_toy", f"inference.linking={'overlap' if family == 'gmpvis' else 'features'}"]
+        others = ["overlap", "gmpvis.solver=sinkhorn"] if family == "gmpvis" else ["features"]
+        yield [f"{family}_toy", f"inference.linking={others[0]}", *others[1:]]
 
 
 def read_keys(name: str, overrides: list[str], tiny_set: str) -> set[str]:

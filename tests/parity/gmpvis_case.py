@@ -80,7 +80,6 @@ def overrides(config: dict) -> list[str]:
         "gmpvis.hidden": given["dim_feedforward"],
         "gmpvis.dropout": 0.0,
         "gmpvis.second_class_weight": 1.0,
-        "gmpvis.sinkhorn_iterations": 1,  # no number of these files depends on it
         "loss.aux_layers": given["aux_loss"],
         "loss.no_object_weight": given["eos_coef"],
     }

@@ -15,12 +15,12 @@ from mindvideo.errors import UserError
 from mindvideo.modules.heads.pyramid_classifier import grid_maxima
 from mindvideo.modules.losses.graph_matching import balanced_cross_entropy
 from mindvideo.modules.matching import quadratic_program
-from mindvideo.modules.matching.graph_matching import FINAL_SHARPNESS, GraphMatcher, match_on_host
+from mindvideo.modules.matching.graph_matching import FINAL_SHARPNESS, GraphMatcher, match_on_host, program_shares
 from tests.golden.fill import fill, make_input
 
 CASES = ("p10x10", "p7x10", "p10x6", "p1x5", "p3x1")
 # Each shape compiles a graph; these add little to the others.
-SLOW_SHAPES = {case: pytest.mark.slow for case in ("p10x10", "p3x1")}
+SLOW_SHAPES = {case: pytest.mark.slow for case in ("p10x10", "p10x6", "p3x1")}
 EXACT = 1e-9  # float64
 FLOAT32 = 5e-5  # of the largest value of an array
 # Of probabilities and of affinities in float32, and of the loss where it is near 0 at full sharpness.
@@ -120,12 +120,15 @@ def assert_near(got: np.ndarray, wanted: np.ndarray) -> None:
     assert np.abs(got - wanted).max() <= FLOAT32 * np.abs(wanted).max() + 1e-9
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, marks=SLOW_SHAPES.get(case, ())) for case in CASES])
-def test_the_exact_matcher_in_the_graph(case: str, reference) -> None:
+@pytest.mark.parametrize(
+    ("solver", "case"),
+    [("program", "p10x10"), *(pytest.param("exact", case, marks=SLOW_SHAPES.get(case, ())) for case in CASES)],
+)
+def test_the_program_in_the_graph(solver: str, case: str, reference) -> None:
     numbers, facts = reference
     for sharpness in (50, 1000):
         wanted = facts["cases"][case]["losses"][f"{sharpness}.0"]
-        (loss, affinity, _), (of_nodes, of_weights) = run("exact", numbers, case, sharpness)
+        (loss, affinity, _), (of_nodes, of_weights) = run(solver, numbers, case, sharpness)
         assert float(loss) == pytest.approx(wanted["loss"], rel=FLOAT32, abs=1e-11)
         assert np.abs(affinity.asnumpy()[0] - numbers[f"{case}.Mp"]).max() < ABSOLUTE
         rounding = 1e-3 if sharpness == 1000 else FLOAT32  # of a factor of a thousand on float32 shares
@@ -209,6 +212,13 @@ def test_the_pyramid_of_a_map_with_fewer_rows_than_the_grid() -> None:
     assert (found[2:7] == -2).all() and (found[:2] == 0).all() and (found[7:] == 0).all()
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 10])
+def test_the_program_of_graphs_of_one_size(size: int) -> None:
+    affinity = np.random.default_rng(size).random((size, size)) ** 3
+    found = program_shares(ms.Tensor(affinity[None].astype(np.float32))).asnumpy()[0]
+    np.testing.assert_allclose(found, quadratic_program.solve(affinity), atol=2e-6)
+
+
 def test_features_of_nan_and_graphs_of_wrong_shapes_are_refused() -> None:
     weight, bias = weights()
     nodes = np.random.default_rng(0).standard_normal((3, 64))
@@ -218,5 +228,5 @@ def test_features_of_nan_and_graphs_of_wrong_shapes_are_refused() -> None:
         match_on_host(nodes, broken, weight=weight, bias=bias)
     with pytest.raises(UserError, match="1 <= s <= g"):
         quadratic_program.solve(np.ones((4, 3)))
-    with pytest.raises(UserError, match="choose one of sinkhorn, exact"):
+    with pytest.raises(UserError, match="choose one of program, sinkhorn, exact"):
         GraphMatcher(width=4, solver="best")

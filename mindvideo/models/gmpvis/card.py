@@ -26,12 +26,11 @@ def build_network(cfg: ConfigDict) -> GMPVIS:
     gmpvis = cfg.gmpvis
     parts = clip_parts(cfg, "gmpvis")
     has_second = gmpvis.second_class_weight > 0
+    scalings = {"iterations": gmpvis.sinkhorn_iterations} if gmpvis.solver == "sinkhorn" else {}
     return GMPVIS(
         **parts,
         node_embedding=nn.Dense(gmpvis.width, gmpvis.node_width),
-        graph_matcher=GraphMatcher(
-            width=gmpvis.node_width, solver=gmpvis.solver, iterations=gmpvis.sinkhorn_iterations
-        ),
+        graph_matcher=GraphMatcher(width=gmpvis.node_width, solver=gmpvis.solver, **scalings),
         second_classes=PyramidClassifier(num_logits=cfg.data.num_classes + 1) if has_second else None,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mindvideo.config.key import key
+from mindvideo.config.key import When, key
 from mindvideo.config.reads import ALL, BACKBONE, FRAME_SIZE, WINDOWS, reads
 from mindvideo.models.cards.clip_settings import DenseClipModel
 
@@ -16,12 +16,18 @@ READS = reads(BACKBONE, FRAME_SIZE, WINDOWS, {"matcher": ALL, "loss": ALL, "data
 class GMPVIS(DenseClipModel):
     node_width: int = key(64, "channels of the nodes that are matched, one a query and frame", minimum=1)
     solver: str = key(
-        "sinkhorn",
-        "how graphs are matched: Sinkhorn iteration, inside the training graph on any device; or the quadratic program "
-        "of the paper, solved exactly on the host (training on a CPU only)",
-        choices=("sinkhorn", "exact"),
+        "program",
+        "how graphs are matched: the paper's quadratic program, inside the training graph on any device; Sinkhorn "
+        "iteration, which is slower there; or the program on the host, with its bound at 0, for training on a CPU only",
+        choices=("program", "sinkhorn", "exact"),
     )
-    sinkhorn_iterations: int = key(50, "scalings of columns and rows", minimum=1, maximum=1000)
+    sinkhorn_iterations: int = key(
+        50,
+        "scalings of columns and rows",
+        minimum=1,
+        maximum=1000,
+        when=When("solver", ("sinkhorn",), "solver: sinkhorn"),
+    )
     match_weight: float = key(1.0, "weight of the matching loss", minimum=0.0)
     first_sharpness: float = key(
         50.0, "factor on the shares of an assignment at the first step; it ends at 1000, as published", minimum=1.0

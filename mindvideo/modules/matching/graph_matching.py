@@ -13,27 +13,31 @@ from collections.abc import Sequence
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
+from mindspore.ops import constexpr
 
 from mindvideo.errors import UserError
 from mindvideo.modules.matching import quadratic_program
 
-SOLVERS = ("sinkhorn", "exact")
+SOLVERS = ("program", "sinkhorn", "exact")
 MIN_LENGTH = 1e-12  # of a feature vector, where it is divided by its length
 FINAL_SHARPNESS = 1000.0  # the published factor on the shares of the quadratic program
 TEMPERATURE = 0.05  # of the Sinkhorn iteration at that sharpness
 ITERATIONS = 50
+PASSES, PASSES_OF_FEW = 4, 20  # over the rows and columns of a program; of at most FEW nodes, whose weights differ more
+FEW = 3
 
 
 class GraphMatcher(nn.Cell):
     """history [B, N1, C], current [B, N2, C] -> affinities [B, N1, N2] in 0..1, and log assignment [B, rows, columns].
 
-    ``solver``: "sinkhorn" stays in the graph on any device; "exact" solves the quadratic program, on the host, and
-    only on a CPU. ``sharpness`` [] turns shares into a decision: FINAL_SHARPNESS at the end of training and in
-    inference, less while the matching is being learned; Sinkhorn's temperature is TEMPERATURE at that value and
-    inversely proportional to it.
+    ``solver``: "program" solves the quadratic program inside the graph, on any device, for graphs of the same size
+    (see :func:`program_shares`); "sinkhorn" iterates inside the graph, for any sizes; "exact" solves the program on the
+    host, for any sizes, and only on a CPU. ``sharpness`` [] turns shares into a decision: FINAL_SHARPNESS at the end of
+    training and in inference, less while the matching is being learned; Sinkhorn's temperature is TEMPERATURE at that
+    value and inversely proportional to it. ``iterations`` are Sinkhorn's.
     """
 
-    def __init__(self, *, width: int, solver: str = "sinkhorn", iterations: int = ITERATIONS) -> None:
+    def __init__(self, *, width: int, solver: str = "program", iterations: int = ITERATIONS) -> None:
         super().__init__()
         if solver not in SOLVERS:
             raise UserError(f"GraphMatcher: solver is '{solver}'; choose one of {', '.join(SOLVERS)}")
@@ -66,6 +70,8 @@ class GraphMatcher(nn.Cell):
             affinity = affinity.swapaxes(1, 2)
         if self.solver == "exact":
             scores = self.exact(affinity) * sharpness
+        elif self.solver == "program":
+            scores = program_shares(affinity) * sharpness
         else:
             scores = log_sinkhorn(affinity * (sharpness / (TEMPERATURE * FINAL_SHARPNESS)), self.iterations)
         # The largest score of a row becomes 0 first: float32 is ten thousand times finer there than at a hundred.
@@ -81,6 +87,42 @@ def length(vectors: ms.Tensor) -> ms.Tensor:
     """[..., C] -> [..., 1]; at least MIN_LENGTH, without a gradient there."""
     squares = (vectors * vectors).sum(-1, keepdims=True)
     return ops.sqrt(ops.maximum(squares, ms.Tensor(MIN_LENGTH**2, ms.float32)))
+
+
+def program_shares(affinity: ms.Tensor) -> ms.Tensor:
+    """Affinities [B, n, n] -> the shares of the quadratic program [B, n, n], without its bound at 0.
+
+    The sums over other rows and columns that the quadratic term holds are constants of a row, of a column and of all,
+    and join the multipliers of the conditions that rows and columns sum to 1. So a share is
+
+        (n / 2 * affinity + row + column) / (k + margin - affinity),   k = (n - 1)^2,
+
+    and the numbers ``row`` and ``column`` follow from the sums. They are found in turn; the weights 1 / (k + margin -
+    affinity) are nearly equal, so that three passes are exact to float64 from four nodes on. A share below 0, which the
+    program would hold at 0, takes a matrix of affinities of 0 and 1 in which a row and a column are full.
+    """
+    n = same_size(affinity.shape)
+    if n == 1:
+        return ops.ones_like(affinity) + 0.0 * affinity
+    weight = 1.0 / ((n - 1) ** 2 + quadratic_program.MARGIN - affinity)
+    own = 0.5 * n * affinity * weight
+    rows_left, columns_left = 1.0 - own.sum(2, keepdims=True), 1.0 - own.sum(1, keepdims=True)
+    of_rows, of_columns = weight.sum(2, keepdims=True), weight.sum(1, keepdims=True)
+    row, column = rows_left / of_rows, ops.zeros_like(columns_left)
+    for _ in range(PASSES_OF_FEW if n <= FEW else PASSES):
+        column = (columns_left - (weight * row).sum(1, keepdims=True)) / of_columns
+        row = (rows_left - (weight * column).sum(2, keepdims=True)) / of_rows
+    return own + (row + column) * weight
+
+
+@constexpr
+def same_size(shape: tuple[int, int, int]) -> int:
+    if shape[1] != shape[2]:
+        raise UserError(
+            f"GraphMatcher: graphs of {shape[1]} and {shape[2]} nodes; solver 'program' is for graphs of the same "
+            "size, take 'sinkhorn' or 'exact'"
+        )
+    return shape[1]
 
 
 def log_sinkhorn(scores: ms.Tensor, iterations: int) -> ms.Tensor:
@@ -135,7 +177,7 @@ def match_on_host(
     *,
     weight: np.ndarray,
     bias: np.ndarray,
-    solver: str = "sinkhorn",
+    solver: str = "program",
     iterations: int = ITERATIONS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The matcher with the given weights, in float64 NumPy: [N1, C], [N2, C] -> affinity and assignment [N1, N2].
@@ -145,10 +187,10 @@ def match_on_host(
     affinity = affinity_on_host(history, current, weight, bias)
     turned = len(history) > len(current)
     between = quadratic_program.checked(affinity.T if turned else affinity)
-    if solver == "exact":
-        scores = quadratic_program.solve(between) * FINAL_SHARPNESS
-    else:
+    if solver == "sinkhorn":
         scores = log_sinkhorn_on_host(between / TEMPERATURE, iterations)
+    else:
+        scores = quadratic_program.solve(between) * FINAL_SHARPNESS
     assignment = np.exp(scores - scores.max(axis=1, keepdims=True))
     assignment /= assignment.sum(axis=1, keepdims=True)
     return affinity, assignment.T if turned else assignment
