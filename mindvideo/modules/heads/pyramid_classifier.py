@@ -32,9 +32,24 @@ def grid_maxima(maps: ms.Tensor) -> ms.Tensor:
     rows, columns = -(-h // CELLS), -(-w // CELLS)
     more_rows, more_columns = rows * CELLS - h, columns * CELLS - w
     top, left = (more_rows + 1) // 2, (more_columns + 1) // 2
-    flat = ops.pad(
-        maps.reshape(-1, h, w), (left, more_columns - left, top, more_rows - top), mode="constant", value=EMPTY
-    )
+    flat = around(maps.reshape(-1, h, w), 1, top, more_rows - top)
+    flat = around(flat, 2, left, more_columns - left)
     cells = ops.amax(flat.reshape(-1, CELLS, rows, CELLS, columns), (2, 4))  # [., 8, 8]
     cells = ops.select(cells > EMPTY / 2, cells, ops.zeros_like(cells))
     return cells.reshape(*front, CELLS * CELLS)
+
+
+def around(maps: ms.Tensor, axis: int, before: int, after: int) -> ms.Tensor:
+    """``maps`` with EMPTY along an axis; by concatenation: the padding of MindSpore 2.10 can hang on a CPU."""
+    parts = (maps,)
+    if before > 0:
+        parts = (empty_like(maps, axis, before), *parts)
+    if after > 0:
+        parts = (*parts, empty_like(maps, axis, after))
+    return ops.cat(parts, axis)
+
+
+def empty_like(maps: ms.Tensor, axis: int, count: int) -> ms.Tensor:
+    shape = list(maps.shape)
+    shape[axis] = count
+    return ops.full(tuple(shape), EMPTY, dtype=maps.dtype)
