@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mindvideo import load_config
 from mindvideo.analysis.matches import is_match_record, read_matches, save_matches
 from mindvideo.errors import UserError
 from mindvideo.inference.match_record import MatchRecorder
@@ -14,6 +15,7 @@ from mindvideo.inference.scoring.track_scores import VoteByFrame
 from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.track_bank import Association, Decision, TrackBank, associate_by_cosine
 from mindvideo.inference.trackers.windows import WindowTracker
+from mindvideo.models.cards.linking import linking_of
 
 T, K, SIZE = 4, 3, (8, 32)
 
@@ -204,3 +206,13 @@ def test_matched_windows_are_recorded_and_drawn(tmp_path) -> None:
     assert save_matches(tmp_path / "matches.png", windows) == 2
     with Image.open(tmp_path / "matches.png") as picture:
         assert min(picture.size) > 200
+
+
+def test_the_key_chooses_the_linking_and_graphs_need_a_model_of_them() -> None:
+    assert isinstance(linking_of(load_config("vistr"))["linking"], OverlapLinking)  # as published
+    chosen = linking_of(load_config("seqformer_toy", ["inference.linking=features", "inference.bank_tracks=3"]))
+    assert isinstance(chosen["linking"], TrackBank) and chosen["observer"] is None
+    with pytest.raises(UserError, match="family vistr matches no graphs; choose overlap or features"):
+        linking_of(load_config("vistr_toy", ["inference.linking=graph"]))
+    with pytest.raises(UserError, match="inference.link_similarity"):
+        load_config("vistr_toy", ["inference.linking=features", "inference.link_similarity=0.5"])
