@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+import emulation
 import numpy as np
 
 NAMES = {"float32": "float32", "int32": "int32", "bool": "bool", "float16": "float16", "uint16": "bfloat16"}
@@ -53,6 +54,8 @@ class DeviceCaller:
     """Operators of the CUDA library; arrays are copied to the device and back."""
 
     TO_DEVICE, TO_HOST = 1, 2
+    shift = 0  # bytes by which every tensor lies beside an aligned address
+    stream: int | None = None  # None: the default stream
 
     def __init__(self, library: Path, runtime: str = "libcudart.so") -> None:
         self.runtime = ctypes.CDLL(runtime)
@@ -65,13 +68,17 @@ class DeviceCaller:
 
     def upload(self, array: np.ndarray) -> int:
         pointer = ctypes.c_void_p()
-        self.check(self.runtime.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(max(array.nbytes, 16))))
+        self.check(self.runtime.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(max(array.nbytes + self.shift, 1))))
+        inner = pointer.value + self.shift
         self.check(
             self.runtime.cudaMemcpy(
-                pointer, ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), self.TO_DEVICE
+                ctypes.c_void_p(inner),
+                ctypes.c_void_p(array.ctypes.data),
+                ctypes.c_size_t(array.nbytes),
+                self.TO_DEVICE,
             )
         )
-        return pointer.value
+        return inner
 
     def download(self, pointer: int, array: np.ndarray) -> None:
         self.check(
@@ -84,10 +91,18 @@ class DeviceCaller:
         )
 
     def free(self, pointer: int) -> None:
-        self.check(self.runtime.cudaFree(ctypes.c_void_p(pointer)))
+        self.check(self.runtime.cudaFree(ctypes.c_void_p(pointer - self.shift)))
+
+    def new_stream(self) -> int:
+        stream = ctypes.c_void_p()
+        self.check(self.runtime.cudaStreamCreate(ctypes.byref(stream)))
+        return stream.value
+
+    def prepare_outputs(self, pointers: list[int], arrays: list[np.ndarray]) -> None:
+        """On a card they hold the poison that was copied there."""
 
     def launch(self, name: str, arrays: list[np.ndarray], pointers: list[int]) -> None:
-        code = _call(getattr(self.library, name), arrays, pointers, None)
+        code = _call(getattr(self.library, name), arrays, pointers, self.stream)
         if code != 0:
             raise OperatorError(f"{name} returned {code}")
 
@@ -97,6 +112,7 @@ class DeviceCaller:
         arrays = [*given, *results]
         pointers = [self.upload(a) for a in arrays]
         try:
+            self.prepare_outputs(pointers[len(given) :], results)
             self.launch(name, arrays, pointers)
             self.check(self.runtime.cudaDeviceSynchronize())
             for pointer, result in zip(pointers[len(given) :], results):
@@ -105,3 +121,35 @@ class DeviceCaller:
             for pointer in pointers:
                 self.free(pointer)
         return results
+
+
+class EmulatedCaller(DeviceCaller):
+    """Operators of the emulated CUDA library (emulation.py), which is its own runtime; any finding is an error."""
+
+    def __init__(self, library: Path, seed: int = 0) -> None:
+        super().__init__(library, str(library))
+        self.path = library
+        self.library.emulation_findings.restype = ctypes.c_char_p
+        self.library.emulation_seed(ctypes.c_uint64(seed))
+
+    def findings(self) -> str:
+        """The mistakes that the machine has found since the last call, one line each."""
+        lines = self.library.emulation_findings().decode().splitlines()
+        return "\n".join(emulation.place_of(self.path, line) for line in lines)
+
+    def launch(self, name: str, arrays: list[np.ndarray], pointers: list[int]) -> None:
+        try:
+            super().launch(name, arrays, pointers)
+        except OperatorError as error:
+            raise OperatorError(f"{error}\n{self.findings()}") from None
+
+    def __call__(self, name: str, inputs: list[np.ndarray], outputs: list[tuple]) -> list[np.ndarray]:
+        results = super().__call__(name, inputs, outputs)
+        findings = self.findings()
+        if findings:
+            raise OperatorError(f"{name}:\n{findings}")
+        return results
+
+    def prepare_outputs(self, pointers: list[int], arrays: list[np.ndarray]) -> None:
+        for pointer, array in zip(pointers, arrays):
+            self.library.emulation_forget(ctypes.c_void_p(pointer), ctypes.c_size_t(array.nbytes))

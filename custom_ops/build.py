@@ -28,6 +28,9 @@ CUDA_LIBRARY = "libmindvideo_cuda.so"
 COMMON_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden"]
 # No contraction: whether a position counts as inside the image must not depend on the instruction set.
 KERNEL_FLAGS = ["-ffp-contract=off", "-fno-math-errno"]
+CPU_SOURCES = (
+    "thread_pool", "assignment", "exports", "tube_overlap", "resize", "photometric", "sample_runs", "patient_wait",
+)  # fmt: skip
 INSTRUCTION_SETS = {
     "plain": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -129,7 +132,7 @@ def build_cpu(folder: Path, compiler: str, verbose: bool) -> None:
     define = ["-DMINDVIDEO_X86"] if is_x86() else []
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         jobs = []
-        for name in ("thread_pool", "assignment", "exports", "tube_overlap", "resize", "photometric", "sample_runs"):
+        for name in CPU_SOURCES:
             jobs.append((cpu / f"{name}.cpp", Path(scratch) / f"{name}.o", []))
         for name, flags in INSTRUCTION_SETS.items():
             if name == "plain" or is_x86():

@@ -27,43 +27,61 @@ def load_module(path: Path):
     return module
 
 
-def attention(call, inputs: list[np.ndarray], half: bool = False) -> dict[str, np.ndarray]:
-    """Forward and backward of deformable attention; `half` keeps values and their gradients in float16."""
+def stored(array: np.ndarray, kind: str) -> np.ndarray:
+    """A float32 array as `kind`; bfloat16 lies in the upper half of float32, here as uint16."""
+    if kind != "bfloat16":
+        return array.astype(kind)
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """An array that :func:`stored` made, as float32."""
+    return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array.astype(np.float32)
+
+
+def attention(call, inputs: list[np.ndarray], kind: str = "float32") -> dict[str, np.ndarray]:
+    """Forward and backward of deformable attention, values and their gradients in `kind`; results in float32."""
     value, shapes, starts, locations, weights, gradient = inputs
-    kind = np.float16 if half else np.float32
-    value, gradient = value.astype(kind), gradient.astype(kind)
+    value, gradient = stored(value, kind), stored(gradient, kind)
     tensors = [value, shapes.astype(np.int32), starts.astype(np.int32), locations, weights]
     N, _, M, D = value.shape
-    output = call("MsDeformAttnForward", tensors, [((N, locations.shape[1], M * D), kind)])
-    wanted = [(value.shape, kind), (locations.shape, np.float32), (weights.shape, np.float32)]
+    output = call("MsDeformAttnForward", tensors, [((N, locations.shape[1], M * D), value.dtype)])
+    wanted = [(value.shape, value.dtype), (locations.shape, np.float32), (weights.shape, np.float32)]
     gradients = call("MsDeformAttnBackward", [*tensors, gradient], wanted)
-    return dict(zip(RESULTS, [*output, *gradients]))
+    return {name: widened(result) for name, result in zip(RESULTS, [*output, *gradients])}
 
 
-def check_attention(call, golden: Path, half: bool = False, wild_weights: bool = True) -> int:
+HALF_ERROR = {"float16": 2e-2, "bfloat16": 8e-2}  # of a sum, in units of 1 + the largest number
+
+
+def check_attention(call, golden: Path, kind: str = "float32", wild_weights: bool = True) -> int:
     """All golden cases; returns how many. `wild_weights`: with weights that are not finite as well."""
+    half = kind != "float32"
     folder = golden / "ms_deform_attn"
     inputs = load_module(folder / "inputs.py")
     manifest = json.loads((folder / "manifest.json").read_text())
     cases = json.loads((folder / "cases.json").read_text())
     for case in cases:
         made = inputs.make_case(case)
-        results = attention(call, [made[key] for key in KEYS], half)
+        results = attention(call, [made[key] for key in KEYS], kind)
         expected = np.load(folder / f"{case['name']}.npz")
         for name in RESULTS:
             facts = manifest[case["name"]][name]
             error = np.abs(results[name].reshape(-1)[:: facts["flat_stride"]] - expected[name].reshape(-1)).max()
-            limit = 2e-2 * (1 + facts["max_abs"]) if half else 4 * facts["f32_kernel_max_abs_err"]
+            limit = HALF_ERROR[kind] * (1 + facts["max_abs"]) if half else 4 * facts["f32_kernel_max_abs_err"]
             assert error <= limit, f"{case['name']} {name}: error {error}, allowed {limit}"
     stored_cases = [("borders", "", {}), ("zero_size_levels", "", {}), ("special_values", "a_", {})]
     stored_cases += [("special_values", "b_", {"value": "value_nan"})]
     if wild_weights:
         stored_cases += [("special_values", "c_", {"attention_weights": "attention_weights_bad"})]
-    for name, prefix, other in () if half else stored_cases:
-        stored = np.load(folder / f"{name}.npz")
-        results = attention(call, [stored[other.get(key, key)] for key in KEYS])
+    if half:
+        return len(cases)
+    for name, prefix, other in stored_cases:
+        numbers = np.load(folder / f"{name}.npz")
+        results = attention(call, [numbers[other.get(key, key)] for key in KEYS])
         for key in RESULTS:
-            np.testing.assert_allclose(results[key], stored[prefix + key], rtol=1e-5, atol=2e-6, err_msg=name + key)
+            np.testing.assert_allclose(results[key], numbers[prefix + key], rtol=1e-5, atol=2e-6, err_msg=name + key)
     return len(cases) + len(stored_cases)
 
 
@@ -84,8 +102,9 @@ def check_wild_locations(call) -> None:
         assert all(np.isfinite(result).all() for result in results.values())
 
 
-def convolution(call, x, offset, weight, gradient) -> list[np.ndarray]:
-    geometry = np.array([1, 1, 1], np.int32)
+def convolution(call, x, offset, weight, gradient, geometry=(1, 1, 1)) -> list[np.ndarray]:
+    """Forward and backward with stride, padding and dilation."""
+    geometry = np.array(geometry, np.int32)
     shape = (x.shape[0], weight.shape[0], *offset.shape[2:])
     (output,) = call("DeformConv2dForward", [x, offset, weight, geometry], [(shape, np.float32)])
     wanted = [(a.shape, np.float32) for a in (x, offset, weight)]
@@ -95,10 +114,10 @@ def convolution(call, x, offset, weight, gradient) -> list[np.ndarray]:
 def check_convolution(call, golden: Path) -> None:
     names = ("output", "grad_input", "grad_offset", "grad_weight")
     for tag in ("small", "borders", "zero_offset"):
-        stored = np.load(golden / "vistr" / f"unit_dcn_{tag}.npz")
-        inputs = [stored[key].astype(np.float32) for key in ("input", "offset", "weight", "grad_output")]
+        expected = np.load(golden / "vistr" / f"unit_dcn_{tag}.npz")
+        inputs = [expected[key].astype(np.float32) for key in ("input", "offset", "weight", "grad_output")]
         for name, ours in zip(names, convolution(call, *inputs)):
-            error = np.abs(ours - stored[name]).max() / max(np.abs(stored[name]).max(), 1)
+            error = np.abs(ours - expected[name]).max() / max(np.abs(expected[name]).max(), 1)
             assert error < 1e-6, f"deformable convolution {tag} {name}: {error}"
     rng = np.random.default_rng(2)
     x, offset = rng.standard_normal((3, 5, 7, 9)), rng.standard_normal((3, 18, 7, 9)) * 4

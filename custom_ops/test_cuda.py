@@ -1,141 +1,195 @@
-"""Check and time the CUDA library on a machine with a GPU, with only libcudart (no MindSpore, no PyTorch).
+"""One run on a machine with a GPU: build, check, time, sanitize; a table and a JSON file, in under 8 minutes.
 
-python custom_ops/build.py --only cuda
-python custom_ops/test_cuda.py              goldens, wild locations, assignment, deterministic mode, then timings
-python custom_ops/test_cuda.py --sanitize   the checks again under compute-sanitizer
+python custom_ops/test_cuda.py                        needs nvcc, libcudart and numpy, scipy; no MindSpore
+python custom_ops/test_cuda.py --only checks          build, checks, times, torch or sanitizer only
+python custom_ops/test_cuda.py --emulate              the same steps without a card, at small sizes; times mean nothing
+
+Times are compared with the floor (all tensors once over the measured copy bandwidth), with textbook kernels and, where
+PyTorch with CUDA is installed, with its grid_sample composition.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
+import json
+import os
+import platform
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-import checks
-import numpy as np
-from aot_call import DeviceCaller
-from build import CUDA_LIBRARY, HERE, architecture_flags, find_nvcc, platform_folder, run
+import build
+import device_checks
+import device_times
+import emulation
+from aot_call import DeviceCaller, EmulatedCaller, HostCaller
 
-LEVELS = ((64, 64), (32, 32), (16, 16), (8, 8))
+STEPS = ("build", "checks", "times", "torch", "sanitizer")
+SECONDS = 480
+SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
-def run_checks(call: DeviceCaller, golden: Path) -> None:
+class Session:
+    """The libraries, the time that is left, and the report: all that the steps share."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.started = time.monotonic()
+        self.report: dict = {"card": card_name(options.emulate), "emulated": options.emulate, "steps": {}}
+        self.folder = options.library.parent if options.library else build.HERE / "build" / build.platform_folder()
+
+    def seconds_left(self) -> float:
+        return SECONDS - (time.monotonic() - self.started)
+
+    def caller(self) -> DeviceCaller:
+        if self.options.emulate:
+            return EmulatedCaller(emulation.library())
+        return DeviceCaller(self.options.library or self.folder / build.CUDA_LIBRARY, self.options.cudart)
+
+    def write(self) -> None:
+        temporary = self.options.output.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.report, indent=1) + "\n")
+        os.replace(temporary, self.options.output)
+
+
+def card_name(emulate: bool) -> str:
+    if emulate:
+        return f"none, emulated on {platform.machine()}"
+    command = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+    if not shutil.which(command[0]):
+        return "unknown"
+    return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()[0].strip() or "unknown"
+
+
+def build_step(session: Session) -> str:
+    if session.options.emulate:
+        return emulation.library().name
+    if session.options.library:
+        return f"{session.options.library} as given"
+    session.folder.mkdir(parents=True, exist_ok=True)
+    parts = [build.update(part, session.folder, False, False) for part in ("cpu", "cuda")]
+    return "; ".join(parts)
+
+
+def checks_step(session: Session) -> str:
+    cpu = session.folder / build.CPU_LIBRARY
+    reference = HostCaller(cpu) if cpu.is_file() else None
+    problems = 100 if session.options.emulate else 1000
+    cases = device_checks.check_all(session.caller(), session.options.golden, problems, reference)
+    return f"{cases} cases agree" + ("" if reference else "; the CPU library is not built, so not compared with it")
+
+
+def textbook(session: Session, folder: Path) -> DeviceCaller:
+    source = build.HERE / "textbook_baseline.cu"
+    if session.options.emulate:
+        return EmulatedCaller(emulation.library("checked", [source]))
+    library, nvcc = folder / "textbook.so", build.find_nvcc()
+    flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", *build.architecture_flags(nvcc, False)]
+    build.run([nvcc, *flags, str(source), "-o", str(library)], False)
+    return DeviceCaller(library, session.options.cudart)
+
+
+def times_step(session: Session) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        rows = device_times.measure(session.caller(), textbook(session, Path(folder)), small=session.options.emulate)
+    session.report["times"] = rows
+    return f"{len(rows)} kernels"
+
+
+def torch_step(session: Session) -> str:
+    command = [sys.executable, str(build.HERE / "torch_baseline.py"), *(["--small"] if session.options.emulate else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=max(session.seconds_left(), 1))
+    if done.returncode == 3:
+        return f"left out: {done.stdout.strip()}"
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    session.report["torch"] = json.loads(done.stdout)
+    return "grid_sample composition timed"
+
+
+def sanitizer_step(session: Session) -> str:
+    if session.options.emulate:
+        return "left out: the emulation has checked accesses, races and barriers in every step"
+    if not shutil.which("compute-sanitizer"):
+        return "left out: no compute-sanitizer on the PATH"
+    passed = []
+    for tool in SANITIZER_TOOLS:
+        command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", sys.executable, __file__]
+        command += ["--sanitized-run", "--cudart", session.options.cudart]
+        command += ["--library", str(session.options.library or session.folder / build.CUDA_LIBRARY)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=max(session.seconds_left(), 1))
+        except subprocess.TimeoutExpired:
+            return f"passed: {', '.join(passed) or 'none'}; no time was left for the others"
+        if done.returncode != 0:
+            raise RuntimeError(f"{tool}: {(done.stdout + done.stderr).strip()[-2000:]}")
+        passed.append(tool)
+    return f"passed: {', '.join(passed)}"
+
+
+def sanitized_run(session: Session) -> int:
+    """A small set for compute-sanitizer to watch, which is a hundred times slower."""
+    call = session.caller()
     for mode in ("0", "1"):
-        ctypes.CDLL(None).setenv(b"MINDVIDEO_DETERMINISTIC", mode.encode(), 1)
-        # With weights that are not finite the deterministic sum is NaN as a whole, see the README.
-        cases = checks.check_attention(call, golden, wild_weights=mode == "0")
-        checks.check_attention(call, golden, half=True)
-        checks.check_wild_locations(call)
-        print(f"deterministic={mode}: {cases} attention cases agree in float32, and in float16")
-    inputs = benchmark_inputs(1, 500)
-    first, second = (checks.attention(call, inputs) for _ in range(2))
-    assert all(np.array_equal(first[key], second[key]) for key in first)
-    print("deterministic mode: two runs are equal bit by bit")
-    ctypes.CDLL(None).setenv(b"MINDVIDEO_DETERMINISTIC", b"0", 1)
-    checks.check_assignment(call, 1000)
-    print("assignment: total costs equal scipy's")
+        with device_checks.deterministic(mode):
+            device_checks.checks.attention(call, device_checks.attention_inputs(0))
+            device_checks.checks.attention(call, device_checks.attention_inputs(0), "float16")
+            device_checks.checks.check_convolution(call, session.options.golden)
+    device_checks.checks.check_norms(call)
+    device_checks.checks.check_assignment(call, 25)
+    device_checks.check_edges(call)
+    return 0
 
 
-def benchmark_inputs(images: int, queries: int, heads: int = 8, channels: int = 32, points: int = 4) -> list:
-    rng = np.random.default_rng(0)
-    sizes = np.array(LEVELS, np.int32)
-    starts = np.concatenate([[0], np.cumsum(sizes.prod(1))[:-1]]).astype(np.int32)
-    shape = (images, queries, heads, len(LEVELS), points)
-    centre = rng.random((images, queries, 1, 1, 1, 2))
-    locations = centre + rng.standard_normal((*shape, 2)) * 2 / sizes[:, None, ::-1]
-    value = rng.standard_normal((images, int(sizes.prod(1).sum()), heads, channels))
-    gradient = rng.standard_normal((images, queries, heads * channels))
-    arrays = [value, sizes, starts, locations, rng.random(shape), gradient]
-    return [a if a.dtype == np.int32 else a.astype(np.float32) for a in arrays]
+RUN = {
+    "build": build_step,
+    "checks": checks_step,
+    "times": times_step,
+    "torch": torch_step,
+    "sanitizer": sanitizer_step,
+}
 
 
-def milliseconds(call: DeviceCaller, name: str, arrays: list, pointers: list[int], turns: int = 50) -> float:
-    """Time on the device between two events."""
-    runtime, events = call.runtime, [ctypes.c_void_p(), ctypes.c_void_p()]
-    for event in events:
-        call.check(runtime.cudaEventCreate(ctypes.byref(event)))
-    for _ in range(5):
-        call.launch(name, arrays, pointers)
-    call.check(runtime.cudaEventRecord(events[0], None))
-    for _ in range(turns):
-        call.launch(name, arrays, pointers)
-    call.check(runtime.cudaEventRecord(events[1], None))
-    call.check(runtime.cudaEventSynchronize(events[1]))
-    elapsed = ctypes.c_float()
-    call.check(runtime.cudaEventElapsedTime(ctypes.byref(elapsed), *events))
-    return elapsed.value / turns
-
-
-def copy_bandwidth(call: DeviceCaller) -> float:
-    """Bytes per second that the card reads and writes when it copies 1 GiB: the measured ceiling."""
-    block = np.empty(2**30, np.uint8)
-    pointers = [call.upload(block), call.upload(block)]
-    runtime, events = call.runtime, [ctypes.c_void_p(), ctypes.c_void_p()]
-    for event in events:
-        call.check(runtime.cudaEventCreate(ctypes.byref(event)))
-    for turn in range(11):
-        if turn == 1:
-            call.check(runtime.cudaEventRecord(events[0], None))
-        target, source = (ctypes.c_void_p(pointer) for pointer in pointers)
-        device_to_device = 3
-        call.check(runtime.cudaMemcpyAsync(target, source, ctypes.c_size_t(block.nbytes), device_to_device, None))
-    call.check(runtime.cudaEventRecord(events[1], None))
-    call.check(runtime.cudaEventSynchronize(events[1]))
-    elapsed = ctypes.c_float()
-    call.check(runtime.cudaEventElapsedTime(ctypes.byref(elapsed), *events))
-    for pointer in pointers:
-        call.free(pointer)
-    return 10 * 2 * block.nbytes / (elapsed.value * 1e-3)
-
-
-def textbook_library(folder: str) -> Path:
-    library = Path(folder) / "textbook.so"
-    nvcc = find_nvcc()
-    flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", *architecture_flags(nvcc, False)]
-    run([nvcc, *flags, str(HERE / "textbook_baseline.cu"), "-o", str(library)], False)
-    return library
-
-
-def benchmark(call: DeviceCaller, textbook: DeviceCaller) -> None:
-    ceiling = copy_bandwidth(call)
-    print(f"measured copy bandwidth {ceiling / 1e9:.0f} GB/s")
-    inputs = benchmark_inputs(4, 10_000)
-    N, Lq, MD = inputs[5].shape
-    output = np.empty((N, Lq, MD), np.float32)
-    gradients = [np.empty_like(inputs[i]) for i in (0, 3, 4)]
-    forward, backward = [*inputs[:5], output], [*inputs, *gradients]
-    for name, arrays in (("MsDeformAttnForward", forward), ("MsDeformAttnBackward", backward)):
-        pointers = [call.upload(a) for a in arrays]
-        floor = 1e3 * sum(a.nbytes for a in arrays) / ceiling
-        ours, theirs = (milliseconds(which, name, arrays, pointers) for which in (call, textbook))
-        print(
-            f"{name}: {ours:.3f} ms, {ours / floor:.2f} x the memory floor of {floor:.3f} ms; "
-            f"textbook {theirs:.3f} ms ({theirs / ours:.2f} x slower)"
-        )
-        for pointer in pointers:
-            call.free(pointer)
+def run_step(session: Session, name: str) -> bool:
+    begin, passed = time.monotonic(), True
+    try:
+        said = RUN[name](session)
+    except Exception as error:  # noqa: BLE001 - every step reports, so that one run says as much as it can
+        said, passed = f"FAILED: {type(error).__name__}: {error}", False
+    seconds = time.monotonic() - begin
+    session.report["steps"][name] = {"passed": passed, "said": said, "seconds": round(seconds, 1)}
+    print(f"{name:10s} {seconds:6.1f} s  {said}", flush=True)
+    session.write()
+    return passed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--library", type=Path, default=HERE / "build" / platform_folder() / CUDA_LIBRARY)
-    parser.add_argument("--golden", type=Path, default=HERE.parent / "tests" / "golden")
+    parser.add_argument("--emulate", action="store_true", help="a dry run on this processor, see emulation/machine.h")
+    parser.add_argument("--only", choices=STEPS, action="append", help="one step; the build comes before every other")
+    parser.add_argument("--library", type=Path, help="a library that is built already")
+    parser.add_argument("--golden", type=Path, default=build.HERE.parent / "tests" / "golden")
     parser.add_argument("--cudart", default="libcudart.so", help="the CUDA runtime to use")
-    parser.add_argument("--checks-only", action="store_true")
-    parser.add_argument("--sanitize", action="store_true", help="run the checks under compute-sanitizer")
+    parser.add_argument("--output", type=Path, default=Path("cuda_report.json"), help="the JSON file")
+    parser.add_argument("--sanitized-run", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.sanitize:
-        command = ["compute-sanitizer", "--error-exitcode", "1", sys.executable, __file__, "--checks-only"]
-        return subprocess.run([*command, "--library", str(options.library)]).returncode
-    call = DeviceCaller(options.library, options.cudart)
-    run_checks(call, options.golden)
-    if not options.checks_only:
-        with tempfile.TemporaryDirectory() as folder:
-            benchmark(call, DeviceCaller(textbook_library(folder), options.cudart))
-    return 0
+    session = Session(options)
+    if options.sanitized_run:
+        return sanitized_run(session)
+    print(f"card: {session.report['card']}")
+    wanted = [name for name in STEPS if name == "build" or not options.only or name in options.only]
+    passed = True
+    for name in wanted:
+        if not run_step(session, name):
+            passed = False
+            if name == "build":
+                break  # the others have nothing to run
+    print(device_times.table(session.report.get("times", []), session.report.get("torch", {})))
+    print(f"{options.output}: {'everything passed' if passed else 'something failed'}")
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 #include <cstdint>
 
 #include "aot.h"
-#include "cuda/launch.cuh"
 #include "cuda/ms_deform_attn.cuh"
 
 using namespace mindvideo;
@@ -18,7 +17,7 @@ __global__ void textbook_forward(Attention a, const float *value, const float2 *
     const Level level = level_of(a, l);
     for (int64_t p = 0; p < a.P; ++p) {
       const int64_t sample = (item * a.L + l) * a.P + p;
-      const Position position(level, locations[sample].x, locations[sample].y);
+      const Position position = position_at(level, locations[sample].x, locations[sample].y);
       if (!position.touches) continue;
       float blend = 0.f;
       for (int k = 0; k < 4; ++k)
@@ -41,7 +40,7 @@ __global__ void textbook_backward(Attention a, const float *value, const float2 
     const Level level = level_of(a, l);
     for (int64_t p = 0; p < a.P; ++p) {
       const int64_t sample = (item * a.L + l) * a.P + p;
-      const Position position(level, locations[sample].x, locations[sample].y);
+      const Position position = position_at(level, locations[sample].x, locations[sample].y);
       if (!position.touches) continue;
       float v[4] = {0.f, 0.f, 0.f, 0.f}, blend = 0.f;
       const float g = gradient[i], t = g * weights[sample];
@@ -68,10 +67,8 @@ TEXTBOOK_OP(MsDeformAttnForward) {
   const Call call{count, data, ranks, shapes, types};
   Attention a;
   if (const int status = read_attention(call, "textbook", a)) return status;
-  const unsigned blocks = static_cast<unsigned>((call.size(5) + 1023) / 1024);
-  textbook_forward<<<blocks, 1024, 0, static_cast<cudaStream_t>(stream)>>>(
-      a, call.get<float>(0), call.get<float2>(3), call.get<float>(4), call.get<float>(5));
-  return launched("textbook");
+  return launch("textbook", textbook_forward, {blocks_of(call.size(5), 1024), 1024, 0, static_cast<cudaStream_t>(stream)},
+                a, call.get<float>(0), call.get<float2>(3), call.get<float>(4), call.get<float>(5));
 }
 
 TEXTBOOK_OP(MsDeformAttnBackward) {
@@ -80,9 +77,7 @@ TEXTBOOK_OP(MsDeformAttnBackward) {
   if (const int status = read_attention(call, "textbook", a)) return status;
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
   for (int index = 6; index < 9; ++index) cudaMemsetAsync(data[index], 0, call.size(index) * sizeof(float), on);
-  const unsigned blocks = static_cast<unsigned>((call.size(5) + 255) / 256);
-  textbook_backward<<<blocks, 256, 0, on>>>(a, call.get<float>(0), call.get<float2>(3), call.get<float>(4),
-                                            call.get<float>(5), call.get<float>(6), call.get<float2>(7),
-                                            call.get<float>(8));
-  return launched("textbook");
+  return launch("textbook", textbook_backward, {blocks_of(call.size(5), 256), 256, 0, on}, a, call.get<float>(0),
+                call.get<float2>(3), call.get<float>(4), call.get<float>(5), call.get<float>(6), call.get<float2>(7),
+                call.get<float>(8));
 }

@@ -99,7 +99,12 @@ def progress(
 ) -> Iterator[Item]:
     """Iterate with a progress bar on a terminal, or with one plain line every few seconds elsewhere."""
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False)
+        with tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False) as bar:
+            for number, item in enumerate(items):
+                yield item
+                bar.update()
+                if number == 0:  # it may have waited for a graph to compile: no rate from it
+                    bar.initial, bar.start_t, bar.last_print_t = bar.n, time.time(), time.time()
         return
     logger = logging.getLogger(f"{ROOT}.progress")
     last = time.monotonic()

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 LAUNCHED_VARIABLE = "MINDVIDEO_LAUNCHED"  # the command that started several processes of one training
 _PR_SET_PDEATHSIG = 1
+
+
+def own_command(words: Sequence[str]) -> str:
+    """A command line for a shell that starts this program as ``words`` (of ``sys.argv``) did."""
+    first, *others = words
+    program = ["-m", *first.split()] if first.startswith("mindvideo ") else [first]  # the command names itself so
+    return shlex.join([sys.executable, *program, *others])
 
 
 def end_with_parent() -> None:

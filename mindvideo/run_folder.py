@@ -8,7 +8,6 @@ import logging
 import os
 import platform
 import re
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from mindvideo.errors import UserError
 from mindvideo.files import check_place, write_bytes, write_json, write_text
 from mindvideo.logs import set_up_logging, write_held
+from mindvideo.processes import own_command
 
 RUNS = Path("runs")
 GIVEN_CONFIG, RESOLVED_CONFIG, ENVIRONMENT = "config.given.yaml", "config.yaml", "environment.json"
@@ -103,7 +103,7 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
-        "command": shlex.join([sys.executable, *sys.argv]),
+        "command": own_command(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 

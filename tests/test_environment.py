@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mindvideo.environment import ONEDNN_ISA, ONEDNN_ISA_VARIABLE, require_supported_numpy
+from mindvideo.environment import COMPILER_CACHE_VARIABLE, ONEDNN_ISA, ONEDNN_ISA_VARIABLE, require_supported_numpy
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONVOLUTION = """
@@ -80,3 +80,43 @@ def test_the_device_can_be_prepared_after_an_operator_ran():
     )
     finished = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0 and finished.stdout.split() == ["2.0", "2.0"], finished.stderr[-2000:]
+
+
+CACHED = """
+import os, sys
+import mindvideo
+os.environ.update(MS_COMPILER_CACHE_ENABLE="1", MS_COMPILER_CACHE_PATH=os.path.dirname(sys.argv[0]))
+import numpy as np, mindspore as ms
+from mindspore import nn
+
+class Sum(nn.Cell):
+    def construct(self, x):
+        return ms.ops.relu(x).sum()
+
+ms.set_context(mode=ms.GRAPH_MODE)
+cell = Sum()
+print([float(cell(ms.Tensor(np.ones(int(size), np.float32))).asnumpy()) for size in sys.argv[1:]])
+"""
+
+
+@pytest.mark.slow
+def test_the_cache_of_compiled_graphs_is_wrong(tmp_path):
+    """If this fails MindSpore's cache looks at shapes, and can be used."""
+    script = tmp_path / "cached.py"
+    script.write_text(CACHED)
+
+    def sums(*sizes: str) -> str:
+        words = [sys.executable, str(script), *sizes]
+        return subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert sums("3", "5") == "[3.0, 5.0]"
+    assert sums("5", "3") != "[5.0, 3.0]"
+
+
+def test_the_cache_of_compiled_graphs_is_switched_off():
+    code = f"import mindvideo, os; print(os.environ['{COMPILER_CACHE_VARIABLE}'])"
+    environment = {**os.environ, COMPILER_CACHE_VARIABLE: "1"}
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout == "0\n" and "switched off" in finished.stderr

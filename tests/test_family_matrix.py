@@ -23,6 +23,7 @@ from mindvideo.training.state_file import read_state, write_state
 from mindvideo.training.train_step import TrainStep
 from mindvideo.weights.loading import load_weights, weights_of
 from tests.models.small_models import Model, Sizes, batch, model, new_model, tensors
+from tests.parity.rounding import rounded_weights
 
 # Of a tensor, against its largest value: two orders of the same float32 sums.
 ROUNDING = 2e-4
@@ -122,6 +123,17 @@ def test_two_clips_in_a_batch_equal_two_batches_of_one(own):
         for both, one in zip(together, single, strict=True):
             axis = int(both.shape[0] == one.shape[0])  # outputs of all layers have the layer first
             assert_same([both.take([clip], axis=axis)], [one])
+
+
+def test_a_rounding_of_the_weights_stays_a_rounding(own):
+    """In place of float64, for which MindSpore has no convolution on a CPU: no part of a network magnifies rounding."""
+    own.training.set_train(False)
+    frames, padding = NormalizePixels()(*tensors(batch(own)[:2]))
+    before = list(leaves(own.network(frames, padding)))
+    with rounded_weights(own.network, 0):
+        after = list(leaves(own.network(frames, padding)))
+    assert_same(after, before)
+    assert any((one != other).any() for one, other in zip(after, before, strict=True))
 
 
 def test_saved_weights_load_to_the_same_bits(own, tmp_path):

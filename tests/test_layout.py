@@ -37,13 +37,14 @@ ROOMS = {
     "native_library": "where the compiled functions are and which of them load",
     "resources": "where the files are that come with the package, in a checkout and in a wheel",
     "processes": "processes that the package starts, and their end",
+    "compile_times": "how long graphs took to compile here, for the messages of the next run",
     "environment": "variables that must be set before MindSpore is imported",
     "errors": "the one error type for mistakes of a user",
     "__init__": "the public interface",
     "__main__": "`python -m mindvideo`",
 }
 # room -> what of mindvideo it may import: a room, or only a part of it ("config.key"). None: everything.
-FOUNDATIONS = {"errors", "environment", "files", "logs", "native_library", "processes", "resources"}
+FOUNDATIONS = {"compile_times", "errors", "environment", "files", "logs", "native_library", "processes", "resources"}
 MAY_IMPORT: dict[str, set[str] | None] = {
     "cli": None,
     "assembly": FOUNDATIONS
@@ -66,6 +67,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "structures": {"errors", "files"},
     "run_folder": FOUNDATIONS,
     "files": {"errors"},
+    "compile_times": {"files", "resources"},
     "logs": set(),
     "native_library": {"resources"},
     "resources": set(),

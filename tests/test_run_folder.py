@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from mindvideo import run_folder
 from mindvideo.errors import UserError
+from mindvideo.processes import own_command
 from mindvideo.run_folder import RunFolder
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -25,6 +27,19 @@ def main():
     folder.begin(config_file=Path("given.yaml"), resolved_config="a: 1\\n" * 1000)
 run_tool(main)
 """
+
+
+@pytest.mark.parametrize(
+    ("first", "started"),
+    [
+        ("mindvideo train", ["-m", "mindvideo", "train"]),
+        ("a b/train.py", ["a b/train.py"]),
+    ],
+)
+def test_the_command_that_is_written_down_can_be_run(first, started):
+    """However the program was started, a shell takes the line apart to the same words."""
+    words = ["-c", "vistr_toy", "--output", "my run", "data.buckets=[[64, 96]]"]
+    assert shlex.split(own_command([first, *words])) == [sys.executable, *started, *words]
 
 
 def test_a_planned_folder_is_not_there_and_its_log_is_complete_once_it_is(tmp_path):

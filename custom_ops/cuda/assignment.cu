@@ -6,8 +6,6 @@
 namespace mindvideo {
 namespace {
 
-constexpr int kWarp = 32;
-
 // Work arrays of one problem with `columns` columns (column 0 starts every search) and `rows` rows.
 struct Work {
   double *distance, *column_dual, *row_dual;
@@ -70,6 +68,7 @@ __device__ int find_free_column(const Problem &p, const Work &w, int columns, in
       const int other_column = __shfl_xor_sync(0xffffffffu, nearest, step);
       if (other < least || (other == least && other_column < nearest)) least = other, nearest = other_column;
     }
+    __syncwarp();  // shuffles do not order memory: every lane has read its row's dual before one changes it
     for (int j = lane; j < columns; j += kWarp) {
       if (w.in_tree[j])
         w.row_dual[w.row_of[j]] += least, w.column_dual[j] -= least;
@@ -97,6 +96,7 @@ __global__ void assignment_kernel(const float *cost, const bool *valid, int quer
   for (int row = 0; row < instances; ++row) {
     if (!counts[row]) continue;
     int column = find_free_column(p, w, columns, row, lane);
+    __syncwarp();  // every lane has seen that the column is free before lane 0 fills it
     if (lane == 0)
       while (column != 0) {
         w.row_of[column] = w.row_of[w.previous[column]];
@@ -129,8 +129,6 @@ MINDVIDEO_EXPORT int Assignment(int count, void **data, int *ranks, int64_t **sh
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
   Workspace space(B * share, on);
   if (!space.ok()) return refuse(kOutOfMemory, "Assignment", "no device memory for the work arrays");
-  assignment_kernel<<<static_cast<unsigned>(B), kWarp, 0, on>>>(call.get<float>(0), call.get<bool>(1), static_cast<int>(Q),
-                                                                static_cast<int>(N), call.get<int>(2),
-                                                                space.get<char>(), share);
-  return launched("Assignment");
+  return launch("Assignment", assignment_kernel, {B, kWarp, 0, on}, call.get<float>(0), call.get<bool>(1),
+                static_cast<int>(Q), static_cast<int>(N), call.get<int>(2), space.get<char>(), share);
 }

@@ -4,14 +4,56 @@
 #include <cuda_runtime.h>
 
 #include "../aot.h"
-#include "ms_deform_attn.cuh"
 
 namespace mindvideo {
+
+constexpr int kThreads = 256;  // of a block, where nothing else is said
+constexpr int kWarp = 32;
 
 inline int launched(const char *op) {
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? kOk : refuse(kDeviceError, op, cudaGetErrorString(error));
 }
+
+struct Grid {
+  int64_t blocks;
+  int threads;
+  size_t shared_bytes;
+  cudaStream_t stream;
+};
+
+// The arguments follow the kernel's parameters, not their own types.
+template <typename T>
+struct Same {
+  using type = T;
+};
+
+// Starts a kernel; no blocks are no work. The one place with launch syntax, so that another compiler can read the rest.
+template <typename... Parameters>
+int launch(const char *op, void (*kernel)(Parameters...), const Grid &grid, typename Same<Parameters>::type... arguments) {
+  if (grid.blocks > INT32_MAX) return refuse(kTooLarge, op, "too many blocks");
+  if (grid.blocks == 0) return kOk;
+  const unsigned blocks = static_cast<unsigned>(grid.blocks), threads = static_cast<unsigned>(grid.threads);
+#ifdef __CUDACC__
+  kernel<<<blocks, threads, grid.shared_bytes, grid.stream>>>(arguments...);
+#else
+  emulation::launch(op, kernel, blocks, threads, grid.shared_bytes, arguments...);
+#endif
+  return launched(op);
+}
+
+// The shared memory that the launch asked for.
+template <typename T>
+__device__ T *shared_memory() {
+#ifdef __CUDACC__
+  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  return reinterpret_cast<T *>(shared_bytes);
+#else
+  return static_cast<T *>(emulation::dynamic_shared_memory());
+#endif
+}
+
+inline int64_t blocks_of(int64_t size, int64_t share) { return (size + share - 1) / share; }
 
 inline bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
@@ -38,20 +80,5 @@ class Workspace {
   cudaStream_t stream_;
   bool ok_ = false;
 };
-
-// Inputs value, spatial_shapes, level_start_index, locations, weights. The levels lie in device memory and are not read.
-inline int read_attention(const Call &call, const char *op, Attention &a) {
-  const bool known = call.is(0, "float32") || call.is(0, "float16") || call.is(0, "bfloat16");
-  if (!known || !call.is(1, "int32") || !call.is(2, "int32") || !call.is(3, "float32") || !call.is(4, "float32"))
-    return refuse(kWrongType, op, "value must be float32, float16 or bfloat16, locations and weights float32, levels int32");
-  if (call.ranks[0] != 4 || call.ranks[1] != 2 || call.ranks[2] != 1 || call.ranks[3] != 6 || call.ranks[4] != 5)
-    return refuse(kWrongShape, op, "expected [N,S,M,D], [L,2], [L], [N,Lq,M,L,P,2], [N,Lq,M,L,P]");
-  if (!call.fits_int32()) return refuse(kTooLarge, op, "a tensor has more than 2^31 - 1 elements");
-  a = {call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(3, 1), call.axis(3, 3),
-       call.axis(3, 4), call.get<int32_t>(1), call.get<int32_t>(2)};
-  const bool same = call.axis(3, 0) == a.N && call.axis(3, 2) == a.M && call.axis(3, 5) == 2 && call.axis(1, 0) == a.L &&
-                    call.axis(1, 1) == 2 && call.axis(2, 0) == a.L && call.size(4) * 2 == call.size(3);
-  return same ? kOk : refuse(kWrongShape, op, "value, locations, weights and levels do not fit together");
-}
 
 }  // namespace mindvideo

@@ -3,6 +3,9 @@
 
 #include <cstdint>
 
+#include "bilinear.cuh"
+#include "launch.cuh"
+
 namespace mindvideo {
 
 struct Attention {
@@ -24,43 +27,32 @@ __device__ inline Level level_of(const Attention &a, int64_t level) {
   return r;
 }
 
-// The four pixels around a position; a row of -1 is outside. Bounds are strict and NaN is outside; a coordinate is
-// tested before it is converted to an integer.
-struct Position {
-  int row[4];
-  float weight[4];
-  float ly, lx;
-  bool touches;
-
-  __device__ Position(const Level &level, float x, float y) {
-    // Rounded after each step as the plain code does, so that borders agree on every backend.
-    const float px = __fsub_rn(__fmul_rn(x, static_cast<float>(level.width)), 0.5f);
-    const float py = __fsub_rn(__fmul_rn(y, static_cast<float>(level.height)), 0.5f);
-    touches = py > -1.f && px > -1.f && py < static_cast<float>(level.height) && px < static_cast<float>(level.width);
-    if (!touches) return;
-    const float y0f = floorf(py), x0f = floorf(px);
-    const int y0 = static_cast<int>(y0f), x0 = static_cast<int>(x0f);
-    ly = py - y0f, lx = px - x0f;
-    const float hy = 1.f - ly, hx = 1.f - lx;
-    weight[0] = hy * hx, weight[1] = hy * lx, weight[2] = ly * hx, weight[3] = ly * lx;
-    const bool top = y0 >= 0 && y0 < level.height, bottom = y0 + 1 < level.height;
-    const bool left = x0 >= 0 && x0 < level.width, right = x0 + 1 < level.width;
-    const int first = y0 * level.width + x0;
-    row[0] = top && left ? first : -1;
-    row[1] = top && right ? first + 1 : -1;
-    row[2] = bottom && left ? first + level.width : -1;
-    row[3] = bottom && right ? first + level.width + 1 : -1;
-    touches = (row[0] & row[1] & row[2] & row[3]) != -1;
-  }
-};
-
-constexpr int kThreads = 256;
+// Rounded after each step as the plain code does, so that borders agree on every backend.
+__device__ inline Position position_at(const Level &level, float x, float y) {
+  return Position(level.height, level.width, __fsub_rn(__fmul_rn(y, static_cast<float>(level.height)), 0.5f),
+                  __fsub_rn(__fmul_rn(x, static_cast<float>(level.width)), 0.5f));
+}
 
 // Lanes that share one query and head: a power of two up to a warp, each owning every lanes-th run of channels.
 inline int lanes_for(int64_t channels, int per_lane) {
   int lanes = 1;
   while (lanes < 32 && static_cast<int64_t>(lanes) * per_lane < channels) lanes *= 2;
   return lanes;
+}
+
+// Inputs value, spatial_shapes, level_start_index, locations, weights. The levels lie in device memory and are not read.
+inline int read_attention(const Call &call, const char *op, Attention &a) {
+  const bool known = call.is(0, "float32") || call.is(0, "float16") || call.is(0, "bfloat16");
+  if (!known || !call.is(1, "int32") || !call.is(2, "int32") || !call.is(3, "float32") || !call.is(4, "float32"))
+    return refuse(kWrongType, op, "value must be float32, float16 or bfloat16, locations and weights float32, levels int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 2 || call.ranks[2] != 1 || call.ranks[3] != 6 || call.ranks[4] != 5)
+    return refuse(kWrongShape, op, "expected [N,S,M,D], [L,2], [L], [N,Lq,M,L,P,2], [N,Lq,M,L,P]");
+  if (!call.fits_int32()) return refuse(kTooLarge, op, "a tensor has more than 2^31 - 1 elements");
+  a = {call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(3, 1), call.axis(3, 3),
+       call.axis(3, 4), call.get<int32_t>(1), call.get<int32_t>(2)};
+  const bool same = call.axis(3, 0) == a.N && call.axis(3, 2) == a.M && call.axis(3, 5) == 2 && call.axis(1, 0) == a.L &&
+                    call.axis(1, 1) == 2 && call.axis(2, 0) == a.L && call.size(4) * 2 == call.size(3);
+  return same ? kOk : refuse(kWrongShape, op, "value, locations, weights and levels do not fit together");
 }
 
 }  // namespace mindvideo

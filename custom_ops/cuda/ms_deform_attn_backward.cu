@@ -1,15 +1,11 @@
-#include <math_constants.h>
-
-#include <cfloat>
-#include <cstdlib>
-
 #include "device_vector.cuh"
-#include "launch.cuh"
+#include "gradient_sum.cuh"
 #include "ms_deform_attn.cuh"
 
 namespace mindvideo {
 namespace {
 
+constexpr char kName[] = "MsDeformAttnBackward";
 constexpr int kQueriesPerBlock = 512;
 constexpr int kSharedFloats = 48 * 1024 / 4;
 
@@ -40,7 +36,7 @@ __device__ void backward_sample(const Attention &a, const Level &level, bool act
                                 const T *gradient, const Sum &sum, int64_t base, int64_t stride, const Gradients &g,
                                 int lane) {
   const float2 at = active ? __ldg(g.locations + sample) : make_float2(-9.f, -9.f);
-  const Position position(level, at.x, at.y);
+  const Position position = position_at(level, at.x, at.y);
   const bool touches = active && position.touches;
   const float attention = touches ? __ldg(g.weights + sample) : 0.f;
   float dots[4] = {0.f, 0.f, 0.f, 0.f};
@@ -76,7 +72,7 @@ __device__ void backward_sample(const Attention &a, const Level &level, bool act
 template <typename T, int COUNT, int LANES, typename Sum, bool SHARED>
 __global__ void __launch_bounds__(kThreads) backward_kernel(Attention a, const T *value, const T *gradient, Gradients g,
                                                             Sum sum, int64_t parts) {
-  extern __shared__ float staged[];
+  float *const staged = shared_memory<float>();
   const int64_t part = blockIdx.x % parts, l = blockIdx.x / parts % a.L;
   const int64_t head = blockIdx.x / (parts * a.L) % a.M, image = blockIdx.x / (parts * a.L * a.M);
   const Level level = level_of(a, l);
@@ -112,50 +108,15 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(Attention a, const T
   }
 }
 
-// The largest absolute number of two arrays, as bits (floats that are not negative order like their bits; NaN is on top).
-template <typename T>
-__global__ void largest_kernel(const T *x, int64_t size, unsigned *largest) {
-  unsigned most = 0;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < size;
-       i += static_cast<int64_t>(gridDim.x) * kThreads) {
-    const unsigned bits = __float_as_uint(fabsf(Channels<T, 1>::widen(x[i])));
-    most = bits > most ? bits : most;
-  }
-  atomicMax(largest, most);
-}
-
-// 2^61 over the largest sum that can occur; not finite when a gradient or a weight is not.
-__global__ void scale_kernel(const unsigned *largest, float terms, float *scale) {
-  const float bound = __uint_as_float(largest[0]) * __uint_as_float(largest[1]) * terms;
-  *scale = isfinite(bound) ? exp2f(floorf(fminf(120.f, 61.f - log2f(fmaxf(bound, FLT_MIN))))) : CUDART_NAN_F;
-}
-
-template <typename T>
-__global__ void narrow_kernel(const float *sum, int64_t size, T *to) {
-  const int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
-  if (i < size) Channels<T, 1>::narrow(sum[i], to[i]);
-}
-
-template <typename T>
-__global__ void unscale_kernel(const unsigned long long *sum, const float *scale, int64_t size, T *to) {
-  const int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
-  if (i >= size) return;
-  const double number = static_cast<double>(static_cast<long long>(sum[i])) / static_cast<double>(*scale);
-  Channels<T, 1>::narrow(static_cast<float>(number), to[i]);
-}
-
-unsigned blocks_of(int64_t size) { return static_cast<unsigned>((size + kThreads - 1) / kThreads); }
-
 template <typename T, int COUNT, int LANES, typename Sum>
-int launch(const Attention &a, const Call &call, const Sum &sum, cudaStream_t stream) {
+int start(const Attention &a, const Call &call, const Sum &sum, cudaStream_t stream) {
   constexpr bool kShared = sizeof(Sum) == sizeof(PlainSum);
-  const int64_t parts = (a.Lq + kQueriesPerBlock - 1) / kQueriesPerBlock, blocks = parts * a.L * a.M * a.N;
-  if (blocks > INT32_MAX) return refuse(kTooLarge, "MsDeformAttnBackward", "too many blocks");
+  const int64_t parts = blocks_of(a.Lq, kQueriesPerBlock);
   const Gradients g{call.get<float2>(3), call.get<float>(4), call.get<float2>(7), call.get<float>(8)};
-  backward_kernel<T, COUNT, LANES, Sum, kShared>
-      <<<static_cast<unsigned>(blocks), kThreads, kShared ? kSharedFloats * sizeof(float) : 0, stream>>>(
-          a, call.get<T>(0), call.get<T>(5), g, sum, parts);
-  return launched("MsDeformAttnBackward");
+  const size_t shared_bytes = kShared ? kSharedFloats * sizeof(float) : 0;
+  return launch(kName, backward_kernel<T, COUNT, LANES, Sum, kShared>,
+                {parts * a.L * a.M * a.N, kThreads, shared_bytes, stream}, a, call.get<T>(0), call.get<T>(5), g, sum,
+                parts);
 }
 
 template <typename T, typename Sum>
@@ -163,53 +124,22 @@ int dispatch(const Attention &a, const Call &call, const Sum &sum, cudaStream_t 
   constexpr int kWide = 16 / sizeof(T);
   if (a.D % kWide == 0 && aligned(call.data[0]) && aligned(call.data[5]) && aligned(call.data[6])) {
     switch (lanes_for(a.D, kWide)) {
-      case 1: return launch<T, kWide, 1>(a, call, sum, stream);
-      case 2: return launch<T, kWide, 2>(a, call, sum, stream);
-      case 4: return launch<T, kWide, 4>(a, call, sum, stream);
-      case 8: return launch<T, kWide, 8>(a, call, sum, stream);
-      case 16: return launch<T, kWide, 16>(a, call, sum, stream);
-      default: return launch<T, kWide, 32>(a, call, sum, stream);
+      case 1: return start<T, kWide, 1>(a, call, sum, stream);
+      case 2: return start<T, kWide, 2>(a, call, sum, stream);
+      case 4: return start<T, kWide, 4>(a, call, sum, stream);
+      case 8: return start<T, kWide, 8>(a, call, sum, stream);
+      case 16: return start<T, kWide, 16>(a, call, sum, stream);
+      default: return start<T, kWide, 32>(a, call, sum, stream);
     }
   }
-  return launch<T, 1, 32>(a, call, sum, stream);
-}
-
-bool deterministic() {
-  const char *wish = std::getenv("MINDVIDEO_DETERMINISTIC");
-  return wish && std::strcmp(wish, "1") == 0;
-}
-
-template <typename T>
-int backward_fixed(const Attention &a, const Call &call, cudaStream_t stream) {
-  const int64_t size = call.size(0);
-  Workspace space(size * sizeof(unsigned long long) + 16, stream);
-  if (!space.ok()) return refuse(kOutOfMemory, "MsDeformAttnBackward", "no device memory for the deterministic sum");
-  unsigned long long *sums = space.get<unsigned long long>();
-  unsigned *largest = reinterpret_cast<unsigned *>(sums + size);
-  float *scale = reinterpret_cast<float *>(largest + 2);
-  if (cudaMemsetAsync(sums, 0, size * sizeof(*sums) + 16, stream) != cudaSuccess) return launched("MsDeformAttnBackward");
-  largest_kernel<T><<<256, kThreads, 0, stream>>>(call.get<T>(5), call.size(5), largest);
-  largest_kernel<float><<<256, kThreads, 0, stream>>>(call.get<float>(4), call.size(4), largest + 1);
-  scale_kernel<<<1, 1, 0, stream>>>(largest, static_cast<float>(a.Lq * a.P), scale);
-  const int status = dispatch<T>(a, call, FixedSum{sums, scale}, stream);
-  if (status != kOk) return status;
-  unscale_kernel<T><<<blocks_of(size), kThreads, 0, stream>>>(sums, scale, size, call.get<T>(6));
-  return launched("MsDeformAttnBackward");
+  return start<T, 1, 32>(a, call, sum, stream);
 }
 
 template <typename T>
 int backward(const Attention &a, const Call &call, cudaStream_t stream) {
-  if (deterministic()) return backward_fixed<T>(a, call, stream);
-  const int64_t size = call.size(0);
-  constexpr bool kDirect = sizeof(T) == sizeof(float);
-  Workspace space(kDirect ? 0 : size * sizeof(float), stream);
-  if (!space.ok()) return refuse(kOutOfMemory, "MsDeformAttnBackward", "no device memory for the float32 sum");
-  float *sums = kDirect ? call.get<float>(6) : space.get<float>();
-  if (cudaMemsetAsync(sums, 0, size * sizeof(float), stream) != cudaSuccess) return launched("MsDeformAttnBackward");
-  const int status = dispatch<T>(a, call, PlainSum{sums}, stream);
-  if (status != kOk || kDirect) return status;
-  narrow_kernel<T><<<blocks_of(size), kThreads, 0, stream>>>(sums, size, call.get<T>(6));
-  return launched("MsDeformAttnBackward");
+  return sum_gradient(kName, call.get<T>(6), call.size(0), Factor<T>{call.get<T>(5), call.size(5)},
+                      Factor<float>{call.get<float>(4), call.size(4)}, a.Lq * a.P, stream,
+                      [&](const auto &sum) { return dispatch<T>(a, call, sum, stream); });
 }
 
 }  // namespace
@@ -220,20 +150,20 @@ using namespace mindvideo;
 MINDVIDEO_EXPORT int MsDeformAttnBackward(int count, void **data, int *ranks, int64_t **shapes, const char **types,
                                           void *stream, void *) {
   const Call call{count, data, ranks, shapes, types};
-  if (count != 9) return refuse(kWrongCount, "MsDeformAttnBackward", "wrong number of tensors");
+  if (count != 9) return refuse(kWrongCount, kName, "wrong number of tensors");
   Attention a;
-  if (const int status = read_attention(call, "MsDeformAttnBackward", a)) return status;
+  if (const int status = read_attention(call, kName, a)) return status;
   if (call.size(5) != a.N * a.Lq * a.M * a.D || call.size(6) != call.size(0) || call.size(7) != call.size(3) ||
       call.size(8) != call.size(4))
-    return refuse(kWrongShape, "MsDeformAttnBackward", "gradients must have the shapes of their tensors");
+    return refuse(kWrongShape, kName, "gradients must have the shapes of their tensors");
   if (std::strcmp(types[5], types[0]) != 0 || std::strcmp(types[6], types[0]) != 0 || !call.is(7, "float32") ||
       !call.is(8, "float32"))
-    return refuse(kWrongType, "MsDeformAttnBackward", "gradients must have the types of their tensors");
+    return refuse(kWrongType, kName, "gradients must have the types of their tensors");
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
   if (call.size(0) == 0 || call.size(4) == 0) {
     const size_t item = call.is(0, "float32") ? 4 : 2;
     if (call.size(0) > 0) cudaMemsetAsync(data[6], 0, call.size(0) * item, on);
-    return launched("MsDeformAttnBackward");
+    return launched(kName);
   }
   if (call.is(0, "float32")) return backward<float>(a, call, on);
   if (call.is(0, "float16")) return backward<__half>(a, call, on);

@@ -1,6 +1,5 @@
 #include "../aot.h"
 #include "device_vector.cuh"
-#include "launch.cuh"
 #include "ms_deform_attn.cuh"
 
 namespace mindvideo {
@@ -23,7 +22,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Attention a, const T 
       const T *pixels = value + ((image * a.S + level.start) * a.M + head) * a.D + c;
       for (int64_t p = 0; p < a.P; ++p, ++sample) {
         const float2 at = __ldg(locations + sample);
-        const Position position(level, at.x, at.y);
+        const Position position = position_at(level, at.x, at.y);
         if (!position.touches) continue;
         Channels<T, COUNT> blend = Channels<T, COUNT>::zero();
 #pragma unroll
@@ -38,20 +37,18 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Attention a, const T 
 }
 
 template <typename T, int COUNT>
-int launch(const Attention &a, const Call &call, cudaStream_t stream) {
+int start(const Attention &a, const Call &call, cudaStream_t stream) {
   const int lanes = lanes_for(a.D, COUNT);
-  const int64_t blocks = (a.N * a.Lq * a.M * lanes + kThreads - 1) / kThreads;
-  if (blocks > INT32_MAX) return refuse(kTooLarge, "MsDeformAttnForward", "too many blocks");
-  forward_kernel<T, COUNT><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
-      a, call.get<T>(0), call.get<float2>(3), call.get<float>(4), call.get<T>(5), lanes);
-  return launched("MsDeformAttnForward");
+  return launch("MsDeformAttnForward", forward_kernel<T, COUNT>,
+                {blocks_of(a.N * a.Lq * a.M * lanes, kThreads), kThreads, 0, stream}, a, call.get<T>(0),
+                call.get<float2>(3), call.get<float>(4), call.get<T>(5), lanes);
 }
 
 template <typename T>
 int dispatch(const Attention &a, const Call &call, cudaStream_t stream) {
   constexpr int kWide = 16 / sizeof(T);
-  if (a.D % kWide == 0 && aligned(call.data[0]) && aligned(call.data[5])) return launch<T, kWide>(a, call, stream);
-  return launch<T, 1>(a, call, stream);
+  if (a.D % kWide == 0 && aligned(call.data[0]) && aligned(call.data[5])) return start<T, kWide>(a, call, stream);
+  return start<T, 1>(a, call, stream);
 }
 
 }  // namespace

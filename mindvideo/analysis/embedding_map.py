@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from mindvideo.analysis.record import AnalysisRecord
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
 from mindvideo.inference.output.colors import track_color
+from mindvideo.logs import counted
 
 MIN_POINTS = 4
 LARGEST_PERPLEXITY = 30.0
@@ -29,7 +30,13 @@ def place_embeddings(embeddings: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def save_embedding_map(
-    path: str | Path, record: AnalysisRecord, rows: Sequence[int], *, max_frames: int = 200, seed: int = 0
+    path: str | Path,
+    record: AnalysisRecord,
+    rows: Sequence[int],
+    *,
+    class_names: Mapping[int, str] | None = None,
+    max_frames: int = 200,
+    seed: int = 0,
 ) -> None:
     """A scatter plot, coloured by track, early frames pale. Longer videos are thinned to ``max_frames`` frames."""
     frames = np.unique(np.linspace(0, record.num_frames - 1, min(max_frames, record.num_frames)).astype(int))
@@ -39,14 +46,20 @@ def save_embedding_map(
     opacity = np.linspace(0.35, 1.0, len(frames))
     for column, row in enumerate(rows):
         color = tuple(channel / 255 for channel in track_color(int(record.track_ids[row])))
-        label = f"track {record.track_ids[row]}, class {record.labels[row]}, {record.scores[row]:.2f}"
+        label = f"{record.name_of(row, class_names or {})}, {record.scores[row]:.2f}"
         x, y = placed[:, column].T
         axes.plot(x, y, color=color, alpha=0.25, linewidth=0.8)
         axes.scatter(x, y, color=[(*color, alpha) for alpha in opacity], s=26)
         axes.scatter([], [], color=color, s=26, label=label)
     axes.set(
-        title=f"{record.name}: embeddings of {len(rows)} tracks over {record.num_frames} frames", xticks=[], yticks=[]
+        title=f"{record.name}: embeddings of {counted(len(rows), 'track')} over {counted(record.num_frames, 'frame')}",
+        xlabel="t-SNE, first axis (only nearness has a meaning)",
+        ylabel="t-SNE, second axis",
+        xticks=[],
+        yticks=[],
     )
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    times = "pale: early frames\nfull colour: late ones\nline: from frame to frame"
+    axes.legend(title=times, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    axes.get_legend().get_title().set(fontsize="small", color="0.4")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130)

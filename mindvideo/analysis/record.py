@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mindvideo.errors import UserError
+from mindvideo.inference.output.draw import name_of_class
 
 # Array -> number of its axes; the first two of the three long ones are frame and track.
 AXES = {
@@ -48,6 +50,10 @@ class AnalysisRecord:
     def strongest(self, count: int) -> list[int]:
         """Rows of the best scored tracks, best first."""
         return np.argsort(-self.scores, kind="stable")[:count].tolist()
+
+    def name_of(self, row: int, class_names: Mapping[int, str]) -> str:
+        """``dog #2``, as in an overlay."""
+        return f"{name_of_class(class_names, int(self.labels[row]))} #{self.track_ids[row]}"
 
 
 def read_record(path: str | Path) -> AnalysisRecord:

@@ -15,6 +15,7 @@ from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import Evaluation, evaluate_results
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo
 from mindvideo.evaluation.results_json import ResultsFolder, ResultsInMemory
+from mindvideo.inference.compile_notice import compiling_seconds
 from mindvideo.inference.output.store import RESULTS, StoredVideo, VideoReport, VideoStore
 from mindvideo.inference.track import TrackedVideo
 from mindvideo.inference.trackers.tracker import VideoTracker
@@ -84,7 +85,7 @@ class LabelledRun:
         missing = [(video, row) for video, row in pairs if self.store.finished(row) is None]
         if len(missing) < len(pairs):
             _log.info("%d of %d videos are finished from an earlier run", len(pairs) - len(missing), len(pairs))
-        frames, start = 0, time.perf_counter()
+        frames, start, compiling = 0, time.perf_counter(), compiling_seconds()
         for video, row in progress(missing, total=len(missing), label="evaluating", unit="video"):
             began = time.perf_counter()
             self.store.begin(row)
@@ -101,8 +102,10 @@ class LabelledRun:
             self.store.finish(row, report, result)
             frames += video.length
         seconds = time.perf_counter() - start
-        rate = frames / seconds if frames else None
-        return {"videos_run": len(missing), "seconds": seconds, "frames_per_second": rate}
+        compiling = compiling_seconds() - compiling
+        rate = frames / (seconds - compiling) if frames and seconds > compiling else None
+        speed = {"seconds": seconds, "compile_seconds": compiling, "frames_per_second": rate}
+        return {"videos_run": len(missing), **speed}
 
     def results(self) -> ResultsFolder:
         return ResultsFolder({row.id: self.store.folder_of(row) / RESULTS for row in self.rows})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mindspore import nn
@@ -18,10 +18,17 @@ from mindvideo.models.registry import card_of
 from mindvideo.weights.loading import load_weights
 
 
-def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_of_training: bool = False) -> nn.Cell:
+def build_network(
+    cfg: ConfigDict,
+    *,
+    weights: str | Path | None = None,
+    start_of_training: bool = False,
+    class_names: Mapping[int, str] | None = None,
+) -> nn.Cell:
     """The family's network; ``weights``, in any format that ``mindvideo convert`` reads, are loaded strictly.
 
-    At the ``start_of_training`` they may lack what their kind of file never holds, and be for another class list.
+    At the ``start_of_training`` they may lack what their kind of file never holds, and be for another class list
+    (``class_names``: that of the training).
     """
     family = card_of(cfg.family)
     network = family.build_network(cfg)
@@ -32,6 +39,7 @@ def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_o
             rules=family.weight_rules(cfg),
             start_of_training=start_of_training,
             suggest=configs_that_fit,
+            class_names=class_names,
         )
     return network
 
@@ -39,6 +47,7 @@ def build_network(cfg: ConfigDict, *, weights: str | Path | None = None, start_o
 def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
     """The family's tracker over a network with weights."""
     tracker = card_of(cfg.family).build_tracker(cfg, network)
+    tracker.graph_name = cfg.name
     if cfg.inference.analysis_folder and getattr(tracker, "observer", None) is None:
         raise UserError(
             f"inference.analysis_folder: {cfg.family} records nothing here; choose a family that goes frame by frame "
@@ -52,7 +61,9 @@ def with_scenes(cfg: ConfigDict, tracker: VideoTracker, *, evaluated: bool) -> V
     wanted = ("everywhere",) if evaluated else ("everywhere", "videos")
     if cfg.inference.scene_cuts not in wanted or cfg.inference.analysis_folder:  # a record is of one scene
         return tracker
-    return SceneTracker(tracker)
+    scenes = SceneTracker(tracker)
+    scenes.graph_name = cfg.name
+    return scenes
 
 
 def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:

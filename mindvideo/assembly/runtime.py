@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 
@@ -10,7 +11,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
+from mindvideo.native_library import find_function
 from mindvideo.ops.backend import backend
+
+BUSY_WAIT_VARIABLE = "MINDVIDEO_BUSY_WAIT"
 
 
 def prepare_device(cfg: ConfigDict) -> None:
@@ -27,9 +31,22 @@ def prepare_device(cfg: ConfigDict) -> None:
             f"runtime.device={runtime.device} is not usable with this MindSpore installation ({reason}); "
             "choose another device or install MindSpore's package for it"
         ) from error
+    wait_patiently()
     ms.set_context(mode=ms.PYNATIVE_MODE if runtime.mode == "pynative" else ms.GRAPH_MODE)
     ms.set_seed(runtime.seed)
     np.random.seed(runtime.seed)
     logging.getLogger("mindvideo.run").info(
         "device %s, %s mode, operators: %s", runtime.device, runtime.mode, backend()
     )
+
+
+def wait_patiently() -> int:
+    """Let MindSpore's threads sleep where another process wants their processor; how many of its libraries do so.
+
+    Beside one busy process they wait 10 to 30 times longer otherwise, see ``custom_ops/cpu/patient_wait.cpp``.
+    ``MINDVIDEO_BUSY_WAIT=1`` leaves MindSpore as it is.
+    """
+    if os.environ.get(BUSY_WAIT_VARIABLE) == "1":
+        return 0
+    function = find_function("mindvideo_wait_patiently", takes=[], returns=ctypes.c_int)
+    return 0 if function is None else int(function() or 0)

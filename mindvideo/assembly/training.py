@@ -37,7 +37,7 @@ def build_trainer(
 ) -> Trainer:
     """The trainer of a configuration. The device has to be prepared (:func:`start_process`)."""
     family = card_of(cfg.family)
-    network = build_network(cfg, weights=weights, start_of_training=True)
+    network = build_network(cfg, weights=weights, start_of_training=True, class_names=data.class_names)
     training = family.build_training(cfg, network, MeanOverRanks())
     step = build_step(cfg, network, training, data.batches_per_epoch, family.parameter_groups(cfg))
     options, ranks = trainer_options(cfg, data), current_ranks()

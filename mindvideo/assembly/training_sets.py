@@ -10,6 +10,7 @@ from mindvideo.data.labels.catalogue import DatasetFiles
 from mindvideo.data.labels.categories import read_category_file
 from mindvideo.data.labels.videos import VideoAnnotations, read_video_annotations
 from mindvideo.errors import UserError
+from mindvideo.weights.class_names import same_class_name
 
 SHOWN = 5
 _log = logging.getLogger("mindvideo.data")
@@ -32,7 +33,7 @@ def class_names_of(files: Sequence[DatasetFiles]) -> dict[int, str]:
     found: dict[int, str] = {}
     for each in files:
         for number, name in set_class_names(each).items():
-            if not same_name(found.setdefault(number, name), name):
+            if not same_class_name(found.setdefault(number, name), name):
                 _log.warning("category %d is called %r, and %r in %s", number, found[number], name, each.name)
     return dict(sorted(found.items()))
 
@@ -44,14 +45,6 @@ def set_class_names(files: DatasetFiles) -> dict[int, str]:
     if not listed and files.categories is not None:
         listed = read_category_file(files.categories)
     return {category.id: category.name for category in listed}
-
-
-def same_name(one: str, other: str) -> bool:
-    return _plain(one) == _plain(other)
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def refuse_shared_videos(train: Mapping[str, set[Path]], valid: DatasetFiles) -> None:

@@ -22,7 +22,9 @@ from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
 from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path
+from mindvideo.inference.output.class_names import read_class_names
 from mindvideo.inference.output.video_writer import VideoWriter
+from mindvideo.logs import counted
 
 EXAMPLES = """
 Example:
@@ -61,10 +63,12 @@ def main() -> int:
         raise UserError(
             f"{arguments.record}: no tracks to draw (--tracks {arguments.tracks}, {len(record.scores)} there)"
         )
-    save_embedding_map(arguments.output / "embeddings.png", record, rows)
-    print(f"{arguments.output / 'embeddings.png'}: {len(rows)} tracks over {record.num_frames} frames")
+    names = read_class_names(arguments.record.parent)
+    save_embedding_map(arguments.output / "embeddings.png", record, rows, class_names=names)
+    tracks, frames = counted(len(rows), "track"), counted(record.num_frames, "frame")
+    print(f"{arguments.output / 'embeddings.png'}: {tracks} over {frames}")
     if arguments.input is not None:
-        count = draw_video(arguments, record, rows, level)
+        count = draw_video(arguments, record, rows, level, names)
         print(f"{arguments.output / 'overlay.mp4'} and {count} pictures in {arguments.output / 'frames'}")
     return EXIT_OK
 
@@ -78,7 +82,9 @@ def level_of(text: str, record: AnalysisRecord) -> int | None:
     return int(text)
 
 
-def draw_video(arguments: argparse.Namespace, record: AnalysisRecord, rows: list[int], level: int | None) -> int:
+def draw_video(
+    arguments: argparse.Namespace, record: AnalysisRecord, rows: list[int], level: int | None, names: dict[int, str]
+) -> int:
     """Pictures and overlay of every recorded frame; how many."""
     sources = find_videos(arguments.input)
     if len(sources) != 1:
@@ -88,7 +94,7 @@ def draw_video(arguments: argparse.Namespace, record: AnalysisRecord, rows: list
         with sources[0].open() as reader:
             for frame in reader.frames():
                 check_frame(frame.size, drawn, record, arguments)
-                picture = draw_sampling_points(frame.image, record, drawn, rows, level=level)
+                picture = draw_sampling_points(frame.image, record, drawn, rows, level=level, class_names=names)
                 writer.write(picture)
                 save_picture(arguments.output / "frames" / f"{drawn:05d}.png", picture)
                 drawn += 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 
 from mindvideo.assembly.configuration import load_config, schema
 from mindvideo.cli.arguments import OneLineParser
@@ -59,7 +61,7 @@ def list_configs() -> str:
     return "\n".join(f"{name:28} {read_header(path)['What']}" for name, path in known_configs().items())
 
 
-def main() -> int:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="every configuration, one line each")
@@ -67,7 +69,11 @@ def main() -> int:
     action.add_argument("--show", metavar="NAME", help="a configuration with bases, defaults and overrides applied")
     action.add_argument("--write-readme", action="store_true", help="make config/README.md from the files' headers")
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="for --show")
-    arguments = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse_arguments()
     if arguments.list:
         text = list_configs()
     elif arguments.explain:

@@ -1,7 +1,7 @@
 """Published checkpoints to ours and back, without PyTorch; nothing inside a file is ever executed.
 
-  mindvideo convert vistr_r50.pth vistr_r50.ckpt --model vistr_r50 --report      published -> ours
-  mindvideo convert best.ckpt mine.pth --model vistr_r50 --to-torch              ours -> a .pth with the published names
+  mindvideo convert vistr_r50.pth vistr_r50.ckpt --model vistr --report      published -> ours
+  mindvideo convert best.ckpt mine.pth --model vistr --to-torch              ours -> a .pth with the published names
   mindvideo convert SRC DST --as-is [--to-torch]                                 change the format, keep the names
   mindvideo convert --inspect FILE                                               what is this file?
 
@@ -12,6 +12,7 @@ entry of the file is mapped or dropped by a rule, every parameter is filled or k
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser
@@ -21,7 +22,7 @@ from mindvideo.weights.checkpoint_file import open_checkpoint
 from mindvideo.weights.report import describe_file
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source_file", nargs="?", metavar="SRC", type=Path)
     parser.add_argument("destination", nargs="?", metavar="DST", type=Path)
@@ -32,11 +33,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--as-is", action="store_true", help="keep all names; no --model needed")
     parser.add_argument("--report", action="store_true", help="print every name, not only the counts")
     parser.add_argument("--inspect", metavar="FILE", type=Path, help="tell what a file is, and check its sums")
-    return parser.parse_intermixed_args()  # overrides may follow the options
+    return parser.parse_intermixed_args(arguments)  # overrides may follow the options
 
 
 def main() -> int:
-    arguments = parse()
+    arguments = parse_arguments()
     if arguments.inspect is not None:
         print(describe_file(open_checkpoint(arguments.inspect)))
         return EXIT_OK

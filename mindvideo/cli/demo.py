@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK, OneLineParser, whole_number
@@ -17,14 +18,14 @@ STEPS = 900
 TRAIN_VIDEOS, VALID_VIDEOS = 2000, 60
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for everything (default: demo)")
     parser.add_argument("--config", default=CONFIG, help=f"toy configuration to train (default: {CONFIG})")
     parser.add_argument(
         "--steps", type=whole_number(1, 10**9), default=STEPS, help=f"training steps (default: {STEPS})"
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def tool(name: str, *arguments: object) -> list[str]:

@@ -17,6 +17,7 @@ from mindvideo.evaluation.results_json import Results, ResultsFile
 from mindvideo.evaluation.splits import long_videos
 from mindvideo.evaluation.table import evaluation_table
 from mindvideo.files import write_json
+from mindvideo.inference.output.class_names import write_class_names
 from mindvideo.inference.output.store import VideoStore
 from mindvideo.logs import counted, progress
 from mindvideo.report.run_report import EVALUATED, ReportOptions, write_report
@@ -100,6 +101,8 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
         prepare_device(cfg)
         tracker = with_scenes(cfg, build_tracker(cfg, weights=weights), evaluated=True)
         run = LabelledRun.begin(store, ground_truth.videos, force=arguments.force)
+        if arguments.analysis:
+            write_class_names(output / "analysis", ground_truth.categories)
         folder.begin(config_file=find_config(arguments.config), resolved_config=dump_config(cfg), weights=str(weights))
         model_speed = run.run_missing(tracker, open_frames)
         store.gather(folder.path / "results.json", run.rows)

@@ -6,6 +6,7 @@ A model of whole clips becomes one graph; an online model the step of one frame 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.assembly.configuration import load_config
@@ -16,12 +17,12 @@ from mindvideo.files import atomic_path, write_json
 from mindvideo.logs import set_up_logging
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__)
     parser.add_argument(
         "--size", required=True, metavar="WxH", help="size of the frames the graph takes, after scaling"
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.reader import FrameSelection
 from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
+from mindvideo.inference.output.class_names import write_class_names
 from mindvideo.inference.output.store import VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice
 from mindvideo.inference.output.video_writer import find_encoder
@@ -148,7 +149,10 @@ def predictor_maker(cfg: ConfigDict, weights: Path) -> Callable[[], Predictor]:
     def make() -> Predictor:
         from mindvideo.assembly import VideoPredictor  # MindSpore loads only when there is something to run
 
-        return VideoPredictor.from_config(cfg, weights=weights)
+        predictor = VideoPredictor.from_config(cfg, weights=weights)
+        if cfg.inference.analysis_folder:
+            write_class_names(cfg.inference.analysis_folder, predictor.class_names)
+        return predictor
 
     return make
 
@@ -175,7 +179,7 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
 def summary_table(reports: Sequence[VideoReport]) -> str:
     rows = [("video", "status", "frames", "tracks", "drawn", "best score", "frames/s", "problems")]
     for report in reports:
-        rate = f"{report.frames / report.seconds:.2f}" if report.seconds else "-"
+        rate = "-" if report.frames_per_second is None else f"{report.frames_per_second:.2f}"
         problems = str(len(report.problems)) if report.problems else "-"
         drawn = "-" if report.drawn is None else str(report.drawn)
         best = "-" if report.best_score is None else f"{report.best_score:.2f}"

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mindvideo.assembly.configuration import load_config
@@ -38,7 +38,7 @@ the processes' own lines. For several machines call msrun itself (docs/training.
 """
 
 
-def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
+def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's own arguments, and those of the training."""
     parser = OneLineParser(
         description=__doc__,
@@ -56,7 +56,7 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
         default=os.environ.get("PORT"),
         help="of the first process (default: PORT, else a free one)",
     )
-    return parser.parse_known_args()
+    return parser.parse_known_args(arguments)
 
 
 def main() -> int:

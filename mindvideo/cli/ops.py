@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK, OneLineParser
 from mindvideo.files import check_place
@@ -21,14 +22,14 @@ names another folder for both.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("build", "where"))
     parser.add_argument("--only", choices=("cpu", "cuda"), help="build one part")
     parser.add_argument("--require", action="store_true", help="fail when a compiler is missing")
     parser.add_argument("--force", action="store_true", help="build even what is up to date")
     parser.add_argument("--verbose", action="store_true", help="show the compilers' command lines")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def main() -> int:

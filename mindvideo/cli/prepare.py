@@ -7,11 +7,12 @@ import contextlib
 import glob
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, OneLineParser, whole_number
+from mindvideo.cli.prepare_config import add_config
 from mindvideo.data.importers.coco_video import convert_coco_video
 from mindvideo.data.importers.cvat import convert_cvat_video
 from mindvideo.data.importers.labelme import convert_labelme
@@ -36,7 +37,7 @@ from mindvideo.files import (
     write_text,
     write_together,
 )
-from mindvideo.logs import progress, set_up_logging
+from mindvideo.logs import counted, progress, set_up_logging
 
 Commands = Any  # what argparse's add_subparsers returns
 MAPS = CATALOGUE_FILE.parent / "maps"
@@ -225,7 +226,8 @@ def run_convert(arguments: argparse.Namespace) -> None:
     else:
         content = convert_mask_folders(arguments.labels, arguments.frames, meta=arguments.meta, categories=names)
     write_annotations({arguments.output: content})
-    print(f"{len(content['videos'])} videos, {len(content['annotations'])} tracks: {arguments.output}")
+    videos, tracks = counted(len(content["videos"]), "video"), counted(len(content["annotations"]), "track")
+    print(f"{videos}, {tracks}: {arguments.output}")
 
 
 def check_convert_options(arguments: argparse.Namespace) -> None:
@@ -295,12 +297,16 @@ def full_disk_in_one_line() -> Iterator[None]:
         raise UserError(f"no room to write ({error.strerror}), nothing was replaced; {advice}") from error
 
 
-def main() -> int:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_synthetic, add_check, add_split, add_convert, add_coco_keep, add_browse):
+    for add in (add_synthetic, add_check, add_split, add_convert, add_coco_keep, add_browse, add_config):
         add(commands)
-    arguments = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse_arguments()
     set_up_logging()
     with full_disk_in_one_line():
         return arguments.run(arguments) or EXIT_OK

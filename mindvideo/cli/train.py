@@ -31,6 +31,10 @@ classes.json (category ids and names, which the .ckpt files hold too)
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__)
     parser.epilog = EXAMPLES + parser.epilog
+    parser.add_argument(
+        "--import", dest="modules", action="append", default=[], metavar="FILE.py",
+        help="run this file first, for instance one that registers loss terms for loss.own_terms",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output where it stopped")
     return parser.parse_args(arguments)
 
@@ -45,8 +49,11 @@ def main() -> int:
     folder = plan_folder(arguments, cfg, is_first=is_first)
     # MindSpore and the models load only now, so that a mistake in the arguments is shown at once.
     from mindvideo.assembly import build_trainer, build_training_data, build_validation, start_process
+    from mindvideo.modules.losses.own import import_file
 
     ranks = start_process(cfg)
+    for file in arguments.modules:
+        import_file(file)
     data = build_training_data(cfg, ranks)
     evaluate = build_validation(cfg) if cfg.train.evaluate and ranks.is_first else None
     # A resumed run takes its weights from its own checkpoint.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ CONFIG_FOLDER_VARIABLE = "MINDVIDEO_CONFIG_DIR"
 BASE_KEY = "_base_"
 BASE_FOLDER = "_base_"  # in the config folder: files that others build on
 COMMAND_LINE = "the command line"
+_log = logging.getLogger("mindvideo.config")
 
 
 def config_folder() -> Path:
@@ -32,12 +35,16 @@ def known_configs() -> dict[str, Path]:
 
 
 def find_config(name: str | Path) -> Path:
-    """The file of a configuration given by path (``my/vistr.yaml``) or by bare name (``vistr``, ``vistr.yaml``)."""
+    """The file of a configuration given by path (``my/vistr.yaml``) or by bare name (``vistr``, ``vistr.yaml``).
+
+    A path that leads nowhere and ends like one of ours (``../../mindvideo/config/vistr/vistr.yaml``, as the earlier
+    port's commands have it) is that one, with a warning.
+    """
     path = Path(name)
     if is_file(path):
         return path.resolve()
     known = known_configs()
-    found = _in_config_folder(path, known)
+    found = _in_config_folder(path, known) or _elsewhere(path, known)
     if found is None:
         raise UserError(
             f"no configuration '{name}': not a file, nor a name in {config_folder()} "
@@ -51,6 +58,20 @@ def _in_config_folder(path: Path, named: Mapping[str, Path]) -> Path | None:
     if path.parent == Path(".") and _stem(path) in named:
         return named[_stem(path)]
     return (config_folder() / path).resolve() if is_file(config_folder() / path) else None
+
+
+def _elsewhere(path: Path, named: Mapping[str, Path]) -> Path | None:
+    """Our configuration of that name in a folder of that family, wherever the path looks for it."""
+    found = named.get(_stem(path))
+    if found is None or path.suffix != ".yaml" or found.parent.name != path.parent.name:
+        return None
+    _warn_of_new_place(path, found)
+    return found
+
+
+@functools.lru_cache(maxsize=16)  # a command asks more than once
+def _warn_of_new_place(path: Path, found: Path) -> None:
+    _log.warning("%s is not there: taking %s ('-c %s' finds it from any folder)", path, found, _stem(found))
 
 
 def _stem(path: Path) -> str:

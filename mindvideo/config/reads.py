@@ -18,7 +18,9 @@ BACKBONE: Reads = {"backbone": ALL, "optimizer": ("backbone_learning_rate",)}
 OFFSETS: Reads = {"optimizer": ("offset_factor",)}
 MATCHING_COSTS: Reads = {"matcher": ("class_cost", "box_cost", "iou_cost")}
 LOSS_WEIGHTS: Reads = {"loss": ("class_weight", "box_weight", "giou_weight", "mask_weight", "dice_weight")}
+OWN_TERMS: Reads = {"loss": ("own_terms",)}
 FRAME_SIZE: Reads = {"inference": ("short_side", "long_side")}
+FEW_SIZES: Reads = {"inference": ("size_multiple",)}
 WINDOWS: Reads = {
     "inference": ("window_overlap", "link_similarity", "linking", "bank_tracks", "bank_memory", "min_affinity")
 }

@@ -38,6 +38,15 @@ def evaluation_table(metrics: Mapping) -> str:
     return "\n\n".join(blocks)
 
 
+def image_table(metrics: Mapping) -> str:
+    """The figures of single images: those of the masks, those of the boxes, and the masks' by category."""
+    names = list(STATISTICS)
+    rows = [["", *names]]
+    for label, figures in (("masks", metrics), ("boxes", metrics["box"])):
+        rows.append([label, *(as_percent(figures[name]) for name in names)])
+    return "\n\n".join([_columns(rows), _columns(_category_rows(metrics["per_category"]))])
+
+
 def _tracking_table(tracking: Mapping) -> str:
     names = ["HOTA", "DetA", "AssA", "IDF1"]
     figures = [as_percent(tracking[name]) for name in names]

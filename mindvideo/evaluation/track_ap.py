@@ -7,7 +7,7 @@ video is refused (there it is compared over the frames it has), and an annotatio
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mindvideo.evaluation.splits import OCCLUSION_LEVELS, occlusion_level
 LIMITS = (1, 10, 100)  # detections of a category that count in a video
 # Mean area of a track over its non-empty frames; both ends belong to a range.
 AREA_RANGES = {"all": (0.0, 1e10), "small": (0.0, 128.0**2), "medium": (128.0**2, 256.0**2), "large": (256.0**2, 1e10)}
+AreaRanges = Mapping[str, tuple[float, float]]
 RANGES = (*AREA_RANGES, *OCCLUSION_LEVELS)  # R cases
 STATISTICS = {  # name -> (precision or recall, IoU threshold or None for their mean, range, limit)
     "AP": ("precision", None, "all", 100),
@@ -55,15 +56,17 @@ def match_category(
     truth_areas: np.ndarray,
     detection_rows: np.ndarray,
     truth_rows: np.ndarray,
+    area_ranges: AreaRanges = AREA_RANGES,
 ) -> CategoryVideo:
     """Match the detections of one category in one video, in every range at once.
 
     ``iou`` [D, G], ``scores`` [D], mean areas [D] and [G], all of the whole video; the rows say which belong here.
+    ``area_ranges``: other limits under the same names.
     """
     rows = detection_rows[np.argsort(-scores[detection_rows], kind="stable")][: LIMITS[-1]]
     tracks = [truths[row] for row in truth_rows]
     crowd = np.array([track.is_crowd for track in tracks], bool)
-    truth_ignored = _ignored_truths(tracks, truth_areas[truth_rows], crowd)  # [R, G]
+    truth_ignored = _ignored_truths(tracks, truth_areas[truth_rows], crowd, area_ranges)  # [R, G]
     truth_of = match_detections(iou[np.ix_(rows, truth_rows)][None], truth_ignored, crowd)  # [R, t, D]
     hit = truth_of != UNMATCHED
     ignored = np.zeros_like(hit)
@@ -72,7 +75,7 @@ def match_category(
         ignored = hit & truth_ignored[cases, truth_of]
     # A detection without truth does not count against a size that it has not.
     areas = detection_areas[rows]
-    for case, (low, high) in enumerate(AREA_RANGES.values()):
+    for case, (low, high) in enumerate(area_ranges.values()):
         ignored[case] |= ~hit[case] & ((areas < low) | (areas > high))
     counted = (~truth_ignored).sum(axis=1)
     at_half = truth_of[0, 0]
@@ -84,9 +87,11 @@ def match_category(
     )
 
 
-def _ignored_truths(tracks: Sequence[LabelledTrack], areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+def _ignored_truths(
+    tracks: Sequence[LabelledTrack], areas: np.ndarray, crowd: np.ndarray, area_ranges: AreaRanges
+) -> np.ndarray:
     """bool [R, G]: crowds always, otherwise the truths outside the range."""
-    ignored = [crowd | (areas < low) | (areas > high) for low, high in AREA_RANGES.values()]
+    ignored = [crowd | (areas < low) | (areas > high) for low, high in area_ranges.values()]
     levels = np.array([occlusion_level(track.occlusion) or "" for track in tracks], dtype=object)
     ignored += [crowd | (levels != level) for level in OCCLUSION_LEVELS]
     return np.array(ignored, bool).reshape(len(RANGES), len(tracks))

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from mindvideo.errors import UserError
+from mindvideo.inference.compile_notice import CompileNotice
 from mindvideo.inference.trackers.tracker import VideoTracker, frame_of
 from mindvideo.structures import Frame, VideoInstances
 
@@ -36,21 +37,25 @@ class TrackedVideo:
         self._size, self._num_frames, self._video_id = size, num_frames, video_id
 
     def __iter__(self) -> Iterator[tuple[Frame, VideoInstances]]:
+        notice = CompileNotice(self._tracker, self._size)
         with _NETWORK:
             self._tracker.begin(size=self._size, num_frames=self._num_frames, video_id=self._video_id)
         waiting: collections.deque[Frame] = collections.deque()
         done = 0
         for frame in self._frames:
             waiting.append(frame)
-            with _NETWORK:
+            with _NETWORK, notice.at_work():
                 final = self._tracker.feed(frame.image)
+            if final:
+                notice.answered()
             for instances in final:
                 yield waiting.popleft(), instances
                 done += 1
         if not done and not waiting:
             raise UserError("the video ended before its first frame")
-        with _NETWORK:
+        with _NETWORK, notice.at_work():
             result = self._tracker.finish()
+        notice.answered()
         if result.num_frames != done + len(waiting):
             raise ValueError(
                 f"video {self._video_id}: the tracker was fed {done + len(waiting)} frames, its result has "

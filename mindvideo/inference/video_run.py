@@ -14,6 +14,7 @@ from mindvideo.data.media.reader import VideoReader
 from mindvideo.data.media.sources import VideoSource
 from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM
+from mindvideo.inference.compile_notice import compiling_seconds
 from mindvideo.inference.output.store import StoredVideo, VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice, VideoFiles
 from mindvideo.inference.pipeline import WriteAfter
@@ -116,9 +117,10 @@ def _count_tracks(report: VideoReport, result: VideoInstances, files: VideoFiles
 
 @contextlib.contextmanager
 def _timed(report: VideoReport) -> Iterator[None]:
-    started = time.monotonic()
+    started, compiling = time.monotonic(), compiling_seconds()
     yield
     report.seconds = time.monotonic() - started
+    report.compile_seconds = compiling_seconds() - compiling
 
 
 @contextlib.contextmanager

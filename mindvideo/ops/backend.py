@@ -17,6 +17,7 @@ from mindspore.ops import constexpr
 
 from mindvideo.errors import UserError
 from mindvideo.native_library import CHOICE_VARIABLE, CPU_LIBRARY, library_folder
+from mindvideo.ops.selection import implementation
 
 CHOICES = ("auto", "native", "reference")
 BUILD_COMMAND = "mindvideo ops build"
@@ -49,15 +50,15 @@ def backend() -> str:
 
 
 @constexpr
-def backend_is(name: str) -> bool:
-    """Whether the backend is `name`; a constant inside compiled graphs."""
-    return backend() == name
-
-
-@constexpr
 def has_native_library() -> bool:
     """Whether operators may call the compiled library; a constant inside compiled graphs."""
     return backend() in ("cpu", "cuda")
+
+
+@constexpr
+def runs_as(wanted: str, operator: str, dtype, sizes: tuple[int, int, int] = (0, 0, 0)) -> bool:
+    """Whether the operator takes the implementation `wanted` for this type and sizes; a constant inside graphs."""
+    return implementation(backend(), operator, str(dtype).lower(), sizes) == wanted
 
 
 def native_op(function: str, *, out_shape, out_dtype, bprop=None) -> ops.Custom:

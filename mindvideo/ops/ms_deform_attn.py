@@ -10,7 +10,7 @@ from mindspore import dtype as mstype
 from mindspore.ops import auto_generate, constexpr
 
 from mindvideo.errors import UserError
-from mindvideo.ops.backend import backend_is, has_native_library, native_op
+from mindvideo.ops.backend import native_op, runs_as
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
 INT32_LIMIT = 2**31 - 1
@@ -54,14 +54,15 @@ def ms_deform_attn(
     # The kernels accumulate in float32; only the CUDA library reads half types itself.
     result_type = value.dtype
     working_type = mstype.float64 if result_type == mstype.float64 else mstype.float32
-    if not backend_is("cuda"):
+    if not runs_as("native", "ms_deform_attn", result_type):
         value = value.astype(working_type)
     sampling_locations = sampling_locations.astype(working_type)
     attention_weights = attention_weights.astype(working_type)
-    if has_native_library() and working_type == mstype.float32:
+    L = sampling_locations.shape[3]
+    if runs_as("native", "ms_deform_attn", value.dtype):
         shapes, starts = as_int_tensor(spatial_shapes), as_int_tensor(level_start_index)
         output = _forward_op()(value, shapes, starts, sampling_locations, attention_weights)
-    elif backend_is("ascend") and working_type == mstype.float32:
+    elif runs_as("ascend", "ms_deform_attn", value.dtype, (L, Lq, D)):
         shapes, starts = as_int_tensor(spatial_shapes), as_int_tensor(level_start_index)
         output = _ascend_op()(value, shapes, starts, sampling_locations, attention_weights)
     else:

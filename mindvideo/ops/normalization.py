@@ -6,20 +6,20 @@ from mindspore import Tensor, ops
 from mindspore import dtype as mstype
 from mindspore.ops import constexpr
 
-from mindvideo.ops.backend import backend_is, native_op
+from mindvideo.ops.backend import native_op, runs_as
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual: Tensor | None = None) -> Tensor:
     """Normalise x (+ residual) over the last axis: x, residual [..., C], weight and bias [C] -> [..., C].
 
-    The native kernels read float32 on CPU; MindSpore's own kernels are fast on GPU and Ascend.
+    The native kernels read float32 on CPU and half types on GPU as well; all sum in float32.
     """
-    native = backend_is("cpu") and x.dtype == mstype.float32 and x.size > 0
-    if native:
+    if x.size > 0 and runs_as("native", "layer_norm", x.dtype):
+        weight, bias = _vectors(x, weight, bias)
         if residual is None:
             return _layer_norm_op()(x, weight, bias, _numbers(epsilon))
-        return _residual_layer_norm_op()(x, residual, weight, bias, _numbers(epsilon))
+        return _residual_layer_norm_op()(x, residual.astype(x.dtype), weight, bias, _numbers(epsilon))
     if residual is not None:
         x = x + residual
     return layer_norm_ref(x, weight, bias, epsilon)
@@ -27,10 +27,18 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual
 
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float, relu: bool = False) -> Tensor:
     """Normalise groups of channels: x [B, C, ...], weight and bias [C] -> [B, C, ...], clipped at 0 if `relu`."""
-    if backend_is("cpu") and x.dtype == mstype.float32 and x.size > 0:
+    if x.size > 0 and runs_as("native", "group_norm", x.dtype):
+        weight, bias = _vectors(x, weight, bias)
         return _group_norm_op()(x, weight, bias, _numbers(groups, epsilon, relu))
     output = group_norm_ref(x, groups, weight, bias, epsilon)
     return ops.relu(output) if relu else output
+
+
+def _vectors(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias are read in one type, x's or float32."""
+    if weight.dtype != x.dtype:
+        weight = weight.astype(mstype.float32)
+    return weight, bias.astype(weight.dtype)
 
 
 @constexpr

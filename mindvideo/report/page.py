@@ -9,6 +9,7 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from mindvideo.evaluation.confusion import confusion
 from mindvideo.evaluation.error_kinds import KINDS
 from mindvideo.evaluation.evaluator import Evaluation
 from mindvideo.evaluation.precision import NOTHING, RECALL_POINTS
@@ -16,6 +17,7 @@ from mindvideo.evaluation.table import as_percent
 from mindvideo.evaluation.track_ap import STATISTICS
 from mindvideo.logs import counted
 from mindvideo.report.charts import bar_rows, line_chart
+from mindvideo.report.confusion_table import confusion_note, confusion_table
 from mindvideo.report.video_gallery import Gallery
 
 _CURVES = ((0.5, "IoU 0.50"), (0.75, "IoU 0.75"), (0.9, "IoU 0.90"))
@@ -45,24 +47,30 @@ def render_page(
     metrics = evaluation.metrics() if evaluation is not None else None
     sections = []
     if evaluation is not None and metrics is not None:
-        sections += [_summary(metrics), _errors_and_curves(evaluation, metrics)]
+        sections += [_summary(metrics), _errors_and_curves(evaluation, metrics), _confusion(evaluation, confidence)]
     if gallery is not None and gallery.videos:
         sections.append(_videos(gallery, confidence))
     if metrics is not None:
         sections += [_classes(metrics), _figures(metrics)]
+    sections = [part for part in sections if part]
     if charts:
         panels = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>" for name, svg in charts)
-        sections.append(_section("training", "Training", f'<div class="grid-2">{panels}</div>'))
+        sections.append(section("training", "Training", f'<div class="grid-2">{panels}</div>'))
     sections.append(_about(facts))
-    videos = json.dumps(gallery.videos if gallery else [], ensure_ascii=False).replace("</", "<\\/")
+    videos = gallery.videos if gallery else []
+    return fill_template(title=title, subtitle=_subtitle(metrics), sections=sections, videos=videos)
+
+
+def fill_template(*, title: str, subtitle: str, sections: Sequence[str], videos: Sequence[Mapping] = ()) -> str:
+    """A page of these sections (HTML), with ``videos`` for the viewer's script."""
     return Template(_asset("page.html")).substitute(
         title=escape(title),
         heading=_breakable(title),
-        subtitle=escape(_subtitle(metrics)),
+        subtitle=escape(subtitle),
         style=_asset("page.css"),
         script=_asset("page.js"),
         sections="\n".join(sections),
-        videos=videos,
+        videos=json.dumps(list(videos), ensure_ascii=False).replace("</", "<\\/"),
     )
 
 
@@ -75,7 +83,8 @@ def _breakable(title: str) -> str:
     return re.sub(r"([_./=,:-]+)(?=\w)", r"\1<wbr>", escape(title, quote=False))
 
 
-def _section(name: str, heading: str, content: str, note: str = "") -> str:
+def section(name: str, heading: str, content: str, note: str = "") -> str:
+    """A part of the page; ``content`` and ``note`` are HTML."""
     note = f'<p class="note">{note}</p>' if note else ""
     return f'<section id="{name}"><h2>{escape(heading)}</h2>{note}{content}</section>'
 
@@ -151,7 +160,17 @@ def _errors_and_curves(evaluation: Evaluation, metrics: Mapping) -> str:
     curves = [(name, RECALL_POINTS, evaluation.tracks.curve(threshold)) for threshold, name in _CURVES]
     chart = line_chart(curves, x_label="recall", y_label="precision", top=1.0)
     panels.append(f"<figure><figcaption>Precision over recall, mean of the classes</figcaption>{chart}</figure>")
-    return _section("errors", "What goes wrong", f'<div class="grid-2">{"".join(panels)}</div>')
+    return section("errors", "What goes wrong", f'<div class="grid-2">{"".join(panels)}</div>')
+
+
+def _confusion(evaluation: Evaluation, confidence: float) -> str:
+    names = evaluation.ground_truth.categories
+    if evaluation.errors is None or len(names) < 2:
+        return ""
+    whole = confusion(evaluation.verdicts, names, confidence=confidence)
+    return section(
+        "confusion", "Classes that are mixed up", confusion_table(whole, names), confusion_note(whole, confidence)
+    )
 
 
 def _videos(gallery: Gallery, confidence: float) -> str:
@@ -159,7 +178,7 @@ def _videos(gallery: Gallery, confidence: float) -> str:
     note = f"The worst first. {shown} of {counted(gallery.total, 'video')}, {gallery.megabytes:.1f} MB of pictures"
     note += f"; {gallery.reason}" if gallery.reason else ""
     note += f". Tracks that score at least {confidence:g} are drawn; a track that is right has its object's colour."
-    return _section("videos", "Videos", _asset("viewer.html"), escape(note))
+    return section("videos", "Videos", _asset("viewer.html"), escape(note))
 
 
 def _classes(metrics: Mapping) -> str:
@@ -168,7 +187,7 @@ def _classes(metrics: Mapping) -> str:
         (figures["name"], figures["AP"], as_percent(figures["AP"]))
         for figures in sorted(known, key=lambda figures: -figures["AP"])
     ]
-    return _section("classes", "AP of each class", f'<div class="columns">{bar_rows(rows, longest=1.0)}</div>')
+    return section("classes", "AP of each class", f'<div class="columns">{bar_rows(rows, longest=1.0)}</div>')
 
 
 def _figures(metrics: Mapping) -> str:
@@ -192,11 +211,11 @@ def _figures(metrics: Mapping) -> str:
         f'<table class="figures"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
     note = "In per cent. A dash: nothing in the set to score. Sizes by mean area: s below 128², m below 256², l above."
-    return _section("figures", "All figures", tables, note)
+    return section("figures", "All figures", tables, note)
 
 
 def _about(facts: Mapping) -> str:
     rows = [(label, str(facts[name])) for name, label in _FACTS if facts.get(name)]
     rows += [(name, version) for name, version in (facts.get("packages") or {}).items() if version]
     body = "".join(f"<tr><th>{escape(label)}</th><td><code>{escape(value)}</code></td></tr>" for label, value in rows)
-    return _section("about", "About this run", f'<table class="facts"><tbody>{body}</tbody></table>') if rows else ""
+    return section("about", "About this run", f'<table class="facts"><tbody>{body}</tbody></table>') if rows else ""

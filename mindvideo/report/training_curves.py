@@ -33,22 +33,23 @@ def training_charts(records: list[dict]) -> list[tuple[str, str]]:
     steps = [record for record in records if record.get("kind") == "train"]
     evaluations = [record for record in records if record.get("kind") == "evaluation"]
     charts = []
-    if loss := _series(steps, "loss"):
+    if loss := series_of(steps, "loss"):
         _, xs, ys = loss
         charts.append(("Loss", [("averaged", xs, smooth(ys)), (_AS_RECORDED, xs, ys)] if len(ys) > 20 else [loss]))
     if terms := _loss_terms(steps):
         charts.append(("Terms of the loss", terms))
-    figures = [_series(evaluations, name) for name in ("AP", "AP50", "AP75")]
+    figures = [series_of(evaluations, name) for name in ("AP", "AP50", "AP75")]
     if figures := [(name, xs, [100 * y for y in ys]) for name, xs, ys in filter(None, figures)]:
         charts.append(("Evaluated while training", figures))
-    if rate := _series(steps, "learning_rate"):
+    if rate := series_of(steps, "learning_rate"):
         charts.append(("Learning rate", [rate]))
     return [
         (heading, line_chart(series, x_label="step", y_label=heading, faint=_AS_RECORDED)) for heading, series in charts
     ]
 
 
-def _series(records: list[dict], name: str) -> tuple[str, list[float], list[float]] | None:
+def series_of(records: list[dict], name: str) -> tuple[str, list[float], list[float]] | None:
+    """(name, steps, values) of one figure over the records; None where it was never a number."""
     points = [(record["step"], record[name]) for record in records if _is_number(record.get(name))]
     return (name, [x for x, _ in points], [y for _, y in points]) if points else None
 
@@ -60,7 +61,7 @@ def _loss_terms(steps: list[dict]) -> list[tuple[str, list[float], list[float]]]
     losses = [name for name, value in steps[-1].items() if name.startswith("loss_") and _is_number(value)]
     names = [name for name in losses if not _OF_EARLIER_LAYER.search(name) and name not in _NOT_A_LOSS]
     chosen = sorted(names, key=lambda name: -steps[-1][name])[:_MAX_TERMS]
-    return [(name, xs, smooth(ys)) for name, xs, ys in filter(None, (_series(steps, name) for name in chosen))]
+    return [(name, xs, smooth(ys)) for name, xs, ys in filter(None, (series_of(steps, name) for name in chosen))]
 
 
 def _is_number(value: object) -> bool:

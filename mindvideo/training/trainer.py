@@ -16,7 +16,7 @@ from mindspore import nn
 from mindspore.train import Callback, Model, RunContext
 
 from mindvideo.errors import UserError
-from mindvideo.processes import LAUNCHED_VARIABLE
+from mindvideo.processes import LAUNCHED_VARIABLE, own_command
 from mindvideo.run_folder import RunFolder
 from mindvideo.training.callbacks.checkpoint_writer import CheckpointWriter
 from mindvideo.training.callbacks.evaluation import Evaluation
@@ -203,7 +203,8 @@ class _Callbacks:
     def of(cls, trainer: Trainer, plan: Plan) -> _Callbacks:
         first = trainer.ranks.is_first
         step, options = trainer.step, trainer.options
-        log = StepLog(folder=trainer.folder, every=options.log_every, start=plan.start) if first else None
+        every, name = options.log_every, str(trainer.facts.get("config", "a network"))
+        log = StepLog(folder=trainer.folder, every=every, start=plan.start, name=name) if first else None
         writer = CheckpointWriter(
             step=step,
             network=trainer.network,
@@ -281,7 +282,7 @@ def resume_command(folder: RunFolder) -> str:
     launched = os.environ.get(LAUNCHED_VARIABLE)
     if launched is not None:
         return f"{launched} {shlex.join([*words[1:], '--resume'])}"
-    return shlex.join([sys.executable, *words, "--resume"])
+    return own_command([*words, "--resume"])
 
 
 def recompute_layers(network: nn.Cell, patterns: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mindvideo.errors import UserError, printable
 from mindvideo.weights.class_names import CLASS_NAMES_ENTRY, parse_class_names
+from mindvideo.weights.formats.earlier_port import is_of_earlier_port, read_earlier_port
 from mindvideo.weights.formats.native import looks_native, read_native
 from mindvideo.weights.formats.safetensors import looks_like_safetensors, read_safetensors
 from mindvideo.weights.formats.torch_pickle import Settings
@@ -25,6 +26,7 @@ from mindvideo.weights.renamed import NAMES_ENTRY, present_names
 from mindvideo.weights.stored_tensor import StoredTensor
 
 NATIVE, TORCH_ZIP, TORCH_STREAM, SAFETENSORS = "MindSpore", "PyTorch (zip)", "PyTorch (before 1.6)", "safetensors"
+EARLIER_PORT = "MindSpore (earlier port of VisTR)"
 # Where training scripts put the weights among the other things they save, in the order in which they are looked for.
 WEIGHT_ENTRIES = ("model", "state_dict")
 DATA_PARALLEL_PREFIX = "module."
@@ -124,8 +126,10 @@ def _open(path: Path, content: memoryview) -> CheckpointFile:
 
 
 def _native_file(path: Path, content: memoryview) -> CheckpointFile:
-    """A checkpoint of ours, its parameters under their present names."""
+    """A checkpoint of ours, its parameters under their present names; or one of the earlier port."""
     stored, strings = read_native(content)
+    if is_of_earlier_port(stored):
+        return CheckpointFile(path, EARLIER_PORT, read_earlier_port(path, stored), {}, {})
     checksum = strings.pop(CHECKSUM_ENTRY, "")
     provenance = _json_entry(strings.pop(PROVENANCE_ENTRY, "{}"), PROVENANCE_ENTRY)
     names = present_names(stored, written_with=strings.pop(NAMES_ENTRY, None))

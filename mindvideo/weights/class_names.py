@@ -15,6 +15,23 @@ def class_names_entry(class_names: Mapping[int, str]) -> str:
     return json.dumps({str(number): name for number, name in class_names.items()}, ensure_ascii=False)
 
 
+def same_class_name(one: str, other: str) -> bool:
+    """Whether two spellings are of one name."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def first_renamed(before: Mapping[int, str], now: Mapping[int, str]) -> tuple[int, str, str] | None:
+    """The first (id, name before, name now) of the ids in both that has another name now."""
+    for number in sorted(set(before) & set(now)):
+        if not same_class_name(before[number], now[number]):
+            return number, before[number], now[number]
+    return None
+
+
 def parse_class_names(content: str | None) -> dict[int, str] | None:
     """The other way; UserError for an entry that holds something else."""
     if content is None:

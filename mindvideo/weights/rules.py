@@ -35,6 +35,7 @@ class Rule:
     ``part`` (index, count): the parameter is that one of ``count`` equal parts of the entry along axis 0; the other
     parts have rules of their own, and on the way back the parts are joined.
     ``adds``: the values are added to what another rule gives the parameter. ``one_way``: for loading, not for writing.
+    ``copies``: the parameter starts from an entry that is another one's, whose rule is a further one.
     """
 
     pattern: str
@@ -46,6 +47,7 @@ class Rule:
     part: tuple[int, int] | None = None
     adds: bool = False
     one_way: bool = False
+    copies: bool = False
 
     def __post_init__(self) -> None:
         compiled = re.compile(self.pattern)
@@ -60,7 +62,7 @@ class Rule:
 
     @property
     def is_one_way(self) -> bool:
-        return self.one_way or self.adds
+        return self.one_way or self.adds or self.copies
 
     def target(self, source: str) -> str | None:
         """The parameter's name for a source name that this rule matches."""
@@ -186,8 +188,8 @@ def plan_loading(table: RuleTable, sources: Iterable[str], parameters: Iterable[
 
 
 def _go_together(rules: Sequence[Rule]) -> bool:
-    """One rule for the whole entry, or one for each of its parts; any number that add."""
-    main = [rule for rule in rules if not rule.adds]
+    """One rule for the whole entry, or one for each of its parts; any number that add or copy."""
+    main = [rule for rule in rules if not rule.adds and not rule.copies]
     if len(main) == 1:
         return main[0].part is None
     parts = sorted(rule.part or (0, 0) for rule in main)

@@ -15,6 +15,7 @@ from mindvideo import load_config
 from mindvideo.models.instanceformer import card
 from mindvideo.weights.rules import plan_leaving
 from tests.parity.golden_weights import golden_value
+from tests.parity.rounding import Row
 
 TEMPORAL = "detr.temporal_class_embed."  # its gradients are rounding noise in the original
 
@@ -99,10 +100,15 @@ def thinned(got: np.ndarray, arrays, name: str) -> tuple[np.ndarray, np.ndarray]
     return flat, arrays[name].reshape(-1)
 
 
-def assert_close(got, arrays, name: str, tolerance: float) -> None:
-    """Largest difference, relative to the largest number of the original."""
+def row_of(got, arrays, name: str, tolerance: float) -> Row:
+    """Compared relative to the largest number of the original."""
     ours, theirs = thinned(got, arrays, name)
     assert ours.shape == theirs.shape, f"{name}: {ours.shape} against {theirs.shape}"
-    scale = max(np.abs(theirs).max(), 1e-3)
-    error = np.abs(ours - theirs).max() / scale
-    assert error <= tolerance, f"{name}: differs by {error:.2e} of {scale:.3g}"
+    return Row(ours, theirs, tolerance, max(float(np.abs(theirs).max()), 1e-3))
+
+
+def assert_close(got, arrays, name: str, tolerance: float) -> None:
+    """Largest difference, relative to the largest number of the original."""
+    row = row_of(got, arrays, name, tolerance)
+    error = row.off_by(row.theirs)
+    assert error <= tolerance, f"{name}: differs by {error:.2e} of {row.scale:.3g}"

@@ -14,7 +14,6 @@ import pytest
 from mindvideo import load_config
 from mindvideo.assembly.data import build_training_data
 from mindvideo.assembly.training import schedule_of
-from mindvideo.assembly.training_sets import same_name
 from mindvideo.data.synthetic.files import write_split
 from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.errors import UserError
@@ -22,6 +21,7 @@ from mindvideo.report.training_curves import read_records
 from mindvideo.training.callbacks.step_log import forget_metrics_after
 from mindvideo.training.checkpoint import save_weights
 from mindvideo.weights.checkpoint_file import class_names_of
+from mindvideo.weights.class_names import same_class_name as same_name
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = ["data.workers=0", "data.batch_size=2", "schedule.max_steps=1"]

@@ -22,6 +22,13 @@ class Inference:
     long_side: int | None = key(
         None, "limit of the long side after that; null sets none", minimum=16, maximum=16384, by_family=True
     )
+    size_multiple: int = key(
+        1,
+        "then both sides are rounded to a multiple of this: every size compiles one graph, and single images have many",
+        minimum=1,
+        maximum=256,
+        by_family=True,
+    )
     window_overlap: float = key(
         1 / 3,
         "share of a window that the next one sees again, in videos longer than a clip",

@@ -19,4 +19,7 @@ class Loss:
     focal_alpha: float = key(0.25, "share of the positive pixels in the focal loss", minimum=0.0, maximum=1.0)
     focal_gamma: float = key(2.0, "how much the focal loss favours hard pixels", minimum=0.0, maximum=100.0)
     mask_stride: int = key(1, "masks are compared at every this many pixels in both directions", minimum=1, maximum=64)
+    own_terms: list[str] = key(
+        [], "terms of your own as NAME=WEIGHT, registered by the file of mindvideo train --import (docs/own_data.md)"
+    )
     empty_frames: bool = key(False, "the focal term also asks for empty masks in frames without the instance")

@@ -42,16 +42,22 @@ def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class ShortSideResize:
-    """Resizes frames to the size in which a network sees them; ``short_side`` None leaves them as they are."""
+    """Resizes frames to the size in which a network sees them; ``short_side`` None leaves them as they are.
 
-    def __init__(self, *, short_side: int | None, long_side: int | None = None) -> None:
+    ``multiple``: then both sides are rounded to a multiple of it, so that many sizes of pictures make few of graphs.
+    """
+
+    def __init__(self, *, short_side: int | None, long_side: int | None = None, multiple: int = 1) -> None:
         self._short_side = short_side
         self._long_side = long_side
+        self._multiple = multiple
 
     def size_for(self, size: tuple[int, int]) -> tuple[int, int]:
-        if self._short_side is None:
-            return size
-        return short_side_size(size, short_side=self._short_side, long_side=self._long_side)
+        if self._short_side is not None:
+            size = short_side_size(size, short_side=self._short_side, long_side=self._long_side)
+        step = self._multiple
+        H, W = (max(round(side / step), 1) * step for side in size)
+        return H, W
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         return resize_frame(frame, self.size_for(frame.shape[:2]))

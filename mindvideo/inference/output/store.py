@@ -33,6 +33,7 @@ class VideoReport:
     """How one video went. ``status``: done, skipped, redrawn, interrupted or failed.
 
     ``drawn``: tracks that score enough to be drawn; ``best_score``: of all tracks, None without any.
+    ``compile_seconds``: those of ``seconds`` that went into compiling graphs.
     ``cuts``: frames with which another scene began, where cuts were looked for.
     """
 
@@ -44,8 +45,15 @@ class VideoReport:
     drawn: int | None = None
     best_score: float | None = None
     seconds: float = 0.0
+    compile_seconds: float = 0.0
     cuts: list[int] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Without the time for compiling."""
+        seconds = self.seconds - self.compile_seconds
+        return self.frames / seconds if seconds > 0 and self.frames else None
 
     @property
     def went_wrong(self) -> bool:

@@ -18,6 +18,7 @@ from mindvideo.modules.clip_training import ClipTraining
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses import terms
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.matching import costs
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
 
@@ -76,11 +77,11 @@ def clip_criterion(
     *,
     decoder_layers: int,
     has_masks: bool = True,
-    own_terms: Sequence[LossTerm] = (),
+    more_terms: Sequence[LossTerm] = (),
 ) -> Criterion:
-    """``own_terms``: those that a family has besides."""
+    """``more_terms``: those that a family has besides."""
     return Criterion(
-        terms=[*loss_table(cfg, has_masks=has_masks), *own_terms],
+        terms=[*loss_table(cfg, has_masks=has_masks), *more_terms],
         num_layers=decoder_layers if cfg.loss.aux_layers else 1,
         reduce_count=reduce_count,
         supervised="released" if cfg.matcher.validity == "released" else "present",
@@ -117,6 +118,7 @@ def loss_table(cfg: ConfigDict, *, has_masks: bool) -> list[LossTerm]:
         *table,
         LossTerm("class_error", terms.class_error, 0.0, layers="last", per="none"),
         LossTerm("cardinality_error", terms.cardinality_error, 0.0, per="none"),
+        *own_terms(loss.own_terms),
     ]
 
 

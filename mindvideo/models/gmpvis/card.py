@@ -37,19 +37,19 @@ def build_network(cfg: ConfigDict) -> GMPVIS:
 
 def build_training(cfg: ConfigDict, network: GMPVIS, reduce_count: nn.Cell) -> GMPVISTraining:
     gmpvis, loss = cfg.gmpvis, cfg.loss
-    own_terms = [LossTerm("loss_match", graph_matching, gmpvis.match_weight, layers="last", per="none")]
+    more_terms = [LossTerm("loss_match", graph_matching, gmpvis.match_weight, layers="last", per="none")]
     if network.second_classes is not None:
         no_object = {"no_object_weight": loss.no_object_weight}
         second = LossTerm(
             "loss_ce2", second_classes, gmpvis.second_class_weight, layers="last", per="none", options=no_object
         )
-        own_terms.append(second)
+        more_terms.append(second)
     return GMPVISTraining(
         pixels=NormalizePixels(),
         network=network,
         num_frames=cfg.data.num_frames,
         matcher=clip_matcher(cfg),
-        criterion=clip_criterion(cfg, reduce_count, decoder_layers=gmpvis.decoder_layers, own_terms=own_terms),
+        criterion=clip_criterion(cfg, reduce_count, decoder_layers=gmpvis.decoder_layers, more_terms=more_terms),
         sharpness=Ramp(start=gmpvis.first_sharpness, end=FINAL_SHARPNESS, steps=gmpvis.sharpness_steps),
     )
 

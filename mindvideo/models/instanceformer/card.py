@@ -17,17 +17,17 @@ from mindvideo.models.instanceformer.checks import check
 from mindvideo.models.instanceformer.inference import InstanceFormerStep
 from mindvideo.models.instanceformer.network import InstanceFormer
 from mindvideo.models.instanceformer.training import InstanceFormerTraining
-from mindvideo.models.instanceformer.weights import instanceformer_table
+from mindvideo.models.instanceformer.weights import detector_table, instanceformer_table
 from mindvideo.modules.heads.query_heads import START_SIZE_LOGIT, class_heads
 from mindvideo.modules.layers.deform_attention import xavier_dense_with_default_bias
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.losses.terms import contrast, dice_masks, focal_classes, focal_masks, giou_boxes, l1_boxes
 from mindvideo.modules.matching.costs import euclidean_box, focal_class, giou_box
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
 from mindvideo.modules.transformers.memory_decoder import build_memory_decoder
 from mindvideo.weights.backbone_rules import imagenet_table
-from mindvideo.weights.coco_rules import deformable_detr_table
 from mindvideo.weights.rules import RuleTable
 
 
@@ -98,7 +98,7 @@ def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
         weight = instanceformer.contrastive_weight
         terms.append(LossTerm("loss_contrastive", contrast, weight, layers="last", per="none"))
     return Criterion(
-        terms=terms,
+        terms=[*terms, *own_terms(loss.own_terms)],
         num_layers=instanceformer.decoder_layers,
         reduce_count=reduce_count,
         # PARITY(instanceformer): an instance that is out of the frame is taught its class, a speck of a box, no mask.
@@ -111,7 +111,9 @@ def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
     network.set_train(False)
     return OnlineTracker(
         step=InstanceFormerStep(network=network, pixels=NormalizePixels()),
-        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        resize=ShortSideResize(
+            short_side=inference.short_side, long_side=inference.long_side, multiple=inference.size_multiple
+        ),
         first_frames=instanceformer.first_frames,
         candidate_pairs=instanceformer.candidate_pairs,
         frames_per_vote=instanceformer.frames_per_vote,
@@ -121,7 +123,7 @@ def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
     """The published checkpoints of this family, a detector or an ImageNet backbone to start from."""
-    return [instanceformer_table(), deformable_detr_table(), imagenet_table("backbone.")]
+    return [instanceformer_table(), detector_table(), imagenet_table("backbone.")]
 
 
 FAMILY = Family(

@@ -18,11 +18,12 @@ from mindvideo.models.family import Family
 from mindvideo.models.seqformer.inference import PortionedSeqFormer
 from mindvideo.models.seqformer.network import SeqFormer
 from mindvideo.models.seqformer.training import SeqFormerTraining
-from mindvideo.models.seqformer.weights import seqformer_table
+from mindvideo.models.seqformer.weights import detector_table, seqformer_table
 from mindvideo.modules.heads.query_heads import class_heads
 from mindvideo.modules.layers.deform_attention import TwoOutputAttention
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.losses.terms import dice_tubes, focal_classes, focal_tubes, giou_boxes, l1_boxes
 from mindvideo.modules.matching.costs import focal_class, giou_box, joint_euclidean_box
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
@@ -80,6 +81,7 @@ def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
         LossTerm("loss_giou", giou_boxes, loss.giou_weight),
         LossTerm("loss_mask", focal_tubes, loss.mask_weight, per="instance"),
         LossTerm("loss_dice", dice_tubes, loss.dice_weight, per="instance"),
+        *own_terms(loss.own_terms),
     )
     return Criterion(
         terms=terms,
@@ -90,8 +92,8 @@ def build_criterion(cfg: ConfigDict, reduce_count: nn.Cell) -> Criterion:
 
 
 def weight_rules(cfg: ConfigDict) -> list[RuleTable]:
-    """The published checkpoints of this family, or an ImageNet backbone to start from."""
-    return [seqformer_table(), imagenet_table("backbone.")]
+    """The published checkpoints of this family, a detector or an ImageNet backbone to start from."""
+    return [seqformer_table(), detector_table(), imagenet_table("backbone.")]
 
 
 def build_tracker(cfg: ConfigDict, network: SeqFormer) -> WindowTracker:
@@ -101,7 +103,9 @@ def build_tracker(cfg: ConfigDict, network: SeqFormer) -> WindowTracker:
         network=network,
         portioned=PortionedSeqFormer(network=network, pixels=pixels),
         pixels=pixels,
-        resize=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
+        resize=ShortSideResize(
+            short_side=inference.short_side, long_side=inference.long_side, multiple=inference.size_multiple
+        ),
         candidate_pairs=seqformer.candidate_pairs,
         clip_frames=cfg.data.num_frames,
     )

@@ -5,11 +5,21 @@ from __future__ import annotations
 import dataclasses
 
 from mindvideo.config.key import key
-from mindvideo.config.reads import BACKBONE, FRAME_SIZE, LOSS_WEIGHTS, MATCHING_COSTS, OFFSETS, WINDOWS, reads
+from mindvideo.config.reads import (
+    BACKBONE,
+    FEW_SIZES,
+    FRAME_SIZE,
+    LOSS_WEIGHTS,
+    MATCHING_COSTS,
+    OFFSETS,
+    OWN_TERMS,
+    WINDOWS,
+    reads,
+)
 from mindvideo.models.cards.query_settings import QueryModel
 
 # The shared keys that this family reads.
-READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, FRAME_SIZE, WINDOWS)
+READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, OWN_TERMS, FRAME_SIZE, FEW_SIZES, WINDOWS)
 
 
 @dataclasses.dataclass

@@ -15,6 +15,7 @@ from mindvideo.models.videomt.training import VidEoMTTraining
 from mindvideo.models.videomt.weights import videomt_tables
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
+from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.losses.point_sampling import MaskPoints
 from mindvideo.modules.losses.point_terms import cross_entropy_at_points, dice_at_points
 from mindvideo.modules.losses.terms import softmax_classes
@@ -30,6 +31,7 @@ def build_training(cfg: ConfigDict, network: VidEoMT, reduce_count: nn.Cell) -> 
             LossTerm("loss_ce", softmax_classes, loss.class_weight, per="none", options=no_object),
             LossTerm("loss_mask", cross_entropy_at_points, loss.mask_weight),
             LossTerm("loss_dice", dice_at_points, loss.dice_weight),
+            *own_terms(loss.own_terms),
         ),
         num_layers=videomt.query_blocks,
         reduce_count=reduce_count,

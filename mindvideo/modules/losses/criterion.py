@@ -81,6 +81,8 @@ class Criterion(nn.Cell):
         answers = [(term, layer) for term in terms for layer in ((-1,) if term.layers == "last" else self.numbers())]
         order = sorted(range(len(answers)), key=lambda number: answers[number][1])
         self.term_names = tuple(name_of(*answers[number]) for number in order)
+        if len(set(self.term_names)) < len(self.term_names):
+            raise UserError(f"two loss terms have one name: {', '.join(sorted(self.term_names))}; rename one of them")
         self.order = ms.Tensor(np.array(order, np.int32))
         self.weights = ms.Tensor(np.array([answers[number][0].weight for number in order], np.float32))
 

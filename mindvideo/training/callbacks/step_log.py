@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mindspore.train import Callback, RunContext
 
+from mindvideo import compile_times
 from mindvideo.files import write_text
 from mindvideo.run_folder import METRICS, RunFolder
 from mindvideo.training.callbacks.step_report import StepReport, report_of
@@ -48,29 +49,31 @@ class Averages:
 
 
 class StepLog(Callback):
-    """Averages over ``every`` steps and records them; the first rank's callback."""
+    """Averages over ``every`` steps and records them; the first rank's callback.
 
-    def __init__(self, *, folder: RunFolder, every: int, start: int = 0) -> None:
+    ``name`` of the configuration, for which the time of compiling is remembered.
+    """
+
+    def __init__(self, *, folder: RunFolder, every: int, start: int = 0, name: str = "a network") -> None:
         super().__init__()
         self.folder = folder
         self.every = every
         forget_metrics_after(folder.path / METRICS, start)
         self.events = EventFile(folder.path / EVENTS_FOLDER, first_step=start + 1)
         self._averages = Averages()
-        self._last_compilation: float | None = None  # seconds
+        self._graph = f"{name} training"
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
         run = run_context.original_args()
         if run.step_compiles:
             size = "x".join(map(str, run.train_dataset_element[0].shape[2:4]))
-            took = "" if self._last_compilation is None else f"; the last one took {self._last_compilation:.0f} s"
-            _log.info("compiling the graph for batches of %s pixels, which takes a while%s", size, took)
+            _log.info("compiling the graph for batches of %s pixels (%s)", size, compile_times.about(self._graph))
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         report = report_of(run_context)
         self._averages.add(report)
         if report.compiled:
-            self._last_compilation = report.seconds["step"]
+            compile_times.remember(self._graph, report.seconds["step"])
             _log.info("step %d: graph compiled for a new batch shape (%.1f s)", report.step, report.seconds["step"])
         if report.step % self.every and not report.is_last:
             return

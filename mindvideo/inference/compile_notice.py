@@ -1,0 +1,54 @@
+"""Says when a tracker's graphs are compiled, for frames of a size that they have not seen, and how long that takes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import weakref
+from collections.abc import Iterator
+
+from mindvideo import compile_times
+
+_log = logging.getLogger("mindvideo.inference")
+_seen_sizes: weakref.WeakKeyDictionary[object, set[tuple[int, int]]] = weakref.WeakKeyDictionary()
+_spent = 0.0
+
+
+def compiling_seconds() -> float:
+    """Seconds that this process has spent on first answers, for rates that leave them out."""
+    return _spent
+
+
+class CompileNotice:
+    """The way of one video to a tracker's first answer, most of which is compiling where its size is new.
+
+    ``graph_name`` of the tracker, where it has one, is the configuration that the time is remembered for.
+    """
+
+    def __init__(self, tracker: object, size: tuple[int, int]) -> None:
+        sizes = _seen_sizes.setdefault(tracker, set())
+        self._pending = tuple(size) not in sizes
+        sizes.add(tuple(size))
+        self._graph = f"{getattr(tracker, 'graph_name', type(tracker).__name__)} inference"
+        self._seconds = 0.0
+        if self._pending:
+            H, W = size
+            _log.info("compiling the network for frames of %dx%d (%s)", W, H, compile_times.about(self._graph))
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around each call of the tracker."""
+        began = time.monotonic()
+        yield
+        if self._pending:
+            self._seconds += time.monotonic() - began
+
+    def answered(self) -> None:
+        """The tracker gave its first instances: its graphs are there."""
+        global _spent
+        if self._pending:
+            self._pending = False
+            _spent += self._seconds
+            compile_times.remember(self._graph, self._seconds)
+            _log.info("compiled: the first answer took %.1f s", self._seconds)

@@ -1,0 +1,42 @@
+"""Which implementation a call of an operator takes, from the backend, the type and the sizes; without MindSpore.
+
+``native`` is the compiled library, ``ascend`` MindSpore's primitive for that device, ``reference`` the twin written
+with MindSpore's own operators.
+"""
+
+from __future__ import annotations
+
+# Types that the compiled libraries read as they are; deformable attention and convolution are given float32 otherwise.
+NATIVE_TYPES = {
+    "cpu": {
+        "ms_deform_attn": ("float32",),
+        "deform_conv2d": ("float32",),
+        "layer_norm": ("float32",),
+        "group_norm": ("float32",),
+        "assignment": ("float32",),
+    },
+    "cuda": {
+        "ms_deform_attn": ("float32", "float16", "bfloat16"),
+        "deform_conv2d": ("float32",),
+        "layer_norm": ("float32", "float16", "bfloat16"),
+        "group_norm": ("float32", "float16", "bfloat16"),
+        "assignment": ("float32",),
+    },
+}
+# Of MultiScaleDeformableAttn and its gradient on Ascend: levels, queries and channels a head.
+ASCEND_MAX_LEVELS = 16
+ASCEND_MIN_QUERIES = 32
+ASCEND_CHANNELS_MULTIPLE = 8
+
+
+def implementation(backend: str, operator: str, dtype: str, sizes: tuple[int, int, int] = (0, 0, 0)) -> str:
+    """The implementation for values of `dtype`; `sizes`: L, Lq and D of deformable attention, which Ascend limits."""
+    if backend in NATIVE_TYPES:
+        return "native" if dtype in NATIVE_TYPES[backend][operator] else "reference"
+    if backend == "ascend" and operator == "ms_deform_attn" and dtype == "float32" and _ascend_takes(*sizes):
+        return "ascend"
+    return "reference"
+
+
+def _ascend_takes(L: int, Lq: int, D: int) -> bool:
+    return L <= ASCEND_MAX_LEVELS and Lq >= ASCEND_MIN_QUERIES and D % ASCEND_CHANNELS_MULTIPLE == 0

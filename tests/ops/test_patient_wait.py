@@ -1,0 +1,33 @@
+"""MindSpore's threads sleep while they wait, where the library can make them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+
+from mindvideo.assembly.runtime import BUSY_WAIT_VARIABLE, wait_patiently
+from mindvideo.native_library import CPU_LIBRARY, library_folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other tables of imports")
+@pytest.mark.skipif(not (library_folder() / CPU_LIBRARY).is_file(), reason="the library is not built")
+def test_the_waiting_of_several_libraries_is_replaced_and_numbers_stay(monkeypatch):
+    layer = nn.Dense(32, 16)
+    x = ms.Tensor(np.random.default_rng(0).standard_normal((64, 32), np.float32))
+    monkeypatch.setenv(BUSY_WAIT_VARIABLE, "1")
+    assert wait_patiently() == 0
+    before = layer(x).asnumpy()
+    monkeypatch.delenv(BUSY_WAIT_VARIABLE)
+    assert wait_patiently() > 1
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        for _ in range(20):
+            np.testing.assert_array_equal(layer(x).asnumpy(), before)
+    finally:
+        busy.kill()
+        busy.wait()
