@@ -6,6 +6,7 @@ import contextlib
 import json
 from pathlib import Path
 
+from mindvideo.errors import UserError
 from mindvideo.files import write_json
 from mindvideo.resources import cache_folder
 
@@ -17,7 +18,7 @@ def remember(graph: str, seconds: float) -> None:
     """Keep the time of one graph (``vistr training``); a folder that cannot be written forgets it."""
     known = {name: value for name, value in _read().items() if name != graph}
     kept = dict(list(known.items())[-_MAX_ENTRIES + 1 :])
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError):
         write_json(_file(), {**kept, graph: round(seconds, 1)})
 
 

@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "structures": {"errors", "files"},
     "run_folder": FOUNDATIONS,
     "files": {"errors"},
-    "compile_times": {"files", "resources"},
+    "compile_times": {"errors", "files", "resources"},
     "logs": set(),
     "native_library": {"resources"},
     "resources": set(),

@@ -101,6 +101,8 @@ def check_python(words: list[str]) -> None:
             assert importlib.util.find_spec(words[1]), f"no module {words[1]}"
         return
     script = words[0]
+    if (PROJECT / "tools/segmentation" / script).is_file():  # after `cd tools/segmentation`
+        script = f"tools/segmentation/{script}"
     assert (PROJECT / script).is_file(), f"no {script}"
     if script.startswith("tools/segmentation/"):
         check_command(Path(script).stem, words[1:])

@@ -11,20 +11,37 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.assembly.data import labelled_set
-from mindvideo.assembly.labelled_run import OpenFrames, evaluate_tracker
+from mindvideo.assembly.labelled_run import OpenFrames, evaluate_tracker, run_in_memory
 from mindvideo.assembly.network import tracker_of, with_scenes
+from mindvideo.assembly.training_sets import set_class_names
+from mindvideo.data.labels.images import read_category_map
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo, read_ground_truth
+from mindvideo.evaluation.image_ap import evaluate_images
+from mindvideo.evaluation.image_truth import LabelledImages, read_labelled_images
 from mindvideo.inference.pipeline import ReadAhead
 
 
 def labelled_videos(cfg: ConfigDict) -> GroundTruth:
-    """The labelled set of ``data.valid``, cut to ``evaluation.max_videos``."""
-    evaluation = cfg.evaluation
-    ground_truth = read_ground_truth(labelled_set(cfg).annotations)
+    """The labelled set of ``data.valid``, cut to ``evaluation.max_videos``; an image is a video of one frame."""
+    evaluation, files = cfg.evaluation, labelled_set(cfg)
+    if files.kind == "image":
+        return labelled_images(cfg).ground_truth
+    ground_truth = read_ground_truth(files.annotations)
     return dataclasses.replace(ground_truth, videos=ground_truth.videos[: evaluation.max_videos])
+
+
+def labelled_images(cfg: ConfigDict) -> LabelledImages:
+    """The same for a set of single images, with the boxes of its file and the classes that the model has."""
+    data, evaluation, files = cfg.data, cfg.evaluation, labelled_set(cfg)
+    mapped = None if files.category_map is None else read_category_map(files.category_map, data.category_map)
+    categories = None if mapped is None else set_class_names(files)
+    images = read_labelled_images(files.annotations, category_map=mapped, categories=categories)
+    ground_truth = images.ground_truth
+    kept = dataclasses.replace(ground_truth, videos=ground_truth.videos[: evaluation.max_videos])
+    return dataclasses.replace(images, ground_truth=kept)
 
 
 def frame_opener(cfg: ConfigDict) -> OpenFrames:
@@ -51,10 +68,13 @@ def _read_frame(reader: FrameReader, name: str) -> np.ndarray:
 
 def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
     """The function with which a training evaluates its network: the twelve figures by name."""
+    images = labelled_images(cfg) if labelled_set(cfg).kind == "image" else None
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
 
     def validate(network: nn.Cell) -> dict[str, float]:
         tracker = with_scenes(cfg, tracker_of(cfg, network), evaluated=True)
+        if images is not None:
+            return evaluate_images(images, run_in_memory(tracker, images.ground_truth, open_frames)).masks.statistics()
         return evaluate_tracker(tracker, ground_truth, open_frames).tracks.statistics()
 
     return validate

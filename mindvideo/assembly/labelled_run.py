@@ -50,10 +50,15 @@ def evaluate_tracker(
     tracker: VideoTracker, ground_truth: GroundTruth, open_frames: OpenFrames, *, details: bool = False
 ) -> Evaluation:
     """Run and evaluate in memory, for instance during a training."""
+    return evaluate_results(ground_truth, run_in_memory(tracker, ground_truth, open_frames), details=details)
+
+
+def run_in_memory(tracker: VideoTracker, ground_truth: GroundTruth, open_frames: OpenFrames) -> ResultsInMemory:
+    """The records of all videos."""
     records = []
     for video in progress(ground_truth.videos, total=len(ground_truth.videos), label="evaluating", unit="video"):
         records += track_labelled(tracker, video, open_frames).to_results()
-    return evaluate_results(ground_truth, ResultsInMemory(records), details=details)
+    return ResultsInMemory(records)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,11 @@ from mindvideo.data.labels.facts import SetFacts
 from mindvideo.data.media.frame_size import short_side_size
 from mindvideo.errors import UserError
 from mindvideo.logs import counted
+from mindvideo.models.registry import reads_of
 
 SHORT_SIDE, LONG_SIDE = 64, 128  # of the frames where the base has no sizes of its own: minutes on a CPU
 CELL = 32  # pixels; buckets are multiples of it, which every family takes
+MASK_CELL = 8  # pixels, of the finest maps that masks are made from
 MAX_BUCKETS = 3  # every one of them compiles a graph
 SMALL_SET = 50  # videos; of fewer, every frame is the middle of a clip
 WARM_UP_SHARE = 10  # a tenth of the run
@@ -39,6 +41,9 @@ def own_values(
     if data.augmentation in ("toy", "none"):
         own.update(_sizes(facts, short_side or SHORT_SIDE))
         values["inference"] = {"short_side": own["short_sides"][0], "long_side": own["max_long_side"]}
+        if "size_multiple" in reads_of(base.family).get("inference", ()):
+            # Else the last cells of a map reach beyond a small frame, and its masks come out a few per cent too narrow.
+            values["inference"]["size_multiple"] = MASK_CELL
     elif short_side is not None:
         raise UserError(
             f"--short-side: {base.name} crops to sizes of its own ({data.augmentation}); change data.short_sides and "

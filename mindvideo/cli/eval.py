@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mindvideo.cli.arguments import EXIT_OK, config_parser
+from mindvideo.cli.eval_images import finish_images
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import Evaluation, evaluate_results
@@ -50,7 +51,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         raise UserError("--results needs --annotations, the labelled file to compare with")
     if given.results and given.config:
         raise UserError("give either --results with --annotations, or -c with --weights, not both")
-    if not given.results and not (given.config and given.weights):
+    if not given.results and not given.config:
         raise UserError("nothing to evaluate: give -c and --weights, or --results and --annotations")
     return given
 
@@ -79,10 +80,10 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     from mindvideo.config import dump_config, find_config
 
     cfg = load_config(arguments.config, arguments.overrides)
-    weights = check_weights_file(arguments.weights)
+    weights = check_weights_file(arguments.weights or cfg.weights)
     # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.
     from mindvideo.assembly import build_tracker, labelled_set, prepare_device, with_scenes
-    from mindvideo.assembly.evaluation import frame_opener, labelled_videos
+    from mindvideo.assembly.evaluation import frame_opener, labelled_images, labelled_videos
     from mindvideo.assembly.labelled_run import LabelledRun
 
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
@@ -108,6 +109,9 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
         store.gather(folder.path / "results.json", run.rows)
     results = run.results()
     rule, files = arguments.long_videos or cfg.evaluation.long_videos, labelled_set(cfg)
+    if files.kind == "image":
+        finish_images(folder.path, labelled_images(cfg), results, model_speed)
+        return EXIT_OK
     remember(folder.path, folder.path / "results.json", files.annotations, files.frames, rule, training_of(weights))
     evaluation, speed = evaluate(ground_truth, results, rule=rule)
     finish(folder.path, evaluation, {**model_speed, **speed})

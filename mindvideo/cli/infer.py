@@ -62,8 +62,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for word in words:
         is_override = _OVERRIDE.fullmatch(word) and not Path(word).exists()
         (given.overrides if is_override else given.input).append(word)
-    if not given.input and not given.redraw:
-        raise UserError("no input: name a video, a folder of frames or of videos, a glob, camera:0 or -")
     if given.redraw and given.output is None:
         raise UserError("--redraw needs --output, the folder of the finished videos")
     return given
@@ -72,6 +70,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main() -> int:
     arguments = parse_arguments()
     cfg = load_config(arguments.config, arguments.overrides)
+    inputs = arguments.input or list(cfg.inference.input)
+    if not inputs and not arguments.redraw:
+        raise UserError("no input: name a video, a folder of frames or of videos, a glob, camera:0 or -")
     selection = FrameSelection.parse(arguments.frames)
     raw_size = None if arguments.raw_size is None else parse_size(arguments.raw_size)
     inference = cfg.inference
@@ -82,14 +83,14 @@ def main() -> int:
         max_overlap=inference.max_overlap,
         class_names=dict(enumerate(inference.class_names, start=1)),
     )
-    sources = [source for given in arguments.input for source in find_videos(given)]
+    sources = [source for given in inputs for source in find_videos(given)]
     if "video" in choice.write:
         find_encoder()  # to say so before the work, not after it
     if arguments.redraw:
         set_up_logging(cfg.runtime.log_level)
         reports = redraw(Path(arguments.output), sources, choice=choice, frames_per_second=inference.frames_per_second)
         return report_on(reports, Path(arguments.output))
-    weights = check_weights_file(arguments.weights)
+    weights = check_weights_file(arguments.weights or cfg.weights)
     run_folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-infer", log_level=cfg.runtime.log_level)
     output = run_folder.path
     stop = "" if selection.stop is None else selection.stop

@@ -23,7 +23,11 @@ def add_config(commands: Any) -> None:
     parser.add_argument(
         "train", nargs="+", metavar="ANNOTATIONS.json@FRAMES", help="sets to learn from (or names of the catalogue)"
     )
-    parser.add_argument("--valid", metavar="SET", help="set that is evaluated (default: the first of the others)")
+    parser.add_argument(
+        "--valid",
+        metavar="SET",
+        help="set that is evaluated (default: the first one to learn from, which proves little)",
+    )
     parser.add_argument(
         "--base", default="instanceformer_toy", metavar="NAME",
         help="configuration to build on: a toy one learns from nothing in minutes, a published one needs its weights "

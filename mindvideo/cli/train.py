@@ -57,14 +57,15 @@ def main() -> int:
     data = build_training_data(cfg, ranks)
     evaluate = build_validation(cfg) if cfg.train.evaluate and ranks.is_first else None
     # A resumed run takes its weights from its own checkpoint.
-    weights = None if arguments.resume and (folder.path / "checkpoints").is_dir() else arguments.weights
+    given_weights = arguments.weights or cfg.weights or None
+    weights = None if arguments.resume and (folder.path / "checkpoints").is_dir() else given_weights
     trainer = build_trainer(cfg, data=data, folder=folder, weights=weights, evaluate=evaluate)
     if arguments.resume:
         trainer.resume()
     trainer.refuse_another_run()
     if is_first:  # nothing stands against the run any more: only now is anything written
         given, resolved = find_config(arguments.config), dump_config(cfg)
-        folder.begin(config_file=given, resolved_config=resolved, weights=arguments.weights)
+        folder.begin(config_file=given, resolved_config=resolved, weights=given_weights)
         write_json(folder.path / CLASSES, data.class_names)
     outcome = trainer.run()
     if outcome.finished and ranks.is_first:

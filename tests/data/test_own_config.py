@@ -49,7 +49,7 @@ def test_the_commands_of_the_page_lead_to_batches(mine, monkeypatch, capsys):
     cfg = load_config("mine.yaml", ["data.workers=0"])
     assert cfg.data.num_classes == 3 and cfg.data.max_instances == 2
     assert cfg.data.buckets == [[64, 128]] and cfg.schedule.warmup_steps == 60
-    assert cfg.inference.short_side == cfg.data.short_sides[0] == 64
+    assert cfg.inference.short_side == cfg.data.short_sides[0] == 64 and cfg.inference.size_multiple == 8
     data = build_training_data(cfg)
     batch = next(data.dataset.create_dict_iterator(output_numpy=True, num_epochs=1))
     assert batch["images"].shape == (4, 5, 64, 128, 3) and data.class_names == {1: "dog", 2: "van"}

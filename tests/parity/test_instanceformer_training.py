@@ -23,7 +23,8 @@ from mindvideo.modules.values import Predictions, Targets
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
 from tests.parity.rounding import left_after_rounding
 
-# float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6.
+# float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6 here. Of a loss that differs
+# more in the files, five times that.
 VALUE_TOLERANCE = 2e-5
 MASK_TOLERANCE = 2e-4  # logits up to 20 after eight layers of ReLU
 # Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
@@ -197,9 +198,16 @@ def check_losses(case: Case, result: StepResult) -> None:
     published = {name.replace("loss_contrastive", "supcon"): value for name, value in terms}
     expected = {k: v for k, v in case.facts["losses"].items() if not k.startswith("cardinality_error")}
     assert published.keys() == expected.keys()
+    in_float64 = case.facts["losses_float64"]
     for name, value in expected.items():
-        assert published[name] == pytest.approx(value, rel=VALUE_TOLERANCE), name
-    assert result.total == pytest.approx(case.facts["total"], rel=VALUE_TOLERANCE)
+        assert published[name] == pytest.approx(value, rel=loss_tolerance(value, in_float64[name])), name
+    total, exact = case.facts["total"], case.facts["total_float64"]
+    assert result.total == pytest.approx(total, rel=loss_tolerance(total, exact))
+
+
+def loss_tolerance(in_float32: float, in_float64: float) -> float:
+    """Relative: the usual one, or five times what float32 changes in the original itself."""
+    return max(VALUE_TOLERANCE, 5 * abs(in_float32 - in_float64) / max(abs(in_float32), 1e-12))
 
 
 def check_predictions(case: Case, result: StepResult) -> None:

@@ -76,6 +76,9 @@ class Inference:
     max_overlap: float = key(
         0.6, "a mask that overlaps a surer track's by more is not drawn; 1 draws all", minimum=0.0, maximum=1.0
     )
+    input: list[str] = key(
+        [], "what infer runs on when the command names no input: files, folders, globs, camera:N or -"
+    )
     class_names: list[str] = key([], "names of categories 1, 2, ... to write on the video; empty shows numbers")
     write: list[str] = key(["video"], "what is written beside results.json", choices=["video", "masks", "coco"])
     draw: list[str] = key(

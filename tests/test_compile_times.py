@@ -1,0 +1,99 @@
+"""The times of compiling: remembered for messages, and never in the way."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+import pytest
+
+from mindvideo import compile_times
+from mindvideo.inference.compile_notice import compiling_seconds
+from mindvideo.inference.output.store import VideoReport
+from mindvideo.inference.track import TrackedVideo
+from mindvideo.structures import Frame, VideoInstances
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "mindvideo" / compile_times.FILE
+
+
+def test_a_time_is_remembered_for_its_graph():
+    assert "minutes for a large one" in compile_times.about("vistr training")
+    compile_times.remember("vistr training", 23.6)
+    compile_times.remember("vistr inference", 0.2)
+    compile_times.remember("other training", 236)
+    assert compile_times.about("vistr training") == "about 24 s"
+    assert compile_times.about("vistr inference") == "about 1 s"
+    assert compile_times.about("other training") == "about 4 min"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a training": "x", "b": null}', '{"a training": -1}', "\x00"])
+def test_a_damaged_file_is_no_file(own_cache, content):
+    own_cache.parent.mkdir(parents=True)
+    own_cache.write_text(content)
+    assert "minutes" in compile_times.about("a training")
+    compile_times.remember("a training", 5)
+    assert compile_times.about("a training") == "about 5 s"
+
+
+def test_the_file_does_not_grow_without_end_and_may_be_impossible(own_cache, monkeypatch):
+    monkeypatch.setattr(compile_times, "_MAX_ENTRIES", 3)
+    for number in range(5):
+        compile_times.remember(f"{number} training", number)
+    assert "minutes" in compile_times.about("0 training") and compile_times.about("4 training") == "about 4 s"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no-such-place")
+    compile_times.remember("a training", 5)  # nothing is written, nothing is said
+
+
+class SlowAtFirst:
+    """A tracker whose first answer takes a while for every new size."""
+
+    graph_name = "slow"
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[int, int]] = set()
+
+    def begin(self, *, size, num_frames, video_id) -> None:
+        self.size, self.video_id, self.fed = size, video_id, 0
+
+    def feed(self, frame) -> list[VideoInstances]:
+        self.fed += 1
+        if self.size not in self.seen:
+            self.seen.add(self.size)
+            time.sleep(0.2)
+        return [VideoInstances.nothing(video_id=self.video_id, size=self.size, num_frames=1)]
+
+    def finish(self) -> VideoInstances:
+        return VideoInstances.nothing(video_id=self.video_id, size=self.size, num_frames=self.fed)
+
+
+def run(tracker: SlowAtFirst, size: tuple[int, int]) -> float:
+    """Seconds of compiling that the video was counted."""
+    before = compiling_seconds()
+    frames = [Frame(image=np.zeros((*size, 3), np.uint8), index=index, source=str(index)) for index in range(3)]
+    TrackedVideo(tracker, frames, size=size, num_frames=3, video_id=1).run()
+    return compiling_seconds() - before
+
+
+def test_each_new_size_is_said_once_and_counted_apart(caplog):
+    tracker = SlowAtFirst()
+    with caplog.at_level(logging.INFO, logger="mindvideo.inference"):
+        logging.getLogger("mindvideo").propagate = True
+        spent = [run(tracker, size) for size in ((8, 6), (8, 6), (6, 8))]
+    assert 0.2 <= spent[0] < 2 and spent[1] == 0 and 0.2 <= spent[2] < 2
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.split(" (")[0] for message in messages if message.startswith("compiling")] == [
+        "compiling the network for frames of 6x8",  # width x height
+        "compiling the network for frames of 8x6",
+    ]
+    assert "minutes" in messages[0] and "about 1 s" in messages[2]
+
+
+def test_rates_leave_compiling_out():
+    report = VideoReport(name="a", status="done", frames=100, seconds=30.0, compile_seconds=20.0)
+    assert report.frames_per_second == 10.0
+    assert VideoReport(name="a", status="skipped").frames_per_second is None
