@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from mindvideo import load_config
-from mindvideo.analysis.matches import is_match_record, read_matches, save_matches
+from mindvideo.analysis.matches import is_match_record, read_matches
+from mindvideo.cli import analyze
 from mindvideo.errors import UserError
 from mindvideo.inference.match_record import MatchRecorder
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction
@@ -181,7 +184,7 @@ def test_a_video_of_one_window_is_the_same_with_every_linking() -> None:
     assert results[0] == results[1] and len(results[0]) == 2
 
 
-def test_matched_windows_are_recorded_and_drawn(tmp_path) -> None:
+def test_matched_windows_are_recorded_and_drawn(tmp_path, monkeypatch, capsys) -> None:
     recorder = MatchRecorder(tmp_path / "seen")
     shown = iter(window(objects) for objects in ([0, 1], [None, 0], [1, 0]))
     tracker = WindowTracker(
@@ -203,7 +206,9 @@ def test_matched_windows_are_recorded_and_drawn(tmp_path) -> None:
     assert [each.tracks.shape + each.queries.shape for each in windows] == [(2, 1), (2, 2)]
     assert set(windows[1].tracks.tolist()) == set(video.track_ids.tolist())
     assert windows[0].accepted.sum() == 1 and windows[1].accepted.sum() == 2
-    assert save_matches(tmp_path / "matches.png", windows) == 2
+    monkeypatch.setattr(sys, "argv", ["analyze.py", str(path), "--output", str(tmp_path)])
+    assert analyze.main() == 0
+    assert "2 of 2 windows that were matched" in capsys.readouterr().out
     with Image.open(tmp_path / "matches.png") as picture:
         assert min(picture.size) > 200
 
