@@ -1,8 +1,8 @@
 """Operators that MindSpore's package can run on Ascend, read from its files; and the operators in our graphs.
 
-``python -m tests.ops.ascend_registry`` compiles the training step and the forward pass of every family, small, with the
-twins instead of native operators, and writes the names of their operators to ``graph_operators.json``: minutes, once a
-graph has changed.
+``python -m tests.ops.ascend_registry [FAMILY ...]`` compiles the training step and the forward pass of every family,
+small, with the twins instead of native operators, and writes the names of their operators to ``graph_operators.json``:
+minutes, once a graph has changed.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def graph_operators(family: str) -> list[str]:
 def main() -> None:
     from mindvideo.models.registry import FAMILIES
 
-    LIST.write_text(json.dumps({family: graph_operators(family) for family in FAMILIES}, indent=1) + "\n")
+    listed = json.loads(LIST.read_text()) if LIST.is_file() else {}
+    listed |= {family: graph_operators(family) for family in sys.argv[1:] or FAMILIES}
+    LIST.write_text(json.dumps(listed, indent=1) + "\n")
 
 
 if __name__ == "__main__":
