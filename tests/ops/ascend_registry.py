@@ -28,6 +28,10 @@ NO_KERNEL = {
 }  # fmt: skip
 
 
+# Handed to the Python interpreter, on any device; gradients end there.
+IN_PYTHON = {"PyExecute", "PyInterpret"}
+
+
 def package() -> Path:
     return Path(find_spec("mindspore").origin).parent
 
@@ -80,7 +84,7 @@ def is_translated(name: str) -> bool:
 def without_kernel(names: list[str]) -> list[str]:
     """The operators among ``names`` for which the package has nothing on Ascend."""
     known = kernels() | NO_KERNEL
-    return [name for name in names if name not in known and not is_translated(name)]
+    return [name for name in names if name in IN_PYTHON or (name not in known and not is_translated(name))]
 
 
 # In a process of its own, because the backend is chosen once a process. The last line says the names.
@@ -102,7 +106,7 @@ def operators(cell, *inputs):
     names = {node.op_type for node in outer.graph.node}
     try:
         whole.ParseFromString(graph(phase, "mind_ir", False))
-    except RuntimeError as error:  # a network that returns a dict makes it at its end in Python, and has no graphs inside
+    except RuntimeError as error:  # a network that returns a dict makes it in Python, at its end
         if "PyExecute" not in str(error):
             raise
     names |= {primitive.op_type for primitive in whole.primitives}
@@ -112,7 +116,8 @@ own = new_model(sys.argv[1], Sizes(), dropout=0.1)
 step, columns = new_step(own), tensors(batch(own))
 names = operators(step, *columns, ms.Tensor(np.zeros((2, 2), np.int64)))
 own.network.set_train(False)
-names |= operators(own.network, *NormalizePixels()(*columns[:2]))
+forward = operators(own.network, *NormalizePixels()(*columns[:2]))
+names |= forward - {"PyExecute"}  # of the dict, when the network is compiled by itself; the training step keeps its own
 print(json.dumps(sorted(names)))
 """
 
