@@ -1,4 +1,5 @@
-"""Draw what an online model saw: sampled points over the frames, a map of the embeddings, an overlay video.
+"""Draw what a model saw. Of an online one: sampled points over the frames, a map of the embeddings, an overlay video.
+Of one whose windows are linked by features or graphs: affinity, assignment and overlap of tracks and queries.
 
 First run mindvideo infer or mindvideo eval with --analysis: every video leaves analysis/<its id>.npz in the run
 folder (videos.json there lists the ids).
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.analysis.embedding_map import save_embedding_map
+from mindvideo.analysis.matches import is_match_record, read_matches, save_matches
 from mindvideo.analysis.record import AnalysisRecord, read_record
 from mindvideo.analysis.sampling_points import draw_sampling_points
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser, number, whole_number
@@ -30,7 +32,7 @@ Example:
   mindvideo infer -c instanceformer_toy --weights best.ckpt --input clip.mp4 --analysis --output runs/seen
   mindvideo analyze runs/seen/analysis/1.npz --input clip.mp4 --output runs/seen/drawn
   mindvideo analyze runs/a/analysis/1.npz runs/b/analysis/1.npz --input clip.mp4 --output drawn   # two runs
-Written: embeddings.png, overlay.mp4, frames/00000.png ...
+Written: embeddings.png, overlay.mp4, frames/00000.png ...; of matched windows: matches.png
 """
 
 
@@ -61,8 +63,21 @@ class Seen:
     names: dict[int, str]
 
 
+def draw_matches(arguments: argparse.Namespace) -> int:
+    """A picture for each record of matched windows."""
+    for place, file in enumerate(arguments.records):
+        if not is_match_record(file):
+            raise UserError(f"{file}: no record of matched windows, as the others are; give records of one kind")
+        windows = read_matches(file)
+        path = arguments.output / ("matches.png" if place == 0 else f"matches_{place + 1}.png")
+        print(f"{path}: {save_matches(path, windows)} of {len(windows)} windows that were matched with tracks")
+    return EXIT_OK
+
+
 def main() -> int:
     arguments = parse_arguments()
+    if any(is_match_record(file) for file in arguments.records):
+        return draw_matches(arguments)
     runs = [read(file, arguments) for file in arguments.records]
     level = level_of(arguments.level, [run.record for run in runs])
     save_embedding_map(arguments.output / "embeddings.png", [(run.record, run.rows, run.names) for run in runs])

@@ -9,6 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.data.media.frame_size import size_after
 from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction
 from mindvideo.inference.scoring.track_vote import first_candidates
@@ -39,15 +40,22 @@ class _FrameClassInference(nn.Cell):
         return probabilities[..., :-1], masks[0]  # without "no object"
 
 
+class PortionedFrames(Protocol):
+    """A clip network that runs in portions, see execution/portions.py."""
+
+    def run(self, frames: ms.Tensor) -> dict[str, ms.Tensor]:
+        """Normalised frames [1, T, 3, H, W] -> logits, masks and queries, by name."""
+
+
 class FrameClassRunner:
     """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network of one class a frame.
 
     ``network``: normalised frames [1, T, 3, H, W] -> class logits [D, 1, Q, T, K], of which the last class is "no
     object", boxes, and mask logits [1, Q, T, h, w]; ``portioned``: the same function in less memory, which is what runs
-    here. The whole network is what is exported.
+    here, and gives the queries besides. The whole network is what is exported.
     """
 
-    def __init__(self, *, network: nn.Cell, portioned: Callable[[ms.Tensor], tuple[ms.Tensor, ...]], pixels: nn.Cell):
+    def __init__(self, *, network: nn.Cell, portioned: PortionedFrames, pixels: nn.Cell):
         self._frames = _Frames(pixels=pixels)
         self._portioned = portioned
         self._whole = _FrameClassInference(network=network, frames=self._frames)
@@ -63,15 +71,19 @@ class FrameClassRunner:
         """Frames uint8 [h, w, 3] of the network's size."""
         frames = np.stack(frames)
         sizes = np.array([frames.shape[1:3]], np.int32)
-        logits, _, masks = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
-        probabilities = softmax(logits[-1, 0].asnumpy())[..., :-1]
-        return ClipPrediction(probabilities=probabilities, mask_logits=masks[0].asnumpy())
+        found = self._portioned.run(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
+        return ClipPrediction(
+            probabilities=softmax(found["logits"][-1, 0].asnumpy())[..., :-1],
+            mask_logits=found["masks"][0].asnumpy(),
+            features=found["queries"][0].asnumpy(),
+        )
 
 
 class Decoded(Protocol):
-    """Class logits [Q, K] of a clip, and the mask logits [N, T, h, w] of the queries one asks for."""
+    """Class logits and features [Q, .] of a clip, and the mask logits [N, T, h, w] of the queries one asks for."""
 
     logits: np.ndarray
+    features: np.ndarray
     masks: Callable[[Sequence[int]], np.ndarray]
 
 
@@ -82,6 +94,19 @@ class PortionedClip(Protocol):
         """uint8 [h, w, 3] -> what is kept of a frame."""
 
     def __call__(self, frames: Sequence[Any]) -> Decoded: ...
+
+
+class _Encoding:
+    """uint8 [H, W, 3] -> what the network keeps of a frame; ``size_for``: the size in which it sees one."""
+
+    def __init__(self, portioned: PortionedClip, resize: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._portioned, self._resize = portioned, resize
+
+    def __call__(self, frame: np.ndarray) -> Any:
+        return self._portioned.encode(np.ascontiguousarray(self._resize(frame)))
+
+    def size_for(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size_after(self._resize, size)
 
 
 class _SequenceInference(nn.Cell):
@@ -117,7 +142,7 @@ class SequenceRunner:
         candidate_pairs: int,
         clip_frames: int,
     ):
-        self._portioned, self._resize = portioned, resize
+        self._portioned, self.prepare = portioned, _Encoding(portioned, resize)
         self._candidate_pairs, self._clip_frames = candidate_pairs, clip_frames
         self._whole = _SequenceInference(network=network, pixels=pixels)
         self._whole.set_train(False)
@@ -128,16 +153,20 @@ class SequenceRunner:
         inputs = {"images": images, "sizes": ms.Tensor(np.array([size], np.int32))}
         return ExportPlan(graph=self._whole, inputs=inputs, outputs=("probabilities", "boxes", "mask_logits"))
 
-    def prepare(self, frame: np.ndarray) -> Any:
-        """uint8 [H, W, 3] -> what :meth:`__call__` takes of it."""
-        return self._portioned.encode(np.ascontiguousarray(self._resize(frame)))
-
     def __call__(self, frames: Sequence[Any]) -> ClipPrediction:
         decoded = self._portioned(frames)
         probabilities = 1.0 / (1.0 + np.exp(-decoded.logits))  # [Q, K]
         chosen = first_candidates(probabilities[None], self._candidate_pairs)
-        of_frames = np.broadcast_to(probabilities[chosen, None], (len(chosen), len(frames), probabilities.shape[1]))
-        return ClipPrediction(probabilities=of_frames, mask_logits=decoded.masks(chosen))
+        return ClipPrediction(
+            probabilities=in_every_frame(probabilities[chosen], len(frames)),
+            mask_logits=decoded.masks(chosen),
+            features=in_every_frame(decoded.features[chosen], len(frames)),
+        )
+
+
+def in_every_frame(values: np.ndarray, T: int) -> np.ndarray:
+    """[Q, C] -> [Q, T, C]."""
+    return np.broadcast_to(values[:, None], (len(values), T, values.shape[1]))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
