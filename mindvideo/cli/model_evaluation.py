@@ -64,17 +64,14 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     from mindvideo.assembly import start_process
     from mindvideo.assembly.evaluation import labelled_videos, sharing_of
 
-    several = num_launched() > 1
-    if several:  # at once: msrun's scheduler comes no further than this
+    if num_launched() > 1:
         end_with_parent()
-        ranks = start_process(cfg)
     ground_truth = labelled_videos(cfg, labels_needed=False)
     if not arguments.any_classes:
         for weights in chosen:
             require_same_classes(ground_truth, weights)
     long_videos(ground_truth, length_rules(arguments, cfg))  # a list that cannot be read is told before the work
-    if not several:
-        ranks = start_process(cfg)
+    ranks = start_process(cfg)
     if len(chosen) > 1 and is_first_process():
         folder.make()
     figures: dict[str, Any] = {}
