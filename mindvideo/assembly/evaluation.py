@@ -18,7 +18,6 @@ from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.errors import UserError
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo, read_ground_truth
 from mindvideo.inference.pipeline import ReadAhead
-from mindvideo.inference.trackers.tracker import VideoTracker
 
 
 def labelled_videos(cfg: ConfigDict) -> GroundTruth:
@@ -51,17 +50,11 @@ def _read_frame(reader: FrameReader, name: str) -> np.ndarray:
 
 
 def build_validation(cfg: ConfigDict) -> Callable[[nn.Cell], dict[str, float]]:
-    """The function with which a training evaluates its network: the twelve figures by name.
-
-    It keeps the tracker of the last network, whose graphs take the weights that the network has at the time.
-    """
+    """The function with which a training evaluates its network: the twelve figures by name."""
     ground_truth, open_frames = labelled_videos(cfg), frame_opener(cfg)
-    kept: dict[nn.Cell, VideoTracker] = {}
 
     def validate(network: nn.Cell) -> dict[str, float]:
-        if network not in kept:
-            kept.clear()
-            kept[network] = with_scenes(cfg, tracker_of(cfg, network), evaluated=True)
-        return evaluate_tracker(kept[network], ground_truth, open_frames).tracks.statistics()
+        tracker = with_scenes(cfg, tracker_of(cfg, network), evaluated=True)
+        return evaluate_tracker(tracker, ground_truth, open_frames).tracks.statistics()
 
     return validate
