@@ -120,6 +120,26 @@ def check_half_norms(call, kind: str) -> int:
     return cases
 
 
+def check_conversions(call) -> int:
+    """Every half number is read exactly, and what is written is rounded to the nearest, ties to even."""
+    shapes, starts = np.array([(1, 1)], np.int32), np.zeros(1, np.int32)
+    location = np.full((1, 1, 1, 1, 1, 2), 0.5, np.float32)
+    bits = np.arange(2**16, dtype=np.uint16).reshape(1, 1, 1, -1)
+    for kind in KINDS[1:]:
+        value = bits.view(np.float16) if kind == "float16" else bits
+        for weight in (1.0, 1 / 3, 0.4999, 1e-3):
+            weights = np.full((1, 1, 1, 1, 1), weight, np.float32)
+            wanted = [((1, 1, 2**16), value.dtype)]
+            (result,) = call("MsDeformAttnForward", [value, shapes, starts, location, weights], wanted)
+            with np.errstate(all="ignore"):
+                expected = checks.widened(checks.stored(checks.widened(value) * np.float32(weight), kind)).reshape(-1)
+            ours = checks.widened(result).reshape(-1)
+            known = np.isfinite(checks.widened(value)).reshape(-1)  # NaN has many forms
+            assert np.array_equal(ours[known], expected[known]), f"{kind} times {weight}"
+            assert not np.isfinite(ours[~known]).any()
+    return 8
+
+
 def check_edges(call) -> int:
     """Tensors without elements, tensors that are not aligned to 16 bytes, a stream of its own."""
     zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
@@ -214,7 +234,7 @@ def check_all(call, golden: Path, problems: int = 1000, reference=None, say=prin
     checks.check_assignment(call, problems)
     total += 11 + problems // 5 * 5 + 4
     total += sum(check_half_norms(call, kind) for kind in KINDS[1:])
-    total += check_repeatable(call) + check_edges(call) + check_refusals(call)
+    total += check_repeatable(call) + check_edges(call) + check_refusals(call) + check_conversions(call)
     if reference is not None:
         total += check_against(call, reference)
     say("convolution, normalisation, assignment, empty and unaligned tensors agree")

@@ -47,12 +47,24 @@ class Session:
     def caller(self) -> DeviceCaller:
         if self.options.emulate:
             return EmulatedCaller(emulation.library())
-        return DeviceCaller(self.options.library or self.folder / build.CUDA_LIBRARY, self.options.cudart)
+        return DeviceCaller(self.options.library or self.folder / build.CUDA_LIBRARY, cuda_runtime(self.options.cudart))
 
     def write(self) -> None:
         temporary = self.options.output.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.report, indent=1) + "\n")
         os.replace(temporary, self.options.output)
+
+
+def cuda_runtime(wish: str | None) -> str:
+    """The runtime library: the one asked for, else the one beside nvcc, else wherever the loader looks."""
+    if wish:
+        return wish
+    try:
+        toolkit = Path(build.find_nvcc()).resolve().parents[1]
+    except build.BuildError:
+        return "libcudart.so"
+    found = [path for folder in ("lib64", "targets/*/lib", "lib") for path in toolkit.glob(f"{folder}/libcudart.so*")]
+    return str(min(found, key=lambda path: len(path.name))) if found else "libcudart.so"
 
 
 def card_name(emulate: bool) -> str:
@@ -89,7 +101,7 @@ def textbook(session: Session, folder: Path) -> DeviceCaller:
     library, nvcc = folder / "textbook.so", build.find_nvcc()
     flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", *build.architecture_flags(nvcc, False)]
     build.run([nvcc, *flags, str(source), "-o", str(library)], False)
-    return DeviceCaller(library, session.options.cudart)
+    return DeviceCaller(library, cuda_runtime(session.options.cudart))
 
 
 def times_step(session: Session) -> str:
@@ -118,7 +130,7 @@ def sanitizer_step(session: Session) -> str:
     passed = []
     for tool in SANITIZER_TOOLS:
         command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", sys.executable, __file__]
-        command += ["--sanitized-run", "--cudart", session.options.cudart]
+        command += ["--sanitized-run", "--cudart", cuda_runtime(session.options.cudart)]
         command += ["--library", str(session.options.library or session.folder / build.CUDA_LIBRARY)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(session.seconds_left(), 1))
@@ -172,7 +184,7 @@ def main() -> int:
     parser.add_argument("--only", choices=STEPS, action="append", help="one step; the build comes before every other")
     parser.add_argument("--library", type=Path, help="a library that is built already")
     parser.add_argument("--golden", type=Path, default=build.HERE.parent / "tests" / "golden")
-    parser.add_argument("--cudart", default="libcudart.so", help="the CUDA runtime to use")
+    parser.add_argument("--cudart", help="the CUDA runtime; default: the one beside nvcc")
     parser.add_argument("--output", type=Path, default=Path("cuda_report.json"), help="the JSON file")
     parser.add_argument("--sanitized-run", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -14,6 +14,24 @@ LAUNCHED_VARIABLE = "MINDVIDEO_LAUNCHED"  # the command that started several pro
 _PR_SET_PDEATHSIG = 1
 
 
+def num_launched() -> int:
+    """How many processes a launcher (msrun) started together with this one; 1 without one."""
+    return int(os.environ.get("MS_WORKER_NUM", "1"))
+
+
+def is_scheduler() -> bool:
+    """msrun starts one process more, which only connects the others."""
+    return num_launched() > 1 and os.environ.get("MS_ROLE") == "MS_SCHED"
+
+
+def is_first_process() -> bool:
+    """From what msrun tells each process, known before they are connected."""
+    if num_launched() == 1:
+        return True
+    rank = os.environ.get("MS_NODE_ID", os.environ.get("RANK_ID", "0"))
+    return not is_scheduler() and rank == "0"
+
+
 def own_command(words: Sequence[str]) -> str:
     """A command line for a shell that starts this program as ``words`` (of ``sys.argv``) did."""
     first, *others = words

@@ -20,8 +20,20 @@ from mindvideo.processes import own_command
 
 RUNS = Path("runs")
 GIVEN_CONFIG, RESOLVED_CONFIG, ENVIRONMENT = "config.given.yaml", "config.yaml", "environment.json"
+KEPT_WEIGHTS = "weights"
 LOG, METRICS, CLASSES = "log.txt", "metrics.jsonl", "classes.json"
 _PACKAGES = ("mindspore", "numpy", "scipy", "pycocotools", "opencv-python-headless", "av", "decord", "pillow")
+
+
+def weights_of_epoch(run: Path, epoch: int) -> Path:
+    """Where a run keeps the weights of an epoch (from 1 on) for good."""
+    return run / KEPT_WEIGHTS / f"epoch_{epoch:03d}.ckpt"
+
+
+def kept_weights(run: Path) -> list[Path]:
+    """The weights that a run has kept, by their epoch."""
+    found = (run / KEPT_WEIGHTS).glob("epoch_*.ckpt")
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 class RunFolder:

@@ -101,6 +101,8 @@ def check_python(words: list[str]) -> None:
             assert importlib.util.find_spec(words[1]), f"no module {words[1]}"
         return
     script = words[0]
+    if (PROJECT / "tools/segmentation" / script).is_file():  # after `cd tools/segmentation`
+        script = f"tools/segmentation/{script}"
     assert (PROJECT / script).is_file(), f"no {script}"
     if script.startswith("tools/segmentation/"):
         check_command(Path(script).stem, words[1:])
@@ -136,7 +138,8 @@ def check_command(name: str, arguments: list[str]) -> None:
         return
     given = module.parse_arguments(arguments)
     if name == "launch":
-        given = importlib.import_module("mindvideo.cli.train").parse_arguments(given[1])
+        name, arguments = module.split_command(given[1])
+        given = importlib.import_module(f"mindvideo.cli.{name}").parse_arguments(arguments)
     if name == "config" and given.explain:
         module.explain(given.explain)
     config = next((value for key in ("config", "model", "show", "base") if (value := getattr(given, key, None))), None)

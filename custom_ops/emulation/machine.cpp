@@ -12,6 +12,11 @@
 
 #include "state.h"
 
+// A switch of a few instructions; elsewhere ucontext's, which makes system calls. -DEMULATION_UCONTEXT tries that one.
+#if defined(__x86_64__) && !defined(EMULATION_UCONTEXT)
+#define EMULATION_SWITCH
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -30,7 +35,7 @@ enum class State { kReady, kBlockBarrier, kWarpBarrier, kShuffle, kDone };
 
 struct Thread {
   void *stack_pointer;
-#ifndef __x86_64__
+#ifndef EMULATION_SWITCH
   ucontext_t context;
 #endif
   char *stack;
@@ -47,7 +52,7 @@ std::vector<Thread> threads;
 unsigned thread_count;
 Thread *running = nullptr;
 void *machine_stack_pointer;
-#ifndef __x86_64__
+#ifndef EMULATION_SWITCH
 ucontext_t machine_context;
 #endif
 const void *machine_stack_bottom;
@@ -71,7 +76,7 @@ void shuffle_order(std::vector<unsigned> &order) {
 
 unsigned index_of(const Thread &thread) { return static_cast<unsigned>(&thread - threads.data()); }
 
-#ifdef __x86_64__
+#ifdef EMULATION_SWITCH
 extern "C" void mindvideo_emulation_switch(void **from, void *to);
 asm(R"(
   .text
@@ -102,7 +107,7 @@ void to_thread(Thread &thread) {
   void *fake = nullptr;
   __sanitizer_start_switch_fiber(&fake, thread.stack, kStack);
 #endif
-#ifdef __x86_64__
+#ifdef EMULATION_SWITCH
   mindvideo_emulation_switch(&machine_stack_pointer, thread.stack_pointer);
 #else
   swapcontext(&machine_context, &thread.context);
@@ -117,7 +122,7 @@ void to_machine() {
   void *fake = nullptr;
   __sanitizer_start_switch_fiber(&fake, machine_stack_bottom, machine_stack_size);
 #endif
-#ifdef __x86_64__
+#ifdef EMULATION_SWITCH
   mindvideo_emulation_switch(&running->stack_pointer, machine_stack_pointer);
 #else
   swapcontext(&running->context, &machine_context);
@@ -141,7 +146,7 @@ void start(Thread &thread) {
 #ifdef __SANITIZE_ADDRESS__
   __asan_unpoison_memory_region(thread.stack, kStack);
 #endif
-#ifdef __x86_64__
+#ifdef EMULATION_SWITCH
   void **top = reinterpret_cast<void **>(thread.stack + kStack) - 3;  // aligned as after a call
   *top = nullptr;                                                     // where thread_main would return to
   *--top = reinterpret_cast<void *>(thread_main);                     // where the switch returns to

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
@@ -31,22 +32,37 @@ def place_embeddings(embeddings: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 def save_embedding_map(
     path: str | Path,
-    record: AnalysisRecord,
-    rows: Sequence[int],
+    runs: Sequence[tuple[AnalysisRecord, Sequence[int], Mapping[int, str]]],
     *,
-    class_names: Mapping[int, str] | None = None,
     max_frames: int = 200,
     seed: int = 0,
 ) -> None:
-    """A scatter plot, coloured by track, early frames pale. Longer videos are thinned to ``max_frames`` frames."""
+    """A scatter plot for each run (record, rows, class names), side by side: coloured by track, early frames pale.
+
+    Longer videos are thinned to ``max_frames`` frames.
+    """
+    figure = Figure(figsize=(7 * len(runs), 6), layout="constrained")
+    for axes, (record, rows, names) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
+        _draw_map(axes, record, rows, names, max_frames=max_frames, seed=seed)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def _draw_map(
+    axes: Axes,
+    record: AnalysisRecord,
+    rows: Sequence[int],
+    class_names: Mapping[int, str],
+    *,
+    max_frames: int,
+    seed: int,
+) -> None:
     frames = np.unique(np.linspace(0, record.num_frames - 1, min(max_frames, record.num_frames)).astype(int))
     placed = place_embeddings(record.embeddings[np.ix_(frames, np.asarray(rows, int))], seed=seed)
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.add_subplot()
     opacity = np.linspace(0.35, 1.0, len(frames))
     for column, row in enumerate(rows):
         color = tuple(channel / 255 for channel in track_color(int(record.track_ids[row])))
-        label = f"{record.name_of(row, class_names or {})}, {record.scores[row]:.2f}"
+        label = f"{record.name_of(row, class_names)}, {record.scores[row]:.2f}"
         x, y = placed[:, column].T
         axes.plot(x, y, color=color, alpha=0.25, linewidth=0.8)
         axes.scatter(x, y, color=[(*color, alpha) for alpha in opacity], s=26)
@@ -61,5 +77,3 @@ def save_embedding_map(
     times = "pale: early frames\nfull colour: late ones\nline: from frame to frame"
     axes.legend(title=times, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axes.get_legend().get_title().set(fontsize="small", color="0.4")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)

@@ -19,7 +19,7 @@ from mindvideo.data.feed.loader import load_loader
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
 from mindvideo.data.transforms.pipelines import AugmentationSettings
 from mindvideo.errors import UserError
-from mindvideo.models.registry import card_of
+from mindvideo.models.registry import card_of, reads_of
 from mindvideo.training.distributed import Ranks
 from mindvideo.training.trainer import TrainingData
 
@@ -49,6 +49,7 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
     )
     return ClipSettings(
         num_frames=data.num_frames,
+        windows=data.windows if "windows" in reads_of(cfg.family).get("data", ()) else 1,
         clip_rule=data.clip_rule,
         repeat_last_frame=data.repeat_last_frame,
         samples_per=data.samples_per,

@@ -16,6 +16,7 @@ from mindvideo.evaluation.evaluator import Evaluation, evaluate_results
 from mindvideo.evaluation.ground_truth import GroundTruth, LabelledVideo
 from mindvideo.evaluation.results_json import ResultsFolder, ResultsInMemory
 from mindvideo.inference.compile_notice import compiling_seconds
+from mindvideo.inference.output.sharing import VideoSharing
 from mindvideo.inference.output.store import RESULTS, StoredVideo, VideoReport, VideoStore
 from mindvideo.inference.track import TrackedVideo
 from mindvideo.inference.trackers.tracker import VideoTracker
@@ -47,18 +48,44 @@ def _annotated_frames(video: LabelledVideo, arrays: Iterable[np.ndarray]) -> Ite
 
 
 def evaluate_tracker(
-    tracker: VideoTracker, ground_truth: GroundTruth, open_frames: OpenFrames, *, details: bool = False
-) -> Evaluation:
-    """Run and evaluate in memory, for instance during a training."""
-    records = []
-    for video in progress(ground_truth.videos, total=len(ground_truth.videos), label="evaluating", unit="video"):
-        records += track_labelled(tracker, video, open_frames).to_results()
-    return evaluate_results(ground_truth, ResultsInMemory(records), details=details)
+    tracker: VideoTracker,
+    ground_truth: GroundTruth,
+    open_frames: OpenFrames,
+    *,
+    details: bool = False,
+    sharing: VideoSharing | None = None,
+) -> Evaluation | None:
+    """Run and evaluate, for instance during a training. Inside the block of ``sharing`` every process runs its share
+    of the videos, and only the first one gets the evaluation."""
+    results = run_in_memory(tracker, ground_truth, open_frames, sharing=sharing)
+    return None if results is None else evaluate_results(ground_truth, results, details=details)
+
+
+def run_in_memory(
+    tracker: VideoTracker,
+    ground_truth: GroundTruth,
+    open_frames: OpenFrames,
+    *,
+    sharing: VideoSharing | None = None,
+) -> ResultsInMemory | None:
+    """The records of all videos, in the first process of those that share them."""
+    sharing = sharing or VideoSharing.single()
+    records: dict[int, list] = {}
+    videos = ground_truth.videos
+    for place, video in enumerate(progress(videos, total=len(videos), label="evaluating", unit="video")):
+        if sharing.claim(place):
+            records[place] = track_labelled(tracker, video, open_frames).to_results()
+            sharing.tell(f"results-{place}", records[place])
+    sharing.wait_for_others()
+    if not sharing.is_first:
+        return None
+    found = [records[place] if place in records else sharing.told(f"results-{place}") for place in range(len(videos))]
+    return ResultsInMemory([each for some in found for each in some])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelledRun:
-    """The videos of a labelled set in a store, each under its own id."""
+    """The videos of a set in a store, each under its own id."""
 
     store: VideoStore
     videos: Sequence[LabelledVideo]
@@ -79,33 +106,51 @@ class LabelledRun:
                 store.begin(row)
         return cls(store=store, videos=videos, rows=rows)
 
-    def run_missing(self, tracker: VideoTracker, open_frames: OpenFrames) -> dict[str, Any]:
-        """Run the videos that are not finished yet; how many and how fast."""
+    @classmethod
+    def join(cls, store: VideoStore, videos: Sequence[LabelledVideo]) -> LabelledRun:
+        """The same in another process, after :meth:`begin` in the first one."""
+        store.join()
+        return cls(store=store, videos=videos, rows=store.register_with_ids({video.id: video.name for video in videos}))
+
+    def run_missing(
+        self, tracker: VideoTracker, open_frames: OpenFrames, *, sharing: VideoSharing | None = None
+    ) -> dict[str, Any]:
+        """Run the videos that are not finished yet, or this process's share of them; how many and how fast."""
+        sharing = sharing or VideoSharing.single()
         pairs = list(zip(self.videos, self.rows))
-        missing = [(video, row) for video, row in pairs if self.store.finished(row) is None]
-        if len(missing) < len(pairs):
-            _log.info("%d of %d videos are finished from an earlier run", len(pairs) - len(missing), len(pairs))
-        frames, start, compiling = 0, time.perf_counter(), compiling_seconds()
-        for video, row in progress(missing, total=len(missing), label="evaluating", unit="video"):
-            began = time.perf_counter()
-            self.store.begin(row)
-            result = track_labelled(tracker, video, open_frames)
-            if result.num_frames != video.length:
-                raise UserError(
-                    f"video {video.id}: {result.num_frames} frames were read, it is annotated with {video.length}"
-                )
-            self.store.save_results(row, result)
-            report = VideoReport(
-                name=row.name, video_id=row.id, status="done", frames=video.length, tracks=len(result),
-                seconds=time.perf_counter() - began,
-            )  # fmt: skip
-            self.store.finish(row, report, result)
-            frames += video.length
+        finished = sum(self.store.finished(row) is not None for row in self.rows)
+        if finished and sharing.is_first:
+            _log.info("%d of %d videos are finished from an earlier run", finished, len(pairs))
+        videos_run, frames, start, compiling = 0, 0, time.perf_counter(), compiling_seconds()
+        for place, (video, row) in enumerate(progress(pairs, total=len(pairs), label="evaluating", unit="video")):
+            if self.store.finished(row) is None and sharing.claim(place):
+                self._run(tracker, video, row, open_frames)
+                videos_run, frames = videos_run + 1, frames + video.length
+        sharing.tell(f"speed-{sharing.rank}", [videos_run, frames])
+        sharing.wait_for_others()
+        for rank in range(1, sharing.world_size):
+            more_videos, more_frames = sharing.told(f"speed-{rank}")
+            videos_run, frames = videos_run + more_videos, frames + more_frames
         seconds = time.perf_counter() - start
         compiling = compiling_seconds() - compiling
         rate = frames / (seconds - compiling) if frames and seconds > compiling else None
         speed = {"seconds": seconds, "compile_seconds": compiling, "frames_per_second": rate}
-        return {"videos_run": len(missing), **speed}
+        return {"videos_run": videos_run, **speed}
+
+    def _run(self, tracker: VideoTracker, video: LabelledVideo, row: StoredVideo, open_frames: OpenFrames) -> None:
+        began = time.perf_counter()
+        self.store.begin(row)
+        result = track_labelled(tracker, video, open_frames)
+        if result.num_frames != video.length:
+            raise UserError(
+                f"video {video.id}: {result.num_frames} frames were read, it is annotated with {video.length}"
+            )
+        self.store.save_results(row, result)
+        report = VideoReport(
+            name=row.name, video_id=row.id, status="done", frames=video.length, tracks=len(result),
+            seconds=time.perf_counter() - began,
+        )  # fmt: skip
+        self.store.finish(row, report, result)
 
     def results(self) -> ResultsFolder:
         return ResultsFolder({row.id: self.store.folder_of(row) / RESULTS for row in self.rows})

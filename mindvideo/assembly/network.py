@@ -50,8 +50,8 @@ def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
     tracker.graph_name = cfg.name
     if cfg.inference.analysis_folder and getattr(tracker, "observer", None) is None:
         raise UserError(
-            f"inference.analysis_folder: {cfg.family} looks at whole clips and records nothing; "
-            "choose a family that goes frame by frame (instanceformer), or leave it empty"
+            f"inference.analysis_folder: {cfg.family} records nothing here; choose a family that goes frame by frame "
+            "(instanceformer) or windows linked by inference.linking=features, or leave it empty"
         )
     return tracker
 

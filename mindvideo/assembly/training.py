@@ -133,6 +133,8 @@ def trainer_options(cfg: ConfigDict, data: TrainingData) -> TrainerOptions:
         keep_checkpoints=train.keep_checkpoints,
         evaluate_every=train.evaluate_every * data.batches_per_epoch,
         best_metric=train.best_metric,
+        patience=train.patience,
+        keep_weights_every=train.keep_weights_every,
     )
 
 

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from mindvideo.data.labels.catalogue import DatasetFiles
 from mindvideo.data.labels.categories import read_category_file
 from mindvideo.data.labels.videos import VideoAnnotations, read_video_annotations
@@ -14,6 +16,20 @@ from mindvideo.weights.class_names import same_class_name
 
 SHOWN = 5
 _log = logging.getLogger("mindvideo.data")
+
+
+def hold_out(cfg: ConfigDict) -> None:
+    """A run that is validated on SET/split_valid trains on SET/split_train in place of SET/train, whose videos it has.
+
+    So the published recipes, which train on all labels, become honest with ``train.evaluate=true``.
+    """
+    if not cfg.train.evaluate or not cfg.data.valid.endswith("/split_valid"):
+        return
+    validated = cfg.data.valid.rpartition("/")[0]
+    whole, rest = f"{validated}/train", f"{validated}/split_train"
+    if whole in cfg.data.train:
+        cfg.data.train = [rest if name == whole else name for name in cfg.data.train]
+        _log.info("data.train: %s in place of %s, since %s is validated on", rest, whole, cfg.data.valid)
 
 
 def refuse_unknown_classes(category_ids: Mapping[str, set[int]], *, num_classes: int) -> None:

@@ -14,7 +14,7 @@ COMMANDS = {
     "demo": "make data, train, evaluate and track videos, in minutes",
     "prepare": "check, convert, split or make data sets",
     "train": "train a model",
-    "launch": "train in several processes on this machine",
+    "launch": "train, eval or infer in several processes on this machine",
     "eval": "evaluate a model, or the results of one, on a labelled set",
     "infer": "find, outline and follow what is in videos",
     "report": "a page about a run",

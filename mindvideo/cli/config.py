@@ -12,7 +12,7 @@ from mindvideo.config.check import nearest_name
 from mindvideo.config.headers import config_readme, read_header
 from mindvideo.config.load import config_folder, dump_config, known_configs
 from mindvideo.config.readers import find_readers
-from mindvideo.config.schema import TOP_LEVEL_KEYS, KeySpec
+from mindvideo.config.schema import OPTIONAL_KEYS, TOP_LEVEL_KEYS, KeySpec
 from mindvideo.errors import UserError
 from mindvideo.files import write_text
 
@@ -21,10 +21,14 @@ def explain(name: str) -> str:
     """The meaning of a key, or of every key of a section."""
     if name in TOP_LEVEL_KEYS:
         return f"{name} (string, required): {TOP_LEVEL_KEYS[name]}"
+    if name in OPTIONAL_KEYS:
+        return f"{name} (string, default ''): {OPTIONAL_KEYS[name]}"
     sections = schema().sections
     section, _, key = name.partition(".")
     if section not in sections:
-        raise UserError(f"no section or key '{name}' ({nearest_name(section, [*sections, *TOP_LEVEL_KEYS])})")
+        raise UserError(
+            f"no section or key '{name}' ({nearest_name(section, [*sections, *TOP_LEVEL_KEYS, *OPTIONAL_KEYS])})"
+        )
     if not key:
         return "\n".join(_one_line(spec) for spec in sections[section].values())
     if key not in sections[section]:

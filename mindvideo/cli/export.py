@@ -29,7 +29,8 @@ def main() -> int:
     arguments = parse_arguments()
     cfg = load_config(arguments.config, arguments.overrides)
     size = parse_size(arguments.size)
-    if arguments.weights is None:
+    weights = arguments.weights or cfg.weights
+    if not weights:
         raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
     path = Path(arguments.output or f"{cfg.name}.mindir")
     if path.suffix != ".mindir":
@@ -40,7 +41,7 @@ def main() -> int:
     from mindvideo.inference.export import export_graph, native_operators
 
     prepare_device(cfg)
-    plan = build_tracker(cfg, weights=arguments.weights).export_plan(size=size)
+    plan = build_tracker(cfg, weights=weights).export_plan(size=size)
     comparisons = export_graph(plan, path)
     write_json(path.with_suffix(".json"), description(cfg, plan, comparisons, size))
     print(f"wrote {path}: {cfg.family}, frames of {size[1]}x{size[0]}; loaded again and compared with the network")

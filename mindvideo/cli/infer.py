@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -15,6 +16,8 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
+from mindvideo.cli.model_evaluation import PROCESSES, plan_folder
+from mindvideo.cli.next_step import analyze_command, official_annotations
 from mindvideo.cli.redraw import redraw
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.config import dump_config, find_config
@@ -23,13 +26,14 @@ from mindvideo.data.media.reader import FrameSelection
 from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.output.class_names import write_class_names
+from mindvideo.inference.output.sharing import PeerLeftError, VideoSharing
 from mindvideo.inference.output.store import VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice
 from mindvideo.inference.output.video_writer import find_encoder
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.video_run import NoRoomError, VideoRunner
 from mindvideo.logs import set_up_logging
-from mindvideo.run_folder import RunFolder
+from mindvideo.processes import end_with_parent, num_launched
 
 EXAMPLES = """
 Inputs:  clip.mp4   frames/   folder_of_videos/   'shots/*/*.jpg'   camera:0   - (MJPEG or raw RGB24 on standard input)
@@ -37,6 +41,9 @@ Examples of overrides:
   inference.confidence=0.5      draw only tracks that score at least this
   inference.short_side=480      size of the frames that the network sees
   inference.write=[video,masks,coco]   what is written beside results.json
+Several processes share the videos:
+  mindvideo launch 4 infer videos/ -c vistr --weights vistr_r50.pth --output out
+For an official set, with the ids of its annotation file: mindvideo eval (docs/evaluation.md)
 Another look at what is finished, without the network:
   mindvideo infer -c vistr --output out --redraw inference.confidence=0.1
 Ctrl-C once ends the video at hand and keeps what is done as *.partial.*; twice stops at once.
@@ -62,8 +69,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for word in words:
         is_override = _OVERRIDE.fullmatch(word) and not Path(word).exists()
         (given.overrides if is_override else given.input).append(word)
-    if not given.input and not given.redraw:
-        raise UserError("no input: name a video, a folder of frames or of videos, a glob, camera:0 or -")
     if given.redraw and given.output is None:
         raise UserError("--redraw needs --output, the folder of the finished videos")
     return given
@@ -72,6 +77,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main() -> int:
     arguments = parse_arguments()
     cfg = load_config(arguments.config, arguments.overrides)
+    inputs = arguments.input or list(cfg.inference.input)
+    if not inputs and not arguments.redraw:
+        raise UserError("no input: name a video, a folder of frames or of videos, a glob, camera:0 or -")
     selection = FrameSelection.parse(arguments.frames)
     raw_size = None if arguments.raw_size is None else parse_size(arguments.raw_size)
     inference = cfg.inference
@@ -82,16 +90,19 @@ def main() -> int:
         max_overlap=inference.max_overlap,
         class_names=dict(enumerate(inference.class_names, start=1)),
     )
-    sources = [source for given in arguments.input for source in find_videos(given)]
+    for given in inputs:
+        point_to_eval(Path(given), arguments)
+    sources = [source for given in inputs for source in find_videos(given)]
     if "video" in choice.write:
         find_encoder()  # to say so before the work, not after it
     if arguments.redraw:
         set_up_logging(cfg.runtime.log_level)
         reports = redraw(Path(arguments.output), sources, choice=choice, frames_per_second=inference.frames_per_second)
         return report_on(reports, Path(arguments.output))
-    weights = check_weights_file(arguments.weights)
-    run_folder = RunFolder.plan(output=arguments.output, name=f"{cfg.name}-infer", log_level=cfg.runtime.log_level)
+    weights = check_weights_file(arguments.weights or cfg.weights)
+    run_folder = plan_folder(arguments.output, cfg, name=f"{cfg.name}-infer")
     output = run_folder.path
+    sharing = shared_over_processes(cfg, output)
     stop = "" if selection.stop is None else selection.stop
     settings = {**result_settings(cfg, weights), "frames": f"{selection.start}:{stop}:{selection.step}"}
 
@@ -114,9 +125,47 @@ def main() -> int:
             choice=choice,
             interruption=stop_on_interrupt,
             queue_depth=inference.read_ahead,
+            sharing=sharing,
         )
         reports = run_and_gather(runner, sources, force=arguments.force)
-    return report_on(reports, output)
+    if not sharing.is_first:
+        return EXIT_OK
+    code = report_on(reports, output)
+    if arguments.analysis and (line := next_analysis(reports, sources, output)):
+        print(line)
+    return code
+
+
+def point_to_eval(given: Path, arguments: argparse.Namespace) -> None:
+    """Results of an official set are for its server, which knows the ids of its file only."""
+    annotations = official_annotations(given) if given.is_dir() else None
+    if annotations is not None:
+        model = ["-c", arguments.config, *(["--weights", arguments.weights] if arguments.weights else [])]
+        print(
+            f"{given} holds the frames of {annotations}; for results with the ids of that file: "
+            f"{shlex.join(['mindvideo', 'eval', *model, f'data.valid={annotations}@{given}'])}",
+            file=sys.stderr,
+        )
+
+
+def shared_over_processes(cfg: ConfigDict, output: Path) -> VideoSharing:
+    """With the processes that a launcher started together with this one, which are connected first."""
+    if num_launched() == 1:
+        return VideoSharing.single()
+    from mindvideo.assembly import start_process
+    from mindvideo.assembly.evaluation import sharing_of
+
+    end_with_parent()
+    return sharing_of(start_process(cfg), output / PROCESSES)
+
+
+def next_analysis(reports: Sequence[VideoReport], sources: Sequence[VideoSource], output: Path) -> str | None:
+    """The command that draws the first video's record."""
+    for report, source in zip(reports, sources):
+        video = source.file or (source.pictures[0].parent if source.pictures else None)
+        if report.video_id is not None and (line := analyze_command(output, report.video_id, video=video)):
+            return line
+    return None
 
 
 def run_and_gather(runner: VideoRunner, sources: Sequence[VideoSource], *, force: bool) -> list[VideoReport]:
@@ -125,10 +174,16 @@ def run_and_gather(runner: VideoRunner, sources: Sequence[VideoSource], *, force
         reports = runner.run_all(sources, force=force)
     except NoRoomError:
         raise  # nor is there room to gather
+    except PeerLeftError as error:
+        if runner.sharing.is_first:
+            runner.store.gather()
+        raise UserError(f"process {error} has stopped; its own lines say why. Finished videos are kept") from None
     except BaseException:
-        if runner.has_begun:
+        if runner.has_begun and runner.sharing.is_first:
             runner.store.gather()
         raise
+    if not runner.sharing.is_first:
+        return reports
     if runner.has_begun or any(report.status == "skipped" for report in reports):
         runner.store.start()
         runner.store.gather()

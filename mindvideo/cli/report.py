@@ -12,7 +12,7 @@ from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import evaluate_results
 from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.evaluation.results_json import ResultsFile
-from mindvideo.evaluation.splits import long_videos
+from mindvideo.evaluation.splits import LengthRules, long_videos
 from mindvideo.files import check_new_file
 from mindvideo.logs import set_up_logging
 from mindvideo.report.comparison import COMPARISON, MAX_RUNS, read_run, short_names, write_comparison
@@ -89,10 +89,8 @@ def write_one(given: argparse.Namespace, folder: Path) -> int:
     if source:
         ground_truth = read_ground_truth(source["annotations"])
         results = ResultsFile(source["results"])
-        rule = source.get("long_videos")
-        evaluation = evaluate_results(
-            ground_truth, results, long_videos=long_videos(ground_truth, rule) if rule else None
-        )
+        long = long_videos(ground_truth, LengthRules.from_facts(source))
+        evaluation = evaluate_results(ground_truth, results, long_videos=long)
         frames = given.frames or source.get("frames")
     path = write_report(folder, evaluation, results, frames=Path(frames) if frames else None, options=options)
     print(f"report: {path}")

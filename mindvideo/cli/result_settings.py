@@ -18,15 +18,15 @@ _SECTIONS_WITHOUT_EFFECT = frozenset(
 _KEYS_WITHOUT_EFFECT = frozenset(
     f"inference.{key}"
     for key in (
-        "analysis_folder", "class_names", "confidence", "draw", "frames_per_second", "max_overlap", "read_ahead",
-        "write",
+        "analysis_folder", "class_names", "confidence", "draw", "frames_per_second", "input", "max_overlap",
+        "read_ahead", "write",
     )
 )  # fmt: skip
 _KEYS_WITH_EFFECT = ("data.num_frames", "data.num_classes")
 
 
 def check_weights_file(weights: str | None) -> Path:
-    if weights is None:
+    if not weights:
         raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
     path = Path(weights)
     if not path.is_file():
@@ -43,7 +43,8 @@ def result_settings(cfg: ConfigDict, weights: Path) -> dict[str, Any]:
         if name in _KEYS_WITH_EFFECT
         or (name.split(".")[0] not in _SECTIONS_WITHOUT_EFFECT and name not in _KEYS_WITHOUT_EFFECT)
     }
-    relevant.pop("name", None)
+    for name in ("name", "weights"):
+        relevant.pop(name, None)
     return {"weights": file_digest(weights)[:16], **relevant}
 
 

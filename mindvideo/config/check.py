@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mindvideo.config.renamed import renaming
-from mindvideo.config.schema import TOP_LEVEL_KEYS, KeySpec, Schema
+from mindvideo.config.schema import OPTIONAL_KEYS, TOP_LEVEL_KEYS, KeySpec, Schema
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 80
@@ -136,14 +136,18 @@ def complete_and_check(
         if not isinstance(value, str) or not value:
             problems.append(f"{name}: missing; give the {TOP_LEVEL_KEYS[name]}")
         resolved[name] = value
+    for name in OPTIONAL_KEYS:
+        resolved[name] = given.get(name) or ""
+        if not isinstance(resolved[name], str):
+            problems.append(f"{name}: expected string, got {_SHOWN.repr(resolved[name])}")
     family = resolved["family"]
     if isinstance(family, str) and family and family not in schema.families:
         problems.append(f"family: unknown '{family[:80]}' ({nearest_name(family, schema.families)})")
     known_family = family if isinstance(family, str) and family in schema.families else None
 
     for section in given:
-        if section not in schema.sections and section not in TOP_LEVEL_KEYS:
-            hint = nearest_name(section, [*schema.sections, *TOP_LEVEL_KEYS])
+        if section not in schema.sections and section not in (*TOP_LEVEL_KEYS, *OPTIONAL_KEYS):
+            hint = nearest_name(section, [*schema.sections, *TOP_LEVEL_KEYS, *OPTIONAL_KEYS])
             problems.append(f"{section}: unknown section ({hint})")
     for section, specs in schema.sections.items():
         values = given.get(section)

@@ -22,6 +22,9 @@ A file can be named from anywhere by its bare name (`mindvideo train -c vistr`),
 same way (`_base_: vistr`). `_base_` files are merged first, in order; `section.key=value` on the command line wins over
 everything. `mindvideo config --explain section.key` tells what a key means, what it may be and who reads it. A key that
 the chosen family does not read is refused; `section.key=null` takes back one that a base sets.
+
+A published recipe trains on all labels of its set, without validation. With `train.evaluate=true` it is validated on
+`SET/split_valid` and trains on `SET/split_train` in place of `SET/train` (`mindvideo prepare split` makes both).
 """
 
 

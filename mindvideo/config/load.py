@@ -21,6 +21,8 @@ CONFIG_FOLDER_VARIABLE = "MINDVIDEO_CONFIG_DIR"
 BASE_KEY = "_base_"
 BASE_FOLDER = "_base_"  # in the config folder: files that others build on
 COMMAND_LINE = "the command line"
+# Sections that together only the YAML files of the earlier MindSpore port have.
+EARLIER_PORT = {"model_name", "data_loader", "model"}
 _log = logging.getLogger("mindvideo.config")
 
 
@@ -105,6 +107,11 @@ def load_config(name: str | Path, overrides: Sequence[str] = (), *, schema: Sche
     path = find_config(name)
     origins: dict[str, str] = {}
     merged = read_with_bases(path, origins=origins)
+    if merged.keys() >= EARLIER_PORT:
+        raise UserError(
+            f"{path}: a configuration of the earlier MindSpore port; '-c vistr' is its counterpart, and "
+            "docs/earlier_port.md says what its keys are called here"
+        )
     given, problems = parse_overrides(overrides)
     merge_into(merged, given)
     _note_origins(origins, given, COMMAND_LINE)

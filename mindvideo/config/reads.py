@@ -21,7 +21,9 @@ LOSS_WEIGHTS: Reads = {"loss": ("class_weight", "box_weight", "giou_weight", "ma
 OWN_TERMS: Reads = {"loss": ("own_terms",)}
 FRAME_SIZE: Reads = {"inference": ("short_side", "long_side")}
 FEW_SIZES: Reads = {"inference": ("size_multiple",)}
-WINDOWS: Reads = {"inference": ("window_overlap", "link_similarity")}
+WINDOWS: Reads = {
+    "inference": ("window_overlap", "link_similarity", "linking", "bank_tracks", "bank_memory", "min_affinity")
+}
 
 
 def reads(*groups: Reads) -> dict[str, tuple[str, ...]]:

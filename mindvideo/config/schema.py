@@ -22,6 +22,10 @@ TOP_LEVEL_KEYS = {
     "family": "name of the model family; its own settings are in the section of the same name",
     "name": "short name of this configuration; names the run folder",
 }
+# Strings that may be left out.
+OPTIONAL_KEYS = {
+    "weights": "weights file of train, eval, infer and export, where the command names none with --weights",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,30 +47,40 @@ class LabelledVideo:
 
 @dataclasses.dataclass(frozen=True)
 class GroundTruth:
-    """``videos`` in the order of their ids, as the official evaluation visits them; ``categories``: id -> name."""
+    """``videos`` in the order of their ids, as the official evaluation visits them; ``categories``: id -> name.
+
+    ``is_labelled`` is False where the file holds no labels, as those of official validation and test sets.
+    """
 
     videos: tuple[LabelledVideo, ...]
     categories: dict[int, str]
+    is_labelled: bool = True
 
     @property
     def has_occlusion(self) -> bool:
         return any(track.occlusion is not None for video in self.videos for track in video.tracks)
 
 
-def read_ground_truth(path: str | Path) -> GroundTruth:
+def read_ground_truth(path: str | Path, *, labels_needed: bool = True) -> GroundTruth:
     """A YouTube-VIS annotation file, plain or ``.gz``."""
     path = Path(path)
     content = read_json(path)
     require_list(path, content, "videos", "YouTube-VIS")
-    return parse_ground_truth(content, source=str(path))
+    return parse_ground_truth(content, source=str(path), labels_needed=labels_needed)
 
 
-def parse_ground_truth(content: dict[str, Any], *, source: str = "annotations") -> GroundTruth:
-    """The content of an annotation file; refused at its first fault with video, annotation and frame."""
-    if not content.get("annotations"):
+def parse_ground_truth(
+    content: dict[str, Any], *, source: str = "annotations", labels_needed: bool = True
+) -> GroundTruth:
+    """The content of an annotation file; refused at its first fault with video, annotation and frame.
+
+    Labels may be left out, null or an empty list where they are not needed.
+    """
+    is_labelled = bool(content.get("annotations"))
+    if labels_needed and not is_labelled:
         raise UserError(
             f"{source}: its videos have no annotations (labels of test and validation sets are often withheld), "
-            "so nothing can be evaluated with it"
+            "so nothing can be evaluated with it; a server scores its results (mindvideo submit)"
         )
     require_form(source, content, EVALUATED_FORMS)
     require_lengths(content, source)
@@ -79,7 +89,7 @@ def parse_ground_truth(content: dict[str, Any], *, source: str = "annotations") 
     if len(videos) != len(content["videos"]):
         raise UserError(f"{source}: video ids occur more than once")
     categories = {entry["id"]: entry["name"] for entry in content.get("categories") or ()}
-    for entry in content["annotations"]:
+    for entry in content.get("annotations") or ():
         video = videos.get(entry["video_id"])
         if video is None:
             raise UserError(f"{source}: annotation {entry.get('id')} is of video {entry.get('video_id')}, not listed")
@@ -96,6 +106,7 @@ def parse_ground_truth(content: dict[str, Any], *, source: str = "annotations") 
             parse_video(videos[key], tracks[key]) for key in sorted(videos, key=lambda key: (str(type(key)), key))
         ),
         categories=categories,
+        is_labelled=is_labelled,
     )
 
 

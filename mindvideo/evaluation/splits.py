@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mindvideo.data.labels.reading import read_json, require_list
 from mindvideo.data.media.video_frames import video_of_frame
@@ -32,18 +34,47 @@ def occlusion_level(names: Sequence[str | None] | None) -> str | None:
     return "slight" if mean <= _SLIGHT_UP_TO else "moderate" if mean <= _MODERATE_UP_TO else "heavy"
 
 
-def long_videos(ground_truth: GroundTruth, rule: str) -> set[int | str]:
-    """Ids of the videos that ``rule`` calls long; the others are short.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LengthRules:
+    """Which videos are long: ``long`` says so, or they are those that the file ``short`` does not list.
 
-    ``rule`` is a number (videos of at least so many frames) or a file that lists the long videos, one id or folder name
+    ``long`` is a number (videos of at least so many frames) or a file that lists the long videos, one id or folder name
     a line, or that is an annotation file of them. The annotation files of YouTube-VIS 2022 do not mark the long ones,
-    and as they are sampled more thinly their number of frames does not tell them apart for sure: prefer a list.
+    and as they are sampled more thinly their number of frames does not tell them apart for sure: prefer a list, or give
+    as ``short`` the validation file of 2021, which has the short ones. Empty: no rule.
     """
+
+    long: str = ""
+    short: str = ""
+
+    def facts(self) -> dict[str, str | None]:
+        return {"long_videos": self.long or None, "short_videos": self.short or None}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> LengthRules:
+        return cls(long=facts.get("long_videos") or "", short=facts.get("short_videos") or "")
+
+
+def long_videos(ground_truth: GroundTruth, rules: LengthRules) -> set[int | str] | None:
+    """Ids of the long videos; the others are short. None without a rule."""
+    if rules.short:
+        short = _named(ground_truth, rules.short, "short videos")
+        return {video.id for video in ground_truth.videos} - short
+    return _long_by(ground_truth, rules.long) if rules.long else None
+
+
+def _long_by(ground_truth: GroundTruth, rule: str) -> set[int | str]:
     if rule.isascii() and rule.isdigit() and len(rule) <= 9:
         return {video.id for video in ground_truth.videos if video.length >= int(rule)}
-    path = Path(rule)
+    return _named(ground_truth, rule, "long videos")
+
+
+def _named(ground_truth: GroundTruth, file: str, what: str) -> set[int | str]:
+    """Ids of the videos that a file lists."""
+    path = Path(file)
     if not path.is_file():
-        raise UserError(f"long videos '{rule}': expected a number of frames, or a file that lists the long videos")
+        number = "a number of frames, or " if what == "long videos" else ""
+        raise UserError(f"{what} '{file}': expected {number}a file that lists the {what}")
     names = _listed(path)
     found = {video.id for video in ground_truth.videos if {str(video.id), video.name} & names}
     if not found:

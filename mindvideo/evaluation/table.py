@@ -47,6 +47,15 @@ def image_table(metrics: Mapping) -> str:
     return "\n\n".join([_columns(rows), _columns(_category_rows(metrics["per_category"]))])
 
 
+def weights_table(figures: Mapping[str, Mapping]) -> str:
+    """One row for each file of weights; the best AP is marked."""
+    names = ["AP", "AP50", "AP75", "AR1", "AR10"]
+    best = max(figures, key=lambda weights: figures[weights]["AP"])
+    rows = [["weights", *names, ""]]
+    rows += [[w, *(as_percent(f[name]) for name in names), "best" if w == best else ""] for w, f in figures.items()]
+    return _columns(rows)
+
+
 def _tracking_table(tracking: Mapping) -> str:
     names = ["HOTA", "DetA", "AssA", "IDF1"]
     figures = [as_percent(tracking[name]) for name in names]

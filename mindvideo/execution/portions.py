@@ -7,7 +7,7 @@ every portion; since nothing in these stages looks across frames, or across quer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import mindspore as ms
@@ -40,8 +40,8 @@ class ClipNetwork(Protocol):
         """The clip's coarse maps [T, C', h, w] -> everything but its masks."""
 
 
-# The coarse maps of a clip, each [T, C', h, w] -> logits, boxes, queries [1, Q, T, C], memory [T, C, h, w]
-ClipStage = Callable[..., tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]]
+# The coarse maps of a clip, each [T, C', h, w] -> logits, boxes, queries [1, Q, T, C], memory [T, C, h, w], and more
+ClipStage = Callable[..., tuple[ms.Tensor, ...]]
 
 
 def frames_of_portion(num_frames: int, limit: int) -> int:
@@ -102,11 +102,18 @@ class _QueryMaskStage(_Stage):
 class PortionedClip:
     """Calls like the network itself, for one clip without padding: frames [1, T, 3, H, W] -> logits, boxes, masks.
 
-    ``frames_at_a_time`` bounds a portion. ``clip_stage``: another way from the coarse maps to
-    what the masks need, see execution/layered_stack.py.
+    ``frames_at_a_time`` bounds a portion. ``clip_stage``: another way from the coarse maps to what the masks need, see
+    execution/layered_clip.py; ``more``: the names of what it gives besides.
     """
 
-    def __init__(self, *, network: nn.Cell, frames_at_a_time: int, clip_stage: ClipStage | None = None):
+    def __init__(
+        self,
+        *,
+        network: nn.Cell,
+        frames_at_a_time: int,
+        clip_stage: ClipStage | None = None,
+        more: Sequence[str] = (),
+    ):
         network.set_train(False)
         self._network = network
         self._frames_at_a_time = frames_at_a_time
@@ -114,17 +121,24 @@ class PortionedClip:
         self._clip_stage = clip_stage or _WholeClipStage(network)
         self._frame_mask_stage = _FrameMaskStage(network)
         self._query_mask_stage = _QueryMaskStage(network)
+        self._more = tuple(more)
 
     def __call__(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
+        found = self.run(frames)
+        return tuple(found[name] for name in ("logits", "boxes", "masks") if name in found)
+
+    def run(self, frames: ms.Tensor) -> dict[str, ms.Tensor]:
+        """The same by name, with the last decoder layer's ``queries`` [1, Q, T, C] and what else was asked for."""
         num_frames = frames.shape[1]
         step = frames_of_portion(num_frames, self._frames_at_a_time)
         starts = range(0, num_frames, step)
         maps = [self._frame_stage(frames[:, start : start + step]) for start in starts]
         fine = self._network.num_fine_levels
         coarse = [ops.concat(parts, axis=0) for parts in zip(*(portion[fine:] for portion in maps))]
-        logits, boxes, queries, memory = self._clip_stage(*coarse)
+        logits, boxes, queries, memory, *others = self._clip_stage(*coarse)
+        found = {"logits": logits, "boxes": boxes, "queries": queries, **dict(zip(self._more, others, strict=True))}
         if self._network.mask_branch is None:
-            return logits, boxes
+            return found
         portions = []
         for index, start in enumerate(starts):
             numbers = ms.Tensor(np.arange(start, min(start + step, num_frames), dtype=np.int32))
@@ -135,4 +149,4 @@ class PortionedClip:
             self._query_mask_stage(ms.Tensor([query], ms.int32), *portions).asnumpy()
             for query in range(queries.shape[1])
         ]
-        return logits, boxes, ms.Tensor(np.stack(masks)[None])  # [1, Q, T, H, W]
+        return found | {"masks": ms.Tensor(np.stack(masks)[None])}  # [1, Q, T, H, W]

@@ -39,15 +39,22 @@ class _FrameClassInference(nn.Cell):
         return probabilities[..., :-1], masks[0]  # without "no object"
 
 
+class PortionedFrames(Protocol):
+    """A clip network that runs in portions, see execution/portions.py."""
+
+    def run(self, frames: ms.Tensor) -> dict[str, ms.Tensor]:
+        """Normalised frames [1, T, 3, H, W] -> logits, masks and queries, by name."""
+
+
 class FrameClassRunner:
     """A :class:`~mindvideo.inference.scoring.clip_prediction.ClipRunner` over a network of one class a frame.
 
     ``network``: normalised frames [1, T, 3, H, W] -> class logits [D, 1, Q, T, K], of which the last class is "no
     object", boxes, and mask logits [1, Q, T, h, w]; ``portioned``: the same function in less memory, which is what runs
-    here. The whole network is what is exported.
+    here, and gives the queries besides. The whole network is what is exported.
     """
 
-    def __init__(self, *, network: nn.Cell, portioned: Callable[[ms.Tensor], tuple[ms.Tensor, ...]], pixels: nn.Cell):
+    def __init__(self, *, network: nn.Cell, portioned: PortionedFrames, pixels: nn.Cell):
         self._frames = _Frames(pixels=pixels)
         self._portioned = portioned
         self._whole = _FrameClassInference(network=network, frames=self._frames)
@@ -63,15 +70,19 @@ class FrameClassRunner:
         """Frames uint8 [h, w, 3] of the network's size."""
         frames = np.stack(frames)
         sizes = np.array([frames.shape[1:3]], np.int32)
-        logits, _, masks = self._portioned(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
-        probabilities = softmax(logits[-1, 0].asnumpy())[..., :-1]
-        return ClipPrediction(probabilities=probabilities, mask_logits=masks[0].asnumpy())
+        found = self._portioned.run(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
+        return ClipPrediction(
+            probabilities=softmax(found["logits"][-1, 0].asnumpy())[..., :-1],
+            mask_logits=found["masks"][0].asnumpy(),
+            features=found["queries"][0].asnumpy(),
+        )
 
 
 class Decoded(Protocol):
-    """Class logits [Q, K] of a clip, and the mask logits [N, T, h, w] of the queries one asks for."""
+    """Class logits and features [Q, .] of a clip, and the mask logits [N, T, h, w] of the queries one asks for."""
 
     logits: np.ndarray
+    features: np.ndarray
     masks: Callable[[Sequence[int]], np.ndarray]
 
 
@@ -136,8 +147,16 @@ class SequenceRunner:
         decoded = self._portioned(frames)
         probabilities = 1.0 / (1.0 + np.exp(-decoded.logits))  # [Q, K]
         chosen = first_candidates(probabilities[None], self._candidate_pairs)
-        of_frames = np.broadcast_to(probabilities[chosen, None], (len(chosen), len(frames), probabilities.shape[1]))
-        return ClipPrediction(probabilities=of_frames, mask_logits=decoded.masks(chosen))
+        return ClipPrediction(
+            probabilities=in_every_frame(probabilities[chosen], len(frames)),
+            mask_logits=decoded.masks(chosen),
+            features=in_every_frame(decoded.features[chosen], len(frames)),
+        )
+
+
+def in_every_frame(values: np.ndarray, T: int) -> np.ndarray:
+    """[Q, C] -> [Q, T, C]."""
+    return np.broadcast_to(values[:, None], (len(values), T, values.shape[1]))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

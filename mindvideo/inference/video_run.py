@@ -15,6 +15,7 @@ from mindvideo.data.media.sources import VideoSource
 from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM
 from mindvideo.inference.compile_notice import compiling_seconds
+from mindvideo.inference.output.sharing import VideoSharing
 from mindvideo.inference.output.store import StoredVideo, VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice, VideoFiles
 from mindvideo.inference.pipeline import WriteAfter
@@ -166,8 +167,10 @@ class VideoRunner:
         choice: OutputChoice,
         interruption: Callable[[], contextlib.AbstractContextManager[threading.Event]],
         queue_depth: int = 8,
+        sharing: VideoSharing | None = None,
     ) -> None:
         self.store = store
+        self.sharing = sharing or VideoSharing.single()
         self._make_predictor, self._on_start, self._open_source = make_predictor, on_start, open_source
         self._choice, self._interruption, self._queue_depth = choice, interruption, queue_depth
         self._predictor: Predictor | None = None
@@ -175,6 +178,8 @@ class VideoRunner:
 
     def run_all(self, sources: Sequence[VideoSource], *, force: bool) -> list[VideoReport]:
         """Reports in the order of the sources, up to an interruption."""
+        if self.sharing.world_size > 1:
+            return self._run_shared(sources, force=force)
         self.store.start_if_in_use()
         finished = {} if force else self._finished(sources)
         reports: list[VideoReport] = []
@@ -184,6 +189,52 @@ class VideoRunner:
             if report.status == "interrupted":
                 break
         return reports
+
+    def _run_shared(self, sources: Sequence[VideoSource], *, force: bool) -> list[VideoReport]:
+        """The share of this process; the first one gets all reports.
+
+        It has registered every video before, in the order in which one process does, so that ids are the same.
+        """
+        endless = next((source.name for source in sources if source.is_endless), None)
+        if endless is not None:
+            raise UserError(f"{endless}: a camera or a stream is one process's; leave the others out")
+        if self.sharing.is_first:
+            self.store.start()
+            if not force:
+                self.store.require_same_settings()
+        self._get_predictor()
+        if self.sharing.is_first:
+            self._register_all(sources)
+            self.has_begun = True
+        with self.sharing.working():
+            if not self.sharing.is_first:
+                self.store.join()
+            reports = self._run_claimed(sources, finished={} if force else self._finished(sources))
+            self.sharing.wait_for_others()
+            if self.sharing.is_first:
+                told = {place: self.sharing.told(f"report-{place}") for place in range(len(sources))}
+                reports |= {place: VideoReport(**content) for place, content in told.items() if content is not None}
+                self.store.gather()
+                self.sharing.done()
+        return [reports[place] for place in sorted(reports)]
+
+    def _run_claimed(self, sources: Sequence[VideoSource], finished: dict[int, VideoReport]) -> dict[int, VideoReport]:
+        reports = dict(finished)
+        for place, source in enumerate(sources):
+            if place in finished or not self.sharing.claim(place):
+                continue
+            reports[place] = self._run(source, only=False)
+            self.sharing.tell(f"report-{place}", dataclasses.asdict(reports[place]))
+            if reports[place].status == "interrupted":
+                break
+        return reports
+
+    def _register_all(self, sources: Sequence[VideoSource]) -> None:
+        for source in sources:
+            with contextlib.suppress(UserError, OSError):  # it gets its line when its turn comes
+                facts = source_facts(source)
+                self._open_source(source).close()
+                self.store.register(name=source.name, source=facts)
 
     def _finished(self, sources: Sequence[VideoSource]) -> dict[int, VideoReport]:
         """Reports of what an earlier run has finished, by the place of the source."""
@@ -258,8 +309,9 @@ class VideoRunner:
     def _get_predictor(self) -> Predictor:
         if self._predictor is None:
             self._predictor = self._make_predictor()
-            self.store.start()
-            self._on_start()
+            if self.sharing.is_first:
+                self.store.start()
+                self._on_start()
         return self._predictor
 
     def _failed(self, source: VideoSource, video: StoredVideo | None, error: Exception) -> VideoReport:

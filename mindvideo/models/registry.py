@@ -20,6 +20,7 @@ FAMILIES: dict[str, str] = {
     "instanceformer": "mindvideo.models.instanceformer",
     "seqformer": "mindvideo.models.seqformer",
     "videomt": "mindvideo.models.videomt",
+    "gmpvis": "mindvideo.models.gmpvis",
 }
 
 

@@ -6,7 +6,9 @@ The processes are started by ``msrun`` (docs/training.md). Rank 0 writes; every 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from collections.abc import Sequence
 
 import mindspore as ms
 from mindspore import communication, nn, ops
@@ -54,6 +56,36 @@ class MeanOverRanks(nn.Cell):
         if self.world_size == 1:
             return value
         return self.all_reduce(value) / self.world_size
+
+
+class _SumOverRanks(nn.Cell):
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+        self.all_reduce = ops.AllReduce()
+
+    def construct(self, value):
+        return self.all_reduce(value)
+
+
+@functools.cache
+def _sum_over_ranks() -> nn.Cell:
+    return _SumOverRanks()  # made once: every shape compiles once
+
+
+def meet() -> None:
+    """Returns when every process has come here."""
+    if current_ranks().world_size > 1:
+        _sum_over_ranks()(ms.Tensor(1.0, ms.float32)).asnumpy()
+
+
+def follow_first(parameters: Sequence[ms.Parameter]) -> None:
+    """Give every process the first one's values of what each keeps by itself, such as running statistics."""
+    ranks = current_ranks()
+    if ranks.world_size == 1:
+        return
+    for parameter in parameters:
+        own = parameter.asnumpy() * (1 if ranks.is_first else 0)
+        parameter.set_data(_sum_over_ranks()(ms.Tensor(own, parameter.dtype)))
 
 
 _mean_of = ops.MultitypeFuncGraph("mean_of")

@@ -57,6 +57,8 @@ class TrainerOptions:
     keep_checkpoints: int = 3
     evaluate_every: int = 0
     best_metric: str = "AP"
+    patience: int = 0  # evaluations in a row without a better one that end the run; 0 goes on
+    keep_weights_every: int = 0  # epochs; 0 keeps none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Trainer:
                 )
         restore_state(self.step, arrays, source=path)
         self.start = facts["iteration"]
-        self.facts["best"] = facts["best"]
+        self.facts["best"], self.facts["without_gain"] = facts["best"], facts.get("without_gain", 0)
         self.evaluation_left_out = facts.get("evaluation_left_out", False)
         _log.info("resumed %s: %d of %d steps done", path, self.start, self.total_steps)
         return self.start
@@ -146,6 +148,9 @@ class Trainer:
         self.refuse_another_run()
         if self.start >= self.total_steps:
             _log.info("nothing to do: all %d steps are done; raise schedule.epochs to go on", self.total_steps)
+            return Outcome(finished=True, steps=self.start, best=self.facts.get("best"), seconds={})
+        if 0 < self.options.patience <= self.facts.get("without_gain", 0):
+            _log.info("nothing to do: the run ended early after step %d; raise train.patience to go on", self.start)
             return Outcome(finished=True, steps=self.start, best=self.facts.get("best"), seconds={})
         first_epoch, position = divmod(self.start, self.data.batches_per_epoch)
         self.data.seek(first_epoch, position)
@@ -176,7 +181,8 @@ class Trainer:
 
     def _end(self, callbacks: _Callbacks) -> Outcome:
         steps = callbacks.reporter.step
-        finished = steps >= self.total_steps
+        ended_early = callbacks.evaluation is not None and callbacks.evaluation.ends_run
+        finished = steps >= self.total_steps or ended_early
         path = callbacks.writer.save(steps)
         callbacks.writer.save_last_weights()
         if not finished and self.ranks.is_first:
@@ -213,6 +219,7 @@ class _Callbacks:
             every=options.checkpoint_every,
             facts=trainer.facts,
             class_names=trainer.data.class_names,
+            keep_weights_every=options.keep_weights_every,
             writes=first,
         )
         interruption = Interruption(
@@ -221,13 +228,14 @@ class _Callbacks:
             has_unsaved=lambda: reporter.step > (plan.start if writer.saved_at is None else writer.saved_at),
         )
         evaluation = None
-        if trainer.evaluate is not None and first:
+        if trainer.evaluate is not None:
             evaluation = Evaluation(
                 evaluate=trainer.evaluate,
                 step=step,
                 network=trainer.network,
                 every=options.evaluate_every or trainer.total_steps,
                 metric=options.best_metric,
+                patience=options.patience,
                 checkpoints=writer,
                 log=log,
                 interruption=interruption,

@@ -20,7 +20,7 @@ from mindvideo.config.reads import FAMILY_SECTIONS, reads
 from mindvideo.config.schema import KeySpec
 from mindvideo.data.synthetic.files import write_split
 from mindvideo.data.synthetic.videos import RECIPES
-from mindvideo.models.registry import FAMILIES, card_of
+from mindvideo.models.registry import FAMILIES, card_of, reads_of
 
 
 class Recorded:
@@ -61,6 +61,9 @@ def variants(family: str) -> Iterator[list[str]]:
     for kind in kinds if schema().read_by(backbone["name"], family) else ():
         dead = [f"backbone.{key}=null" for key, spec in backbone.items() if spec.rules.when not in (None, kind)]
         yield [f"{family}_toy", f"backbone.name={kind.values[0]}", *dead]
+    if "linking" in reads_of(family).get("inference", ()):
+        others = ["overlap", "gmpvis.solver=sinkhorn"] if family == "gmpvis" else ["features"]
+        yield [f"{family}_toy", f"inference.linking={others[0]}", *others[1:]]
 
 
 def read_keys(name: str, overrides: list[str], tiny_set: str) -> set[str]:

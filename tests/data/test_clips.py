@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from mindvideo.data.clips.image_dataset import ImageDataset, mask_extents
-from mindvideo.data.clips.rules import CLIP_RULES, CircularWindow, ConsecutiveFrames, ReferenceFrames, clip_rule
+from mindvideo.data.clips.rules import (
+    CLIP_RULES,
+    CircularWindow,
+    ConsecutiveFrames,
+    ReferenceFrames,
+    SeveralWindows,
+    clip_rule,
+)
 from mindvideo.data.clips.training import TrainingClips
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.media.lazy import ClipFrames
@@ -44,6 +51,15 @@ def test_consecutive_frames_in_a_row_and_repeating_the_last() -> None:
     assert starts == {tuple(range(start, start + 4)) for start in range(3, 7)}
     assert ConsecutiveFrames(num_frames=4).frames(1, 2, rng) == [0, 1, 1, 1]
     assert CircularWindow(num_frames=5).frames(1, 3, rng) == [0, 1, 2, 0, 1]
+
+
+def test_two_windows_of_a_video_are_clips_of_the_rule_and_the_second_lies_anywhere() -> None:
+    rule = SeveralWindows(rule=ConsecutiveFrames(num_frames=4), windows=2)
+    drawn = [rule.frames(6, 20, np.random.default_rng(seed)) for seed in range(300)]
+    assert rule.num_frames == 8 and all(6 in frames[:4] for frames in drawn)
+    assert {tuple(frames[4:]) for frames in drawn} == {tuple(range(start, start + 4)) for start in range(17)}
+    assert drawn == [rule.frames(6, 20, np.random.default_rng(seed)) for seed in range(300)]
+    assert rule.frames(0, 1, np.random.default_rng(0)) == [0] * 8
 
 
 def test_reference_frames_without_the_repeat() -> None:

@@ -48,7 +48,7 @@ def test_a_file_from_any_source(files, tmp_path):
         ((), "nothing to evaluate"),
         (("--results", "x.json"), "--results needs --annotations"),
         (("-c", "vistr", "--results", "x.json", "--annotations", "y.json"), "not both"),
-        (("-c", "vistr"), "nothing to evaluate"),
+        (("-c", "vistr"), "--weights is missing"),
         (("--results", "x.json", "--annotations", "none.json"), "no annotation file none.json"),
     ],
 )

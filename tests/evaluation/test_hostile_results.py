@@ -17,7 +17,7 @@ from mindvideo.errors import UserError
 from mindvideo.evaluation import results_stream
 from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.evaluation.results_json import ResultsFile, checked_tubes
-from mindvideo.evaluation.splits import long_videos
+from mindvideo.evaluation.splits import LengthRules, long_videos
 from mindvideo.evaluation.submission import problems_of, read_video_list
 from tests.evaluation import scenes
 
@@ -211,11 +211,11 @@ def test_the_evaluation_refuses_a_score_beyond_floats(tmp_path):
 def test_odd_lists_of_long_videos(tmp_path, content):
     truth = read_ground_truth(written(tmp_path, json.dumps(scenes.annotations()), "gt.json"))
     with pytest.raises(UserError):
-        long_videos(truth, str(written(tmp_path, content, "long.json")))
+        long_videos(truth, LengthRules(long=str(written(tmp_path, content, "long.json"))))
     with pytest.raises(UserError):
-        long_videos(truth, str(written(tmp_path, b"\xff\xfe", "long.txt")))
+        long_videos(truth, LengthRules(long=str(written(tmp_path, b"\xff\xfe", "long.txt"))))
     with pytest.raises(UserError):
-        long_videos(truth, "²")
+        long_videos(truth, LengthRules(long="²"))
 
 
 def run_tool(name: str, *arguments: object) -> subprocess.CompletedProcess:

@@ -10,7 +10,7 @@ from mindvideo.errors import UserError
 from mindvideo.evaluation.evaluator import evaluate_results
 from mindvideo.evaluation.ground_truth import parse_ground_truth
 from mindvideo.evaluation.results_json import ResultsInMemory
-from mindvideo.evaluation.splits import long_videos, occlusion_level
+from mindvideo.evaluation.splits import LengthRules, long_videos, occlusion_level
 from tests.evaluation import scenes
 
 NONE, SLIGHT, SEVERE = "no_occlusion", "slight_occlusion", "severe_occlusion"
@@ -64,7 +64,9 @@ def mixed_lengths():
 def test_long_videos_are_scored_apart(mixed_lengths):
     ground_truth = parse_ground_truth(scenes.annotations(mixed_lengths))
     records = [record for record in scenes.perfect(mixed_lengths) if record["video_id"] != 20]
-    evaluation = evaluate_results(ground_truth, ResultsInMemory(records), long_videos=long_videos(ground_truth, "10"))
+    evaluation = evaluate_results(
+        ground_truth, ResultsInMemory(records), long_videos=long_videos(ground_truth, LengthRules(long="10"))
+    )
     metrics = evaluation.metrics()
     assert metrics["short_videos"]["AP"] == 1.0
     assert metrics["long_videos"]["AP"] == 0.0
@@ -75,15 +77,15 @@ def test_ways_to_name_the_long_videos(mixed_lengths, tmp_path):
     ground_truth = parse_ground_truth(scenes.annotations(mixed_lengths))
     lines = tmp_path / "long.txt"
     lines.write_text("video20\n\n7\n")
-    assert long_videos(ground_truth, str(lines)) == {20, 7}
+    assert long_videos(ground_truth, LengthRules(long=str(lines))) == {20, 7}
     ids = tmp_path / "ids.json"
     ids.write_text("[20]")
-    assert long_videos(ground_truth, str(ids)) == {20}
+    assert long_videos(ground_truth, LengthRules(long=str(ids))) == {20}
     other = tmp_path / "long_annotations.json"
     other.write_text(json.dumps({"videos": [{"id": 1, "file_names": ["video20/00000.jpg"]}]}))
-    assert long_videos(ground_truth, str(other)) == {20}
+    assert long_videos(ground_truth, LengthRules(long=str(other))) == {20}
     lines.write_text("video99")
     with pytest.raises(UserError, match="none of the 1 videos"):
-        long_videos(ground_truth, str(lines))
+        long_videos(ground_truth, LengthRules(long=str(lines)))
     with pytest.raises(UserError, match="expected a number of frames, or a file"):
-        long_videos(ground_truth, "ten")
+        long_videos(ground_truth, LengthRules(long="ten"))

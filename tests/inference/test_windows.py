@@ -139,7 +139,7 @@ def test_swapped_categories_do_not_link_when_the_overlap_is_poor() -> None:
     cat, dog = np.zeros((2, 1, 4, 3), np.float32)
     cat[..., 1] = dog[..., 2] = 0.8
     links = [
-        OverlapLinking(min_similarity=0.25).link(ClipPrediction(cat, masks), ClipPrediction(other, moved), 2)
+        OverlapLinking(min_similarity=0.25).pairs(ClipPrediction(cat, masks), ClipPrediction(other, moved), 2)
         for other in (cat, dog)
     ]
     assert links == [{0: 0}, {}]
@@ -152,17 +152,20 @@ def test_linking_is_an_argument() -> None:
         def __init__(self) -> None:
             self.shared: list[int] = []
 
-        def link(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
-            assert before.probabilities.shape[1] == after.probabilities.shape[1] == 6
+        def begin(self) -> None:
+            self.shared.clear()
+
+        def link(self, window: ClipPrediction, shared: int) -> list[int]:
+            assert window.probabilities.shape[1] == 6
             self.shared.append(shared)
-            return {}
+            return [100 * len(self.shared) + query for query in range(len(window.probabilities))]
 
     linking = Never()
     tracker = WindowTracker(
         runner=ColorClipNetwork(), num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame(), linking=linking
     )
     whole = _track(tracker, [make_frame(index, SIZE) for index in range(15)])[1]
-    assert linking.shared == [2, 2, 5]  # the last window is moved back so that it is full
+    assert linking.shared == [0, 2, 2, 5]  # the last window is moved back so that it is full
     assert sorted(whole.labels.tolist()) == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from mindspore import Tensor
 from mindspore.ops import auto_generate
 
 from mindvideo import load_config
-from mindvideo.ops import backend, deform_conv, ms_deform_attn, normalization
+from mindvideo.ops import backend, normalization
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 from mindvideo.ops.selection import NATIVE_TYPES, implementation
 
+# The package's names are the functions.
+ms_deform_attn = importlib.import_module("mindvideo.ops.ms_deform_attn")
+deform_conv = importlib.import_module("mindvideo.ops.deform_conv")
 CONFIGS = sorted(
     path.stem
     for path in (Path(__file__).resolve().parents[2] / "config").glob("[!_]*/*.yaml")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from mindvideo.cli import launch
+from mindvideo.errors import UserError
 from mindvideo.processes import children_of
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -144,6 +146,32 @@ def test_mistakes_are_told_once_and_before_anything_starts(folder):
     assert not (folder / "msrun.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["eval", "-c", "vistr_toy"], "nothing to evaluate: give -c and --weights"),
+        (["eval", "-c", "vistr_toy", "--weights", "w.ckpt"], "several processes write into one run folder"),
+        (["infer", "-c", "vistr_toy", "--output", "out", "--redraw"], "--redraw is done by one process"),
+        (["eval", "--results", "r.json", "--annotations", "a.json"], "--results is evaluated by one process"),
+    ],
+)
+def test_other_commands_are_checked_as_well(words, message):
+    with pytest.raises(UserError, match=message):
+        launch.check(words[0], words[1:], several=True)
+
+
+def test_the_reason_is_shown_once(tmp_path, capsys):
+    for rank, line in enumerate(["warning: x", "error: no room to write", "error: no room to write"]):
+        (tmp_path / f"worker_{rank}.log").write_text(f"{line}\n")
+    launch.say_why(tmp_path, 3)
+    said = capsys.readouterr().err
+    assert (
+        said.count("no room to write") == 1 and said.startswith("process 1: error: ") and "goes on from there" in said
+    )
+    launch.say_why(tmp_path / "none", 2)
+    assert "without a word" in capsys.readouterr().err
+
+
 def test_two_real_processes_train_and_save(tmp_path):
     prepare = [sys.executable, "-m", "mindvideo", "prepare", "synthetic", "--output", "sets/synthetic_easy"]
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(PROJECT), "MSRUN_LOGS": "logs"}
@@ -155,10 +183,14 @@ def test_two_real_processes_train_and_save(tmp_path):
         "data.batch_size=1",
         "data.workers=0",
         "data.root=sets",
+        "train.evaluate=true",
     ]
     command = ["bash", str(LAUNCH), "2", "-c", "vistr_toy", "--output", "run", "schedule.max_steps=2", *small]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     logs = "\n".join(path.read_text()[-1500:] for path in sorted((tmp_path / "logs").glob("*.log")))
     assert done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-1500:]}\n{logs}"
     assert (tmp_path / "run" / "last.ckpt").is_file()
-    assert "2 processes" in (tmp_path / "run" / "log.txt").read_text()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "2 processes" in log and log.count("step 2 evaluated") == 1
+    shares = [(tmp_path / "run" / ".validation" / f"results-{place}.json").is_file() for place in range(2)]
+    assert shares == [True, True] and (tmp_path / "run" / "best.ckpt").is_file()

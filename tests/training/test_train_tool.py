@@ -39,4 +39,4 @@ def test_mistakes_are_told_in_one_line(arguments, environment, message):
 def test_launch_says_how_it_is_used():
     result = subprocess.run(["bash", str(TOOLS / "launch.sh"), "-c", "vistr_toy"], capture_output=True, text=True)
     assert result.returncode == 2
-    assert "usage: launch.sh PROCESSES -c CONFIG" in result.stderr
+    assert "usage: launch.sh PROCESSES [train|eval|infer] -c CONFIG" in result.stderr

@@ -14,6 +14,7 @@ from mindspore import Tensor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mindvideo.errors import UserError
+from mindvideo.run_folder import kept_weights
 from mindvideo.training.callbacks.non_finite_guard import DivergedError
 from mindvideo.training.callbacks.step_log import describe_duration, forget_metrics_after
 from mindvideo.training.checkpoint import CheckpointFolder
@@ -216,6 +217,22 @@ def test_evaluation_without_the_metric_is_a_mistake(tmp_path):
     options = TrainerOptions(epochs=1, best_metric="AP75")
     with pytest.raises(UserError, match="best_metric is 'AP75'; the evaluation gives AP, mean"):
         tiny_trainer(tmp_path, options=options, evaluate=Evaluate()).run()
+
+
+def test_a_run_ends_when_it_gains_no_more_and_keeps_the_weights_of_its_epochs(tmp_path, caplog):
+    settings = {"log_every": 5, "evaluate_every": 5, "patience": 2, "keep_weights_every": 2}
+    kept = tmp_path / "kept"
+    tiny_trainer(kept, options=TrainerOptions(epochs=9, **settings), evaluate=Evaluate(3.0, 2.0, 3.0)).run()
+    assert "2 evaluations without a better AP: the run ends" in caplog.text
+    assert [path.name for path in kept_weights(kept)] == ["epoch_002.ckpt"]
+    again = tiny_trainer(kept, options=TrainerOptions(epochs=9, **settings), evaluate=Evaluate())
+    assert again.resume() == 15
+    assert again.run().steps == 15 and "nothing to do: the run ended early after step 15" in caplog.text
+    further = TrainerOptions(epochs=9, **{**settings, "patience": 3})
+    outcome = tiny_trainer(kept, options=further, evaluate=Evaluate(1.0))
+    outcome.resume()
+    assert outcome.run().steps == 20 and "3 evaluations without a better AP" in caplog.text
+    assert [path.name for path in kept_weights(kept)] == ["epoch_002.ckpt", "epoch_004.ckpt"]
 
 
 def test_records_after_the_resumed_step_and_cut_lines_are_dropped(tmp_path):

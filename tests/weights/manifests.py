@@ -94,7 +94,7 @@ def configuration_of(path: str, config: dict) -> tuple[str, list[str]]:
             "instanceformer.memory_frames": max(flags["memory_support"], 1),
         }
     else:
-        name = family
+        name = "gmpvis_ytvis2019_r50" if family == "gmpvis" else family
         overrides |= {
             f"{family}.width": flags["hidden_dim"],
             f"{family}.num_queries": flags["num_ins"],
@@ -103,6 +103,8 @@ def configuration_of(path: str, config: dict) -> tuple[str, list[str]]:
     if family == "vistr":
         overrides |= {"vistr.hidden": flags["dim_feedforward"], "vistr.pre_norm": str(flags["pre_norm"]).lower()}
         overrides |= {"vistr.masks": str(flags["masks"]).lower()}
+    if family == "gmpvis":
+        overrides |= {"gmpvis.hidden": flags["dim_feedforward"], "gmpvis.second_class_weight": 1.0}
     if family == "defvistr":
         constants = config["constants"]
         overrides |= {

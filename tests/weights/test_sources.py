@@ -196,7 +196,7 @@ def swin_classifier(*, embed: int, depths: tuple[int, ...], heads: tuple[int, ..
             for name, out_width, in_width in layers:
                 entries += [(f"{place}{name}.{leaf}", s, "float32") for leaf, s in leaves(out_width, in_width)]
             if block % 2 and stage < 3:  # the last stage's map is one window: nothing is shifted there
-                entries.append((f"{place}attn_mask", (4, window**2, window**2), "float32"))
+                entries.append((f"{place}attn_mask", (64 // 4**stage, window**2, window**2), "float32"))
         if stage < 3:
             entries.append((f"layers.{stage}.downsample.reduction.weight", (2 * C, 4 * C), "float32"))
             entries += [(f"layers.{stage}.downsample.norm.{leaf}", (4 * C,), "float32") for leaf in LEAVES]

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Train in several processes on this machine:  launch.sh PROCESSES -c CONFIG --output DIR [arguments of train.py]
+# Several processes on this machine:  launch.sh PROCESSES [train|eval|infer] -c CONFIG --output DIR [arguments]
 # The same as `mindvideo launch`. PYTHON names the interpreter (default: the one of .venv, else python3); PORT, MSRUN_ARGS
 # and MSRUN_LOGS are for msrun (docs/training.md).
 set -euo pipefail
 
 if [[ $# -lt 1 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
-    echo "usage: launch.sh PROCESSES -c CONFIG --output DIR [arguments of train.py]" >&2
+    echo "usage: launch.sh PROCESSES [train|eval|infer] -c CONFIG --output DIR [arguments of the command]" >&2
     exit 2
 fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -24,6 +24,13 @@ class Data:
     num_frames: int = key(
         5, "frames of a clip, in training and in the networks that take whole clips", minimum=1, maximum=1000
     )
+    windows: int = key(
+        1,
+        "clips of num_frames frames that a training sample has: with 2 the second is drawn anywhere in the video",
+        minimum=1,
+        maximum=2,
+        by_family=True,
+    )
     clip_rule: str = key(
         "consecutive",
         "which frames make a clip: consecutive ones; the num_frames up to the key frame going round the video; or "

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from mindvideo.config.key import key
+from mindvideo.config.key import When, key
+
+_BY_OVERLAP = When("linking", ("overlap",), "linking: overlap")
+_BY_BANK = When("linking", ("features", "graph"), "linking: features and linking: graph")
 
 
 @dataclasses.dataclass
@@ -39,12 +42,42 @@ class Inference:
         minimum=0.0,
         maximum=1.0,
         by_family=True,
+        when=_BY_OVERLAP,
+    )
+    linking: str = key(
+        "overlap",
+        "how tracks go on from window to window: by masks that overlap, as published; by features of the queries, "
+        "which know an object again after it was away; or by matching graphs of them (gmpvis)",
+        choices=["overlap", "features", "graph"],
+        by_family=True,
+    )
+    bank_tracks: int = key(
+        20, "tracks that are remembered, those seen last", minimum=1, maximum=1000, by_family=True, when=_BY_BANK
+    )
+    bank_memory: float = key(
+        0.5,
+        "share of a track's old features when it is seen again",
+        minimum=0.0,
+        maximum=0.99,
+        by_family=True,
+        when=_BY_BANK,
+    )
+    min_affinity: float = key(
+        0.3,
+        "minimum affinity of features to continue a track without overlap",
+        minimum=0.0,
+        maximum=1.0,
+        by_family=True,
+        when=_BY_BANK,
     )
     confidence: float = key(
         0.3, "minimum score of a track to be drawn; results.json keeps all", minimum=0.0, maximum=1.0
     )
     max_overlap: float = key(
         0.6, "a mask that overlaps a surer track's by more is not drawn; 1 draws all", minimum=0.0, maximum=1.0
+    )
+    input: list[str] = key(
+        [], "what infer runs on when the command names no input: files, folders, globs, camera:N or -"
     )
     class_names: list[str] = key([], "names of categories 1, 2, ... to write on the video; empty shows numbers")
     write: list[str] = key(["video"], "what is written beside results.json", choices=["video", "masks", "coco"])

@@ -33,3 +33,15 @@ class Train:
     )
     evaluate: bool = key(False, "evaluate data.valid while training, and keep the best weights")
     best_metric: str = key("AP", "result of the evaluation that decides which weights are the best")
+    patience: int = key(
+        0,
+        "evaluations in a row without a better best_metric after which the run ends; 0 goes on to the end",
+        minimum=0,
+        maximum=10_000,
+    )
+    keep_weights_every: int = key(
+        0,
+        "epochs between two files of weights that are kept for good (weights/epoch_001.ckpt, ...); 0 keeps none",
+        minimum=0,
+        maximum=1_000_000,
+    )

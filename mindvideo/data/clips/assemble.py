@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from mindvideo.data.clips.image_dataset import ImageDataset
-from mindvideo.data.clips.rules import clip_rule
+from mindvideo.data.clips.rules import ClipRule, SeveralWindows, clip_rule
 from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
@@ -22,6 +22,7 @@ class ClipSettings:
     """How samples are made of the sets; the names and meanings are those of section ``data`` of the configuration."""
 
     num_frames: int
+    windows: int = 1
     clip_rule: str = "consecutive"
     repeat_last_frame: bool = False
     samples_per: str = "frame"
@@ -43,11 +44,16 @@ def training_clips(names: Sequence[str], *, catalogue: Catalogue, settings: Clip
     return parts[0] if len(parts) == 1 else JointClips(parts=parts)
 
 
+def _rule(settings: ClipSettings) -> ClipRule:
+    rule = clip_rule(settings.clip_rule, num_frames=settings.num_frames, repeat_last=settings.repeat_last_frame)
+    return rule if settings.windows == 1 else SeveralWindows(rule=rule, windows=settings.windows)
+
+
 def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     source = VideoDataset(
         annotation_file=files.annotations,
         frame_folder=files.frames,
-        clip_rule=clip_rule(settings.clip_rule, num_frames=settings.num_frames, repeat_last=settings.repeat_last_frame),
+        clip_rule=_rule(settings),
         samples_per=settings.samples_per,
         cache_megabytes=settings.cache_megabytes,
     )
@@ -64,7 +70,7 @@ def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     source = ImageDataset(
         annotation_file=files.annotations,
         image_folder=files.frames,
-        num_frames=settings.num_frames,
+        num_frames=settings.num_frames * settings.windows,
         category_map=read_category_map(files.category_map, settings.category_map) if files.category_map else None,
         cache_megabytes=settings.cache_megabytes,
     )
@@ -73,7 +79,7 @@ def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
         source=source,
         transform=build_augmentation(augmentation, absent="zero_box" if settings.absent == "keep" else settings.absent),
         min_instances=max(1, settings.min_instances),
-        max_instances=MAX_IMAGE_INSTANCES if settings.num_frames > 1 else None,
+        max_instances=MAX_IMAGE_INSTANCES if settings.num_frames * settings.windows > 1 else None,
         strict=settings.strict,
     )
 

@@ -71,6 +71,20 @@ class ConsecutiveFrames:
         return [min(start + step, length - 1) for step in range(self.num_frames)]
 
 
+class SeveralWindows:
+    """Clips of a rule one after the other: the first for the key frame, each other one for any frame of the video."""
+
+    def __init__(self, *, rule: ClipRule, windows: int) -> None:
+        self.rule, self.windows = rule, windows
+        self.num_frames = windows * rule.num_frames
+
+    def frames(self, key_frame: int, length: int, rng: np.random.Generator) -> list[int]:
+        frames = self.rule.frames(key_frame, length, rng)
+        for _ in range(self.windows - 1):
+            frames += self.rule.frames(int(rng.integers(length)), length, rng)
+        return frames
+
+
 def _draw_without_repeats(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
     """``wanted`` positions below ``count``; every position is drawn once before any comes again."""
     drawn: list[int] = []

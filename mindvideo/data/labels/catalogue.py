@@ -25,7 +25,8 @@ _OWN_SET = re.compile(r"(.*\.json)@(.*)", re.IGNORECASE | re.DOTALL)  # folders 
 class DatasetFiles:
     """Where a split of a set lies. ``kind`` is "video" or "image"; ``category_map`` is for images, by coco id.
 
-    ``also_tried``: the other places where the catalogue looked for the annotation file.
+    ``also_tried``: the other places where the catalogue looked for the annotation file. ``cut_from``: the annotation
+    file of which ``prepare split`` makes this one.
     """
 
     name: str
@@ -35,10 +36,16 @@ class DatasetFiles:
     categories: Path | None = None
     category_map: Path | None = None
     also_tried: tuple[Path, ...] = ()
+    cut_from: Path | None = None
 
     def require(self) -> DatasetFiles:
         """These files, if the annotation file and the folder of frames exist; else UserError."""
         advice = f"set data.root (or {ROOT_VARIABLE}) to the folder of the data sets, the trees are in datas/README.md"
+        if not self.annotations.exists() and self.cut_from is not None and self.cut_from.exists():
+            raise UserError(
+                f"data set {self.name}: no annotation file {self.annotations}; cut it from the training labels with: "
+                f"mindvideo prepare split {self.cut_from}"
+            )
         if not self.annotations.exists():
             others = f" (nor {', '.join(map(str, self.also_tried))})" if self.also_tried else ""
             raise UserError(f"data set {self.name}: no annotation file {self.annotations}{others}; {advice}")
@@ -71,6 +78,7 @@ class Catalogue:
             given = match.groups() if match else name.split(PATH_SEPARATOR, maxsplit=1)
             annotations, frames = (Path(part).expanduser() for part in given)
             return DatasetFiles(name, annotation_kind(annotations), annotations, frames)
+        name = self._as_listed(name)
         if name not in self.names():
             close = difflib.get_close_matches(name, self.names(), n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(self.names())}"
@@ -89,11 +97,26 @@ class Catalogue:
             name=name,
             kind=entry["kind"],
             annotations=annotations,
-            frames=folder / files["frames"],
+            frames=_first_there([folder / name for name in names_of(files["frames"])]),
             categories=self._beside(entry.get("categories")),
             category_map=self._beside(entry.get("category_map")),
             also_tried=tuple(file for place, file in places if place == folder and file != annotations),
+            cut_from=self._cut_from(set_name, split),
         )
+
+    def _cut_from(self, set_name: str, split: str) -> Path | None:
+        is_cut = split.startswith("split_") and "train" in self.sets[set_name]["splits"]
+        return self.find(f"{set_name}/train").annotations if is_cut else None
+
+    def _as_listed(self, name: str) -> str:
+        """``SET/val`` is what others call ``SET/valid``."""
+        long_name = re.sub(r"/val$", "/valid", name)
+        return long_name if name not in self.names() and long_name in self.names() else name
+
+    def sets_with_files(self) -> list[DatasetFiles]:
+        """Every set of videos below the root of which the annotation file is there."""
+        found = (self.find(name) for name in self.names())
+        return [files for files in found if files.kind == "video" and files.annotations.is_file()]
 
     def _folders(self, names: str | list[str]) -> list[Path]:
         """The set's folder below the root, by any of its names; or the root itself, where it is the set's folder."""
@@ -102,6 +125,10 @@ class Catalogue:
 
     def _beside(self, file: str | None) -> Path | None:
         return None if file is None else self.file.parent / file
+
+
+def _first_there(places: list[Path]) -> Path:
+    return next((place for place in places if place.exists()), places[0])
 
 
 def names_of(given: str | list[str]) -> list[str]:
@@ -134,8 +161,8 @@ def _set_fault(entry: Any) -> str | None:
     for split, files in entry["splits"].items():
         if not isinstance(files, dict) or not _are_names(files.get("annotations")):
             return f"split {split}: 'annotations', a string or a list of strings, is needed"
-        if not isinstance(files.get("frames"), str):
-            return f"split {split}: 'frames', a string, is needed"
+        if not _are_names(files.get("frames")):
+            return f"split {split}: 'frames', a string or a list of strings, is needed"
     return None
 
 

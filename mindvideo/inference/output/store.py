@@ -106,6 +106,7 @@ class VideoStore:
         self._settings = json.loads(json.dumps(settings))  # as it is read back
         self._made_with = dict(made_with or {})
         self._lock: FolderLock | None = None
+        self._joined = False
         self._rows: dict[int | str, StoredVideo] = {}
         self._read_rows()
 
@@ -126,6 +127,11 @@ class VideoStore:
             for name in (VIDEOS, RESULTS):  # not those of others, which may be at work on a report
                 _remove_begun_files(self.path, f".{Path(name).stem}-*.tmp*")
             self._read_rows()  # another command may have been at work until now
+
+    def join(self) -> None:
+        """Work in what another process of the same command has started, which registered every video."""
+        self._joined = True
+        self._read_rows()
 
     def close(self) -> None:
         if self._lock is not None:
@@ -292,7 +298,7 @@ class VideoStore:
         self._write_rows(records)
 
     def _require_start(self) -> None:
-        if self._lock is None:
+        if self._lock is None and not self._joined:
             raise RuntimeError(f"{self.path}: start() comes before anything is written")
 
     def _read_rows(self) -> None:

@@ -22,11 +22,13 @@ MIN_FRAME_PROBABILITY = 0.001
 class ClipPrediction:
     """Q queries over the T frames of a clip, K categories with ids 0..K-1 (the "nothing" class is not among them).
 
-    ``probabilities`` float32 [Q, T, K]; ``mask_logits`` float32 [Q, T, h, w] at any resolution. Both are finite.
+    ``probabilities`` float32 [Q, T, K]; ``mask_logits`` float32 [Q, T, h, w] at any resolution; ``features`` float32
+    [Q, T, C], by which instances are known again, or None. All are finite.
     """
 
     probabilities: np.ndarray
     mask_logits: np.ndarray
+    features: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         owner = "ClipPrediction"
@@ -34,6 +36,9 @@ class ClipPrediction:
         Q, T, _ = self.probabilities.shape
         expect_array(owner, "mask_logits", self.mask_logits, shape=(Q, T, "h", "w"), dtype=np.floating)
         require_finite(self.probabilities, self.mask_logits)
+        if self.features is not None:
+            expect_array(owner, "features", self.features, shape=(Q, T, "C"), dtype=np.floating)
+            require_finite(self.features)
 
 
 class ClipRunner(Protocol):

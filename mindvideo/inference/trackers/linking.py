@@ -1,7 +1,8 @@
-"""Which query of a window continues which query of the window before."""
+"""Which query of a window continues which track."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,12 +12,16 @@ from mindvideo.inference.scoring.clip_prediction import ClipPrediction
 
 
 class Linking(Protocol):
-    """How tracks go on from one window to the next; a :class:`WindowTracker` takes one as its argument."""
+    """How tracks go on from window to window; a :class:`WindowTracker` takes one as its argument."""
 
-    def link(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
-        """Query of ``after`` -> query of ``before``; queries left out begin a new track.
+    def begin(self) -> None:
+        """A new video begins; nothing of the one before counts."""
 
-        The last ``shared`` frames of the one are the first of the other; there may be none.
+    def link(self, window: ClipPrediction, shared: int) -> Sequence[int | None]:
+        """The number of the track that each query of the next window carries, or None for a query that is none.
+
+        A number that was not given before begins a track; one that an earlier window had goes on. The first ``shared``
+        frames of the window are the last of the one before; there may be none.
         """
 
 
@@ -29,8 +34,27 @@ class OverlapLinking:
 
     def __init__(self, *, min_similarity: float = 0.25) -> None:
         self.min_similarity = min_similarity
+        self.begin()
 
-    def link(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
+    def begin(self) -> None:
+        self._before: ClipPrediction | None = None
+        self._numbers: list[int] = []
+        self._next = 0
+
+    def link(self, window: ClipPrediction, shared: int) -> list[int]:
+        links = {} if self._before is None else self.pairs(self._before, window, shared)
+        numbers = []
+        for query in range(len(window.probabilities)):
+            if query in links:
+                numbers.append(self._numbers[links[query]])
+            else:
+                numbers.append(self._next)
+                self._next += 1
+        self._before, self._numbers = window, numbers
+        return numbers
+
+    def pairs(self, before: ClipPrediction, after: ClipPrediction, shared: int) -> dict[int, int]:
+        """Query of ``after`` -> query of ``before``; queries left out begin a new track."""
         if not shared:
             return {}
         similarity = tube_overlap(before.mask_logits[:, -shared:] > 0.0, after.mask_logits[:, :shared] > 0.0)

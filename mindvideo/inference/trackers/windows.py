@@ -8,8 +8,8 @@ that it is full. A frame that two windows have seen is read from the one in whic
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,12 +43,22 @@ class _Track:
         return self.segmentations[place] if 0 <= place < len(self.segmentations) else None
 
 
+class WindowObserver(Protocol):
+    """Is told of each video, and by the linking of each window."""
+
+    def begin(self, *, video_id: int | str) -> None: ...
+
+    def finish(self, ids: Mapping[int, int]) -> None:
+        """``ids``: the linking's number of a track -> its id in the result."""
+
+
 class WindowTracker:
     """A :class:`~mindvideo.inference.trackers.tracker.VideoTracker` over a clip network.
 
     ``prepare`` turns each frame, uint8 [H, W, 3], into what ``runner`` wants to see of it; that takes ``num_frames`` of
     them. A shorter video is repeated (``repeat_short``) or shown as it is. ``rule``: how scores and categories follow.
     ``overlap``: share of a window that the next one sees again. ``linking``: how tracks go on from window to window.
+    ``observer``: told when a video begins and ends, for analysis.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class WindowTracker:
         repeat_short: bool = True,
         overlap: float = 1 / 3,
         linking: Linking | None = None,
+        observer: WindowObserver | None = None,
     ) -> None:
         if not 0.0 <= overlap < 1.0:
             raise ValueError(f"overlap: expected a share from 0 to below 1, got {overlap}")
@@ -71,6 +82,7 @@ class WindowTracker:
         self._repeat_short = repeat_short
         self._overlap = min(round(overlap * num_frames), num_frames - 1)
         self._linking = OverlapLinking() if linking is None else linking
+        self.observer = observer
 
     def export_plan(self, *, size: tuple[int, int]):
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
@@ -84,8 +96,12 @@ class WindowTracker:
         self._covered = 0  # frames that a window has seen
         self._decided = 0  # frames whose masks are read
         self._window: ClipPrediction | None = None  # the latest; it begins at frame `_covered - T`
+        self._linking.begin()
+        if self.observer is not None:
+            self.observer.begin(video_id=video_id)
+        self._tracks: dict[int, _Track] = {}  # those of the latest window, by the number that the linking gave them
         self._track_of_query: dict[int, _Track] = {}
-        self._ended: list[_Track] = []
+        self._resting: dict[int, _Track] = {}  # those that the latest window has lost, the longest lost first
         self._next_id = 1
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
@@ -106,8 +122,11 @@ class WindowTracker:
         if self._covered < self._seen:
             self._run_window()
         self._decide_until(self._seen)
-        result = self._video_result(self._ended + list(self._track_of_query.values()))
-        self._frames, self._window, self._ended = [], None, []
+        result = self._video_result([*self._resting.values(), *self._tracks.values()])
+        if self.observer is not None:
+            tracks = self._resting | self._tracks
+            self.observer.finish({number: min(track.ids.values()) for number, track in tracks.items() if track.ids})
+        self._frames, self._window, self._resting = [], None, {}
         return result
 
     def _run_window(self) -> None:
@@ -115,27 +134,30 @@ class WindowTracker:
         available = len(self._frames)
         length = self._T if self._repeat_short else available
         clip = [self._frames[position % available] for position in range(length)]
-        before, self._window = self._window, self._runner(clip)
+        self._window = self._runner(clip)
+        # The frames that the window before has seen but not decided belong to this window now.
         start = max(self._seen - self._T, 0)
-        if before is None:
-            queries = range(len(self._window.probabilities))
-            self._track_of_query = {query: self._new_track() for query in queries}
-        else:
-            # The frames that the window before has seen but not decided belong to this window now.
-            self._continue_tracks(self._linking.link(before, self._window, self._covered - start))
+        self._continue_tracks(self._linking.link(self._window, max(self._covered - start, 0)))
         self._covered = self._seen
 
-    def _continue_tracks(self, links: dict[int, int]) -> None:
-        previous = self._track_of_query
-        self._track_of_query = {
-            query: previous.pop(links[query]) if query in links else self._new_track()
-            for query in range(len(self._window.probabilities))
-        }
-        self._ended += [track for track in previous.values() if track.visible]
-        if len(self._ended) > MAX_ENDED_TRACKS:
-            best = sorted(self._ended, key=lambda track: -track.scores.best())[:MAX_ENDED_TRACKS]
-            kept = {id(track) for track in best}
-            self._ended = [track for track in self._ended if id(track) in kept]
+    def _continue_tracks(self, numbers: Sequence[int | None]) -> None:
+        """``numbers``: which track each query of the latest window carries."""
+        known = self._resting | self._tracks
+        self._tracks, self._track_of_query = {}, {}
+        for query, number in enumerate(numbers):
+            if number is not None:
+                track = self._resumed(known.pop(number)) if number in known else self._new_track()
+                self._tracks[number] = self._track_of_query[query] = track
+        self._resting = {number: track for number, track in known.items() if track.visible}
+        if len(self._resting) > MAX_ENDED_TRACKS:
+            best = sorted(self._resting, key=lambda number: -self._resting[number].scores.best())
+            kept = set(best[:MAX_ENDED_TRACKS])
+            self._resting = {number: track for number, track in self._resting.items() if number in kept}
+
+    def _resumed(self, track: _Track) -> _Track:
+        """A track goes on; in the frames between it has no mask, and they say nothing of its class."""
+        track.segmentations += [None] * (self._decided - track.start - len(track.segmentations))
+        return track
 
     def _new_track(self) -> _Track:
         return _Track(start=self._decided, scores=self._rule.begin_track())

@@ -12,8 +12,8 @@ from mindvideo.errors import UserError
 from mindvideo.execution.portions import PortionedClip
 from mindvideo.inference.post_process import FrameClassRunner
 from mindvideo.inference.scoring.track_scores import VoteByFrame
-from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.windows import WindowTracker
+from mindvideo.models.cards.linking import linking_of
 from mindvideo.modules.clip_training import ClipTraining
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses import terms
@@ -62,15 +62,31 @@ def clip_training(
     return ClipTraining(
         pixels=NormalizePixels(),
         network=network,
-        matcher=Matcher(terms=cost_table(cfg), frames=cfg.matcher.frames),
-        criterion=Criterion(
-            terms=loss_table(cfg, has_masks=has_masks),
-            num_layers=decoder_layers if cfg.loss.aux_layers else 1,
-            reduce_count=reduce_count,
-            supervised="released" if cfg.matcher.validity == "released" else "present",
-            min_count="frame",
-            mask_stride=cfg.loss.mask_stride,
-        ),
+        matcher=clip_matcher(cfg),
+        criterion=clip_criterion(cfg, reduce_count, decoder_layers=decoder_layers, has_masks=has_masks),
+    )
+
+
+def clip_matcher(cfg: ConfigDict) -> Matcher:
+    return Matcher(terms=cost_table(cfg), frames=cfg.matcher.frames)
+
+
+def clip_criterion(
+    cfg: ConfigDict,
+    reduce_count: nn.Cell,
+    *,
+    decoder_layers: int,
+    has_masks: bool = True,
+    more_terms: Sequence[LossTerm] = (),
+) -> Criterion:
+    """``more_terms``: those that a family has besides."""
+    return Criterion(
+        terms=[*loss_table(cfg, has_masks=has_masks), *more_terms],
+        num_layers=decoder_layers if cfg.loss.aux_layers else 1,
+        reduce_count=reduce_count,
+        supervised="released" if cfg.matcher.validity == "released" else "present",
+        min_count="frame",
+        mask_stride=cfg.loss.mask_stride,
     )
 
 
@@ -115,7 +131,7 @@ def clip_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedClip) ->
         prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         rule=VoteByFrame(),
         overlap=inference.window_overlap,
-        linking=OverlapLinking(min_similarity=inference.link_similarity),
+        **linking_of(cfg),
     )
 
 

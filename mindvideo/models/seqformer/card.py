@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 from mindvideo.data.media.frame_size import ShortSideResize
 from mindvideo.inference.post_process import SequenceRunner
 from mindvideo.inference.scoring.track_scores import BestPairs
-from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.groups import backbone_offsets_and_rest
+from mindvideo.models.cards.linking import linking_of
 from mindvideo.models.cards.queries import check_encoded_frames, frame_parts, mask_stride, transformer_settings
 from mindvideo.models.family import Family
 from mindvideo.models.seqformer.inference import PortionedSeqFormer
@@ -116,7 +116,7 @@ def build_tracker(cfg: ConfigDict, network: SeqFormer) -> WindowTracker:
         rule=BestPairs(pairs=seqformer.candidate_pairs),
         repeat_short=False,
         overlap=inference.window_overlap,
-        linking=OverlapLinking(min_similarity=inference.link_similarity),
+        **linking_of(cfg),
     )
 
 

@@ -31,9 +31,12 @@ class EncodedFrame:
 
 @dataclasses.dataclass(frozen=True)
 class DecodedClip:
-    """Class ``logits`` [Q, K]; ``masks(queries)`` makes the mask logits of some queries, [N, T, h, w]."""
+    """Class ``logits`` [Q, K]; ``features`` [Q, C], the queries' last states; ``masks(queries)`` makes the mask logits
+    of some queries, [N, T, h, w].
+    """
 
     logits: np.ndarray
+    features: np.ndarray
     masks: Callable[[Sequence[int]], np.ndarray]
 
 
@@ -136,7 +139,8 @@ class PortionedSeqFormer:
             boxes, following = [each.box_content for each in found], [each.box for each in found]
             content = on_instances(content, position, seen_in_all(found))
         logits = network.class_embed[-1](content)[0].asnumpy()
-        return DecodedClip(logits, lambda queries: self._masks_of(queries, frames, content, references))
+        features = content[0].asnumpy()
+        return DecodedClip(logits, features, lambda queries: self._masks_of(queries, frames, content, references))
 
     def _masks_of(self, queries, frames, content, references) -> np.ndarray:
         """``references``: those that the last layer started from, one a frame."""

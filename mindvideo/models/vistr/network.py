@@ -6,24 +6,21 @@ Query q of every frame follows the same instance, so outputs are laid out as the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypedDict
 
 import mindspore as ms
-import numpy as np
-from mindspore import Parameter, nn, ops
-from mindspore.common.initializer import Normal, initializer
+from mindspore import nn
 
+from mindvideo.modules.clip_tokens import (
+    QueryTable,
+    TokenProjection,
+    Tokens,
+    padding_of_grid,
+    scene_of,
+    sequence_of,
+    states_by_query,
+)
 from mindvideo.modules.values import DecodedClip
-from mindvideo.ops.masks import resize_nearest, resize_padding
-
-
-class Tokens(TypedDict):
-    """The clip as a sequence; token = (frame, y, x)."""
-
-    content: ms.Tensor  # [B, S, C], S = T*h*w
-    position: ms.Tensor  # [B, S, C]
-    padding: ms.Tensor | None  # bool [B, S]
 
 
 class Trace(TypedDict):
@@ -110,64 +107,14 @@ class VisTR(nn.Cell):
 
     def tokenize(self, maps, B, padding=None) -> Tokens:
         x = self.token_projection(maps)  # [B*T, C, h, w]
-        F, C, h, w = x.shape
-        T = F // B
-        grid_padding = ops.zeros((B, T, h, w), ms.bool_) if padding is None else resize_padding(padding, h, w)
-        position = self.position(grid_padding).reshape(B, T * h * w, C)
-        content = x.reshape(B, T, C, h * w).swapaxes(2, 3).reshape(B, T * h * w, C)
-        if self.position_in_tokens:
-            content = content + position
-        token_padding = None if padding is None else grid_padding.reshape(B, T * h * w)
+        grid = padding_of_grid(padding, B, x)
+        content, position = sequence_of(x, self.position(grid), self.position_in_tokens)
+        token_padding = None if padding is None else grid.reshape(position.shape[:2])
         return {"content": content, "position": position, "padding": token_padding}
 
     def answer(self, states, memory, token_padding, grid_map, fine_maps=()) -> DecodedClip:
         """The heads over states [D, B, T*Q, C]; memory [B, S, C]; ``grid_map``: any map on the grid of the tokens."""
-        F, _, h, w = grid_map.shape
-        D, B, rows, C = states.shape
-        T = F // B
-        states = states.reshape(D, B, T, rows // T, C).swapaxes(2, 3)  # [D, B, Q, T, C]
+        states = states_by_query(states, grid_map.shape[0] // memory.shape[0])
         logits, boxes = self.head(states)
-        memory = memory.reshape(F, h * w, C).swapaxes(1, 2).reshape(F, C, h, w)
-        padding = None if token_padding is None else token_padding.reshape(F, h, w)
-        scene = {"memory": memory, "fine_maps": fine_maps, "padding": padding}
+        scene = scene_of(memory, token_padding, grid_map, fine_maps)
         return {"logits": logits, "boxes": boxes, "queries": states[-1], "scene": scene}
-
-
-class TokenProjection(nn.Cell):
-    """Maps of the backbone, fine to coarse, -> one map [F, width, h, w] on the grid of the finest of them.
-
-    The published models project the coarsest map only; coarser ones besides the finest are upsampled and added.
-    """
-
-    def __init__(self, *, in_channels: Sequence[int], width: int):
-        super().__init__()
-        self.project = nn.CellList([nn.Conv2d(c, width, 1, has_bias=True) for c in in_channels])
-
-    def construct(self, maps):
-        x = self.project[0](maps[0])
-        for index in range(1, len(maps)):
-            coarse = self.project[index](maps[index])
-            x = x + resize_nearest(coarse, x.shape[2], x.shape[3])
-        return x
-
-
-class QueryTable(nn.Cell):
-    """The learned table of queries, frame after frame -> start content and query position, both [B, T*Q, C].
-
-    Decoding starts from zeros, or with ``content_from_queries`` from the table itself.
-    """
-
-    def __init__(
-        self, *, num_frames: int, num_queries: int, width: int, content_from_queries: bool, start: np.ndarray | None
-    ):
-        super().__init__()
-        shape = (num_frames * num_queries, width)
-        init = Normal(1.0) if start is None else ms.Tensor(start.reshape(shape))
-        self.weight = Parameter(initializer(init, shape), name="weight")
-        self.content_from_queries = content_from_queries
-
-    def construct(self, B):
-        position = ops.broadcast_to(self.weight.expand_dims(0), (B, *self.weight.shape))
-        if self.content_from_queries:
-            return position, position
-        return ops.zeros(position.shape, position.dtype), position

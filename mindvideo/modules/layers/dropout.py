@@ -19,19 +19,29 @@ _MIX = 0x2C1B3C6D
 _REMIX = 0x297A2D39
 
 
-class CounterHash(nn.Cell):
-    """Hashed counters of a given [rows, columns], uniform over the 32-bit signed integers."""
+class FollowsIteration(nn.Cell):
+    """A layer that depends on how many steps the training has made; 0 until a trainer lets it follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.iteration = Tensor(0, ms.int32)
+
+    def follow(self, iteration: Parameter, *, seed: int) -> None:  # noqa: ARG002
+        """Read the steps from ``iteration`` (int32 []); ``seed`` sets this layer's draws apart."""
+        del self.iteration
+        self.iteration = iteration
+
+
+class CounterHash(FollowsIteration):
+    """Hashed counters of a given [rows, columns], uniform over the 32-bit signed integers; others at every step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.shift = Tensor(15, ms.int32)
         self.salt = 0
-        self.iteration = Tensor(0, ms.int32)
 
     def follow(self, iteration: Parameter, *, seed: int) -> None:
-        """Draw a new mask at every value of ``iteration`` (int32 []); ``seed`` sets this layer apart."""
-        del self.iteration
-        self.iteration = iteration
+        super().follow(iteration, seed=seed)
         self.salt = seed & 0x7FFFFFFF
 
     def bits(self, rows: int, columns: int, draw: int):
@@ -92,12 +102,12 @@ class DropPath(_CounterMask):
 
 
 def seed_dropout(network: nn.Cell, iteration: Parameter, *, seed: int) -> int:
-    """Let every dropout layer and every other draw of ``network`` follow ``iteration``; returns how many there are.
+    """Let every dropout layer, draw and ramp of ``network`` follow ``iteration``; returns how many there are.
 
     A layer's stream depends on its name: two layers never share masks and an added layer moves no other. To be
     called before the network is first compiled.
     """
-    layers = [(name, cell) for name, cell in network.cells_and_names() if isinstance(cell, CounterHash)]
+    layers = [(name, cell) for name, cell in network.cells_and_names() if isinstance(cell, FollowsIteration)]
     for name, cell in layers:
         cell.follow(iteration, seed=zlib.crc32(f"{seed}/{name}".encode()))
     return len(layers)

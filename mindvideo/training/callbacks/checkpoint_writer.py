@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train import Callback, RunContext
 
+from mindvideo.run_folder import weights_of_epoch
 from mindvideo.training.callbacks.step_report import report_of
 from mindvideo.training.checkpoint import (
     BEST_WEIGHTS,
@@ -31,7 +32,7 @@ class CheckpointWriter(Callback):
     """A state every ``every`` steps and at the end; the newest are kept. Only the first rank writes.
 
     ``facts`` is kept in each state beside the arrays, ``class_names`` (by category id) in the weights. ``best`` is the
-    best evaluation so far: metric, value, step.
+    best evaluation so far: metric, value, step. ``keep_weights_every`` epochs the weights are kept for good.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class CheckpointWriter(Callback):
         every: int,
         facts: dict[str, Any],
         class_names: Mapping[int, str] | None = None,
+        keep_weights_every: int = 0,
         writes: bool = True,
     ) -> None:
         super().__init__()
@@ -54,15 +56,25 @@ class CheckpointWriter(Callback):
         self.every = every
         self.facts = facts
         self.class_names = class_names or None
+        self.keep_weights_every = keep_weights_every
         self.writes = writes
+        self.without_gain: int = facts.get("without_gain", 0)  # evaluations in a row
         self.best: dict[str, Any] | None = facts.get("best")
         self.evaluation_left_out = False  # of the newest step, for a run that was asked to stop
         self.saved_at: int | None = None
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         report = report_of(run_context)
+        epoch, rest = divmod(report.step, self.facts["batches_per_epoch"])
+        if self.writes and self.keep_weights_every and rest == 0 and epoch % self.keep_weights_every == 0:
+            self.keep_weights(epoch)
         if report.step % self.every == 0 and not report.is_last:
             self.save(report.step)
+
+    def keep_weights(self, epoch: int) -> None:
+        path = weights_of_epoch(self.output, epoch)
+        save_weights(path, self.weights(), class_names=self.class_names)
+        _log.info("saved %s", path)
 
     def save(self, iteration: int) -> Path | None:
         """Write the present state as that of ``iteration`` finished steps."""
@@ -70,7 +82,7 @@ class CheckpointWriter(Callback):
             return None
         if self.saved_at == iteration:
             return self.folder.state_path(iteration)
-        facts = {**self.facts, "iteration": iteration, "best": self.best}
+        facts = {**self.facts, "iteration": iteration, "best": self.best, "without_gain": self.without_gain}
         facts["evaluation_left_out"] = self.evaluation_left_out
         path = self.folder.save(iteration, collect_state(self.step), facts)
         self.saved_at = iteration
@@ -90,7 +102,9 @@ class CheckpointWriter(Callback):
     def offer(self, *, metric: str, value: float, step: int) -> None:
         """Keep the weights if this evaluation is the best so far."""
         if not math.isfinite(value) or (self.best is not None and value <= self.best["value"]):
+            self.without_gain += 1
             return
+        self.without_gain = 0
         self.best = {"metric": metric, "value": value, "step": step}
         if self.writes:
             save_weights(self.output / BEST_WEIGHTS, self.weights(), class_names=self.class_names)

@@ -24,7 +24,8 @@ class Evaluation(Callback):
     """Calls ``evaluate(network)`` every ``every`` steps and after the last one.
 
     The network is in evaluation mode, with its averaged weights where the run keeps an average. ``evaluate`` gives
-    results by name; the one called ``metric`` decides which weights are the best.
+    results by name; the one called ``metric`` decides which weights are the best. After ``patience`` evaluations in a
+    row without a better one the run ends; 0 lets it go on. Every process evaluates, and sees the same results.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Evaluation(Callback):
         network: nn.Cell,
         every: int,
         metric: str,
+        patience: int = 0,
         checkpoints: CheckpointWriter,
         log: StepLog | None,
         interruption: Interruption,
@@ -45,6 +47,8 @@ class Evaluation(Callback):
         self.network = network
         self.every = every
         self.metric = metric
+        self.patience = patience
+        self.ends_run = False
         self.checkpoints = checkpoints
         self.log = log
         self.interruption = interruption
@@ -53,6 +57,8 @@ class Evaluation(Callback):
         report = report_of(run_context)
         if report.is_last or report.step % self.every == 0:
             self.run(report.step)
+            if self.ends_run:
+                run_context.request_stop()
 
     def run(self, step_number: int) -> dict[str, float] | None:
         """The results, or None where a signal asked the run to stop: the checkpoint is then worth more."""
@@ -77,4 +83,7 @@ class Evaluation(Callback):
         if self.log is not None:
             self.log.record(step_number, "evaluation", results)
         self.checkpoints.offer(metric=self.metric, value=results[self.metric], step=step_number)
+        if 0 < self.patience <= self.checkpoints.without_gain:
+            self.ends_run = True
+            _log.info("%d evaluations without a better %s: the run ends", self.checkpoints.without_gain, self.metric)
         return results

@@ -85,6 +85,14 @@ def test_the_tool_writes_map_pictures_and_overlay(record, tmp_path):
     assert len(list((tmp_path / "drawn" / "frames").glob("*.png"))) == T
     assert Image.open(tmp_path / "drawn" / "embeddings.png").size[0] > 300
     assert (tmp_path / "drawn" / "overlay.mp4").stat().st_size > 500
+    other = tmp_path / "other" / "analysis" / "clip.npz"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(record.read_bytes())
+    beside = [str(record), str(other), "--input", str(frames), "--output", str(tmp_path / "two")]
+    finished = subprocess.run([sys.executable, TOOL, *beside], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    one, two = (Image.open(tmp_path / name / "frames" / "00000.png").size for name in ("drawn", "two"))
+    assert two == (2 * one[0], one[1])
     (frames / "00003.png").unlink()
     finished = subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True)
     assert finished.returncode == 2 and "3 frames" in finished.stderr

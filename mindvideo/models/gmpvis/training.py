@@ -1,0 +1,133 @@
+"""How GMP-VIS learns: each clip as VisTR does, and the graphs of two clips of a video matched against each other."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from mindvideo.models.gmpvis.network import GMPVIS
+from mindvideo.modules.losses.graph_matching import MatchedGraphs
+from mindvideo.modules.losses.matched import Matched, of_instances, rows_of
+from mindvideo.modules.losses.terms import softmax_classes
+from mindvideo.modules.values import Targets
+
+MIN_WEIGHT = 1e-6  # of all frames of a query together
+
+
+class GMPVISTraining(nn.Cell):
+    """The columns of a ClipBatch -> total [], terms [n] in the order of ``term_names``.
+
+    A sample of twice the network's ``num_frames`` is two clips of a video: both go through the network as clips of
+    their own, and their graphs are matched. In a sample of ``num_frames`` the two halves of the clip make the graphs.
+    ``sharpness`` gives the decisiveness of the assignment while it is being learned.
+    """
+
+    def __init__(
+        self,
+        *,
+        pixels: nn.Cell,
+        network: GMPVIS,
+        num_frames: int,
+        matcher: nn.Cell,
+        criterion: nn.Cell,
+        sharpness: nn.Cell,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.pixels, self.network, self.num_frames = pixels, network, num_frames
+        self.matcher, self.criterion, self.sharpness = matcher, criterion, sharpness
+        self.term_names = criterion.term_names
+
+    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+        frames, padding = self.pixels(images, sizes)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        return self.loss(frames, padding, targets)
+
+    def loss(self, frames, padding, targets: Targets):
+        """As ``construct``, from normalised frames [B, T, 3, H, W] or [B, 2T, 3, H, W] and their padding."""
+        clips = frames.shape[1] // self.num_frames
+        targets = targets_of_clips(targets, clips)
+        clip = self.network.decode(clips_apart(frames, clips), clips_apart(padding, clips))
+        trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
+        predictions = {"logits": clip["logits"][-trained:], "boxes": clip["boxes"][-trained:]}
+        query = self.matcher(predictions, targets)  # int [D, B, N]
+        rows = rows_of(query[-1:], clip["queries"].shape[1])
+        if self.network.second_classes is None:
+            queries = of_instances(rows, clip["queries"].expand_dims(0))[0]  # zeros without an instance
+            masks, second = self.network.mask_branch(queries, clip["scene"]).expand_dims(0), None
+        else:
+            every = self.network.mask_branch(clip["queries"], clip["scene"])
+            masks, second = of_instances(rows, every.expand_dims(0)), self.network.second_classes(every).expand_dims(0)
+        graphs = self.match(clip["nodes"], clip["logits"][-1], rows[0], targets["present"], clips)
+        return self.criterion(predictions, targets, query, masks, {"graphs": graphs, "second_logits": second})
+
+    def match(self, nodes, logits, rows, present, clips: int) -> MatchedGraphs:
+        """Nodes [B, Q, T, C], logits [B, Q, T, K], rows [B, N, Q] of the instances' queries, present [B, N, T]."""
+        seen = ops.stop_gradient(1.0 - ops.softmax(logits, -1)[..., -1:])  # [B, Q, T, 1]
+        visible = present.astype(ms.float32)
+        if clips == 2:
+            B, Q, T, C = nodes.shape
+            nodes = mean_nodes(nodes, seen).reshape(B // 2, 2, Q, C)
+            visible = ops.amax(visible, -1).reshape(B // 2, 2, -1)
+            rows = rows.reshape(B // 2, 2, -1, Q)
+            history, current, shown = nodes[:, 0], nodes[:, 1], visible[:, 0] * visible[:, 1]
+            rows_before, rows_after = rows[:, 0], rows[:, 1]
+        else:
+            half = max(1, self.num_frames // 2)
+            first = self.num_frames - half  # of one frame, both halves are that frame: nothing to learn then
+            history = mean_nodes(nodes[:, :, :half], seen[:, :, :half])
+            current = mean_nodes(nodes[:, :, first:], seen[:, :, first:])
+            shown = ops.amax(visible[:, :, :half], -1) * ops.amax(visible[:, :, first:], -1)
+            shown = shown if first > 0 else ops.zeros_like(shown)
+            rows_before, rows_after = rows, rows
+        right = ops.bmm((rows_before * shown.expand_dims(-1)).swapaxes(1, 2), rows_after)  # [P, Q, Q], ones
+        column = right.argmax(-1).astype(ms.int32)
+        truth = ops.select(right.sum(-1) > 0.5, column, ops.full_like(column, -1))
+        _, log_assignment = self.network.graph_matcher(history, current, self.sharpness())
+        return {"log_assignment": log_assignment, "truth": ops.stop_gradient(truth)}
+
+
+def clips_apart(values: ms.Tensor, clips: int) -> ms.Tensor:
+    """[B, clips * T, ...] -> [B * clips, T, ...]."""
+    return values.reshape(values.shape[0] * clips, values.shape[1] // clips, *values.shape[2:])
+
+
+def targets_of_clips(targets: Targets, clips: int) -> Targets:
+    """The targets of each clip of the samples; of two clips, an instance that one does not show is not in that one."""
+    present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1))
+    labels, exists = targets["labels"], targets["exists"]
+    if clips > 1:
+        present = instance_clips_apart(present, clips)
+        labels = ops.repeat_interleave(labels, clips, 0)
+        exists = ops.amax(present.astype(ms.float32), -1) > 0.5
+    return {
+        "labels": labels,
+        "boxes": instance_clips_apart(targets["boxes"], clips),
+        "masks": instance_clips_apart(targets["masks"], clips),
+        "present": present,
+        "exists": exists,
+    }
+
+
+def instance_clips_apart(values: ms.Tensor, clips: int) -> ms.Tensor:
+    """[B, N, clips * T, ...] -> [B * clips, N, T, ...]; as they are for one clip or where they are taken apart."""
+    if clips == 1:
+        return values
+    B, N, F = values.shape[:3]
+    apart = values.reshape(B, N, clips, F // clips, *values.shape[3:]).swapaxes(1, 2)
+    return apart.reshape(B * clips, N, F // clips, *values.shape[3:])
+
+
+def mean_nodes(nodes: ms.Tensor, seen: ms.Tensor) -> ms.Tensor:
+    """Nodes [B, Q, T, C] and how sure each is to be an instance [B, Q, T, 1] -> their weighted mean [B, Q, C]."""
+    return (nodes * seen).sum(2) / ops.maximum(seen.sum(2), ms.Tensor(MIN_WEIGHT, ms.float32))
+
+
+def second_classes(m: Matched, *, no_object_weight: float) -> ms.Tensor:
+    """The cross-entropy of the classes that were read from the masks' shapes."""
+    second = {
+        "logits": m["extra"]["second_logits"],
+        "rows": m["rows"],
+        "supervised": m["supervised"],
+        "targets": m["targets"],
+    }
+    return softmax_classes(second, no_object_weight=no_object_weight)
