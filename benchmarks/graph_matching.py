@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 
-import mindvideo  # noqa: F401  (prepares the environment)
+import mindvideo  # noqa: F401  (prepares the environment before MindSpore is imported)
 
 # isort: split
 import mindspore as ms
