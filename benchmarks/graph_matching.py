@@ -2,7 +2,7 @@
 
     python benchmarks/graph_matching.py [--nodes 10] [--width 64]
 
-The least of many calls, taken in turn; a graph that does nothing is subtracted.
+The shortest of many calls, taken in turn; a graph that does nothing is subtracted.
 """
 
 from __future__ import annotations
@@ -49,28 +49,28 @@ def main() -> None:
     given += [ms.Tensor(np.arange(arguments.nodes, dtype=np.int32)[None]), ms.Tensor(FINAL_SHARPNESS, ms.float32)]
     matchers = {solver: GraphMatcher(width=arguments.width, solver=solver) for solver in ("program", "sinkhorn")}
     steps = {name: ms.value_and_grad(Loss(matcher), (0, 1)) for name, matcher in {"nothing": None, **matchers}.items()}
-    least = least_times({name: lambda step=step: step(*given)[0].asnumpy() for name, step in steps.items()})
+    shortest = shortest_times({name: lambda step=step: step(*given)[0].asnumpy() for name, step in steps.items()})
     for solver in matchers:
-        print(f"training step, {solver}: {least[solver] - least['nothing']:.1f} ms")
+        print(f"training step, {solver}: {shortest[solver] - shortest['nothing']:.1f} ms")
     weights = {"weight": np.eye(arguments.width), "bias": np.zeros(arguments.width)}
     calls = {
         solver: lambda solver=solver: match_on_host(history, current, solver=solver, **weights) for solver in matchers
     }
-    for solver, milliseconds in least_times(calls).items():
+    for solver, milliseconds in shortest_times(calls).items():
         print(f"window at inference, {solver}: {milliseconds:.1f} ms")
 
 
-def least_times(calls) -> dict[str, float]:
+def shortest_times(calls) -> dict[str, float]:
     """Milliseconds by name; each call is made once before it counts."""
     for call in calls.values():
         call()
-    least = dict.fromkeys(calls, float("inf"))
+    shortest = dict.fromkeys(calls, float("inf"))
     for _ in range(CALLS):
         for name, call in calls.items():
             begin = time.perf_counter()
             call()
-            least[name] = min(least[name], (time.perf_counter() - begin) * 1e3)
-    return least
+            shortest[name] = min(shortest[name], (time.perf_counter() - begin) * 1e3)
+    return shortest
 
 
 if __name__ == "__main__":
