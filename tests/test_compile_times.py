@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mindvideo import compile_times
+from mindvideo.data.media.frame_size import ShortSideResize, size_after
 from mindvideo.inference.compile_notice import compiling_seconds
 from mindvideo.inference.output.store import VideoReport
 from mindvideo.inference.track import TrackedVideo
@@ -91,6 +92,22 @@ def test_each_new_size_is_said_once_and_counted_apart(caplog):
         "compiling the network for frames of 8x6",
     ]
     assert "minutes" in messages[0] and "about 1 s" in messages[2]
+
+
+def test_pictures_of_many_sizes_that_the_network_sees_as_one_compile_once(caplog):
+    resize = ShortSideResize(short_side=48, long_side=100, multiple=32)
+    sizes = [(480, 640), (427, 640), (500, 600)]
+    assert [size_after(resize, size) for size in sizes] == [(64, 64)] * 3
+    assert resize(np.zeros((427, 640, 3), np.uint8)).shape == (64, 64, 3)
+    assert size_after(resize, (100, 300)) == (32, 96) and size_after(lambda frame: frame, (5, 7)) == (5, 7)
+    tracker = SlowAtFirst()
+    tracker.seen_size = lambda size: size_after(resize, size)
+    with caplog.at_level(logging.INFO, logger="mindvideo.inference"):
+        logging.getLogger("mindvideo").propagate = True
+        for size in sizes:
+            run(tracker, size)
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("compiling")]
+    assert len(said) == 1 and "frames of 64x64" in said[0]
 
 
 def test_rates_leave_compiling_out():

@@ -66,12 +66,12 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
 
     if num_launched() > 1:
         end_with_parent()
-    ranks = start_process(cfg)
     ground_truth = labelled_videos(cfg, labels_needed=False)
     if not arguments.any_classes:
         for weights in chosen:
             require_same_classes(ground_truth, weights)
     long_videos(ground_truth, length_rules(arguments, cfg))  # a list that cannot be read is told before the work
+    ranks = start_process(cfg)
     if len(chosen) > 1 and is_first_process():
         folder.make()
     figures: dict[str, Any] = {}

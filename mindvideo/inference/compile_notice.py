@@ -23,10 +23,13 @@ def compiling_seconds() -> float:
 class CompileNotice:
     """The way of one video to a tracker's first answer, most of which is compiling where its size is new.
 
-    ``graph_name`` of the tracker, where it has one, is the configuration that the time is remembered for.
+    ``graph_name`` of the tracker, where it has one, is the configuration that the time is remembered for;
+    ``seen_size(size)``, where it has that, the size in which the network sees frames of ``size`` (H, W).
     """
 
     def __init__(self, tracker: object, size: tuple[int, int]) -> None:
+        seen_size = getattr(tracker, "seen_size", None)
+        size = size if seen_size is None else seen_size(size)
         sizes = _seen_sizes.setdefault(tracker, set())
         self._pending = tuple(size) not in sizes
         sizes.add(tuple(size))

@@ -9,6 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.data.media.frame_size import size_after
 from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction
 from mindvideo.inference.scoring.track_vote import first_candidates
@@ -95,6 +96,19 @@ class PortionedClip(Protocol):
     def __call__(self, frames: Sequence[Any]) -> Decoded: ...
 
 
+class _Encoding:
+    """uint8 [H, W, 3] -> what the network keeps of a frame; ``size_for``: the size in which it sees one."""
+
+    def __init__(self, portioned: PortionedClip, resize: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._portioned, self._resize = portioned, resize
+
+    def __call__(self, frame: np.ndarray) -> Any:
+        return self._portioned.encode(np.ascontiguousarray(self._resize(frame)))
+
+    def size_for(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size_after(self._resize, size)
+
+
 class _SequenceInference(nn.Cell):
     """One clip through a network of whole-clip queries.
 
@@ -128,7 +142,7 @@ class SequenceRunner:
         candidate_pairs: int,
         clip_frames: int,
     ):
-        self._portioned, self._resize = portioned, resize
+        self._portioned, self.prepare = portioned, _Encoding(portioned, resize)
         self._candidate_pairs, self._clip_frames = candidate_pairs, clip_frames
         self._whole = _SequenceInference(network=network, pixels=pixels)
         self._whole.set_train(False)
@@ -138,10 +152,6 @@ class SequenceRunner:
         images = ms.Tensor(np.zeros((1, self._clip_frames, *size, 3), np.uint8))
         inputs = {"images": images, "sizes": ms.Tensor(np.array([size], np.int32))}
         return ExportPlan(graph=self._whole, inputs=inputs, outputs=("probabilities", "boxes", "mask_logits"))
-
-    def prepare(self, frame: np.ndarray) -> Any:
-        """uint8 [H, W, 3] -> what :meth:`__call__` takes of it."""
-        return self._portioned.encode(np.ascontiguousarray(self._resize(frame)))
 
     def __call__(self, frames: Sequence[Any]) -> ClipPrediction:
         decoded = self._portioned(frames)

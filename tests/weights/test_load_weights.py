@@ -184,6 +184,40 @@ def test_native_file_of_another_class_list(tmp_path: Path):
     assert load_weights(Network(), path, rules=TABLES, start_of_training=True).fresh == ("head.weight", "head.bias")
 
 
+def test_heads_of_as_many_classes_with_other_names_begin_afresh(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source, before = Network(), {1: "giant_panda", 2: "lizard"}
+    tensors = {name: from_numpy(value) for name, value in snapshot(source).items()}
+    write_native_file(tmp_path / "w.ckpt", tensors, {}, class_names=before)
+    for now in ({1: "Giant panda", 2: "lizard", 3: "parrot"}, {}, None):  # the same names, or none to compare with
+        loaded = load_weights(Network(), tmp_path / "w.ckpt", rules=TABLES, start_of_training=True, class_names=now)
+        assert loaded.fresh == () and loaded.loaded == 5
+    network = Network()
+    kept = snapshot(network)["head.weight"]
+    with caplog.at_level(logging.INFO, "mindvideo.weights"):
+        loaded = load_weights(
+            network, tmp_path / "w.ckpt", rules=TABLES, start_of_training=True, class_names={1: "airplane", 2: "lizard"}
+        )
+    assert loaded.fresh == ("head.weight", "head.bias") and loaded.loaded == 3
+    assert f"class 1 is 'giant_panda' in {tmp_path / 'w.ckpt'} and 'airplane' in this training" in caplog.text
+    np.testing.assert_array_equal(snapshot(network)["head.weight"], kept)
+    np.testing.assert_array_equal(network.body.weight.asnumpy(), source.body.weight.asnumpy())
+    evaluated = load_weights(Network(), tmp_path / "w.ckpt", rules=TABLES, class_names={1: "airplane"})
+    assert evaluated.fresh == ()  # only a training begins anew
+
+
+def test_a_part_of_what_a_later_stage_adds_is_no_stage_before_it(tmp_path: Path):
+    stages = [RuleTable("published", PUBLISHED.rules, fresh=(r"head\..*",)), START]
+    tensors = {name: from_numpy(value) for name, value in snapshot(Network()).items() if not name.startswith("head.")}
+    write_native_file(tmp_path / "before.ckpt", tensors, {})
+    loaded = load_weights(Network(), tmp_path / "before.ckpt", rules=stages, start_of_training=True)
+    assert set(loaded.fresh) == {"head.weight", "head.bias"}
+    with pytest.raises(UserError, match="enough to start a training from"):
+        load_weights(Network(), tmp_path / "before.ckpt", rules=stages)
+    write_native_file(tmp_path / "part.ckpt", {**tensors, "head.bias": from_numpy(np.zeros(5, np.float32))}, {})
+    with pytest.raises(UserError, match=r"only in the network \(1\): head.weight"):
+        load_weights(Network(), tmp_path / "part.ckpt", rules=stages, start_of_training=True)
+
+
 def test_native_file_remembers_what_its_source_lacked(tmp_path: Path):
     tensors = {"body.weight": from_numpy(np.ones((4, 3), np.float32)), "body.bias": from_numpy(np.ones(4, np.float32))}
     write_native_file(tmp_path / "w.ckpt", tensors, {"fresh_patterns": list(START.fresh)})

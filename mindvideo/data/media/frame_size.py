@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -39,6 +40,12 @@ def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return frame
     H, W = size
     return np.asarray(Image.fromarray(frame).resize((W, H), Image.Resampling.BILINEAR))
+
+
+def size_after(resize: Callable[[np.ndarray], object], size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) after ``resize``, as its ``size_for`` tells; ``size`` where it does not tell."""
+    size_for = getattr(resize, "size_for", None)
+    return size if size_for is None else size_for(size)
 
 
 class ShortSideResize:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from mindspore import Tensor, nn
 
+from mindvideo.data.media.frame_size import size_after
 from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.scoring.clip_prediction import require_finite, segment_frame
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
@@ -94,6 +95,10 @@ class OnlineTracker:
         return ExportPlan(
             graph=self.step.graph, inputs={"image": image, **state}, outputs=SeenFrame._fields, state=tuple(state)
         )
+
+    def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size in which the network sees frames of ``size`` (H, W)."""
+        return size_after(self.resize, size)
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self.size, self.num_frames, self.video_id = size, num_frames, video_id

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mindvideo.data.media.frame_size import size_after
 from mindvideo.inference.scoring.clip_prediction import (
     ClipPrediction,
     ClipRunner,
@@ -87,6 +88,10 @@ class WindowTracker:
     def export_plan(self, *, size: tuple[int, int]):
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
         return self._runner.export_plan(num_frames=self._T, size=size)
+
+    def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size in which the network sees frames of ``size`` (H, W)."""
+        return size_after(self._prepare, size)
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self._size = size
