@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mindvideo import load_config
+from mindvideo.analysis.matches import is_match_record
 from mindvideo.inference.export import load_graph
 from mindvideo.models.registry import FAMILIES, card_of
 from tests.inference.colored_videos import write_frame_folder
@@ -46,6 +47,9 @@ def test_export_and_long_videos(
 
     folder = write_frame_folder(tmp_path / "clip", 5, (32, 48))
     arguments = [*given, "--input", str(folder), "--output", str(tmp_path / "o"), *overrides]
-    assert _run_tool("infer", [*arguments, "inference.confidence=0.0"], monkeypatch) == 0
+    matched = load_config(f"{family}_toy").inference.get("linking") == "graph"  # then windows leave a record
+    given = [*arguments, *["--analysis"] * matched, "inference.confidence=0.0"]
+    assert _run_tool("infer", given, monkeypatch) == 0
+    assert is_match_record(tmp_path / "o" / "analysis" / "1.npz") == matched
     records = json.loads((tmp_path / "o" / "clip" / "results.json").read_text())
     assert records and all(len(record["segmentations"]) == 5 for record in records)
