@@ -12,7 +12,7 @@ HOMES = {
     "build_model": "network",
     "build_network": "network",
     "build_tracker": "predictor",
-    "with_scenes": "network",
+    "for_videos": "network",
     "build_trainer": "training",
     "build_training_data": "data",
     "build_validation": "evaluation",

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.data import labelled_set
 from mindvideo.assembly.labelled_run import OpenFrames, evaluate_tracker, run_in_memory
-from mindvideo.assembly.network import tracker_of, with_scenes
+from mindvideo.assembly.network import for_videos, tracker_of
 from mindvideo.assembly.training_sets import set_class_names
 from mindvideo.data.labels.frame_files import require_frames
 from mindvideo.data.labels.images import read_category_map
@@ -95,7 +95,7 @@ def build_validation(
 
     def validate(network: nn.Cell) -> dict[str, float]:
         follow_first(running_statistics(network))
-        tracker = with_scenes(cfg, tracker_of(cfg, network), evaluated=True)
+        tracker = for_videos(cfg, tracker_of(cfg, network), evaluated=True)
         try:
             with sharing.working():
                 if images is None:

@@ -56,14 +56,21 @@ def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
     return tracker
 
 
-def with_scenes(cfg: ConfigDict, tracker: VideoTracker, *, evaluated: bool) -> VideoTracker:
-    """The tracker as it is, or one that begins anew at each cut; ``evaluated``: for labelled videos."""
+def for_videos(cfg: ConfigDict, tracker: VideoTracker, *, evaluated: bool) -> VideoTracker:
+    """The tracker as the keys ``any_length`` and ``scene_cuts`` want it; ``evaluated``: for labelled videos.
+
+    What an online model saw is recorded of the published procedure in one scene, so nothing is changed then.
+    """
+    inference = cfg.inference
     wanted = ("everywhere",) if evaluated else ("everywhere", "videos")
-    if cfg.inference.scene_cuts not in wanted or cfg.inference.analysis_folder:  # a record is of one scene
+    if inference.analysis_folder:
         return tracker
-    scenes = SceneTracker(tracker)
-    scenes.graph_name = cfg.name
-    return scenes
+    if inference.any_length in wanted and hasattr(tracker, "of_any_length"):
+        tracker = tracker.of_any_length()
+    if inference.scene_cuts in wanted:
+        tracker = SceneTracker(tracker)
+    tracker.graph_name = cfg.name
+    return tracker
 
 
 def build_model(name: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> nn.Cell:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.data import build_catalogue
-from mindvideo.assembly.network import build_network, tracker_of, with_scenes
+from mindvideo.assembly.network import build_network, for_videos, tracker_of
 from mindvideo.assembly.runtime import prepare_device
 from mindvideo.data.labels.categories import read_category_file
 from mindvideo.errors import UserError
@@ -32,7 +32,7 @@ class VideoPredictor(Predictor):
         prepare_device(cfg)
         inference = cfg.inference
         return cls(
-            tracker=with_scenes(cfg, build_tracker(cfg, weights=weights), evaluated=False),
+            tracker=for_videos(cfg, build_tracker(cfg, weights=weights), evaluated=False),
             class_names=class_names(cfg, weights),
             read_ahead=inference.read_ahead,
         )

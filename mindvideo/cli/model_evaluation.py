@@ -127,7 +127,7 @@ class ModelRun:
 
     def evaluate(self, folder: RunFolder) -> dict[str, Any] | None:
         """The figures; None without labels, and in every process but the first."""
-        from mindvideo.assembly import build_tracker, with_scenes
+        from mindvideo.assembly import build_tracker, for_videos
         from mindvideo.assembly.labelled_run import LabelledRun
 
         cfg, sharing, output = self.cfg, self.sharing, folder.path
@@ -141,7 +141,7 @@ class ModelRun:
                 store.start_if_in_use()
                 if not force:
                     store.require_same_settings()
-            tracker = with_scenes(cfg, build_tracker(cfg, weights=self.weights), evaluated=True)
+            tracker = for_videos(cfg, build_tracker(cfg, weights=self.weights), evaluated=True)
             if sharing.is_first:
                 run = LabelledRun.begin(store, videos, force=force)
                 if self.arguments.analysis:

@@ -26,7 +26,7 @@ from mindvideo.data.labels.split import WAYS, category_counts, split_annotations
 from mindvideo.data.media.images import is_image
 from mindvideo.data.synthetic.files import check_set_folder, write_split, write_video_files
 from mindvideo.data.synthetic.long_sets import LONG_SETS, long_recipe
-from mindvideo.data.synthetic.videos import RECIPES, longer
+from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.errors import UserError
 from mindvideo.files import (
     NO_ROOM,
@@ -41,7 +41,7 @@ from mindvideo.logs import counted, progress, set_up_logging
 
 Commands = Any  # what argparse's add_subparsers returns
 MAPS = CATALOGUE_FILE.parent / "maps"
-LONG_VIDEO_FRAMES = 60  # of the mp4 files beside a made-up set
+FILM_SETS = ("late", "stay", "cuts")  # the mp4 files beside a made-up set are of these in turn
 WIDEST_FRAME = 2000  # pixels; several stand in a row of a JPEG, which holds 65,535
 COCO_TARGETS = {"ytvis19": "ytvis19", "ytvis21": "ytvis21", "ytvis22": "ytvis21", "ovis": "ovis"}  # set -> its map
 # Format -> the options that it reads.
@@ -77,7 +77,11 @@ def add_synthetic(commands: Commands) -> None:
         "--valid", type=whole_number(1), default=300, metavar="N", help="validation videos (default 300)"
     )
     parser.add_argument(
-        "--mp4", type=whole_number(0), default=3, metavar="N", help="long videos as mp4 files (default 3)"
+        "--mp4",
+        type=whole_number(0),
+        default=3,
+        metavar="N",
+        help="long videos as mp4 files, of late, stay and cuts in turn (default 3)",
     )
     sets = ", ".join(f"{name} ({frames} frames)" for name, frames in LONG_SETS.items())
     parser.add_argument(
@@ -111,8 +115,10 @@ def write_set(folder: Path, arguments: argparse.Namespace) -> None:
         written = write_split(folder, look, split=split, num_videos=count, seed=arguments.seed)
         for _ in progress(written, total=count, label=split, unit="video"):
             pass
-    in_files = longer(recipe, LONG_VIDEO_FRAMES)
-    write_video_files(folder, in_files, split="test", num_videos=arguments.mp4, seed=arguments.seed)
+    for number in range(arguments.mp4):
+        name = FILM_SETS[number % len(FILM_SETS)]
+        first = number // len(FILM_SETS)
+        write_video_files(folder, long_recipe(recipe, name), split=name, first=first, num_videos=1, seed=arguments.seed)
 
 
 def add_set_arguments(parser: argparse.ArgumentParser) -> None:

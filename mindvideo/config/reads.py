@@ -20,6 +20,7 @@ MATCHING_COSTS: Reads = {"matcher": ("class_cost", "box_cost", "iou_cost")}
 LOSS_WEIGHTS: Reads = {"loss": ("class_weight", "box_weight", "giou_weight", "mask_weight", "dice_weight")}
 OWN_TERMS: Reads = {"loss": ("own_terms",)}
 FRAME_SIZE: Reads = {"inference": ("short_side", "long_side")}
+TRACK_LIVES: Reads = {"inference": ("min_birth", "min_life", "max_gap", "kept_frames")}
 FEW_SIZES: Reads = {"inference": ("size_multiple",)}
 WINDOWS: Reads = {
     "inference": ("window_overlap", "link_similarity", "linking", "bank_tracks", "bank_memory", "min_affinity")

@@ -23,6 +23,7 @@ from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.source_facts import source_facts
 from mindvideo.inference.trackers.tracker import frame_of
 from mindvideo.logs import progress
+from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Frame, VideoInstances
 
 _MAX_PROBLEMS_SHOWN = 5
@@ -58,7 +59,9 @@ def run_video(
             logger.warning("%s: %s", reader.name, problem)
 
     with reader:
-        files = VideoFiles(folder, choice=choice, frames_per_second=reader.frames_per_second)
+        files = VideoFiles(
+            folder, choice=choice, frames_per_second=reader.frames_per_second, cuts=lambda: predictor.cuts
+        )
         tracked = predictor.track_frames(reader, video_id=video_id, on_problem=note_problem, stop=stop)
         with _timed(report), _kept_whole(files):
             _write_frames(files, tracked, report, total=reader.num_frames, queue_depth=queue_depth)
@@ -86,7 +89,13 @@ def draw_video(
             yield frame, frame_of(result, place)
 
     with reader:
-        files = VideoFiles(folder, choice=choice, frames_per_second=reader.frames_per_second, results=False)
+        files = VideoFiles(
+            folder,
+            choice=choice,
+            frames_per_second=reader.frames_per_second,
+            results=False,
+            cuts=lambda: report.cuts,
+        )
         with _timed(report), _kept_whole(files):
             _write_frames(files, drawn(), report, total=result.num_frames, queue_depth=8)
             if report.frames < result.num_frames:
@@ -114,6 +123,16 @@ def _count_tracks(report: VideoReport, result: VideoInstances, files: VideoFiles
     report.tracks = len(result)
     report.drawn = len(files.drawn_tracks)
     report.best_score = float(result.scores.max()) if len(result) else None
+    report.lives = {str(track): life for track, life in zip(result.track_ids.tolist(), lives_of(result))}
+
+
+def lives_of(result: VideoInstances) -> list[list[int] | None]:
+    """Of each track the first and the last frame in which it has a mask with a pixel; None where it has none."""
+    lives: list[list[int] | None] = []
+    for masks in result.segmentations:
+        seen = [place for place, mask in enumerate(masks) if mask is not None and has_pixels(mask)]
+        lives.append([seen[0], seen[-1]] if seen else None)
+    return lives
 
 
 @contextlib.contextmanager

@@ -38,7 +38,9 @@ def _vectors(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias are read in one type, x's or float32."""
     if weight.dtype != x.dtype:
         weight = weight.astype(mstype.float32)
-    return weight, bias.astype(weight.dtype)
+    if bias.dtype != weight.dtype:
+        bias = bias.astype(weight.dtype)
+    return weight, bias
 
 
 @constexpr

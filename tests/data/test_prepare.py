@@ -71,7 +71,7 @@ def test_coco_keep_command_drops_the_computer_mouse_unless_asked(tmp_path: Path)
 def test_synthetic_command_refuses_to_overwrite(tmp_path: Path) -> None:
     arguments = ("synthetic", "--output", tmp_path / "set", "--train", 2, "--valid", 1, "--mp4", 1)
     assert prepare(*arguments).returncode == 0
-    assert (tmp_path / "set/videos/test_00000.mp4").stat().st_size > 0
+    assert (tmp_path / "set/videos/late_00000.mp4").stat().st_size > 0
     again = prepare(*arguments)
     assert again.returncode == 2 and "holds a set already" in again.stderr and "Traceback" not in again.stderr
     assert prepare(*arguments, "--overwrite").returncode == 0

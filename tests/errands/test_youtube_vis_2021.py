@@ -53,6 +53,8 @@ def test_results_of_another_year_are_known_by_sight(errand):
     results.write_text(json.dumps(theirs))
     with pytest.raises(UserError, match=r"they look like results of ytvis19/valid \(.*valid.json\)"):
         errand.run("submit", *given, folder / "valid" / "instances.json")
+    with pytest.raises(UserError, match=r"they look like results of ytvis19/valid \("):
+        errand.run("eval", *given, folder / "train" / "instances.json", "--output", "out")
     results.write_text(json.dumps([{**record, "video_id": str(record["video_id"])} for record in theirs]))
     with pytest.raises(UserError, match="its ids are of another type: 1 there, '1' in the results"):
         errand.run("submit", *given, other / "valid.json")

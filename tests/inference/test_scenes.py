@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mindvideo import load_config
-from mindvideo.assembly import with_scenes
+from mindvideo.assembly import for_videos
 from mindvideo.data.synthetic.videos import RECIPES, longer, render_video
 from mindvideo.inference.output.video_files import OutputChoice
 from mindvideo.inference.predictor import ArrayFrames, Predictor
@@ -122,5 +122,5 @@ def test_the_record_of_a_video_says_where_its_scenes_begin(tmp_path):
 )
 def test_one_key_says_where_cuts_are_looked_for(wanted, evaluated, expected):
     cfg = load_config("vistr_toy", [f"inference.scene_cuts={wanted}"])
-    tracker = with_scenes(cfg, ColorTracker(), evaluated=evaluated)
+    tracker = for_videos(cfg, ColorTracker(), evaluated=evaluated)
     assert isinstance(tracker, SceneTracker) == expected

@@ -1,8 +1,8 @@
 """Operators that MindSpore's package can run on Ascend, read from its files; and the operators in our graphs.
 
-``python -m tests.ops.ascend_registry`` compiles the training step and the forward pass of every family, small, with the
-twins instead of native operators, and writes the names of their operators to ``graph_operators.json``: minutes, once a
-graph has changed.
+``python -m tests.ops.ascend_registry [FAMILY ...]`` compiles the training step and the forward pass of every family,
+small, with the twins instead of native operators, and writes the names of their operators to ``graph_operators.json``:
+minutes, once a graph has changed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ NO_KERNEL = {
     "Depend", "Return", "MakeTuple", "TupleGetItem", "Load", "UpdateState", "Switch", "Partial", "SwitchLayer",
     "StopGradient", "MakeList", "Reshape", "ExpandDims", "Squeeze", "Flatten",
 }  # fmt: skip
+
+
+# Handed to the Python interpreter, on any device; gradients end there.
+IN_PYTHON = {"PyExecute", "PyInterpret"}
 
 
 def package() -> Path:
@@ -80,15 +84,15 @@ def is_translated(name: str) -> bool:
 def without_kernel(names: list[str]) -> list[str]:
     """The operators among ``names`` for which the package has nothing on Ascend."""
     known = kernels() | NO_KERNEL
-    return [name for name in names if name not in known and not is_translated(name)]
+    return [name for name in names if name in IN_PYTHON or (name not in known and not is_translated(name))]
 
 
 # In a process of its own, because the backend is chosen once a process. The last line says the names.
 COMPILE = """
-import json, sys
+import json, re, sys
 import mindspore as ms, numpy as np
 from mindspore.common.api import _cell_graph_executor
-from mindspore.train.mind_ir_pb2 import ModelProto
+from mindspore.train import anf_ir_pb2, mind_ir_pb2
 from mindvideo.modules.layers.pixels import NormalizePixels
 from tests.models.small_models import Sizes, batch, new_model, tensors
 from tests.test_family_matrix import new_step
@@ -96,15 +100,24 @@ from tests.test_family_matrix import new_step
 def operators(cell, *inputs):
     cell.compile(*inputs)
     phase = ".".join((cell.phase, str(cell.create_time), str(id(cell)), cell.arguments_key))
-    model = ModelProto()
-    model.ParseFromString(_cell_graph_executor._graph_executor.get_func_graph_proto(phase, "mind_ir", False))
-    return {primitive.op_type for primitive in model.primitives}
+    graph = _cell_graph_executor._graph_executor.get_func_graph_proto
+    outer, whole = anf_ir_pb2.ModelProto(), mind_ir_pb2.ModelProto()
+    outer.ParseFromString(graph(phase, "anf_ir", False))
+    names = {node.op_type for node in outer.graph.node}
+    try:
+        whole.ParseFromString(graph(phase, "mind_ir", False))
+    except RuntimeError as error:  # a network that returns a dict makes it in Python, at its end
+        if "PyExecute" not in str(error):
+            raise
+    names |= {primitive.op_type for primitive in whole.primitives}
+    return {name for name in names if re.fullmatch(r"[A-Z]\\w*", name)}
 
 own = new_model(sys.argv[1], Sizes(), dropout=0.1)
 step, columns = new_step(own), tensors(batch(own))
 names = operators(step, *columns, ms.Tensor(np.zeros((2, 2), np.int64)))
 own.network.set_train(False)
-names |= operators(own.network, *NormalizePixels()(*columns[:2]))
+forward = operators(own.network, *NormalizePixels()(*columns[:2]))
+names |= forward - {"PyExecute"}  # of the dict, when the network is compiled by itself; the training step keeps its own
 print(json.dumps(sorted(names)))
 """
 
@@ -121,7 +134,9 @@ def graph_operators(family: str) -> list[str]:
 def main() -> None:
     from mindvideo.models.registry import FAMILIES
 
-    LIST.write_text(json.dumps({family: graph_operators(family) for family in FAMILIES}, indent=1) + "\n")
+    listed = json.loads(LIST.read_text()) if LIST.is_file() else {}
+    listed |= {family: graph_operators(family) for family in sys.argv[1:] or FAMILIES}
+    LIST.write_text(json.dumps(listed, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
-from mindvideo.training.distributed import MeanOverRanks, start_distributed
+from mindvideo.training.distributed import MeanOverRanks, follow_first, meet, start_distributed
 from mindvideo.training.trainer import TrainerOptions
 from tests.training.tiny_run import TinyNetwork, TinySource, tiny_step, tiny_trainer
 
@@ -31,6 +31,10 @@ def main() -> None:
     trainer = tiny_trainer(folder, source=source, step=step, network=network, options=options)
     outcome = trainer.run()
     values = {p.name: p.asnumpy() for p in step.get_parameters()}
+    own = ms.Parameter(ms.Tensor([0.1 + ranks.rank, 3.0], ms.float32), name="own")
+    follow_first([own])  # as before a validation that all share
+    meet()
+    values["own"] = own.asnumpy()
     np.savez(folder / f"rank{ranks.rank}.npz", steps=outcome.steps, **values)
 
 

@@ -76,6 +76,11 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(two_processes):
     assert (two_processes / "checkpoints").is_dir()
 
 
+def test_all_take_what_the_first_one_has(two_processes):
+    for rank in range(PROCESSES):
+        assert np.load(two_processes / f"rank{rank}.npz")["own"].tolist() == np.float32([0.1, 3.0]).tolist()
+
+
 def test_alone_there_is_one_rank():
     assert current_ranks() == Ranks(rank=0, world_size=1)
     assert MeanOverRanks()(ms.Tensor(3.0)).asnumpy() == 3.0

@@ -133,3 +133,11 @@ def test_metrics_that_are_no_text_do_not_stop_a_resumed_run(tmp_path):
     assert [record["step"] for record in read_records(tmp_path)] == [1, 9]
     forget_metrics_after(path, 5)
     assert path.read_text() == '{"step": 1, "loss": 2}\n'
+
+
+def test_loss_terms_come_from_the_imported_file(tmp_path, sets):
+    code = "from mindvideo.modules.losses.own import loss_term\n\n\n@loss_term()\ndef nothing(m):\n    return 0\n"
+    (tmp_path / "mine.py").write_text(code)
+    given = ["--output", "run", f"data.root={sets}", "loss.own_terms=[another=1]", *SMALL]
+    refused(train(tmp_path, "--import", "mine.py", *given), "asks for another, registered are: nothing; name the file")
+    assert not (tmp_path / "run").exists()

@@ -80,7 +80,9 @@ class Inference:
         [], "what infer runs on when the command names no input: files, folders, globs, camera:N or -"
     )
     class_names: list[str] = key([], "names of categories 1, 2, ... to write on the video; empty shows numbers")
-    write: list[str] = key(["video"], "what is written beside results.json", choices=["video", "masks", "coco"])
+    write: list[str] = key(
+        ["video"], "what is written beside results.json", choices=["video", "masks", "coco", "frames"]
+    )
     draw: list[str] = key(
         ["masks", "boxes", "tags"], "what is drawn over the frames", choices=["masks", "boxes", "tags"]
     )
@@ -93,6 +95,41 @@ class Inference:
         "where cuts between scenes are looked for, at which every track ends: in users' videos (infer), in evaluations "
         "as well, or nowhere",
         choices=["videos", "everywhere", "nowhere"],
+    )
+    any_length: str = key(
+        "videos",
+        "where tracks of a model that goes frame by frame may begin and end at any time: in users' videos (infer), in "
+        "evaluations as well, or nowhere: the published procedure",
+        choices=["videos", "everywhere", "nowhere"],
+    )
+    min_birth: float = key(
+        0.25,
+        "with any_length: probability from which a query begins a track",
+        minimum=0.0,
+        maximum=1.0,
+        by_family=True,
+    )
+    min_life: float = key(
+        0.1,
+        "with any_length: probability from which a query continues its track",
+        minimum=0.0,
+        maximum=1.0,
+        by_family=True,
+    )
+    max_gap: int = key(
+        60,
+        "with any_length: frames for which an object may be out of sight and come back as itself",
+        minimum=1,
+        maximum=10**6,
+        by_family=True,
+    )
+    kept_frames: int = key(
+        100_000,
+        "with any_length: results.json has the masks of this many last frames of a longer stream; the key write with "
+        "frames keeps all on disk",
+        minimum=1,
+        maximum=10**9,
+        by_family=True,
     )
     read_ahead: int = key(
         8, "frames that wait between reading, inference and writing; bounds the memory", minimum=1, maximum=1000

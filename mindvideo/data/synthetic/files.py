@@ -125,11 +125,11 @@ def video_annotations(video: SyntheticVideo, *, video_id: int, first_id: int) ->
 
 
 def write_video_files(
-    folder: str | Path, recipe: SyntheticRecipe, *, split: str, num_videos: int, seed: int
+    folder: str | Path, recipe: SyntheticRecipe, *, split: str, num_videos: int, seed: int, first: int = 0
 ) -> list[Path]:
-    """The first videos of a split as ``videos/<split>_<video>.mp4``, without labels."""
+    """Videos of a split, from the ``first`` on, as ``videos/<split>_<video>.mp4``, without labels."""
     paths = []
-    for index in range(num_videos):
+    for index in range(first, first + num_videos):
         path = Path(folder) / "videos" / f"{split}_{index:05d}.mp4"
         with atomic_path(path) as temporary:
             _write_mp4(temporary, render_video(recipe, seed=seed, split=split, index=index).frames)

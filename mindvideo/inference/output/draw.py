@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from mindvideo.structures import VideoInstances
 
 MIN_SHORT_SIDE = 240  # of a drawn frame, which is enlarged up to this
 MAX_LONG_SIDE = 1920  # of an enlarged frame
+CUT_COLOR = (255, 255, 255)
 TINT = 0.45  # share of the track's colour in the pixels of its mask
 Box = tuple[int, int, int, int]  # x0 y0 x1 y1, the last two exclusive
 
@@ -32,14 +33,15 @@ def draw_instances(
     tags: bool = True,
     scale: int = 1,
     rows: Sequence[int] | None = None,
+    new_tracks: Collection[int] = (),
 ) -> np.ndarray:
     """A copy of ``image`` (uint8 RGB [H, W, 3]) with the instances of one frame (``num_frames`` 1) drawn over it.
 
     ``class_names`` by category id: a mapping, or a list with the name of id 1 first. ``confidence`` and
     ``max_overlap`` choose the tracks, see ``rows_to_draw``, whose answer may be given as ``rows``. Strong tracks are
-    drawn over weak ones. A box is the one around the track's mask, or its own where it has no mask. With ``scale`` the
-    result is that many times larger, drawn with finer lines: for frames too small to be read otherwise, see
-    ``readable_scale``.
+    drawn over weak ones; of ``new_tracks`` (ids) the tag says so and the box is thicker. A box is the one around the
+    track's mask, or its own where it has no mask. With ``scale`` the result is that many times larger, drawn with finer
+    lines: for frames too small to be read otherwise, see ``readable_scale``.
     """
     H, W = image.shape[:2]
     if instances.num_frames != 1 or tuple(instances.size) != (H, W):
@@ -62,11 +64,21 @@ def draw_instances(
         drawn.append((row, tuple(scale * side for side in box)))
     if boxes:
         for row, (x0, y0, x1, y1) in drawn:
-            color = track_color(int(instances.track_ids[row]))
-            cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), color, thickness, cv2.LINE_8)
+            track = int(instances.track_ids[row])
+            width = 3 * thickness if track in new_tracks else thickness
+            cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), track_color(track), width, cv2.LINE_8)
     if tags:
-        _draw_tags(canvas, instances, class_names, drawn)
+        _draw_tags(canvas, instances, class_names, drawn, new_tracks)
     return canvas
+
+
+def mark_cut(canvas: np.ndarray) -> None:
+    """A white border and the word "cut" at the top right, on a drawn frame uint8 [H, W, 3]."""
+    H, W = canvas.shape[:2]
+    cv2.rectangle(canvas, (0, 0), (W - 1, H - 1), CUT_COLOR, max(2, min(H, W) // 60), cv2.LINE_8)
+    tag = _tag_picture("cut", max(10, round(min(H, W) / 28)), CUT_COLOR)
+    height, width = min(tag.shape[0], H), min(tag.shape[1], W)
+    canvas[:height, W - width :] = tag[:height, :width]
 
 
 def rows_to_draw(instances: VideoInstances, *, confidence: float, max_overlap: float) -> list[int]:
@@ -140,6 +152,7 @@ def _draw_tags(
     instances: VideoInstances,
     class_names: Mapping[int, str] | Sequence[str],
     drawn: Sequence[tuple[int, Box]],
+    new_tracks: Collection[int],
 ) -> None:
     """A filled tag above each box, moved where it would leave the frame or cover another tag."""
     H, W = canvas.shape[:2]
@@ -149,7 +162,8 @@ def _draw_tags(
         track = int(instances.track_ids[row])
         name = name_of_class(class_names, int(instances.labels[row]))
         score = f"{round(100 * float(instances.scores[row]))}%"
-        tag = _tag_picture(f"{name} #{track}  {score}", font_size, track_color(track))
+        new = "new  " if track in new_tracks else ""
+        tag = _tag_picture(f"{new}{name} #{track}  {score}", font_size, track_color(track))
         height, width = min(tag.shape[0], H), min(tag.shape[1], W)
         x, y = _place_of_tag(box, (height, width), (H, W), placed)
         canvas[y : y + height, x : x + width] = tag[:height, :width]

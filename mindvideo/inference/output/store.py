@@ -34,7 +34,8 @@ class VideoReport:
 
     ``drawn``: tracks that score enough to be drawn; ``best_score``: of all tracks, None without any.
     ``compile_seconds``: those of ``seconds`` that went into compiling graphs.
-    ``cuts``: frames with which another scene began, where cuts were looked for.
+    ``cuts``: frames with which another scene began, where cuts were looked for. ``lives``: of each track, by its id,
+    the first and the last frame in which it is seen.
     """
 
     name: str
@@ -47,6 +48,7 @@ class VideoReport:
     seconds: float = 0.0
     compile_seconds: float = 0.0
     cuts: list[int] = dataclasses.field(default_factory=list)
+    lives: dict[str, list[int] | None] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
 
     @property

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mindvideo.files import write_json
 from mindvideo.inference.output.coco import coco_export, frame_name
-from mindvideo.inference.output.draw import draw_instances, readable_scale, rows_to_draw
+from mindvideo.inference.output.draw import draw_instances, mark_cut, readable_scale, rows_to_draw
+from mindvideo.inference.output.frame_lines import FrameLines
 from mindvideo.inference.output.mask_pictures import write_legend, write_mask_picture
 from mindvideo.inference.output.store import RESULTS
 from mindvideo.inference.output.video_writer import VideoWriter
 from mindvideo.structures import Frame, VideoInstances
 
-OVERLAY, COCO, MASKS = "overlay.mp4", "coco.json", "masks"
+MARKED_FRAMES = 5  # for so many frames the overlay points out a cut, or a track that begins in the middle of a scene
+OVERLAY, COCO, MASKS, FRAMES = "overlay.mp4", "coco.json", "masks", "frames.jsonl"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,13 +45,24 @@ class VideoFiles:
     """Files of one video: ``add`` each frame, then ``finish`` with the result, or ``keep_partial``, or ``abandon``.
 
     Nothing carries its final name before it is whole. What an interruption leaves is called ``overlay.partial.mp4``,
-    ``results.partial.json`` and so on. ``results``: also write ``results.json``.
+    ``results.partial.json`` and so on. ``results``: also write ``results.json``. ``cuts``: the frames, by their place,
+    with which another scene began, as far as they are known.
     """
 
-    def __init__(self, folder: Path, *, choice: OutputChoice, frames_per_second: float, results: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        choice: OutputChoice,
+        frames_per_second: float,
+        results: bool = True,
+        cuts: Callable[[], Collection[int]] = tuple,
+    ) -> None:
         self.folder = folder
         self.drawn_tracks: set[int] = set()
-        self._choice, self._results = choice, results
+        self._choice, self._results, self._cuts = choice, results, cuts
+        self._first_drawn: dict[int, int] = {}  # track id -> place of the frame
+        self._scene = 0  # place of the frame with which the scene began
         self._made_folder = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self._video = None
@@ -59,15 +72,25 @@ class VideoFiles:
         if self._masks is not None:
             shutil.rmtree(self._masks, ignore_errors=True)
             self._masks.mkdir()
-        self._frames: list[tuple[int, str]] = []  # index and name of each
+        self._lines = FrameLines(folder / FRAMES) if "frames" in choice.write else None
+        self._place = 0  # of the next frame
+        self._frames: list[tuple[int, str]] = []  # index and name of each, for the COCO file
 
     def add(self, item: tuple[Frame, VideoInstances]) -> None:
         """One frame and its instances, in order. Called on the writing thread."""
         frame, instances = item
         choice = self._choice
-        self._frames.append((frame.index, frame_name(frame)))
+        place, self._place = self._place, self._place + 1
+        is_cut = place in self._cuts()
+        if is_cut:
+            self._scene = place
+        if "coco" in choice.write:
+            self._frames.append((frame.index, frame_name(frame)))
+        if self._lines is not None:
+            self._lines.add(frame.index, frame_name(frame), instances, is_cut=is_cut)
         rows = rows_to_draw(instances, confidence=choice.confidence, max_overlap=choice.max_overlap)
-        self.drawn_tracks.update(instances.track_ids[rows].tolist())
+        drawn_tracks = instances.track_ids[rows].tolist()
+        self.drawn_tracks.update(drawn_tracks)
         if self._video is not None:
             drawn = draw_instances(
                 frame.image,
@@ -78,10 +101,20 @@ class VideoFiles:
                 tags="tags" in choice.draw,
                 scale=readable_scale(instances.size),
                 rows=rows,
+                new_tracks=self._new_tracks(drawn_tracks, place),
             )
+            if self._scene and place - self._scene < MARKED_FRAMES:
+                mark_cut(drawn)
             self._video.write(drawn)
         if self._masks is not None:
             write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, rows)
+
+    def _new_tracks(self, tracks: Sequence[int], place: int) -> list[int]:
+        """Those that were first drawn a moment ago, and not when the scene began."""
+        for track in tracks:
+            self._first_drawn.setdefault(track, place)
+        begun = [track for track in tracks if place - self._first_drawn[track] < MARKED_FRAMES]
+        return [track for track in begun if self._first_drawn[track] >= self._scene + MARKED_FRAMES]
 
     def finish(self, result: VideoInstances) -> None:
         self._write(result, partial=False)
@@ -94,6 +127,8 @@ class VideoFiles:
         """Remove what was begun; a finished file of an earlier run stays."""
         if self._video is not None:
             self._video.abandon()
+        if self._lines is not None:
+            self._lines.abandon()
         if self._masks is not None:
             shutil.rmtree(self._masks, ignore_errors=True)
         if self._made_folder and not any(self.folder.iterdir()):
@@ -113,6 +148,8 @@ class VideoFiles:
             target = self._final(MASKS, partial)
             shutil.rmtree(target, ignore_errors=True)
             self._masks.replace(target)
+        if self._lines is not None:
+            self._lines.close(complete=not partial)
         if self._video is not None:
             self._video.close(complete=not partial)
         if not partial:
@@ -125,13 +162,13 @@ class VideoFiles:
         return path.with_name(f"{path.stem}.partial{path.suffix}") if partial else path
 
     def _remove_partial(self) -> None:
-        for name in (OVERLAY, RESULTS, COCO):
+        for name in (OVERLAY, RESULTS, COCO, FRAMES):
             self._final(name, partial=True).unlink(missing_ok=True)
         shutil.rmtree(self._final(MASKS, partial=True), ignore_errors=True)
 
     def _remove_outdated(self) -> None:
         """An earlier run's files of kinds that this one has not written do not fit the new results."""
-        for kind, name in (("video", OVERLAY), ("coco", COCO)):
+        for kind, name in (("video", OVERLAY), ("coco", COCO), ("frames", FRAMES)):
             if kind not in self._choice.write:
                 (self.folder / name).unlink(missing_ok=True)
         if self._masks is None:

@@ -77,3 +77,10 @@ def segment_frame(mask_logits: np.ndarray, size: tuple[int, int]) -> Segmentatio
         return empty_mask(size)
     scaled = cv2.resize(np.ascontiguousarray(mask_logits, np.float32), (W, H), interpolation=cv2.INTER_LINEAR)
     return encode_mask(scaled > 0.0)
+
+
+def crop_to_valid(logits: np.ndarray, *, padded: tuple[int, int], valid: tuple[int, int]) -> np.ndarray:
+    """A map [h, w] over the padded frame -> the valid part of it, at the resolution of the frame."""
+    (H, W), (h, w) = padded, valid
+    whole = cv2.resize(np.ascontiguousarray(logits, np.float32), (W, H), interpolation=cv2.INTER_LINEAR)
+    return whole[:h, :w]

@@ -12,6 +12,8 @@ from mindvideo.data.media.frame_size import size_after
 from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.scoring.clip_prediction import require_finite, segment_frame
 from mindvideo.inference.scoring.track_vote import TrackVote, first_candidates
+from mindvideo.inference.trackers.any_length import AnyLengthTracker, RenewableStep
+from mindvideo.inference.trackers.lives import LifeRules
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
@@ -40,7 +42,7 @@ class SeenFrame(NamedTuple):
         return SeenFrame(*(part[queries] for part in self))
 
 
-class OnlineStep(Protocol):
+class OnlineStep(RenewableStep, Protocol):
     """One frame through the network, compiled once for each frame shape.
 
     The state is a NamedTuple of the family's own, of tensors (None where a model has no such part). ``graph`` is what
@@ -48,8 +50,6 @@ class OnlineStep(Protocol):
     """
 
     graph: nn.Cell
-
-    def initial_state(self) -> NamedTuple: ...
 
     def __call__(self, image: Tensor, state: NamedTuple) -> tuple[SeenFrame, NamedTuple]:
         """``image`` uint8 [H, W, 3]."""
@@ -70,7 +70,8 @@ class OnlineTracker:
 
     The candidates are the queries of the ``candidate_pairs`` best (frame, query, class) of the first ``first_frames``
     frames; until they are known the predictions of those frames are kept, afterwards only the candidates' masks as RLE
-    and their best scores. ``resize`` gives a frame the size in which the network is to see it.
+    and their best scores. ``resize`` gives a frame the size in which the network is to see it. ``rules``: for videos
+    of any length.
     """
 
     def __init__(
@@ -81,12 +82,18 @@ class OnlineTracker:
         first_frames: int,
         candidate_pairs: int,
         frames_per_vote: int,
+        rules: LifeRules | None = None,
         observer: FrameObserver | None = None,
     ) -> None:
         self.step = step
         self.resize = resize
         self.first_frames, self.candidate_pairs, self.frames_per_vote = first_frames, candidate_pairs, frames_per_vote
+        self.rules = LifeRules() if rules is None else rules
         self.observer = observer
+
+    def of_any_length(self) -> AnyLengthTracker:
+        """The tracker of the same network for videos in which objects come and go."""
+        return AnyLengthTracker(step=self.step, resize=self.resize, rules=self.rules)
 
     def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The step of one frame of ``size`` (H, W), with the state that begins a video."""

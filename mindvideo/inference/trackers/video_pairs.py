@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 from mindspore import Tensor, nn
 
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import segment_frame
+from mindvideo.inference.scoring.clip_prediction import crop_to_valid, segment_frame
+from mindvideo.inference.trackers.any_length import AnyLengthTracker, RenewableStep
+from mindvideo.inference.trackers.lives import LifeRules
 from mindvideo.masks.rle import empty_mask, has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
@@ -26,7 +27,7 @@ class QueryFrame(NamedTuple):
     masks: Tensor  # logits [Q, h, w] over the padded frame
 
 
-class QueryStep(Protocol):
+class QueryStep(RenewableStep, Protocol):
     """One frame through the network, compiled once for each frame shape.
 
     ``graph`` is what runs: from the image and the tensors of the state to the columns of QueryFrame and of the next
@@ -34,11 +35,6 @@ class QueryStep(Protocol):
     """
 
     graph: nn.Cell
-
-    def initial_state(self) -> NamedTuple: ...
-
-    def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The height and width that the masks of a frame of that size cover."""
 
     def __call__(self, image: Tensor, state: NamedTuple) -> tuple[QueryFrame, NamedTuple]:
         """``image`` uint8 [H, W, 3]."""
@@ -66,6 +62,7 @@ class VideoPairsTracker:
     and a class, so a query can give several. Which they are is only known at the end: the masks of those that lead on
     the way are coded at once, and a frame in which a late winner was not among them goes through the network again.
     For that the last ``max_frames`` frames are kept as the network saw them; before those a late winner has no mask.
+    ``rules``: for videos of any length.
     """
 
     observer = None
@@ -77,9 +74,15 @@ class VideoPairsTracker:
         resize: Callable[[np.ndarray], np.ndarray],
         max_tracks: int,
         max_frames: int,
+        rules: LifeRules | None = None,
     ) -> None:
         self.step, self.resize = step, resize
+        self.rules = LifeRules() if rules is None else rules
         self.max_tracks, self.max_frames = max_tracks, max_frames
+
+    def of_any_length(self) -> AnyLengthTracker:
+        """The tracker of the same network for videos in which objects come and go."""
+        return AnyLengthTracker(step=self.step, resize=self.resize, rules=self.rules)
 
     def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The step of one frame of ``size`` (H, W), with the state that begins a video."""
@@ -167,10 +170,3 @@ def track_ids(pairs: list[Pair], *, num_queries: int) -> np.ndarray:
         times[pair.query] = times.get(pair.query, -1) + 1
         ids.append(pair.query + 1 + times[pair.query] * num_queries)
     return np.array(ids, np.int64)
-
-
-def crop_to_valid(logits: np.ndarray, *, padded: tuple[int, int], valid: tuple[int, int]) -> np.ndarray:
-    """A map [h, w] over the padded frame -> the valid part of it, at the resolution of the frame."""
-    (H, W), (h, w) = padded, valid
-    whole = cv2.resize(np.ascontiguousarray(logits, np.float32), (W, H), interpolation=cv2.INTER_LINEAR)
-    return whole[:h, :w]

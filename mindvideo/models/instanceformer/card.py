@@ -11,6 +11,7 @@ from mindvideo.data.media.frame_size import ShortSideResize
 from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.inference.trackers.online import OnlineTracker
 from mindvideo.models.cards.groups import backbone_offsets_and_rest
+from mindvideo.models.cards.lives import life_rules
 from mindvideo.models.cards.queries import frame_parts, mask_stride, transformer_settings
 from mindvideo.models.family import Family
 from mindvideo.models.instanceformer.checks import check
@@ -117,6 +118,7 @@ def build_tracker(cfg: ConfigDict, network: InstanceFormer) -> OnlineTracker:
         first_frames=instanceformer.first_frames,
         candidate_pairs=instanceformer.candidate_pairs,
         frames_per_vote=instanceformer.frames_per_vote,
+        rules=life_rules(cfg),
         observer=AnalysisRecorder(inference.analysis_folder) if inference.analysis_folder else None,
     )
 

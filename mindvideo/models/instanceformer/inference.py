@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.inference.trackers.lives import Observation
 from mindvideo.inference.trackers.online import SeenFrame
 from mindvideo.models.instanceformer.network import FramePrediction, InstanceFormer, OnlineState
 from mindvideo.modules.encoded_frames import EncodedFrames
@@ -76,10 +77,44 @@ class InstanceFormerStep:
             memory=None if memory is None else ms.Tensor(memory),
         )
 
+    def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+    def observe(self, image: ms.Tensor, state: OnlineState) -> tuple[Observation, OnlineState]:
+        """A frame in the terms of the tracker for videos of any length."""
+        seen, following = self(image, state)
+        return Observation(seen.probabilities.asnumpy(), seen.mask_logits.asnumpy()), following
+
+    def renewed(self, state: OnlineState, queries: np.ndarray) -> OnlineState:
+        """The state with some queries, bool [Q], as in the first frame; what the memory holds of them stays."""
+        network = self.graph.network
+        parameters = (network.query_embed, network.reference_points.weight, network.reference_points.bias)
+        embed, weight, bias = (parameter.asnumpy() for parameter in parameters)
+        position, content = embed[:, : network.width], embed[:, network.width :]
+        reference = reference_to_carry(position @ weight.T + bias, network.inference_propagation)
+        chosen = queries[:, None]
+        return state._replace(
+            content=ms.Tensor(np.where(chosen, content, state.content.asnumpy())),
+            reference=ms.Tensor(np.where(chosen, reference, state.reference.asnumpy())),
+        )
+
     def __call__(self, image: ms.Tensor, state: OnlineState) -> tuple[SeenFrame, OnlineState]:
         columns = self.graph(image, *(part for part in state if part is not None))
         seen = len(SeenFrame._fields)
         return SeenFrame(*columns[:seen]), OnlineState(*columns[seen:])
+
+
+def reference_to_carry(own: np.ndarray, propagation: str) -> np.ndarray:
+    """The carried references from which the next frame starts at its own ones.
+
+    ``own``: those before the sigmoid, float32 [Q, 2 or 4]. See ``InstanceFormer.propagate``, which this turns round.
+    """
+    reference = 1.0 / (1.0 + np.exp(-own))
+    if propagation == "multiply":
+        return (own / reference).astype(np.float32)
+    if propagation == "add":
+        return (own - reference).astype(np.float32)
+    return reference.astype(np.float32)  # "none" reads nothing of it
 
 
 @ops.constexpr

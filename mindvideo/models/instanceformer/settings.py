@@ -13,6 +13,7 @@ from mindvideo.config.reads import (
     MATCHING_COSTS,
     OFFSETS,
     OWN_TERMS,
+    TRACK_LIVES,
     reads,
 )
 from mindvideo.models.cards.query_settings import QueryModel
@@ -21,7 +22,7 @@ PROPAGATIONS = ["none", "multiply", "add", "box"]
 
 
 # The shared keys that this family reads.
-READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, OWN_TERMS, FRAME_SIZE, FEW_SIZES)
+READS = reads(BACKBONE, OFFSETS, MATCHING_COSTS, LOSS_WEIGHTS, OWN_TERMS, FRAME_SIZE, FEW_SIZES, TRACK_LIVES)
 
 
 @dataclasses.dataclass

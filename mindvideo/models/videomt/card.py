@@ -6,6 +6,7 @@ from mindspore import nn
 from ml_collections import ConfigDict
 
 from mindvideo.inference.trackers.video_pairs import VideoPairsTracker
+from mindvideo.models.cards.lives import life_rules
 from mindvideo.models.family import Family
 from mindvideo.models.videomt.groups import parameter_groups
 from mindvideo.models.videomt.inference import RoundedResize, VidEoMTStep
@@ -62,6 +63,7 @@ def build_tracker(cfg: ConfigDict, network: VidEoMT) -> VideoPairsTracker:
         resize=RoundedResize(short_side=inference.short_side, long_side=inference.long_side, square=videomt.square),
         max_tracks=videomt.max_tracks,
         max_frames=videomt.max_frames,
+        rules=life_rules(cfg),
     )
 
 

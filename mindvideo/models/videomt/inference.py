@@ -9,6 +9,8 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.data.media.frame_size import resize_frame
+from mindvideo.inference.post_process import softmax
+from mindvideo.inference.trackers.lives import Observation
 from mindvideo.inference.trackers.video_pairs import QueryFrame
 from mindvideo.models.videomt.network import VidEoMT
 
@@ -53,6 +55,18 @@ class VidEoMTStep:
 
     def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return tuple(side + -side % self.graph.divisor for side in size)
+
+    def observe(self, image: ms.Tensor, state: OnlineState) -> tuple[Observation, OnlineState]:
+        """A frame in the terms of the tracker for videos of any length, whose categories count from 1."""
+        seen, following = self(image, state)
+        probabilities = softmax(seen.logits.asnumpy())
+        probabilities = np.pad(probabilities[:, :-1], ((0, 0), (1, 0)))  # no object -> category 0, which nothing is
+        return Observation(probabilities, seen.masks.asnumpy()), following
+
+    def renewed(self, state: OnlineState, queries: np.ndarray) -> OnlineState:
+        """The state with some queries, bool [Q], as in the first frame."""
+        fresh = self.graph.network.query.asnumpy()
+        return OnlineState(ms.Tensor(np.where(queries[:, None], fresh, state.query.asnumpy())))
 
     def __call__(self, image: ms.Tensor, state: OnlineState) -> tuple[QueryFrame, OnlineState]:
         logits, masks, query = self.graph(image, state.query)

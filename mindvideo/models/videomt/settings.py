@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from mindvideo.config.key import key
-from mindvideo.config.reads import FRAME_SIZE, OWN_TERMS, reads
+from mindvideo.config.reads import FRAME_SIZE, OWN_TERMS, TRACK_LIVES, reads
 
 # The shared keys that this family reads.
 READS = reads(
     FRAME_SIZE,
     OWN_TERMS,
+    TRACK_LIVES,
     {"matcher": ("class_cost",), "loss": ("class_weight", "mask_weight", "dice_weight", "no_object_weight")},
 )
 

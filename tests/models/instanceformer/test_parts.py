@@ -5,11 +5,14 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import ops
 
 from mindvideo import load_config
 from mindvideo.errors import UserError
 from mindvideo.models.instanceformer import card
+from mindvideo.models.instanceformer.inference import reference_to_carry
 from mindvideo.models.instanceformer.memory import remember_tokens
+from mindvideo.models.instanceformer.network import REFERENCE_PROPAGATIONS, InstanceFormer
 from mindvideo.models.instanceformer.training import identities, mix_clips
 from mindvideo.modules.heads.dynamic_mask import HIDDEN, DynamicMasks, double_aligned, parameter_count
 from mindvideo.modules.losses.contrastive import supervised_contrastive
@@ -121,3 +124,13 @@ def test_clip_matching_looks_only_at_frames_with_the_instance():
 def test_settings_that_contradict_each_other_are_named(overrides, message):
     with pytest.raises(UserError, match=message):
         card.check(load_config("instanceformer_ytvis2021_r50", overrides))
+
+
+@pytest.mark.parametrize("propagation", REFERENCE_PROPAGATIONS)
+def test_a_query_that_begins_anew_starts_from_its_own_reference(propagation):
+    width = 4 if propagation == "box" else 2
+    own = np.random.default_rng(0).normal(size=(5, width)).astype(np.float32)
+    carried = ms.Tensor(reference_to_carry(own, propagation))
+    reference = ops.sigmoid(ms.Tensor(own))
+    started = InstanceFormer.propagate(None, carried, reference, propagation)
+    np.testing.assert_allclose(started.asnumpy(), reference.asnumpy(), rtol=1e-5)

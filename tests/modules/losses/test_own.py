@@ -10,6 +10,7 @@ import pytest
 from mindspore import nn
 
 from mindvideo import load_config
+from mindvideo.config import known_configs
 from mindvideo.errors import UserError
 from mindvideo.modules.losses import own
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
@@ -56,7 +57,7 @@ def test_the_example_of_the_page_adds_its_term(tmp_path):
     assert np.abs(gradient.asnumpy()[..., 2:]).max() > 0
 
 
-@pytest.mark.parametrize("name", ["vistr_toy", "defvistr_toy", "instanceformer_toy", "seqformer_toy", "videomt_toy"])
+@pytest.mark.parametrize("name", sorted(name for name in known_configs() if name.endswith("_toy")))
 def test_every_family_takes_them(name):
     assert load_config(name, ["loss.own_terms=[steady_size=0.5]"]).loss.own_terms == ["steady_size=0.5"]
 
