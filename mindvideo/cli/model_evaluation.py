@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK
-from mindvideo.cli.eval_images import finish_images
+from mindvideo.cli.eval_images import COCO_RESULTS, finish_images
 from mindvideo.cli.next_step import analyze_command, folder_of_frames, submit_command
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.cli.scoring import evaluate, finish, remember, report, require_same_classes, training_of
@@ -61,11 +61,15 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
     if arguments.submit and os.environ.get(URL):
         access_to()  # to say what is missing before the work, not after it
     # MindSpore and the models load only now, so that a mistake in the arguments gets its line at once.
-    from mindvideo.assembly import start_process
+    from mindvideo.assembly import labelled_set, start_process
     from mindvideo.assembly.evaluation import labelled_videos, sharing_of
 
     if num_launched() > 1:
         end_with_parent()
+    if arguments.submit and labelled_set(cfg).kind == "image":
+        raise UserError(
+            f"--submit is for sets of videos; COCO's server takes {COCO_RESULTS} of the run folder as it is"
+        )
     ground_truth = labelled_videos(cfg, labels_needed=False)
     if not arguments.any_classes:
         for weights in chosen:
