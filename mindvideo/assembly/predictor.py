@@ -15,6 +15,7 @@ from mindvideo.assembly.network import build_network, for_videos, tracker_of
 from mindvideo.assembly.runtime import prepare_device
 from mindvideo.data.labels.categories import read_category_file
 from mindvideo.errors import UserError
+from mindvideo.execution.precision import apply_precision, chosen_precision
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.trackers.tracker import VideoTracker
 from mindvideo.weights.checkpoint_file import class_names_of
@@ -71,6 +72,7 @@ def build_tracker(cfg: ConfigDict, *, weights: str | Path | None) -> VideoTracke
     """The family's network with its weights, as a tracker."""
     network = build_network(cfg, weights=weights)
     require_finite_weights(network, weights)
+    apply_precision(network, chosen_precision(cfg.inference.precision))
     return tracker_of(cfg, network)
 
 

@@ -12,14 +12,15 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
+from mindvideo.execution.precision import apply_precision, chosen_precision
 from mindvideo.models.registry import card_of
 from mindvideo.modules.layers.dropout import seed_dropout
 from mindvideo.run_folder import RunFolder
 from mindvideo.training.distributed import MeanOverRanks, Ranks, current_ranks, start_distributed
 from mindvideo.training.ema import WeightAverage
+from mindvideo.training.loss_scale import loss_scale_for
 from mindvideo.training.optimizer import build_optimizer
 from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup, assign_parameters, group_table
-from mindvideo.training.precision import apply_precision, loss_scale_for
 from mindvideo.training.schedule import build_schedule
 from mindvideo.training.train_step import TrainStep, running_statistics
 from mindvideo.training.trainer import Trainer, TrainerOptions, TrainingData, recompute_layers
@@ -64,7 +65,8 @@ def build_step(
     optimizer, train, runtime = cfg.optimizer, cfg.train, cfg.runtime
     assigned = assign_parameters(network.trainable_params(), groups, no_decay=list(optimizer.no_weight_decay))
     announce_groups(assigned)
-    apply_precision(network, train.precision)
+    precision = chosen_precision(train.precision)
+    apply_precision(network, precision)
     recompute_layers(network, list(train.recompute))
     average = None
     if train.average_decay > 0:
@@ -84,7 +86,7 @@ def build_step(
         clip_norm=optimizer.clip_norm,
         accumulate=train.accumulate,
         average=average,
-        loss_scale=loss_scale_for(train.precision, initial=train.loss_scale, patience=train.loss_scale_patience),
+        loss_scale=loss_scale_for(precision, initial=train.loss_scale, patience=train.loss_scale_patience),
     )
     # Each process draws masks of its own, as each sees clips of its own.
     seed_dropout(training, step.iteration, seed=runtime.seed + current_ranks().rank)

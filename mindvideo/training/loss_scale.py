@@ -30,3 +30,10 @@ class LossScale(nn.Cell):
         good_steps = ops.select(grown, ops.zeros_like(good_steps), good_steps)
         good_steps = ops.assign(self.good_steps, good_steps)
         return ops.depend(ops.assign(self.scale, scale), good_steps)
+
+
+def loss_scale_for(precision: str, *, initial: float, patience: int) -> LossScale:
+    """Only float16 needs scaling: bf16 has the range of float32."""
+    if precision == "fp16":
+        return LossScale(initial, dynamic=True, patience=patience)
+    return LossScale()

@@ -8,10 +8,10 @@ import pytest
 from mindspore import Tensor, nn
 
 from mindvideo.errors import UserError
+from mindvideo.execution.precision import apply_precision, chosen_precision
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.training.ema import WeightAverage
-from mindvideo.training.loss_scale import LossScale
-from mindvideo.training.precision import apply_precision, loss_scale_for
+from mindvideo.training.loss_scale import LossScale, loss_scale_for
 from mindvideo.training.schedule import build_schedule
 from mindvideo.training.train_step import SUMMARY, running_statistics
 from mindvideo.training.trainer import recompute_layers
@@ -281,6 +281,13 @@ def test_an_overflow_in_half_precision_lowers_the_scale_and_nothing_else():
     assert np.isfinite(result["total"])
     assert changed(before, parameter_values(step)) == {"iteration", "loss_scale.scale"}
     assert float(step.loss_scale.scale.asnumpy()) == 2.0**59
+
+
+@pytest.mark.parametrize(("device", "expected"), [("CPU", "fp32"), ("GPU", "fp32"), ("Ascend", "fp16")])
+def test_the_precision_of_a_device_where_nobody_chose(device, expected, monkeypatch):
+    monkeypatch.setattr(ms, "get_context", lambda key: device)
+    assert chosen_precision("auto") == expected
+    assert chosen_precision("bf16") == "bf16"
 
 
 def test_bf16_is_refused_on_cpu_in_words():

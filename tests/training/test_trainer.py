@@ -14,11 +14,12 @@ from mindspore import Tensor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mindvideo.errors import UserError
+from mindvideo.execution.precision import apply_precision
 from mindvideo.run_folder import kept_weights
 from mindvideo.training.callbacks.non_finite_guard import DivergedError
 from mindvideo.training.callbacks.step_log import describe_duration, forget_metrics_after
 from mindvideo.training.checkpoint import CheckpointFolder
-from mindvideo.training.precision import apply_precision, loss_scale_for
+from mindvideo.training.loss_scale import loss_scale_for
 from mindvideo.training.trainer import TrainerOptions
 from tests.training.tiny_run import (
     H,

@@ -29,6 +29,11 @@ class Inference:
         maximum=256,
         by_family=True,
     )
+    precision: str = key(
+        "auto",
+        "number format of matrix products and convolutions; auto is fp16 on Ascend and fp32 elsewhere",
+        choices=["auto", "fp32", "fp16", "bf16"],
+    )
     window_overlap: float = key(
         1 / 3,
         "share of a window that the next one sees again, in videos longer than a clip",

@@ -9,7 +9,11 @@ from mindvideo.config.key import key
 
 @dataclasses.dataclass
 class Train:
-    precision: str = key("fp32", "number format of matrix products and convolutions", choices=["fp32", "fp16", "bf16"])
+    precision: str = key(
+        "auto",
+        "number format of matrix products and convolutions; auto is fp16 on Ascend and fp32 elsewhere",
+        choices=["auto", "fp32", "fp16", "bf16"],
+    )
     loss_scale: float = key(
         65536.0, "fp16: factor on the loss at the start; it adapts itself", minimum=1, maximum=2.0**40
     )

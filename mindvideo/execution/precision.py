@@ -6,7 +6,6 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.errors import UserError
-from mindvideo.training.loss_scale import LossScale
 
 _TYPES = {"fp16": ms.float16, "bf16": ms.bfloat16}
 _each = ops.HyperMap()
@@ -30,6 +29,13 @@ def class_in_half(layer_class: type) -> type:
     return Half
 
 
+def chosen_precision(given: str) -> str:
+    """``auto`` is fp16 on Ascend, whose matrix unit takes no float32, and fp32 elsewhere."""
+    if given != "auto":
+        return given
+    return "fp16" if ms.get_context("device_target") == "Ascend" else "fp32"
+
+
 def apply_precision(network: nn.Cell, precision: str) -> list[str]:
     """Let the parts of ``network`` multiply in ``precision`` (fp32, fp16, bf16); returns the names of these parts.
 
@@ -39,9 +45,9 @@ def apply_precision(network: nn.Cell, precision: str) -> list[str]:
     if precision == "fp32":
         return []
     if precision not in _TYPES:
-        raise UserError(f"train.precision is {precision!r}; choose fp32, fp16 or bf16")
+        raise UserError(f"the precision is {precision!r}; choose auto, fp32, fp16 or bf16")
     if precision == "bf16" and ms.get_context("device_target") == "CPU":
-        raise UserError("train.precision=bf16: MindSpore has no bf16 products on CPU; choose fp16 or fp32")
+        raise UserError("precision=bf16: MindSpore has no bf16 products on CPU; choose fp16 or fp32")
     parts = half_parts(network)
     for _, part in parts:
         part.__class__ = class_in_half(type(part))
@@ -68,10 +74,3 @@ def is_container(cell: nn.Cell) -> bool:
 
 def keeps_float32(cell: nn.Cell) -> bool:
     return hasattr(type(cell), "bprop") or getattr(cell, "keeps_float32", False)
-
-
-def loss_scale_for(precision: str, *, initial: float, patience: int) -> LossScale:
-    """Only float16 needs scaling: bf16 has the range of float32."""
-    if precision == "fp16":
-        return LossScale(initial, dynamic=True, patience=patience)
-    return LossScale()
