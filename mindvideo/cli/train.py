@@ -33,8 +33,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = config_parser(__doc__)
     parser.epilog = EXAMPLES + parser.epilog
     parser.add_argument(
-        "--import", dest="modules", action="append", default=[], metavar="FILE.py",
-        help="run this file first, for instance one that registers loss terms for loss.own_terms",
+        "--import", dest="modules", action="append", default=[], metavar="FILE",
+        help="run this Python file first, for instance one that registers loss terms for loss.own_terms",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output where it stopped")
     return parser.parse_intermixed_args(arguments)  # overrides may stand between the options

@@ -42,7 +42,7 @@ def own_terms(given: Sequence[str]) -> list[LossTerm]:
             known = ", ".join(sorted(_REGISTERED)) or "none"
             raise UserError(
                 f"loss.own_terms asks for {name}, registered are: {known}; name the file that registers it with "
-                "--import FILE.py"
+                "--import FILE"
             )
         terms.append(_REGISTERED[name]._replace(weight=_weight(asked, weight) if equals else 1.0))
     return terms
