@@ -117,14 +117,14 @@ class FrameMaskHead(nn.Cell):
         shared = ops.bias_add(self.first(memory, weight[:, : self.width]), self.lay1.bias)
         own = self.first(maps.reshape(F * Q, M, height, columns), weight[:, self.width :])
         own = own.reshape(F, Q, own.shape[1], height, columns)
-        return (own + shared.expand_dims(1)).reshape(F * Q, own.shape[2], height, columns)
+        return (own + ops.broadcast_to(shared.expand_dims(1), own.shape)).reshape(F * Q, own.shape[2], height, columns)
 
     def join(self, x, fine, adapter, num_queries):
         """The upsampled x [F*Q,C,.,.] plus the frame's adapted map [F,C',H,W] -> [F*Q,C,H,W]."""
         fine = adapter(fine)
         F, C, height, columns = fine.shape
         x = resize_nearest(x, height, columns).reshape(F, num_queries, C, height, columns)
-        return (x + fine.expand_dims(1)).reshape(F * num_queries, C, height, columns)
+        return (x + ops.broadcast_to(fine.expand_dims(1), x.shape)).reshape(F * num_queries, C, height, columns)
 
     def stages(self, memory, maps, fine_maps):
         """Every intermediate map, in order: after gn1, gn2 ... (with ReLU), offsets, deformable convolution, result."""

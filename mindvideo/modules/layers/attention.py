@@ -47,7 +47,7 @@ class _AttentionCore(nn.Cell):
         """[B,M,R,S]"""
         logits = self.times_transposed(q, k)
         if bias.shape[-1] == k.shape[2]:
-            logits = logits + bias
+            logits = logits + ops.broadcast_to(bias, logits.shape)
         return self.softmax(logits)
 
     def dropout_mask(self, weights, draw):
@@ -105,7 +105,7 @@ class _AttentionCore(nn.Cell):
             mask = self.dropout_mask(weights, draw)
             used = weights * mask
             grad_weights = grad_weights * mask
-        grad_logits = weights * (grad_weights - inner)
+        grad_logits = weights * (grad_weights - ops.broadcast_to(inner, weights.shape))
         return self.times(grad_logits, k), self.transposed_times(grad_logits, q), self.transposed_times(used, grad)
 
 
@@ -135,7 +135,7 @@ class MultiHeadAttention(nn.Cell):
         batch, length, width = x.shape
         low, high = part * width, (part + 1) * width
         y = self.linear(x.reshape(batch * length, width), self.in_proj_weight[low:high])
-        y = y + self.in_proj_bias[low:high]
+        y = ops.bias_add(y, self.in_proj_bias[low:high])
         if part == 0:
             y = y * self.scale
         return y.reshape(batch, length, self.heads, self.depth).swapaxes(1, 2)
