@@ -32,6 +32,7 @@ RUN_BY = {
     "report": "tests/report/test_comparison.py",
     "submit": "tests/evaluation/test_submission.py",
     "analyze": "tests/models/instanceformer/test_analysis.py",
+    "weights": "tests/weights/test_find.py",
     "convert": "tests/weights/test_convert_tool.py",
     "export": "tests/inference/test_export.py",
     "config": "tests/config/test_schema.py",
