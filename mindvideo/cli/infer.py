@@ -89,13 +89,7 @@ def main() -> int:
     selection = FrameSelection.parse(arguments.frames)
     raw_size = None if arguments.raw_size is None else parse_size(arguments.raw_size)
     inference = cfg.inference
-    choice = OutputChoice(
-        write=tuple(inference.write),
-        draw=tuple(inference.draw),
-        confidence=inference.confidence,
-        max_overlap=inference.max_overlap,
-        class_names=dict(enumerate(inference.class_names, start=1)),
-    )
+    choice = output_choice(inference)
     for given in inputs:
         point_to_eval(Path(given), arguments)
     sources = [source for given in inputs for source in find_videos(given)]
@@ -140,6 +134,16 @@ def main() -> int:
     if arguments.analysis and (line := next_analysis(reports, sources, output)):
         print(line)
     return code
+
+
+def output_choice(inference: ConfigDict) -> OutputChoice:
+    return OutputChoice(
+        write=tuple(inference.write),
+        draw=tuple(inference.draw),
+        confidence=inference.confidence,
+        max_overlap=inference.max_overlap,
+        class_names=dict(enumerate(inference.class_names, start=1)),
+    )
 
 
 def without_config(arguments: argparse.Namespace) -> str:

@@ -47,7 +47,7 @@ class Download:
 
     @property
     def state(self) -> Path:
-        """What the partial file is of, so that it is never continued with the bytes of another one."""
+        """Says of which address the partial file is, so that it is never continued with the bytes of another one."""
         return self.place.with_name(f"{self.place.name}.part.json")
 
 

@@ -70,7 +70,7 @@ def published_for(configuration: str) -> list[PublishedWeights]:
 
 
 def how_to_get(entry: PublishedWeights) -> UserError:
-    """What a person has to do where a download needs one."""
+    """The line for a person, where a download needs one."""
     return UserError(
         f"weights {entry.name} have to be downloaded by hand: open {entry.page} , then put the file at {entry.place}"
         + (f" ({entry.note})" if entry.note else "")
