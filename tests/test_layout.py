@@ -48,7 +48,7 @@ ROOMS = {
 FOUNDATIONS = {"compile_times", "errors", "environment", "files", "logs", "native_library", "processes", "resources"}
 MAY_IMPORT: dict[str, set[str] | None] = {
     "cli": None,
-    "api": FOUNDATIONS | {"assembly", "config", "data.media", "inference", "masks", "structures", "weights"},
+    "api": FOUNDATIONS | {"assembly", "config", "data", "inference", "masks", "structures", "weights"},
     "assembly": FOUNDATIONS
     | {"config", "models", "modules", "ops", "training", "inference", "evaluation", "data", "weights", "structures"}
     | {"execution", "masks", "run_folder"},

@@ -10,7 +10,7 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.model_choice import choose_model
 from mindvideo.data.media.reader import FrameSelection
 from mindvideo.data.media.video_frames import video_frame_name
-from mindvideo.inference.output.coco import frame_name
+from mindvideo.inference.output.tool_files import frame_name
 from mindvideo.inference.predictor import Predictor, Source, reader_of
 
 PUBLISHED = "published"  # the weights of the name's authors

@@ -10,11 +10,12 @@ from typing import Any, TypedDict
 import numpy as np
 
 from mindvideo.api.detections import supervision_detections
+from mindvideo.data.exporters.coco import coco_content
 from mindvideo.data.media.reader import DEFAULT_FRAMES_PER_SECOND
 from mindvideo.data.media.sources import find_videos
 from mindvideo.errors import UserError
-from mindvideo.inference.output.coco import coco_export
 from mindvideo.inference.output.draw import draw_instances, name_of_class, readable_scale
+from mindvideo.inference.output.tool_files import tracked_video
 from mindvideo.inference.output.video_writer import VideoWriter
 from mindvideo.masks.rle import mask_area, mask_box
 from mindvideo.structures import Segmentation, VideoInstances
@@ -194,11 +195,18 @@ class VideoResult:
         """A COCO file's content: every frame an image, every mask an annotation with its ``track_id``.
 
         >>> sorted(VideoResult(VideoInstances.nothing(video_id=1, size=(4, 6), num_frames=1)).to_coco())
-        ['annotations', 'categories', 'images']
+        ['annotations', 'categories', 'images', 'videos']
         """
         indices = self._indices()
         names = self.frame_names or [f"{index:06d}.jpg" for index in indices]
-        return coco_export(self.instances, list(zip(indices, names)), self.class_names)
+        video = tracked_video(
+            self.instances,
+            list(zip(indices, names)),
+            self.class_names,
+            name=str(self.instances.video_id),
+            frames_per_second=self.frames_per_second,
+        )
+        return coco_content([video], names=self.class_names)
 
     def to_supervision(self, place: int = 0) -> Any:
         """``supervision.Detections`` of one frame; needs ``pip install supervision``.
