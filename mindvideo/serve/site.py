@@ -30,6 +30,7 @@ PAGES = {
     "/assets/serve.css": (ASSETS / "serve.css", "text/css; charset=utf-8"),
     "/assets/serve.js": (ASSETS / "serve.js", "text/javascript; charset=utf-8"),
     "/assets/player.js": (ASSETS / "player.js", "text/javascript; charset=utf-8"),
+    "/assets/icon.svg": (ASSETS / "icon.svg", "image/svg+xml"),
     "/assets/masks.js": (ASSETS / "masks.js", "text/javascript; charset=utf-8"),
 }
 _TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".json": "application/json", ".zip": "application/zip"}

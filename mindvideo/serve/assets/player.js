@@ -3,6 +3,7 @@ import { paint, tint } from "/assets/masks.js";
 
 const CHUNK = 64; // frames of one request
 const KEPT_CHUNKS = 10;
+const MIN_WIDTH = 900; // of the canvas, so that names on a small video are sharp
 
 export class Player {
   /** `look(id)` gives {shown, color, name, chosen} of a track; `onFrame` hears which frame is seen. */
@@ -30,12 +31,14 @@ export class Player {
     this.layer.height = facts.height;
     this.canvas.width = facts.width;
     this.canvas.height = facts.height;
+    this.canvas.style.width = `min(100%, calc(72vh * ${facts.width / facts.height}))`;
     const video = document.createElement("video");
     video.muted = true;
     video.playsInline = true;
     video.preload = "auto";
     video.src = `${base}/video`;
     this.video = video;
+    this.scale = 0; // known when the video is
     video.addEventListener("loadeddata", () => this.measure(video));
     video.addEventListener("seeked", () => this.video === video && this.draw());
     video.addEventListener("ended", () => this.video === video && this.pause());
@@ -55,7 +58,8 @@ export class Player {
 
   measure(video) {
     if (this.video !== video) return;
-    this.scale = Math.max(1, Math.round(video.videoWidth / this.facts.width));
+    this.stored = Math.max(1, Math.round(video.videoWidth / this.facts.width)); // small frames are kept enlarged
+    this.scale = Math.max(this.stored, Math.min(4, Math.ceil(MIN_WIDTH / this.facts.width)));
     this.canvas.width = this.facts.width * this.scale;
     this.canvas.height = this.facts.height * this.scale;
     this.draw();
@@ -137,10 +141,11 @@ export class Player {
 
   draw() {
     const { canvas, facts, video } = this;
-    if (!video || video.readyState < 2) return;
+    if (!video || video.readyState < 2 || !this.scale) return;
     const context = canvas.getContext("2d");
-    const scale = this.scale || 1;
-    context.drawImage(video, 0, 0, facts.width * scale, facts.height * scale, 0, 0, canvas.width, canvas.height);
+    const { scale } = this;
+    context.imageSmoothingEnabled = true;
+    context.drawImage(video, 0, 0, facts.width * this.stored, facts.height * this.stored, 0, 0, canvas.width, canvas.height);
     this.labels.fill(0);
     this.ids = [0];
     const seen = [];
