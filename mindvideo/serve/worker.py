@@ -105,6 +105,7 @@ class Worker:
                 if report.status != "done":
                     return {"state": STOPPED, "message": ""}
                 store.finish(video, report, result, source=video.source, class_names=predictor.class_names)
+                store.gather()
                 write_tracks(
                     folder / TRACKS,
                     result,

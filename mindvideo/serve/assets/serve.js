@@ -176,7 +176,7 @@ function lineOf(job) {
   return {
     waiting: "waiting",
     running: job.message || frames,
-    done: `${tracks} with a score of at least ${job.confidence.toFixed(2)}, ${job.frames} frames in ${job.seconds.toFixed(0)} s${job.message ? `; ${job.message}` : ""}`,
+    done: `${tracks} with a score of at least ${job.confidence.toFixed(2)}, ${job.frames} frames in ${job.seconds.toFixed(job.seconds < 10 ? 1 : 0)} s${job.message ? `; ${job.message}` : ""}`,
     failed: job.message,
     stopped: "stopped",
   }[job.state];
