@@ -28,7 +28,7 @@ ROOMS = {
     "report": "a run or a result as one HTML page",
     "serve": "the page of `mindvideo serve`: uploads, the queue, the worker process, the player",
     "analysis": "what an online model saw, drawn",
-    "data": "labels, media, clips, transforms, feed, synthetic sets, importers of label formats",
+    "data": "labels, media, clips, transforms, feed, synthetic sets, label formats of other tools in and out",
     "masks": "run-length codes of masks: encode, decode, check, overlap, sample",
     "weights": "published files in and out, name tables, native checkpoints",
     "structures": "the NumPy types at the borders: frames, clip batches, instances of a video",
@@ -305,6 +305,7 @@ DATA_ROOMS_MAY_IMPORT = {
     "feed": {"clips", "media", "transforms"},
     "synthetic": {"labels", "media"},
     "importers": {"labels", "media"},
+    "exporters": {"labels", "media"},
 }
 
 

@@ -68,7 +68,7 @@ def main() -> int:
             worker=[sys.executable, "-m", "mindvideo.cli.serve_worker"],
             host=given.host,
             port=given.port,
-            config=given.config,
+            configuration=given.config,
             weights=given.weights,
             folders=[Path(folder) for folder in given.models] or [RUNS],
             limits=Limits(upload_bytes=int(given.max_upload * 1e9)),

@@ -40,15 +40,15 @@ class Choices:
         return _chosen(self.weights, name, "weights")
 
 
-def find_choices(*, config: str | None, weights: str | None, folders: Sequence[Path]) -> Choices:
-    """What is offered now: the pair of the command line first, then runs and weights files in ``folders``, then all
+def find_choices(*, configuration: str | None, weights: str | None, folders: Sequence[Path]) -> Choices:
+    """All that is offered now: the pair of the command line first, then runs and weights files in ``folders``, then all
     configurations of the package."""
     configurations: dict[str, Choice] = {}
     found: dict[str, Choice] = {}
-    if config is not None:
-        _add(configurations, Choice(config, find_config(config), "of the command line"))
+    if configuration is not None:
+        _add(configurations, Choice(configuration, find_config(configuration), "of the command line"))
     if weights is not None:
-        _add(found, Choice(Path(weights).name, Path(weights).resolve(), "of the command line", config or ""))
+        _add(found, Choice(Path(weights).name, Path(weights).resolve(), "of the command line", configuration or ""))
     for folder in folders:
         _add_of_folder(folder, configurations, found)
     for name, file in known_configs().items():

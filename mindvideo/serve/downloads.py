@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -14,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from mindvideo.errors import UserError
-from mindvideo.files import atomic_path, json_text, write_json
+from mindvideo.data.exporters.cvat import cvat_xml
+from mindvideo.data.exporters.formats import TOLERANCE
+from mindvideo.data.exporters.objects_csv import objects_csv
+from mindvideo.data.exporters.tracked_video import TrackedVideo
+from mindvideo.files import atomic_path, json_text, write_json, write_text
 from mindvideo.inference.output.mask_pictures import LEGEND, write_legend, write_mask_picture
 from mindvideo.inference.output.results import load_results
 from mindvideo.inference.output.store import VideoReport
-from mindvideo.inference.output.video_files import OVERLAY, OutputChoice
+from mindvideo.inference.output.tool_files import tracked_video
+from mindvideo.inference.output.video_files import FRAMES, OVERLAY, OutputChoice
 from mindvideo.inference.trackers.tracker import frame_of
 from mindvideo.inference.video_run import draw_video
-from mindvideo.masks.rle import mask_area, mask_box
 from mindvideo.serve.job_input import only_video
 from mindvideo.serve.jobs import DOWNLOADS, EDITS, INPUT, RESULT, TRACKS
 from mindvideo.serve.tracks import Edits, read_edits
@@ -133,31 +136,34 @@ def write_masks(finished: Finished, path: Path) -> None:
 
 
 def write_table(finished: Finished, path: Path) -> None:
-    """CSV: a line for each track in each frame where it has a mask; boxes are x, y, width, height in pixels."""
-    result = finished.result
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["frame", "track", "class", "name", "score", "x", "y", "width", "height", "area"])
-        for place in range(result.num_frames):
-            for row, track in enumerate(result.track_ids.tolist()):
-                mask = result.segmentations[row][place]
-                box = None if mask is None else mask_box(mask)
-                if box is not None:
-                    words = [plain_cell(finished.tracks[track]["class"]), plain_cell(finished.name(track))]
-                    score = f"{float(result.scores[row]):.4f}"
-                    table.writerow([place, track, *words, score, *(f"{side:g}" for side in box), mask_area(mask)])
+    """A row for each mask, as ``inference.write=[csv]`` has them, with the names given in place of the classes."""
+    write_text(path, objects_csv([_named_video(finished)]))
 
 
-def plain_cell(words: str) -> str:
-    """Spreadsheets take words that begin so for a formula."""
-    return f"'{words}" if words.startswith(("=", "+", "-", "@", "\t", "\r")) else words
+def write_cvat(finished: Finished, path: Path) -> None:
+    """Tracks to correct in CVAT. Labels are the names given."""
+    video = _named_video(finished)
+    numbers = {name: number for number, name in enumerate(sorted({track.category for track in video.tracks}), start=1)}
+    labelled = [dataclasses.replace(track, category_id=numbers[track.category]) for track in video.tracks]
+    write_text(path, cvat_xml(dataclasses.replace(video, tracks=labelled), tolerance=TOLERANCE))
+
+
+def _named_video(finished: Finished) -> TrackedVideo:
+    """The shown tracks; each category is called as its track."""
+    lines = (finished.folder / RESULT / VIDEO_FOLDER / FRAMES).read_text(encoding="utf-8").splitlines()
+    frames = [(line["frame"], line["file_name"]) for line in map(json.loads, lines)]
+    rate = json.loads((finished.folder / TRACKS).read_text(encoding="utf-8"))["rate"]
+    video = tracked_video(finished.result, frames, {}, name=VIDEO_FOLDER, frames_per_second=rate)
+    named = [dataclasses.replace(track, category=finished.name(track.id)) for track in video.tracks]
+    return dataclasses.replace(video, tracks=named)
 
 
 KINDS: dict[str, tuple[str, Callable[[Finished, Path], None]]] = {
     "video": ("overlay.mp4", write_video),
     "json": ("results.json", write_results),
     "masks": ("masks.zip", write_masks),
-    "csv": ("tracks.csv", write_table),
+    "csv": ("objects.csv", write_table),
+    "cvat": ("cvat.xml", write_cvat),
 }
 
 

@@ -224,7 +224,7 @@ def running_server(
     worker: Sequence[str],
     host: str = "127.0.0.1",
     port: int = 0,
-    config: str | None = None,
+    configuration: str | None = None,
     weights: str | None = None,
     folders: Sequence[Path] = (),
     limits: Limits = Limits(),  # noqa: B008  (frozen)
@@ -241,7 +241,7 @@ def running_server(
     try:
 
         def choices() -> Choices:
-            return find_choices(config=config, weights=weights, folders=folders)
+            return find_choices(configuration=configuration, weights=weights, folders=folders)
 
         choices()  # a mistake in the command is said now
         store = JobStore(folder)

@@ -1,4 +1,4 @@
-"""What the page can ask for: each answer is made of a request's parts and knows nothing of sockets."""
+"""All that the page can ask for: each answer is made of a request's parts and knows nothing of sockets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ PAGES = {
     "/assets/icon.svg": (ASSETS / "icon.svg", "image/svg+xml"),
     "/assets/masks.js": (ASSETS / "masks.js", "text/javascript; charset=utf-8"),
 }
-_TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".json": "application/json", ".zip": "application/zip"}
+_TYPES = {
+    ".mp4": "video/mp4",
+    ".json": "application/json",
+    ".zip": "application/zip",
+    ".csv": "text/csv; charset=utf-8",
+    ".xml": "application/xml",
+}
 logger = logging.getLogger("mindvideo.serve")
 
 
@@ -226,8 +232,7 @@ class Site:
     def _download(self, request: Request, job: str, kind: str) -> Answer:
         path = self._prepared(job, kind)
         name = self._store.get(job).name.rsplit(".", 1)[0] or "video"
-        types = {".csv": "text/csv; charset=utf-8", **_TYPES}
-        return Answer(file=path, kind=types[path.suffix], save_as=f"{name}-{path.name}")
+        return Answer(file=path, kind=_TYPES[path.suffix], save_as=f"{name}-{path.name}")
 
     def _prepared(self, job: str, kind: str) -> Path:
         self._file(job, jobs.TRACKS)

@@ -26,7 +26,7 @@ _MAX_NAME = 120
 
 @dataclasses.dataclass
 class Upload:
-    """What has arrived: for each file its name as the visitor has it, and its place on disk."""
+    """Files that have arrived: for each file its name as the visitor has it, and its place on disk."""
 
     folder: Path
     files: list[tuple[str, Path]] = dataclasses.field(default_factory=list)

@@ -123,11 +123,11 @@ class Worker:
             "seconds": time.monotonic() - started,
         }
 
-    def _model(self, config: Path, weights: Path) -> Predictor:
-        key = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in (config, weights))
+    def _model(self, settings: Path, weights: Path) -> Predictor:
+        key = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in (settings, weights))
         if self._predictor is None or key != self._key:
             self._predictor, self._key = None, ()  # frees the memory of the last one first
-            self._predictor, self._key = self._make_predictor(config, weights), key
+            self._predictor, self._key = self._make_predictor(settings, weights), key
         return self._predictor
 
 

@@ -9,6 +9,7 @@ import re
 import socket
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -109,8 +110,14 @@ def test_downloads_are_as_the_visitor_made_them(visitor: Visitor, done: str, tmp
     assert len(next(iter(load_results(tmp_path / "results.json").values()))) == 2
 
     table = list(csv.DictReader(io.StringIO(visitor.get(f"{address}/csv").content.decode())))
-    assert len(table) == 2 * LENGTH and {row["track"] for row in table} == {"1", "3"}
+    assert len(table) == 2 * LENGTH and {(row["track"], row["class"]) for row in table} == {
+        ("1", "the <red> one"),
+        ("3", "blue"),
+    }
     assert float(table[0]["area"]) == true_masks(0, SIZE)[1].sum()
+    corrected = ElementTree.fromstring(visitor.get(f"{address}/cvat").content)
+    assert [track.get("label") for track in corrected.iter("track")] == ["the <red> one", "blue"]
+    assert [label.text for label in corrected.iterfind("meta/task/labels/label/name")] == ["blue", "the <red> one"]
     with zipfile.ZipFile(io.BytesIO(visitor.get(f"{address}/masks").content)) as archive:
         assert archive.namelist() == [*(f"{index:06d}.png" for index in range(LENGTH)), LEGEND]
         picture = np.array(Image.open(io.BytesIO(archive.read("000003.png"))))
