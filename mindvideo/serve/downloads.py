@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mindvideo.errors import UserError
 from mindvideo.data.exporters.cvat import cvat_xml
 from mindvideo.data.exporters.formats import TOLERANCE
 from mindvideo.data.exporters.objects_csv import objects_csv
 from mindvideo.data.exporters.tracked_video import TrackedVideo
+from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, json_text, write_json, write_text
 from mindvideo.inference.output.mask_pictures import LEGEND, write_legend, write_mask_picture
 from mindvideo.inference.output.results import load_results
