@@ -1,4 +1,4 @@
-"""The two modules that the public MS-STS VIS code declares and never calls: values and gradients against the original."""
+"""The two modules that the public MS-STS VIS code declares and never calls: values and gradients as the original's."""
 
 from __future__ import annotations
 

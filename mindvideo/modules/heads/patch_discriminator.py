@@ -1,4 +1,4 @@
-"""Tells the masks of people from the masks of a network, patch by patch, by the frame and what the encoder made of it."""
+"""Tells annotated masks from predicted ones, patch by patch, by the frame and what the encoder made of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PatchBlock(nn.Cell):
 
 
 class PatchDiscriminator(nn.Cell):
-    """Frames, features and masks at the finest level's grid -> for each mask the logits of being a person's.
+    """Frames, features and masks at the finest level's grid -> for each mask the logits of being annotated.
 
     ``construct(frames [F, 3, h, w], features ([F, C, h, w] and two of half the size of the one before), *masks)`` with
     masks [F, 1, h, w] in 0..1 gives one map [F, 1, h4, w4] a mask, a quarter of the size, rounded up; a sigmoid of it
