@@ -1,6 +1,4 @@
-"""What becomes of gradients before the optimiser takes them: norms, accumulation, clipping, and zeros where there is no
-update.
-"""
+"""Gradients before the optimiser takes them: norms, accumulation, clipping, and zeros where there is no update."""
 
 from __future__ import annotations
 

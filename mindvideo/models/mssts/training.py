@@ -13,7 +13,7 @@ from mindvideo.modules.values import Targets
 
 
 class Discrimination(nn.Cell):
-    """What the discriminator learns from: the network's own loss is not here.
+    """The discriminator and its loss.
 
     ``construct(frames [F, 3, h, w], fine, middle, coarse [F, C, h, w] ..., annotated, predicted [F, 1, h, w], counts
     [F])`` gives its loss [] and the values that ``value_names`` names: that loss, and the mean probabilities that it

@@ -7,7 +7,7 @@ from mindvideo.weights.dynamic_mask_rules import query_model_rules
 from mindvideo.weights.rules import RuleTable
 from mindvideo.weights.two_stream_rules import two_stream_detector_table
 
-# What the paper adds; it begins by changing nothing.
+# Parts that the paper adds; they begin by changing nothing.
 ADDED = (r"encoder\.layers\.\d+\.split_attention\..*", r"decoder\.layers\.\d+\.temp_attn_box\..*")
 
 

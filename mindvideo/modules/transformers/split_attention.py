@@ -91,7 +91,7 @@ class BetweenScales(nn.Cell):
 
 
 class SplitAttention(nn.Cell):
-    """What an encoder layer's tokens learn from other frames and scales; zeros before training.
+    """Tells an encoder layer's tokens about other frames and scales; zeros before training.
 
     ``construct(tokens, position [B * T, S, C], B, spatial_shapes, padding bool [B * T, S])`` gives [B * T, S, C]. It is
     three steps, since the first and the last see a frame by itself: ``enter``, ``meet``, ``leave``. All scales have the
