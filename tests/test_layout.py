@@ -27,7 +27,7 @@ ROOMS = {
     "evaluation": "AP of tracks, error kinds, results files, submissions",
     "report": "a run or a result as one HTML page",
     "analysis": "what an online model saw, drawn",
-    "data": "labels, media, clips, transforms, feed, synthetic sets, importers of label formats",
+    "data": "labels, media, clips, transforms, feed, synthetic sets, label formats of other tools in and out",
     "masks": "run-length codes of masks: encode, decode, check, overlap, sample",
     "weights": "published files in and out, name tables, native checkpoints",
     "structures": "the NumPy types at the borders: frames, clip batches, instances of a video",
@@ -302,6 +302,7 @@ DATA_ROOMS_MAY_IMPORT = {
     "feed": {"clips", "media", "transforms"},
     "synthetic": {"labels", "media"},
     "importers": {"labels", "media"},
+    "exporters": {"labels", "media"},
 }
 
 

@@ -18,8 +18,11 @@ from pathlib import Path
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser
 from mindvideo.errors import UserError
 from mindvideo.files import check_new_file
+from mindvideo.inference.output.store import VIDEOS
 from mindvideo.weights.checkpoint_file import open_checkpoint
 from mindvideo.weights.report import describe_file
+
+LABEL_SUFFIXES = (".json", ".xml", ".gz")  # nobody keeps weights in such files
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,6 +46,11 @@ def main() -> int:
         return EXIT_OK
     if arguments.source_file is None or arguments.destination is None:
         raise UserError("give SRC and DST, or --inspect FILE")
+    if arguments.source_file.suffix in LABEL_SUFFIXES or (arguments.source_file / VIDEOS).is_file():
+        raise UserError(
+            f"{arguments.source_file} is no weights file; labels of other tools are read by mindvideo prepare convert, "
+            "labels and results are written for other tools by mindvideo prepare export"
+        )
     if arguments.as_is == (arguments.model is not None):
         raise UserError("give either --model NAME, the configuration the weights are for, or --as-is to keep all names")
     if arguments.destination.resolve() == arguments.source_file.resolve():

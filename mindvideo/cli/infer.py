@@ -21,6 +21,7 @@ from mindvideo.cli.next_step import analyze_command, official_annotations
 from mindvideo.cli.redraw import redraw
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.config import dump_config, find_config
+from mindvideo.data.exporters.formats import require_formats
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.data.media.reader import FrameSelection
 from mindvideo.data.media.sources import VideoSource, find_videos
@@ -40,7 +41,7 @@ Inputs:  clip.mp4   frames/   folder_of_videos/   'shots/*/*.jpg'   camera:0   -
 Examples of overrides:
   inference.confidence=0.5      draw only tracks that score at least this
   inference.short_side=480      size of the frames that the network sees
-  inference.write=[video,masks,coco]   what is written beside results.json
+  inference.write=[video,cvat,csv]   what is written beside results.json (docs/exchange.md)
 Several processes share the videos:
   mindvideo launch 4 infer videos/ -c vistr --weights vistr_r50.pth --output out
 For an official set, with the ids of its annotation file: mindvideo eval (docs/evaluation.md)
@@ -93,8 +94,7 @@ def main() -> int:
     for given in inputs:
         point_to_eval(Path(given), arguments)
     sources = [source for given in inputs for source in find_videos(given)]
-    if "video" in choice.write:
-        find_encoder()  # to say so before the work, not after it
+    require_writable(choice)
     if arguments.redraw:
         set_up_logging(cfg.runtime.log_level)
         reports = redraw(Path(arguments.output), sources, choice=choice, frames_per_second=inference.frames_per_second)
@@ -134,6 +134,13 @@ def main() -> int:
     if arguments.analysis and (line := next_analysis(reports, sources, output)):
         print(line)
     return code
+
+
+def require_writable(choice: OutputChoice) -> None:
+    """To say that an encoder is missing before the work, not after it."""
+    if "video" in choice.write:
+        find_encoder()
+    require_formats(choice.write)
 
 
 def point_to_eval(given: Path, arguments: argparse.Namespace) -> None:
