@@ -114,8 +114,9 @@ class MSSTSTraining(nn.Cell):
 
 
 def softplus(logits: ms.Tensor) -> ms.Tensor:
-    """log(1 + e^x), without overflow for any finite x."""
-    return ops.relu(logits) + ops.log1p(ops.exp(-ops.abs(logits)))
+    """log(1 + e^x), without overflow for any finite x, and with its slope everywhere, 1/2 at 0."""
+    shift = ops.stop_gradient(ops.relu(logits))
+    return shift + ops.log(ops.exp(-shift) + ops.exp(logits - shift))
 
 
 def mean_of_frames(maps: ms.Tensor, counts: ms.Tensor) -> ms.Tensor:
