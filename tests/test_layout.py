@@ -26,6 +26,7 @@ ROOMS = {
     "inference": "frames in, instances out: trackers, scoring of tracks, written results",
     "evaluation": "AP of tracks, error kinds, results files, submissions",
     "report": "a run or a result as one HTML page",
+    "serve": "the page of `mindvideo serve`: uploads, the queue, the worker process, the player",
     "analysis": "what an online model saw, drawn",
     "data": "labels, media, clips, transforms, feed, synthetic sets, label formats of other tools in and out",
     "masks": "run-length codes of masks: encode, decode, check, overlap, sample",
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "inference": FOUNDATIONS | {"structures", "data", "masks", "run_folder"},
     "evaluation": FOUNDATIONS | {"structures", "data", "masks"},
     "report": FOUNDATIONS | {"structures", "data", "evaluation", "inference.output", "run_folder", "masks"},
+    "serve": FOUNDATIONS | {"structures", "data", "masks", "inference", "config", "run_folder"},
     "analysis": FOUNDATIONS | {"structures", "data", "inference.output"},
     "data": FOUNDATIONS | {"structures", "masks"},
     "masks": FOUNDATIONS | {"structures"},
@@ -92,11 +94,12 @@ MINDSPORE_FREE_ROOMS = {
     "files",
     "logs",
     "report",
+    "serve",
     "analysis",
 }
 MINDSPORE_EXCEPTIONS = {"mindvideo/data/feed/loader.py"}
 # Started by name in a process of their own.
-RUN_AS_MODULES = ["mindvideo.data.feed.worker"]
+RUN_AS_MODULES = ["mindvideo.data.feed.worker", "mindvideo.cli.serve_worker"]
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 LONG_FILES: dict[str, str] = {}  # path -> why it may be longer
 LONG_FUNCTIONS: dict[str, str] = {}  # path:function -> why

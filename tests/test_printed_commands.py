@@ -30,6 +30,7 @@ RUN_BY = {
     "eval": "tests/evaluation/test_eval_model.py",
     "infer": "tests/inference/test_infer.py",
     "report": "tests/report/test_comparison.py",
+    "serve": "tests/serve/test_command.py",
     "submit": "tests/evaluation/test_submission.py",
     "analyze": "tests/models/instanceformer/test_analysis.py",
     "convert": "tests/weights/test_convert_tool.py",

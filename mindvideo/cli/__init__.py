@@ -17,6 +17,7 @@ COMMANDS = {
     "launch": "train, eval or infer in several processes on this machine",
     "eval": "evaluate a model, or the results of one, on a labelled set",
     "infer": "find, outline and follow what is in videos",
+    "serve": "a page in the browser that does it: drop a video, watch, hide, rename, download",
     "report": "a page about a run",
     "submit": "check and pack results for a benchmark's server",
     "analyze": "draw what an online model saw",
