@@ -17,19 +17,19 @@ from mindvideo.modules.matching.costs import focal_class, giou_box, joint_euclid
 from mindvideo.modules.matching.matcher import CostTerm, Matcher
 
 
-def sequence_matcher(cfg: ConfigDict, section: str) -> Matcher:
-    matcher = cfg.matcher
+def sequence_matcher(cfg: ConfigDict, name: str) -> Matcher:
+    section, matcher = cfg[name], cfg.matcher
     terms = (
         # PARITY(seqformer): one Euclidean distance over the boxes of all frames, where the paper says L1.
         CostTerm("box", joint_euclidean_box, matcher.box_cost),
         CostTerm("class", focal_class, matcher.class_cost, {"of_clip": True}),
         CostTerm("giou", giou_box, matcher.iou_cost),
     )
-    return Matcher(terms=terms, frames="all" if cfg[section].absent_boxes else "present")
+    return Matcher(terms=terms, frames="all" if section.absent_boxes else "present")
 
 
-def sequence_criterion(cfg: ConfigDict, section: str, reduce_count: nn.Cell) -> Criterion:
-    loss = cfg.loss
+def sequence_criterion(cfg: ConfigDict, name: str, reduce_count: nn.Cell) -> Criterion:
+    section, loss = cfg[name], cfg.loss
     terms = (
         LossTerm("loss_ce", focal_classes, loss.class_weight, per="instance", options={"of_clip": True}),
         LossTerm("loss_bbox", l1_boxes, loss.box_weight),
@@ -40,9 +40,9 @@ def sequence_criterion(cfg: ConfigDict, section: str, reduce_count: nn.Cell) -> 
     )
     return Criterion(
         terms=terms,
-        num_layers=cfg[section].decoder_layers,
+        num_layers=section.decoder_layers,
         reduce_count=reduce_count,
-        supervised="all" if cfg[section].absent_boxes else "present",
+        supervised="all" if section.absent_boxes else "present",
     )
 
 
@@ -54,9 +54,9 @@ def freeze_unused_projection(network: nn.Cell) -> None:
 
 
 def sequence_tracker(
-    cfg: ConfigDict, section: str, *, network: nn.Cell, portioned: PortionedClip, pixels: nn.Cell
+    cfg: ConfigDict, name: str, *, network: nn.Cell, portioned: PortionedClip, pixels: nn.Cell
 ) -> WindowTracker:
-    own, inference = cfg[section], cfg.inference
+    section, inference = cfg[name], cfg.inference
     runner = SequenceRunner(
         network=network,
         portioned=portioned,
@@ -64,14 +64,14 @@ def sequence_tracker(
         resize=ShortSideResize(
             short_side=inference.short_side, long_side=inference.long_side, multiple=inference.size_multiple
         ),
-        candidate_pairs=own.candidate_pairs,
+        candidate_pairs=section.candidate_pairs,
         clip_frames=cfg.data.num_frames,
     )
     return WindowTracker(
         runner=runner,
-        num_frames=own.window_frames,
+        num_frames=section.window_frames,
         prepare=runner.prepare,
-        rule=BestPairs(pairs=own.candidate_pairs),
+        rule=BestPairs(pairs=section.candidate_pairs),
         repeat_short=False,
         overlap=inference.window_overlap,
         **linking_of(cfg),
