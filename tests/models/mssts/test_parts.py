@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import mindspore as ms
@@ -40,6 +41,14 @@ def random(*shape: int, seed: int = 1) -> ms.Tensor:
     return ms.Tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
 
+@pytest.fixture
+def operator_by_operator() -> Iterator[None]:
+    """Nothing is compiled: for what a test asks once, compiling takes twenty times as long as running."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
 @pytest.fixture(scope="module")
 def seqformer() -> Model:
     return new_model("seqformer", SIZES)
@@ -65,9 +74,11 @@ def test_with_every_part_switched_off_it_is_seqformer_to_the_bit(seqformer: Mode
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_a_checkpoint_of_seqformer_starts_with_unchanged_outputs(seqformer: Model, tmp_path: Path) -> None:
     save_weights(tmp_path / "seqformer.ckpt", network_weights(seqformer.network))
     own = new_model("mssts", SIZES)
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # the model set the other
     network = card_of("mssts").build_network(own.cfg)
     loaded = load_weights(network, tmp_path / "seqformer.ckpt", rules=mssts_tables(), start_of_training=True)
     assert {name.split(".")[3] for name in loaded.fresh} == {"split_attention", "temp_attn_box"}
@@ -97,11 +108,13 @@ def test_a_file_of_the_public_code_loads_but_for_what_it_never_called(golden: Pa
     assert best_plan(mssts_tables(), plain, places).table.name == "published"
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 @pytest.mark.parametrize("T", [1, 5])
 def test_a_window_frame_by_frame_equals_the_whole_network(T: int) -> None:
     """Five frames are filled up to six for the graphs in which frames meet."""
     own = new_model("mssts", Sizes(T=T, Q=4, K=5, N=3), window_frames=6)
     filled(own.network, scale=0.05)
+    ms.set_context(mode=ms.PYNATIVE_MODE)
     runner = card_of("mssts").build_tracker(own.cfg, own.network)._runner
     frames = np.random.default_rng(0).integers(0, 256, (T, 56, 40, 3)).astype(np.uint8)
     prediction = runner([runner._portioned.encode(frame) for frame in frames])
@@ -121,6 +134,7 @@ def test_few_graphs_serve_all_lengths() -> None:
     assert number_with_graph(40, 36) == 40
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_states_that_fill_a_clip_up_change_nothing() -> None:
     network = filled(SplitAttention(width=8, inner=8, heads=2, dropout=0.0))
     states, padding = random(2, 17, 5, 8), ms.Tensor(np.zeros((2, 17), bool))
@@ -168,6 +182,7 @@ class DiscriminatorLoss(nn.Cell):
         return (softplus(one) + ops.sin(other)).sum()
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 @pytest.mark.parametrize(
     ("loss", "shape"),
     [(SplitLoss, (6, 17, 8)), (TemporalLoss, (5, 4, 8)), (DiscriminatorLoss, (2, 8, 6, 5))],
@@ -195,11 +210,13 @@ def test_gradients_are_the_slopes(loss: type[nn.Cell], shape: tuple[int, ...]) -
         assert slope == pytest.approx(wanted, abs=0.02 * size)
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_a_clip_of_one_frame_with_maps_of_one_cell_has_finite_losses() -> None:
     own = new_model("mssts", Sizes(T=2, Q=4, K=5, N=3, height=32, width=32))
     images, _, labels, boxes, masks, present, exists = batch(own, objects=(2,))
     one = [images[:, :1, :8, :8], np.array([[8, 8]], np.int32), labels, boxes[:, :, :1], masks[:, :, :1, :2, :2]]
     columns = [*one, np.ones_like(present[:, :, :1]), exists]
+    ms.set_context(mode=ms.PYNATIVE_MODE)
     own.training.set_train(True)
     total, terms = own.training(*tensors(columns))
     assert np.isfinite(total.asnumpy()) and np.isfinite(terms.asnumpy()).all()
