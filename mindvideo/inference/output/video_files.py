@@ -10,7 +10,14 @@ from typing import Any
 
 from mindvideo.data.exporters.formats import TOLERANCE, WRITTEN
 from mindvideo.files import write_json
-from mindvideo.inference.output.draw import draw_instances, mark_cut, readable_scale, rows_to_draw
+from mindvideo.inference.output.draw import (
+    USUAL_LOOK,
+    TrackLook,
+    draw_instances,
+    mark_cut,
+    readable_scale,
+    rows_to_draw,
+)
 from mindvideo.inference.output.frame_lines import FrameLines
 from mindvideo.inference.output.mask_pictures import write_legend, write_mask_picture
 from mindvideo.inference.output.store import RESULTS
@@ -32,6 +39,7 @@ class OutputChoice:
     max_overlap: float = 1.0
     tolerance: float = TOLERANCE  # pixels by which polygons for other tools may be off
     class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    look: TrackLook = USUAL_LOOK
 
     def facts(self) -> dict[str, Any]:
         """For a record of how a video was drawn."""
@@ -109,12 +117,13 @@ class VideoFiles:
                 scale=readable_scale(instances.size),
                 rows=rows,
                 new_tracks=self._new_tracks(drawn_tracks, place),
+                look=choice.look,
             )
-            if self._scene and place - self._scene < MARKED_FRAMES:
+            if choice.draw and self._scene and place - self._scene < MARKED_FRAMES:
                 mark_cut(drawn)
             self._video.write(drawn)
         if self._masks is not None:
-            write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, rows)
+            write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, rows, choice.look)
 
     def _new_tracks(self, tracks: Sequence[int], place: int) -> list[int]:
         """Those that were first drawn a moment ago, and not when the scene began."""
