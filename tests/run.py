@@ -63,7 +63,7 @@ class Running:
             **os.environ,
             "MINDVIDEO_TEST_EVENTS": str(self.events_file),
             "MINDVIDEO_TEST_PIECE": json.dumps([job.number, job.pieces]),
-            # Compiling a graph allocates small pieces by the million: a larger cache of them saves a twelfth of the time.
+            # Compiling allocates small pieces by the million: a larger cache of them saves a twelfth of the time.
             "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "glibc.malloc.tcache_count=4096"),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
         }
