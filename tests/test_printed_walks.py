@@ -71,6 +71,10 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     labelme_file(tmp_path / "videos" / "walk" / "f1.json", [polygon("dog", 2, 1), polygon("cat", 22)])
     write_pictures(tmp_path / "JPEGImages" / "480p", ["bear/00000.jpg"])
     palette_png(tmp_path / "Annotations" / "480p" / "bear" / "00000.png", rectangle(2, 2, 6, 6))
+    box = {"x": 10, "y": 10, "width": 50, "height": 50, "rectanglelabels": ["dog"]}
+    region = {"type": "rectanglelabels", "original_width": 320, "original_height": 180, "value": box}
+    task = {"data": {"image": "/data/upload/1/frame_000000.png"}, "annotations": [{"result": [region]}]}
+    (tmp_path / "project.json").write_text(json.dumps([task]))
     monkeypatch.chdir(tmp_path)
     logging.getLogger("mindvideo").setLevel("INFO")
     return tmp_path
@@ -91,8 +95,9 @@ def test_the_commands_for_data_sets(place, monkeypatch, capsys):
         run(monkeypatch, line + (SMALL if kind == "synthetic" else ""))
         assert output is None or Path(output[1].replace("/data/", f"{place}/data/")).exists(), line
         done.add(kind)
-    kinds = {"synthetic", "check", "split", "coco-keep", "config", "convert cvat", "convert coco-video"}
-    assert done == kinds | {"convert labelme", "convert masks"}
+    kinds = {"synthetic", "check", "split", "coco-keep", "config", "export"}
+    formats = ("cvat", "coco-video", "labelme", "labelstudio", "masks")
+    assert done == kinds | {f"convert {name}" for name in formats}
     assert "no errors" in capsys.readouterr().out
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK, config_parser
+from mindvideo.cli.result_settings import check_weights_file
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, write_json
@@ -29,9 +30,7 @@ def main() -> int:
     arguments = parse_arguments()
     cfg = load_config(arguments.config, arguments.overrides)
     size = parse_size(arguments.size)
-    weights = arguments.weights or cfg.weights
-    if not weights:
-        raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
+    weights = check_weights_file(arguments.weights or cfg.weights)
     path = Path(arguments.output or f"{cfg.name}.mindir")
     if path.suffix != ".mindir":
         raise UserError(f"--output {path}: give a file name that ends in .mindir")

@@ -13,8 +13,10 @@ from typing import Any
 
 from mindvideo.cli.arguments import EXIT_OK, EXIT_USAGE, OneLineParser, whole_number
 from mindvideo.cli.prepare_config import add_config
+from mindvideo.cli.prepare_export import add_export
 from mindvideo.data.importers.coco_video import convert_coco_video
 from mindvideo.data.importers.cvat import convert_cvat_video
+from mindvideo.data.importers.label_studio import convert_label_studio
 from mindvideo.data.importers.labelme import convert_labelme
 from mindvideo.data.importers.mask_folders import convert_mask_folders
 from mindvideo.data.labels.catalogue import CATALOGUE_FILE, Catalogue, DatasetFiles
@@ -49,6 +51,7 @@ CONVERT_OPTIONS = {
     "coco-video": ("frames",),
     "labelme": ("categories",),
     "cvat": ("frames", "video", "categories"),
+    "labelstudio": ("frames", "categories"),
     "masks": ("frames", "meta", "categories"),
 }
 
@@ -206,8 +209,12 @@ def run_split(arguments: argparse.Namespace) -> None:
 def add_convert(commands: Commands) -> None:
     parser = commands.add_parser("convert", help="labels of other tools to YouTube-VIS JSON")
     parser.add_argument("format", choices=tuple(CONVERT_OPTIONS))
-    parser.add_argument("labels", type=Path, help="COCO file, labelme folder, CVAT XML, or folder of mask folders")
-    frames = "folder of the frames (cvat: of the video; masks: of all videos; coco-video: to compare their sizes)"
+    parser.add_argument(
+        "labels", type=Path, help="COCO file, labelme folder, CVAT XML, Label Studio JSON, or folder of mask folders"
+    )
+    frames = (
+        "folder of the frames (cvat: of the video; labelstudio, masks: of all videos; coco-video: to compare sizes)"
+    )
     parser.add_argument("--frames", type=Path, help=frames)
     parser.add_argument("--video", type=Path, help="cvat: the labelled video file, read in place of pictures")
     parser.add_argument("--meta", type=Path, help="masks: YouTube-VOS meta.json with the categories")
@@ -227,6 +234,8 @@ def run_convert(arguments: argparse.Namespace) -> None:
         content = convert_coco_video(arguments.labels, arguments.frames)
     elif arguments.format == "labelme":
         content = convert_labelme(arguments.labels, categories=names)
+    elif arguments.format == "labelstudio":
+        content = convert_label_studio(arguments.labels, arguments.frames, categories=names)
     elif arguments.format == "cvat":
         content = convert_cvat_video(arguments.labels, arguments.frames, video=arguments.video, categories=names)
     else:
@@ -241,7 +250,7 @@ def check_convert_options(arguments: argparse.Namespace) -> None:
         takers = [name for name, options in CONVERT_OPTIONS.items() if option in options]
         if getattr(arguments, option) is not None and arguments.format not in takers:
             raise UserError(f"convert {arguments.format} takes no --{option}; it is for {', '.join(takers)}")
-    if arguments.format in ("cvat", "masks") and arguments.frames is None and arguments.video is None:
+    if arguments.format in ("cvat", "labelstudio", "masks") and arguments.frames is None and arguments.video is None:
         or_video = ", or --video, the file" if arguments.format == "cvat" else ""
         raise UserError(f"convert {arguments.format} needs --frames, the folder of the frames{or_video}")
 
@@ -306,7 +315,7 @@ def full_disk_in_one_line() -> Iterator[None]:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_synthetic, add_check, add_split, add_convert, add_coco_keep, add_browse, add_config):
+    for add in (add_synthetic, add_check, add_split, add_convert, add_export, add_coco_keep, add_browse, add_config):
         add(commands)
     return parser.parse_args(arguments)
 

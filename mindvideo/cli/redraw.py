@@ -54,11 +54,11 @@ def _redraw_one(
     source: VideoSource | None,
     frames_per_second: float,
 ) -> VideoReport:
-    result = _result_of(store, video, record)
+    result = result_of(store, video, record)
     names = {int(number): name for number, name in record.class_names.items()}
     choice = dataclasses.replace(choice, class_names={**names, **choice.class_names})
     selection = FrameSelection.parse(record.settings.get("frames", ":"))
-    reader = _source_of(video, source).open(selection=selection, frames_per_second=frames_per_second)
+    reader = source_of(video, source).open(selection=selection, frames_per_second=frames_per_second)
     reader.name = video.name
     report = draw_video(result, reader, folder=store.folder_of(video), report=record.report, choice=choice)
     kept = dataclasses.replace(record.report, drawn=report.drawn)
@@ -66,14 +66,14 @@ def _redraw_one(
     return report
 
 
-def _result_of(store: VideoStore, video: StoredVideo, record: Record) -> VideoInstances:
+def result_of(store: VideoStore, video: StoredVideo, record: Record) -> VideoInstances:
     videos = load_results(store.folder_of(video) / RESULTS)
     if videos:
         return next(iter(videos.values()))
     return VideoInstances.nothing(video_id=video.id, size=record.size, num_frames=record.report.frames)
 
 
-def _source_of(video: StoredVideo, given: VideoSource | None) -> VideoSource:
+def source_of(video: StoredVideo, given: VideoSource | None) -> VideoSource:
     """The input the video came from; what has changed since is refused."""
     if given is not None and source_facts(given) == video.source:
         return given

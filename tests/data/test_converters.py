@@ -282,6 +282,25 @@ def test_cvat_for_video(tmp_path: Path) -> None:
     assert_reads_back(content, frames, tmp_path)
 
 
+def test_cvat_masks_of_a_group_are_one_object(tmp_path: Path) -> None:
+    """The brush leaves a track of one frame for each mask; objects are groups of them."""
+    write_pictures(tmp_path / "frames", [f"{number}.png" for number in range(3)])
+    mask = 'rle="0,12" left="2" top="3" width="4" height="3"'
+    tracks = [
+        f'<track id="{number}" label="{label}" source="manual" group_id="{group}">'
+        f'<mask frame="{frame}" keyframe="1" outside="0" {mask}/>'
+        f'<mask frame="{frame + 1}" keyframe="1" outside="1" {mask}/>'
+        "</track>"
+        for number, (label, group, frame) in enumerate([("cow", 1, 0), ("cow", 1, 1), ("cow", 2, 1), ("cow", 0, 0)])
+    ]
+    meta = f"<meta><task><original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size></task></meta>"
+    file = tmp_path / "annotations.xml"
+    file.write_text(f"<annotations>{meta}{''.join(tracks)}</annotations>")
+    content = convert_cvat_video(file, tmp_path / "frames")
+    seen = sorted([rle is not None for rle in entry["segmentations"]] for entry in content["annotations"])
+    assert seen == [[False, True, False], [True, False, False], [True, True, False]]
+
+
 def cvat_track(*boxes: tuple[int, int, int]) -> str:
     """A track of boxes, each of (frame, keyframe, outside)."""
     shapes = "".join(

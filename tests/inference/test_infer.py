@@ -17,6 +17,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from mindvideo.cli import prepare_export as prepare
+from mindvideo.cli.prepare import parse_arguments as prepare_arguments
+from mindvideo.data.importers.coco_video import convert_coco_video
+from mindvideo.data.importers.cvat import convert_cvat_video
+from mindvideo.data.importers.label_studio import convert_label_studio
+from mindvideo.data.importers.labelme import convert_labelme
 from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
 from mindvideo.inference.output import video_files
@@ -111,6 +117,46 @@ def test_everything_about_one_video(run, tmp_path: Path, capsys: pytest.CaptureF
 
     table = capsys.readouterr().out
     assert "clip" in table and "done" in table and "9" in table
+
+
+EXCHANGED = {"coco": "coco.json", "csv": "objects.csv", "cutout_mov": "cutouts.mov", "cutout_webm": "cutouts.webm",
+             "cutouts": "cutouts", "cvat": "cvat.xml", "labelme": "labelme", "labelstudio": "label_studio"}  # fmt: skip
+
+
+def test_results_in_the_formats_of_other_tools(run, tmp_path: Path) -> None:
+    """All at once; `prepare export` writes the same from the finished run."""
+    clip = write_video(tmp_path / "clip.mp4", 6, (60, 80))
+    assert run(clip, f"inference.write=[{','.join(EXCHANGED)}]", "--frames", "1:6:2") == 0
+    out = tmp_path / "out" / "clip"
+    assert set(_names(out)) == {*EXCHANGED.values(), "results.json", "run.json"}
+    truth = [true_masks(index, (60, 80)) for index in (1, 3, 5)]
+    pictures = [f"{index:06d}.jpg" for index in (1, 3, 5)]
+    assert _names(out / "cutouts") == ["track_001", "track_002", "track_003"]
+    assert [name for name in _names(out / "labelme") if name.endswith(".jpg")] == pictures
+    read = {
+        "cvat": convert_cvat_video(out / "cvat.xml", tmp_path, video=clip),
+        "labelme": convert_labelme(out / "labelme"),
+        "labelstudio": convert_label_studio(out / "label_studio" / "tasks.json", out / "label_studio"),
+        "coco": convert_coco_video(out / "coco.json"),
+    }
+    for content in read.values():
+        names = {entry["id"]: entry["name"] for entry in content["categories"]}
+        assert sorted(names.values()) == ["blue", "green", "red"]
+        for entry in content["annotations"]:
+            category = {"red": 1, "green": 2, "blue": 3}[names[entry["category_id"]]]
+            for masks, rle in zip(truth, entry["segmentations"]):
+                found, mask = coco_mask.decode(rle) > 0, masks[category]
+                assert (found & mask).sum() / (found | mask).sum() > 0.8
+    assert read["cvat"]["videos"][0]["file_names"] == ["clip.mp4#1", "clip.mp4#3", "clip.mp4#5"]
+
+    for name in ("cvat", "csv", "labelstudio"):
+        prepare.run_export(prepare_arguments(["export", name, str(tmp_path / "out"), "--output", str(tmp_path / name)]))
+        for made in (tmp_path / name / "clip").rglob("*"):
+            same = out / made.relative_to(tmp_path / name / "clip")
+            assert made.is_dir() or made.read_bytes() == same.read_bytes()
+    assert run(clip, "--redraw", "inference.write=[csv]", "inference.confidence=0.99") == 0
+    assert set(_names(out)) == {*EXCHANGED.values(), "results.json", "run.json"}  # drawing again adds to what is there
+    assert len((out / "objects.csv").read_text().splitlines()) == 1 + 9  # tables have the weak tracks as well
 
 
 def test_low_scores_are_in_the_results_but_not_drawn(run, tmp_path: Path) -> None:

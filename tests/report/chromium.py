@@ -31,7 +31,8 @@ class Page:
         self._profile = tempfile.mkdtemp(prefix="mindvideo-chromium-")
         command = [find_chromium(), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         command += [f"--user-data-dir={self._profile}", f"--window-size={width},{height}", "--hide-scrollbars"]
-        command += ["--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "about:blank"]
+        command += ["--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
+        command += ["--disable-component-update", "--disable-sync", "--disable-quic", "about:blank"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.problems: list[str] = []
         self.requests: list[str] = []

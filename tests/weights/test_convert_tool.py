@@ -109,6 +109,7 @@ def test_inspect_tells_what_a_foreign_file_is():
         ((FIXTURE, "out.pth", "--model", CONFIG), "add --to-torch"),
         ((FIXTURE, "out.ckpt"), "give either --model"),
         ((FIXTURE, "out.ckpt", "--model", CONFIG, "--as-is"), "give either --model"),
+        (("results.json", "out.xml", "--as-is"), "mindvideo prepare export"),
         ((FIXTURE,), "give SRC and DST"),
         ((FIXTURE.with_name("whole_module.pth"), "out.ckpt", "--as-is"), "Sequential"),
     ],

@@ -6,6 +6,8 @@ import dataclasses
 
 from mindvideo.config.key import When, key
 
+# As mindvideo/data/exporters/formats.py has them (this room imports nothing of the data).
+EXCHANGE_FORMATS = ("coco", "cvat", "labelme", "labelstudio", "csv", "cutouts", "cutout_webm", "cutout_mov")
 _BY_OVERLAP = When("linking", ("overlap",), "linking: overlap")
 _BY_BANK = When("linking", ("features", "graph"), "linking: features and linking: graph")
 
@@ -86,7 +88,9 @@ class Inference:
     )
     class_names: list[str] = key([], "names of categories 1, 2, ... to write on the video; empty shows numbers")
     write: list[str] = key(
-        ["video"], "what is written beside results.json", choices=["video", "masks", "coco", "frames"]
+        ["video"],
+        "what is written beside results.json; docs/exchange.md tells of the formats of other tools",
+        choices=["video", "masks", "frames", *EXCHANGE_FORMATS],
     )
     draw: list[str] = key(
         ["masks", "boxes", "tags"], "what is drawn over the frames", choices=["masks", "boxes", "tags"]

@@ -66,8 +66,21 @@ def convert_cvat_video(
     tracks = [_read_track(track, len(names), numbering, size, file) for track in root.iter("track")]
     _tell_of_unlabelled_frames(file, tracks, len(names))
     builder = VisBuilder(categories=categories)
-    builder.add_video(names, size, [track for track, _ in tracks])
+    builder.add_video(names, size, _joined(root, [track for track, _ in tracks]))
     return builder.content()
+
+
+def _joined(root: ElementTree.Element, tracks: list[TrackBuilder]) -> list[TrackBuilder]:
+    """Masks that were drawn with the brush: CVAT keeps each as a track of one frame, and objects as groups of them."""
+    objects: dict[Any, TrackBuilder] = {}
+    for place, (element, track) in enumerate(zip(root.iter("track"), tracks)):
+        group = element.get("group_id", "0")
+        is_drawn = group != "0" and all(child.tag == "mask" for child in element)
+        first = objects.setdefault((track.category, group) if is_drawn else place, track)
+        if first is not track:
+            for frame, rle in track.masks.items():
+                first.add_rle(frame, rle)
+    return list(objects.values())
 
 
 def _tell_of_unlabelled_frames(file: Path, tracks: list[tuple[TrackBuilder, int]], length: int) -> None:

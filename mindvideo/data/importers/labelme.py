@@ -29,9 +29,17 @@ def convert_labelme(root: str | Path, *, categories: list[str] | None = None) ->
     """
     root = Path(root)
     builder = VisBuilder(categories=categories)
-    for folder in video_folders(root, _SUFFIX) or [root]:
+    for folder in _folders(root):
         _add_video(builder, folder, root)
     return builder.content()
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders right below that hold labels; else those farther below, as exports lie; else the folder itself."""
+    if root.is_dir() and not any(visible_files(path, _SUFFIX) for path in root.iterdir() if path.is_dir()):
+        below = natural_order(path for path in root.rglob("*") if path.is_dir() and visible_files(path, _SUFFIX))
+        return below or [root]
+    return video_folders(root, _SUFFIX) or [root]
 
 
 def _add_video(builder: VisBuilder, folder: Path, root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +20,21 @@ MAX_LONG_SIDE = 1920  # of an enlarged frame
 CUT_COLOR = (255, 255, 255)
 TINT = 0.45  # share of the track's colour in the pixels of its mask
 Box = tuple[int, int, int, int]  # x0 y0 x1 y1, the last two exclusive
+Color = tuple[int, int, int]  # RGB
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackLook:
+    """How the tracks are told apart. ``colors`` and ``names`` by track id; others have their usual ones."""
+
+    colors: Mapping[int, Color] = dataclasses.field(default_factory=dict)
+    names: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    def color(self, track: int) -> Color:
+        return self.colors.get(track) or track_color(track)
+
+
+USUAL_LOOK = TrackLook()
 
 
 def draw_instances(
@@ -34,6 +50,7 @@ def draw_instances(
     scale: int = 1,
     rows: Sequence[int] | None = None,
     new_tracks: Collection[int] = (),
+    look: TrackLook = USUAL_LOOK,
 ) -> np.ndarray:
     """A copy of ``image`` (uint8 RGB [H, W, 3]) with the instances of one frame (``num_frames`` 1) drawn over it.
 
@@ -58,7 +75,7 @@ def draw_instances(
         box = _box_of(instances, row)
         if box is None:
             continue
-        color = track_color(int(instances.track_ids[row]))
+        color = look.color(int(instances.track_ids[row]))
         if masks and segmentation is not None:
             _tint_mask(canvas, segmentation, color, thickness, scale)
         drawn.append((row, tuple(scale * side for side in box)))
@@ -66,9 +83,9 @@ def draw_instances(
         for row, (x0, y0, x1, y1) in drawn:
             track = int(instances.track_ids[row])
             width = 3 * thickness if track in new_tracks else thickness
-            cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), track_color(track), width, cv2.LINE_8)
+            cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), look.color(track), width, cv2.LINE_8)
     if tags:
-        _draw_tags(canvas, instances, class_names, drawn, new_tracks)
+        _draw_tags(canvas, instances, class_names, drawn, new_tracks, look)
     return canvas
 
 
@@ -153,6 +170,7 @@ def _draw_tags(
     class_names: Mapping[int, str] | Sequence[str],
     drawn: Sequence[tuple[int, Box]],
     new_tracks: Collection[int],
+    look: TrackLook,
 ) -> None:
     """A filled tag above each box, moved where it would leave the frame or cover another tag."""
     H, W = canvas.shape[:2]
@@ -160,10 +178,10 @@ def _draw_tags(
     placed: list[Box] = []
     for row, box in reversed(drawn):  # the strongest choose their place first
         track = int(instances.track_ids[row])
-        name = name_of_class(class_names, int(instances.labels[row]))
+        name = look.names.get(track) or name_of_class(class_names, int(instances.labels[row]))
         score = f"{round(100 * float(instances.scores[row]))}%"
         new = "new  " if track in new_tracks else ""
-        tag = _tag_picture(f"{new}{name} #{track}  {score}", font_size, track_color(track))
+        tag = _tag_picture(f"{new}{name} #{track}  {score}", font_size, look.color(track))
         height, width = min(tag.shape[0], H), min(tag.shape[1], W)
         x, y = _place_of_tag(box, (height, width), (H, W), placed)
         canvas[y : y + height, x : x + width] = tag[:height, :width]

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.files import atomic_path, write_json
-from mindvideo.inference.output.colors import track_color
-from mindvideo.inference.output.draw import name_of_class
+from mindvideo.inference.output.draw import USUAL_LOOK, TrackLook, name_of_class
 from mindvideo.masks.rle import decode_mask
 from mindvideo.structures import VideoInstances
 
@@ -18,7 +17,9 @@ LEGEND = "tracks.json"
 _PALETTE_ENTRIES = 256
 
 
-def write_mask_picture(path: Path, instances: VideoInstances, rows: Sequence[int]) -> None:
+def write_mask_picture(
+    path: Path, instances: VideoInstances, rows: Sequence[int], look: TrackLook = USUAL_LOOK
+) -> None:
     """One frame as an indexed PNG: a pixel is the id of the track it belongs to (1, 2, ...), 0 where there is none.
 
     ``rows``: the tracks to show; later ones lie over earlier ones. With a track id above 255 the picture is 16-bit grey
@@ -34,7 +35,7 @@ def write_mask_picture(path: Path, instances: VideoInstances, rows: Sequence[int
             indices[decode_mask(segmentation) > 0] = track
     if indices.max(initial=0) < _PALETTE_ENTRIES:
         picture = Image.fromarray(indices.astype(np.uint8))
-        picture.putpalette([0, 0, 0, *(part for track in range(1, _PALETTE_ENTRIES) for part in track_color(track))])
+        picture.putpalette([0, 0, 0, *(part for track in range(1, _PALETTE_ENTRIES) for part in look.color(track))])
     else:
         picture = Image.fromarray(indices)
     with atomic_path(path) as temporary:

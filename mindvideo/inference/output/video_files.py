@@ -1,4 +1,4 @@
-"""The files about one video: overlay, mask pictures, results in YouTube-VIS and COCO form. Whole or absent."""
+"""The files about one video: overlay, mask pictures, results also in other tools' formats. Whole or absent."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mindvideo.data.exporters.formats import TOLERANCE, WRITTEN
 from mindvideo.files import write_json
-from mindvideo.inference.output.coco import coco_export, frame_name
-from mindvideo.inference.output.draw import draw_instances, mark_cut, readable_scale, rows_to_draw
+from mindvideo.inference.output.draw import (
+    USUAL_LOOK,
+    TrackLook,
+    draw_instances,
+    mark_cut,
+    readable_scale,
+    rows_to_draw,
+)
 from mindvideo.inference.output.frame_lines import FrameLines
 from mindvideo.inference.output.mask_pictures import write_legend, write_mask_picture
 from mindvideo.inference.output.store import RESULTS
+from mindvideo.inference.output.tool_files import ToolFiles, frame_name, partial_name
 from mindvideo.inference.output.video_writer import VideoWriter
 from mindvideo.structures import Frame, VideoInstances
 
 MARKED_FRAMES = 5  # for so many frames the overlay points out a cut, or a track that begins in the middle of a scene
-OVERLAY, COCO, MASKS, FRAMES = "overlay.mp4", "coco.json", "masks", "frames.jsonl"
+OVERLAY, MASKS, FRAMES = "overlay.mp4", "masks", "frames.jsonl"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +37,9 @@ class OutputChoice:
     draw: Sequence[str] = ("masks", "boxes", "tags")
     confidence: float = 0.3
     max_overlap: float = 1.0
+    tolerance: float = TOLERANCE  # pixels by which polygons for other tools may be off
     class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    look: TrackLook = USUAL_LOOK
 
     def facts(self) -> dict[str, Any]:
         """For a record of how a video was drawn."""
@@ -73,8 +83,14 @@ class VideoFiles:
             shutil.rmtree(self._masks, ignore_errors=True)
             self._masks.mkdir()
         self._lines = FrameLines(folder / FRAMES) if "frames" in choice.write else None
+        self._tools = ToolFiles(
+            folder,
+            formats=set(choice.write) & set(WRITTEN),
+            frames_per_second=frames_per_second,
+            class_names=choice.class_names,
+            tolerance=choice.tolerance,
+        )
         self._place = 0  # of the next frame
-        self._frames: list[tuple[int, str]] = []  # index and name of each, for the COCO file
 
     def add(self, item: tuple[Frame, VideoInstances]) -> None:
         """One frame and its instances, in order. Called on the writing thread."""
@@ -84,13 +100,12 @@ class VideoFiles:
         is_cut = place in self._cuts()
         if is_cut:
             self._scene = place
-        if "coco" in choice.write:
-            self._frames.append((frame.index, frame_name(frame)))
         if self._lines is not None:
             self._lines.add(frame.index, frame_name(frame), instances, is_cut=is_cut)
         rows = rows_to_draw(instances, confidence=choice.confidence, max_overlap=choice.max_overlap)
         drawn_tracks = instances.track_ids[rows].tolist()
         self.drawn_tracks.update(drawn_tracks)
+        self._tools.add(frame, instances, rows)
         if self._video is not None:
             drawn = draw_instances(
                 frame.image,
@@ -102,12 +117,13 @@ class VideoFiles:
                 scale=readable_scale(instances.size),
                 rows=rows,
                 new_tracks=self._new_tracks(drawn_tracks, place),
+                look=choice.look,
             )
-            if self._scene and place - self._scene < MARKED_FRAMES:
+            if choice.draw and self._scene and place - self._scene < MARKED_FRAMES:
                 mark_cut(drawn)
             self._video.write(drawn)
         if self._masks is not None:
-            write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, rows)
+            write_mask_picture(self._masks / f"{frame.index:06d}.png", instances, rows, choice.look)
 
     def _new_tracks(self, tracks: Sequence[int], place: int) -> list[int]:
         """Those that were first drawn a moment ago, and not when the scene began."""
@@ -129,6 +145,7 @@ class VideoFiles:
             self._video.abandon()
         if self._lines is not None:
             self._lines.abandon()
+        self._tools.abandon()
         if self._masks is not None:
             shutil.rmtree(self._masks, ignore_errors=True)
         if self._made_folder and not any(self.folder.iterdir()):
@@ -139,9 +156,7 @@ class VideoFiles:
         if result is not None:
             if self._results:
                 write_json(self._final(RESULTS, partial), result.to_results(), indent=None)
-            if "coco" in self._choice.write:
-                content = coco_export(result, self._frames, self._choice.class_names)
-                write_json(self._final(COCO, partial), content, indent=None)
+        self._tools.finish(result, partial=partial)
         if self._masks is not None:
             if result is not None:
                 write_legend(self._masks, result, self._choice.class_names, self.drawn_tracks)
@@ -158,18 +173,19 @@ class VideoFiles:
                 self._remove_outdated()
 
     def _final(self, name: str, partial: bool) -> Path:
-        path = self.folder / name
-        return path.with_name(f"{path.stem}.partial{path.suffix}") if partial else path
+        return self.folder / (partial_name(name) if partial else name)
 
     def _remove_partial(self) -> None:
-        for name in (OVERLAY, RESULTS, COCO, FRAMES):
+        for name in (OVERLAY, RESULTS, FRAMES):
             self._final(name, partial=True).unlink(missing_ok=True)
+        self._tools.remove_partial()
         shutil.rmtree(self._final(MASKS, partial=True), ignore_errors=True)
 
     def _remove_outdated(self) -> None:
         """An earlier run's files of kinds that this one has not written do not fit the new results."""
-        for kind, name in (("video", OVERLAY), ("coco", COCO), ("frames", FRAMES)):
+        for kind, name in (("video", OVERLAY), ("frames", FRAMES)):
             if kind not in self._choice.write:
                 (self.folder / name).unlink(missing_ok=True)
+        self._tools.remove_outdated()
         if self._masks is None:
             shutil.rmtree(self.folder / MASKS, ignore_errors=True)
