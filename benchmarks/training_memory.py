@@ -1,4 +1,4 @@
-"""What a training step holds in memory on a processor, stage by stage, and how much a frame more adds.
+"""The memory of a training step on a processor, stage by stage, and how much a frame more adds.
 
     python benchmarks/training_memory.py                                            VisTR R50, 6 frames of 300 x 540
     python benchmarks/training_memory.py -c instanceformer_ytvis2019_r50 --frames 5 --size 240 426
