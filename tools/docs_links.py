@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_NAMED = re.compile(r"`docs/(\w+\.md)`")
+_NAMED = re.compile(r"`docs/(\w+\.(?:md|ipynb))`")
 _BLOCK = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 
 
