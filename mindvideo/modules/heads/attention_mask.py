@@ -12,6 +12,7 @@ from mindspore.common.initializer import HeUniform, Uniform, XavierUniform, init
 
 from mindvideo.modules.layers.attention import MASKED
 from mindvideo.modules.layers.norm import GroupNorm
+from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.ops.deform_conv import deform_conv2d
 from mindvideo.ops.masks import resize_nearest
 
@@ -188,14 +189,15 @@ class SequenceMaskHead(nn.Cell):
         self.gn = nn.CellList([_group_norm_relu(width, groups) for _ in range(3)])
         self.out = nn.Conv2d(width, 1, 1, has_bias=True)
         self.width = width
+        self.swap = LeadingAxes(0, 2, 1)
 
     def construct(self, x, num_frames):
         height, columns = x.shape[2:]
         for conv, norm in zip(self.conv, self.gn):
             x = conv(x, num_frames)
             # The norm's statistics run over all frames of the query.
-            x = x.reshape(-1, num_frames, self.width, height, columns).swapaxes(1, 2)  # [G, C, T, H, W]
-            x = norm(x).swapaxes(1, 2).reshape(-1, self.width, height, columns)
+            x = self.swap(x.reshape(-1, num_frames, self.width, height, columns))  # [G, C, T, H, W]
+            x = self.swap(norm(x)).reshape(-1, self.width, height, columns)
         return self.out(x).reshape(-1, height, columns)
 
 
@@ -219,6 +221,7 @@ class AttentionMaskHead(nn.Cell):
         self.attention_map = attention_map
         self.frame_head = frame_head
         self.sequence_head = sequence_head
+        self.swap = LeadingAxes(0, 2, 1)
 
     def construct(self, queries, scene):
         return self.trace(queries, scene)["logits"]
@@ -228,7 +231,7 @@ class AttentionMaskHead(nn.Cell):
         B, Q, T, C = queries.shape
         attention, stages = self.frame_stages(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
         maps = stages[-1]
-        of_query = maps.reshape(B, T, Q, *maps.shape[1:]).swapaxes(1, 2)  # [B, Q, T, C', H, W]
+        of_query = self.swap(maps.reshape(B, T, Q, *maps.shape[1:]))  # [B, Q, T, C', H, W]
         logits = self.per_query(of_query.reshape(B * Q, T, *maps.shape[1:]))
         return {"attention": attention, "stages": stages, "logits": logits.reshape(B, Q, T, *logits.shape[2:])}
 
