@@ -12,7 +12,7 @@ WORKERS ?= 2
 help:
 	@echo "make demo   environment, synthetic data, training, evaluation, inference, a report to open"
 	@echo "make test   environment, native operators, every test"
-	@echo "make lint   ruff, ruff format, codespell"
+	@echo "make lint   ruff, ruff format, codespell, mypy on what users call"
 	@echo "make ops    build the native operators (CPU, and CUDA where nvcc is found)"
 	@echo "make clean  remove what these commands made (but runs/)"
 
@@ -45,6 +45,7 @@ lint: $(VENV)/.development
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/codespell
+	@$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) demo custom_ops/build .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """How large and how fast a model is on this machine: parameters, FLOPs, frames a second, memory, share of matrix rate.
 
   mindvideo benchmark -c vistr --size 640x360               random weights, which are as fast as trained ones
-  mindvideo benchmark -c vistr_toy --json > vistr_toy.json
+  mindvideo benchmark -c vistr_toy --json                   JSON instead of the table
 
 A made-up video is tracked twice, as mindvideo infer does it but without files. The first time compiles; frames a second
 are those of the second. FLOPs are two for a multiply-add, of convolutions and matrix products only.

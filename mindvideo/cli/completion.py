@@ -1,8 +1,8 @@
 """Completion of commands, options and configuration names in a shell.
 
-  mindvideo completion bash >> ~/.bashrc
-  mindvideo completion zsh >> ~/.zshrc
-  mindvideo completion fish > ~/.config/fish/completions/mindvideo.fish
+  mindvideo completion bash    a script for the end of ~/.bashrc
+  mindvideo completion zsh     for the end of ~/.zshrc
+  mindvideo completion fish    for ~/.config/fish/completions/mindvideo.fish
 
 The script knows the options itself and starts no Python while you type; names of configurations and of published
 weights are those of this installation. Write it again after an update.
