@@ -63,11 +63,12 @@ def measure(arguments: argparse.Namespace) -> Iterator[Stage]:
     """The stages of this process."""
     stages = Stages()
     stages.end("start")
+    from mindvideo import load_config  # before MindSpore: it prepares the environment
+    from mindvideo.assembly import start_process  # isort: split
+
     import mindspore as ms
     from mindspore import nn
 
-    from mindvideo import load_config
-    from mindvideo.assembly import start_process
     from mindvideo.assembly.training import build_step
     from mindvideo.models.registry import card_of
 
