@@ -245,6 +245,10 @@ def test_packed_runs_of_the_original_encoder():
         + ["0" + "00" + "001" + "00000000" * 2]  # two values, each by itself
         + ["1" + "00" + "101" + "00000000"]  # six zeros
     )
+    # These bytes its encoder gave for a mask of 3 x 3 (label-studio-converter 0.0.59).
+    theirs = [0, 0, 0, 36, 57, 27, 252, 96, 22, 255, 239, 128, 71, 254]
+    np.testing.assert_array_equal(unpack_mask(theirs, (3, 3)), [[0, 1, 1], [1, 0, 0], [0, 0, 1]])
+    assert pack_mask(np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]], bool)) == theirs
     by_hand += "0" * (-len(by_hand) % 8)
     packed = [int(by_hand[place : place + 8], 2) for place in range(0, len(by_hand), 8)]
     np.testing.assert_array_equal(unpack_mask(packed, (2, 3)), mask)
