@@ -12,7 +12,12 @@ RESOURCES = {
 setup(
     packages=[*find_packages(include=["mindvideo", "mindvideo.*"]), *(f"mindvideo._{name}" for name in RESOURCES)],
     package_dir={f"mindvideo._{name}": name for name in RESOURCES},
-    package_data={"mindvideo.report": ["assets/*"], "mindvideo.serve": ["assets/*"]}
+    package_data={
+        "mindvideo": ["py.typed"],
+        "mindvideo.weights": ["*.yaml"],
+        "mindvideo.report": ["assets/*"],
+        "mindvideo.serve": ["assets/*"],
+    }
     | {f"mindvideo._{n}": files for n, files in RESOURCES.items()},
     include_package_data=False,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import numpy
 
@@ -24,8 +25,17 @@ COMPILER_CACHE_VARIABLE = "MS_COMPILER_CACHE_ENABLE"
 def prepare_environment() -> None:
     """Cap oneDNN's instruction set and quiet MindSpore's log, unless the user chose; refuse numpy 2.
 
-    MindSpore's cache of compiled graphs is switched off, because it gives wrong results.
+    MindSpore's cache of compiled graphs is switched off, because it gives wrong results. Where MindSpore is loaded
+    already one warning says what that may cost: oneDNN reads its variable when the first operator runs.
     """
+    if "mindspore" in sys.modules and ONEDNN_ISA_VARIABLE not in os.environ and has_avx512():
+        warnings.warn(
+            "mindspore was imported before mindvideo: if it has run an operator already, convolutions may be 100 times "
+            "slower on this processor. Import mindvideo first, or start Python with "
+            f"{ONEDNN_ISA_VARIABLE}={ONEDNN_ISA}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     if os.environ.get(COMPILER_CACHE_VARIABLE) == "1":
         os.environ[COMPILER_CACHE_VARIABLE] = "0"
         sys.stderr.write(
@@ -35,6 +45,15 @@ def prepare_environment() -> None:
     os.environ.setdefault(ONEDNN_ISA_VARIABLE, ONEDNN_ISA)
     os.environ.setdefault(LOG_LEVEL_VARIABLE, ERRORS_ONLY)
     require_supported_numpy(numpy.__version__)
+
+
+def has_avx512() -> bool:
+    """Whether this processor has the instructions that oneDNN's slow path needs; True where nobody says."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            return "avx512f" in stream.read()
+    except OSError:
+        return True
 
 
 def require_supported_numpy(version: str) -> None:

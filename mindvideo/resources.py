@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-CACHE_VARIABLE = "XDG_CACHE_HOME"
+CACHE_VARIABLE, CACHES_VARIABLE = "MINDVIDEO_CACHE", "XDG_CACHE_HOME"
 FOLDERS = ("config", "datas", "custom_ops")
 
 
@@ -25,6 +25,9 @@ def resource_folder(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """This user's folder for what can be made again."""
-    base = os.environ.get(CACHE_VARIABLE) or os.path.join(os.path.expanduser("~"), ".cache")
+    """This user's folder for what can be made or fetched again: ``MINDVIDEO_CACHE``, else below ``XDG_CACHE_HOME``."""
+    own = os.environ.get(CACHE_VARIABLE)
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get(CACHES_VARIABLE) or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "mindvideo"

@@ -63,6 +63,8 @@ class Running:
             **os.environ,
             "MINDVIDEO_TEST_EVENTS": str(self.events_file),
             "MINDVIDEO_TEST_PIECE": json.dumps([job.number, job.pieces]),
+            # Compiling allocates small pieces by the million: a larger cache of them saves a twelfth of the time.
+            "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "glibc.malloc.tcache_count=4096"),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
         }
         command = [sys.executable, "-m", "pytest", "-p", "tests.runner.events", *job.targets, *options.pytest]

@@ -33,6 +33,7 @@ RUN_BY = {
     "serve": "tests/serve/test_command.py",
     "submit": "tests/evaluation/test_submission.py",
     "analyze": "tests/models/instanceformer/test_analysis.py",
+    "weights": "tests/weights/test_find.py",
     "convert": "tests/weights/test_convert_tool.py",
     "export": "tests/inference/test_export.py",
     "config": "tests/config/test_schema.py",

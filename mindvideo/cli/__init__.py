@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "a page about a run",
     "submit": "check and pack results for a benchmark's server",
     "analyze": "draw what an online model saw",
+    "weights": "published weights: what there is, and how to get it",
     "convert": "published weights to ours and back",
     "export": "write a network as MindIR",
     "config": "list, explain and show configurations",

@@ -66,7 +66,11 @@ def config_parser(description: str, *, config_required: bool = True) -> argparse
         description=description, epilog=CONFIG_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-c", "--config", required=config_required, metavar="NAME", help="configuration: name or file")
-    parser.add_argument("--weights", metavar="FILE", help="weights: .ckpt, or a published .pth, .pt or .safetensors")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights: .ckpt, .pth, .pt, .safetensors, a name of 'mindvideo weights', or hf:owner/repository",
+    )
     parser.add_argument("--output", metavar="DIR", help="folder for everything written (default: runs/<time>-<name>)")
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="changes to the configuration")
     return parser

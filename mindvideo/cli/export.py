@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK, config_parser
+from mindvideo.cli.result_settings import check_weights_file
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, write_json
@@ -52,10 +53,8 @@ def main() -> int:
     arguments = parse_arguments()
     cfg = load_config(arguments.config, arguments.overrides)
     size = parse_size(arguments.size)
-    weights = arguments.weights or cfg.weights
-    if not weights:
-        raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
     path = output_file(arguments, cfg.name)
+    weights = check_weights_file(arguments.weights or cfg.weights)
     set_up_logging(cfg.runtime.log_level)
 
     from mindvideo.assembly import build_tracker, prepare_device  # MindSpore loads only when there is something to do

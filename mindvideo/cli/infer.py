@@ -15,6 +15,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
+from mindvideo.assembly.model_choice import configuration_for, only_published
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.cli.model_evaluation import PROCESSES, plan_folder
 from mindvideo.cli.next_step import analyze_command, official_annotations
@@ -35,9 +36,13 @@ from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.video_run import NoRoomError, VideoRunner
 from mindvideo.logs import set_up_logging
 from mindvideo.processes import end_with_parent, num_launched
+from mindvideo.run_folder import RESOLVED_CONFIG
+from mindvideo.weights.find import published_file
 
 EXAMPLES = """
 Inputs:  clip.mp4   frames/   folder_of_videos/   'shots/*/*.jpg'   camera:0   - (MJPEG or raw RGB24 on standard input)
+Without -c the weights say which model they are of; without both it is a small published one, downloaded once:
+  mindvideo infer holiday.mp4
 Examples of overrides:
   inference.confidence=0.5      draw only tracks that score at least this
   inference.short_side=480      size of the frames that the network sees
@@ -53,9 +58,9 @@ _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = config_parser(__doc__)
+    parser = config_parser(__doc__, config_required=False)
     parser.epilog = EXAMPLES + parser.epilog
-    parser.usage = "%(prog)s [INPUT ...] -c NAME --weights FILE [options] [SECTION.KEY=VALUE ...]"
+    parser.usage = "%(prog)s [INPUT ...] [-c NAME] [--weights FILE] [options] [SECTION.KEY=VALUE ...]"
     parser.add_argument(
         "--input", action="append", default=[], metavar="PATH",
         help="file, folder, glob, camera:N or -; the words --input may be left out",
@@ -77,6 +82,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main() -> int:
     arguments = parse_arguments()
+    arguments.config = arguments.config or without_config(arguments)
     cfg = load_config(arguments.config, arguments.overrides)
     inputs = arguments.input or list(cfg.inference.input)
     if not inputs and not arguments.redraw:
@@ -84,13 +90,7 @@ def main() -> int:
     selection = FrameSelection.parse(arguments.frames)
     raw_size = None if arguments.raw_size is None else parse_size(arguments.raw_size)
     inference = cfg.inference
-    choice = OutputChoice(
-        write=tuple(inference.write),
-        draw=tuple(inference.draw),
-        confidence=inference.confidence,
-        max_overlap=inference.max_overlap,
-        class_names=dict(enumerate(inference.class_names, start=1)),
-    )
+    choice = output_choice(inference)
     for given in inputs:
         point_to_eval(Path(given), arguments)
     sources = [source for given in inputs for source in find_videos(given)]
@@ -99,7 +99,7 @@ def main() -> int:
         set_up_logging(cfg.runtime.log_level)
         reports = redraw(Path(arguments.output), sources, choice=choice, frames_per_second=inference.frames_per_second)
         return report_on(reports, Path(arguments.output))
-    weights = check_weights_file(arguments.weights or cfg.weights)
+    weights = weights_of(arguments, cfg)
     run_folder = plan_folder(arguments.output, cfg, name=f"{cfg.name}-infer")
     output = run_folder.path
     sharing = shared_over_processes(cfg, output)
@@ -134,6 +134,33 @@ def main() -> int:
     if arguments.analysis and (line := next_analysis(reports, sources, output)):
         print(line)
     return code
+
+
+def output_choice(inference: ConfigDict) -> OutputChoice:
+    return OutputChoice(
+        write=tuple(inference.write),
+        draw=tuple(inference.draw),
+        confidence=inference.confidence,
+        max_overlap=inference.max_overlap,
+        class_names=dict(enumerate(inference.class_names, start=1)),
+    )
+
+
+def without_config(arguments: argparse.Namespace) -> str:
+    """The configuration that is meant where none is named, and a line that says so."""
+    recorded = Path(arguments.output or "") / RESOLVED_CONFIG
+    if arguments.redraw and recorded.is_file():
+        return str(recorded)
+    chosen = configuration_for(arguments.weights)
+    print(f"no -c given: {chosen}", file=sys.stderr)
+    return chosen
+
+
+def weights_of(arguments: argparse.Namespace, cfg: ConfigDict) -> Path:
+    """The weights given, else the published ones of the configuration."""
+    if given := arguments.weights or cfg.weights:
+        return check_weights_file(given)
+    return published_file(only_published(arguments.config))
 
 
 def require_writable(choice: OutputChoice) -> None:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
 from mindvideo.inference.source_facts import file_digest
+from mindvideo.weights.find import find_weights
 
 # Sections and keys that change nothing about the results of a network with given weights.
 _SECTIONS_WITHOUT_EFFECT = frozenset(
@@ -26,12 +27,10 @@ _KEYS_WITH_EFFECT = ("data.num_frames", "data.num_classes")
 
 
 def check_weights_file(weights: str | None) -> Path:
+    """The file that is meant: a path, a published name, ``hf:owner/repository``."""
     if not weights:
         raise UserError("--weights is missing: give a .ckpt of a training, or a published .pth")
-    path = Path(weights)
-    if not path.is_file():
-        raise UserError(f"--weights {path}: no such file")
-    return path
+    return find_weights(weights)
 
 
 def result_settings(cfg: ConfigDict, weights: Path) -> dict[str, Any]:

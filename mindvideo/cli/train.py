@@ -15,6 +15,7 @@ from mindvideo.files import write_json
 from mindvideo.logs import set_up_logging
 from mindvideo.processes import end_with_parent, is_first_process, num_launched
 from mindvideo.run_folder import CLASSES, RunFolder
+from mindvideo.weights.find import find_weights
 
 EXAMPLES = """
 Examples:
@@ -59,7 +60,8 @@ def main() -> int:
     data = build_training_data(cfg, ranks)
     evaluate = build_validation(cfg, ranks=ranks, folder=folder.path) if cfg.train.evaluate else None
     # A resumed run takes its weights from its own checkpoint.
-    given_weights = arguments.weights or cfg.weights or None
+    named = arguments.weights or cfg.weights
+    given_weights = str(find_weights(named)) if named else None
     weights = None if arguments.resume and (folder.path / "checkpoints").is_dir() else given_weights
     trainer = build_trainer(cfg, data=data, folder=folder, weights=weights, evaluate=evaluate)
     if arguments.resume:

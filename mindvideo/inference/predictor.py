@@ -81,7 +81,7 @@ class Predictor:
         selection = FrameSelection.parse(frames) if isinstance(frames, str) else frames
         with self._claimed(), contextlib.ExitStack() as stack:
             self._result = None
-            reader = stack.enter_context(_reader_of(source, selection))
+            reader = stack.enter_context(reader_of(source, selection))
             frames_ahead = ReadAhead(
                 reader.frames(on_problem), depth=self._read_ahead, stop=stop, interrupt=reader.interrupt
             )
@@ -133,7 +133,8 @@ class ArrayFrames(VideoReader):
             raise UserError(f"{self.name}, frame {index}: expected uint8 RGB [H, W, 3] ({error})") from error
 
 
-def _reader_of(source: Source, selection: FrameSelection) -> VideoReader:
+def reader_of(source: Source, selection: FrameSelection) -> VideoReader:
+    """A reader over one video, however it is given."""
     if isinstance(source, VideoReader):
         return source
     if not isinstance(source, (str, Path)):

@@ -141,7 +141,7 @@ def test_training_step_equals_the_original(golden, name, monkeypatch):
     # float64, too, it falls to one of them). So each number has to be the original's for frames that differ by a
     # rounding, or in the original's order: ours folds the frozen norms into the convolutions.
     frames = batch_of(case, card.FAMILY.mask_stride(case.config())).frames
-    left = left_after_rounding(set(problems), frames, lambda drawn: set(gradient_problems(case, step(drawn).gradients)))
+    left = left_after_rounding(set(problems), frames, lambda drawn: set(gradient_problems(case, step(drawn).gradients)))  # noqa: F821
     if not left:
         return
     del step  # its graph holds gigabytes
