@@ -43,7 +43,10 @@ RUN_BY = {
 STANDS_FOR = {"PROCESSES": "2", "{...}": "2", "<run>": "run", "section.key": "data.root", "SECTION.KEY": "data.root"}
 STANDS_FOR |= {"KEY": "data.root", "...": "", "[--to-torch]": "--to-torch"}
 # Configurations that a page makes on its way.
-MADE_BY_A_PAGE = {"mine.yaml": "instanceformer_toy", "large.yaml": "instanceformer_ytvis2021_r50", "2": "vistr_toy"}
+MADE_BY_A_PAGE = {
+    "mine.yaml": "instanceformer_toy", "first.yaml": "instanceformer_toy",
+    "large.yaml": "instanceformer_ytvis2021_r50", "2": "vistr_toy",
+}  # fmt: skip
 MADE_BY_A_PAGE |= {"dotvis_toy": "vistr_toy", "dotvis": "vistr_toy", "2.yaml": "vistr_toy"}
 # Programs of others, which are not ours to check, and why they are not run.
 NOT_OURS = {"ffmpeg": "needs FFmpeg's program", "pip": "would install", "python3.11": "would make an environment"}

@@ -19,7 +19,8 @@ from mindvideo.run_folder import RunFolder
 from mindvideo.training.distributed import MeanOverRanks, Ranks, current_ranks, start_distributed
 from mindvideo.training.ema import WeightAverage
 from mindvideo.training.loss_scale import loss_scale_for
-from mindvideo.training.optimizer import build_optimizer
+from mindvideo.training.opponent import OWNER, Opponent, player_of
+from mindvideo.training.optimizer import GroupedOptimizer, build_optimizer
 from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup, assign_parameters, group_table
 from mindvideo.training.schedule import build_schedule
 from mindvideo.training.train_step import TrainStep, running_statistics
@@ -63,8 +64,9 @@ def build_step(
 ) -> TrainStep:
     """The training step of a configuration around a network and its losses."""
     optimizer, train, runtime = cfg.optimizer, cfg.train, cfg.runtime
-    assigned = assign_parameters(network.trainable_params(), groups, no_decay=list(optimizer.no_weight_decay))
-    announce_groups(assigned)
+    player = player_of(training)
+    everything = [*network.trainable_params(), *(player.trainable_params() if player is not None else ())]
+    announce_groups(assign_parameters(everything, groups, no_decay=list(optimizer.no_weight_decay)))
     precision = chosen_precision(train.precision)
     apply_precision(network, precision)
     recompute_layers(network, list(train.recompute))
@@ -74,23 +76,42 @@ def build_step(
         average = WeightAverage(followed, decay=train.average_decay)
     step = TrainStep(
         training=training,
-        optimizer=build_optimizer(
-            optimizer.kind,
-            assigned,
-            beta1=optimizer.beta1,
-            beta2=optimizer.beta2,
-            eps=optimizer.eps,
-            momentum=optimizer.momentum,
-        ),
+        optimizer=optimizer_of(cfg, network, groups),
         factors=schedule_of(cfg, steps_per_epoch),
         clip_norm=optimizer.clip_norm,
         accumulate=train.accumulate,
         average=average,
         loss_scale=loss_scale_for(precision, initial=train.loss_scale, patience=train.loss_scale_patience),
+        opponent=None if player is None else build_opponent(cfg, player, groups),
     )
     # Each process draws masks of its own, as each sees clips of its own.
     seed_dropout(training, step.iteration, seed=runtime.seed + current_ranks().rank)
     return step
+
+
+def optimizer_of(
+    cfg: ConfigDict, trained: nn.Cell, groups: Sequence[ParameterGroup], *, owner: str = ""
+) -> GroupedOptimizer:
+    optimizer = cfg.optimizer
+    return build_optimizer(
+        optimizer.kind,
+        assign_parameters(trained.trainable_params(), groups, no_decay=list(optimizer.no_weight_decay)),
+        beta1=optimizer.beta1,
+        beta2=optimizer.beta2,
+        eps=optimizer.eps,
+        momentum=optimizer.momentum,
+        owner=owner,
+    )
+
+
+def build_opponent(cfg: ConfigDict, player: nn.Cell, groups: Sequence[ParameterGroup]) -> Opponent:
+    """The other player of a training network, with an optimiser of its own."""
+    return Opponent(
+        player=player,
+        optimizer=optimizer_of(cfg, player, groups, owner=OWNER),
+        clip_norm=cfg.optimizer.clip_norm,
+        accumulate=cfg.train.accumulate,
+    )
 
 
 def announce_groups(groups: list[AssignedGroup]) -> None:

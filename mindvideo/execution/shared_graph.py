@@ -11,15 +11,18 @@ from mindspore import nn
 class SharedGraph:
     """Iterating gives the first cell once for each cell, every time with that cell's weights.
 
-    The graph of the first serves them all, so memory and time for compiling are those of one. After the iteration,
+    The graph of the first serves them all, so memory and time for compiling are those of one; the others have what it
+    has, in the same places, and what else they have is not used. After the iteration,
     also when it ends early, the first has its own weights again.
     """
 
     def __init__(self, cells: Sequence[nn.Cell]) -> None:
         self._vessel = cells[0]
         self._vessel.set_train(False)
-        self._parameters = list(self._vessel.get_parameters())
-        self._weights = [list(cell.get_parameters()) for cell in cells]
+        places = [place for place, _ in self._vessel.parameters_and_names()]
+        of_cells = [dict(cell.parameters_and_names()) for cell in cells]
+        self._weights = [[own[place] for place in places] for own in of_cells]
+        self._parameters = list(self._weights[0])
 
     def __iter__(self) -> Iterator[nn.Cell]:
         own = [ms.Tensor(parameter.asnumpy().copy()) for parameter in self._parameters]

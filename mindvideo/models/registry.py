@@ -21,6 +21,7 @@ FAMILIES: dict[str, str] = {
     "seqformer": "mindvideo.models.seqformer",
     "videomt": "mindvideo.models.videomt",
     "gmpvis": "mindvideo.models.gmpvis",
+    "mssts": "mindvideo.models.mssts",
 }
 
 

@@ -1,6 +1,7 @@
 """From frames to tokens and mask features, for the models with queries and dynamic masks.
 
-The encoder sees every frame by itself. The networks keep their parts as their own; the functions here take them.
+The encoder sees every frame by itself, unless it has split attention. The networks keep their parts as their own; the
+functions here take them.
 
 Named values inside a graph are dicts, as in modules/values.py.
 """
@@ -41,16 +42,57 @@ def encode_frames(
     encoder: DeformableEncoder,
     mask_features: MaskFeatures,
 ) -> EncodedFrames:
-    """frames [B, T, 3, H, W], padding bool [B, T, H, W]: all frames at once; they do not see each other."""
-    B, T, _, H, W = frames.shape
-    maps, paddings = projection(backbone(frames.reshape(B * T, 3, H, W)), padding[:, 0])
-    shapes, code, flat_padding, ratios = describe_levels(paddings, position, level_embed)
-    padding_of_frames = per_frame(flat_padding, T)
-    tokens = encoder(flatten_levels(maps), per_frame(code, T), shapes, per_frame(ratios, T), padding_of_frames)
+    """frames [B, T, 3, H, W], padding bool [B, T, H, W]: all frames at once."""
+    B, T = frames.shape[:2]
+    entering = enter_frames(
+        frames, padding, backbone=backbone, projection=projection, position=position, level_embed=level_embed
+    )
+    return encode_entered(entering, B, T, encoder=encoder, mask_features=mask_features)
+
+
+def encode_entered(
+    entering: EnteringFrames, B: int, T: int, *, encoder: DeformableEncoder, mask_features: MaskFeatures
+) -> EncodedFrames:
+    """From where the encoder begins."""
+    shapes, flat_padding, ratios = entering["shapes"], entering["padding"], entering["valid_ratios"]
+    code, padding = per_frame(entering["code"], T), per_frame(flat_padding, T)
+    tokens = encoder(entering["tokens"], code, shapes, per_frame(ratios, T), padding, B)
     features = mask_features(*finest_maps(tokens, shapes))
     return {
         "tokens": tokens,
         "mask_features": features.reshape(B, T, *features.shape[1:]),
+        "shapes": shapes,
+        "padding": flat_padding,
+        "valid_ratios": ratios,
+    }
+
+
+class EnteringFrames(TypedDict):
+    """The frames of a clip before the encoder, as in EncodedFrames."""
+
+    tokens: ms.Tensor  # [B * T, S, C]
+    code: ms.Tensor  # [B, S, C], of place and level
+    shapes: tuple[tuple[int, int], ...]
+    padding: ms.Tensor
+    valid_ratios: ms.Tensor
+
+
+def enter_frames(
+    frames: ms.Tensor,
+    padding: ms.Tensor,
+    *,
+    backbone: nn.Cell,
+    projection: FeatureProjection,
+    position: SinePositions2d,
+    level_embed: ms.Parameter,
+) -> EnteringFrames:
+    """frames [B, T, 3, H, W], padding bool [B, T, H, W]; no frame sees another."""
+    B, T, _, H, W = frames.shape
+    maps, paddings = projection(backbone(frames.reshape(B * T, 3, H, W)), padding[:, 0])
+    shapes, code, flat_padding, ratios = describe_levels(paddings, position, level_embed)
+    return {
+        "tokens": flatten_levels(maps),
+        "code": code,
         "shapes": shapes,
         "padding": flat_padding,
         "valid_ratios": ratios,

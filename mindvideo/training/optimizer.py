@@ -56,10 +56,14 @@ def _add_decay(factor, parameter, gradient):
 
 
 class GroupedOptimizer(nn.Cell):
-    """Parameters of all groups in one row, a group next to the other; gradients come in the same order."""
+    """Parameters of all groups in one row, a group next to the other; gradients come in the same order.
 
-    def __init__(self, groups: Sequence[AssignedGroup]) -> None:
+    ``owner`` begins the names of the states, where a step has several optimisers.
+    """
+
+    def __init__(self, groups: Sequence[AssignedGroup], *, owner: str = "") -> None:
         super().__init__(auto_prefix=False)
+        self.owner = owner
         groups = [group for group in groups if group.parameters]
         self.parameters = ParameterTuple([p for group in groups for p in group.parameters])
         names = [p.name for p in self.parameters]
@@ -81,16 +85,22 @@ class AdamW(GroupedOptimizer):
     """Adam with bias correction and decoupled weight decay, as ``torch.optim.AdamW`` computes it."""
 
     def __init__(
-        self, groups: Sequence[AssignedGroup], *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+        self,
+        groups: Sequence[AssignedGroup],
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        owner: str = "",
     ) -> None:
-        super().__init__(groups)
+        super().__init__(groups, owner=owner)
         self.beta1 = Tensor(beta1, ms.float32)
         self.beta2 = Tensor(beta2, ms.float32)
         self.one = Tensor(1.0, ms.float32)
         self.eps = eps
-        self.first_moment = zeros_for(self.parameters, "adamw.first_moment")
-        self.second_moment = zeros_for(self.parameters, "adamw.second_moment")
-        self.updates = Parameter(Tensor(0.0, ms.float32), name="adamw.updates", requires_grad=False)
+        self.first_moment = zeros_for(self.parameters, f"{owner}adamw.first_moment")
+        self.second_moment = zeros_for(self.parameters, f"{owner}adamw.second_moment")
+        self.updates = Parameter(Tensor(0.0, ms.float32), name=f"{owner}adamw.updates", requires_grad=False)
         self.fused = ops.Adam()
 
     def construct(self, gradients, factor, apply):
@@ -124,11 +134,11 @@ class AdamW(GroupedOptimizer):
 class SGD(GroupedOptimizer):
     """Stochastic gradient descent with momentum and coupled weight decay, as ``torch.optim.SGD`` computes it."""
 
-    def __init__(self, groups: Sequence[AssignedGroup], *, momentum: float = 0.9) -> None:
-        super().__init__(groups)
+    def __init__(self, groups: Sequence[AssignedGroup], *, momentum: float = 0.9, owner: str = "") -> None:
+        super().__init__(groups, owner=owner)
         self.momentum = Tensor(momentum, ms.float32)
         self.one = Tensor(1.0, ms.float32)
-        self.velocity = zeros_for(self.parameters, "sgd.velocity")
+        self.velocity = zeros_for(self.parameters, f"{owner}sgd.velocity")
         self.fused = ops.ApplyMomentum()
 
     def construct(self, gradients, factor, apply):
@@ -157,9 +167,10 @@ def build_optimizer(
     beta2: float = 0.999,
     eps: float = 1e-8,
     momentum: float = 0.9,
+    owner: str = "",
 ) -> GroupedOptimizer:
     if kind == "adamw":
-        return AdamW(groups, beta1=beta1, beta2=beta2, eps=eps)
+        return AdamW(groups, beta1=beta1, beta2=beta2, eps=eps, owner=owner)
     if kind == "sgd":
-        return SGD(groups, momentum=momentum)
+        return SGD(groups, momentum=momentum, owner=owner)
     raise UserError(f"optimizer.kind is {kind!r}; choose adamw or sgd")

@@ -22,6 +22,7 @@ from mindvideo.training.callbacks.checkpoint_writer import CheckpointWriter
 from mindvideo.training.callbacks.evaluation import Evaluation
 from mindvideo.training.callbacks.interruption import Interruption
 from mindvideo.training.callbacks.non_finite_guard import NonFiniteGuard
+from mindvideo.training.callbacks.opponent_watch import OpponentWatch
 from mindvideo.training.callbacks.progress_bar import ProgressBar
 from mindvideo.training.callbacks.step_log import StepLog
 from mindvideo.training.callbacks.step_report import Plan, StepReporter, report_of
@@ -199,6 +200,7 @@ class _Callbacks:
 
     reporter: StepReporter
     guard: NonFiniteGuard
+    opponent: OpponentWatch | None
     log: StepLog | None
     bar: ProgressBar | None
     evaluation: Evaluation | None
@@ -240,8 +242,9 @@ class _Callbacks:
                 log=log,
                 interruption=interruption,
             )
+        values = () if step.opponent is None else step.opponent.value_names
         reporter = StepReporter(
-            term_names=trainer.term_names, learning_rate=max(step.optimizer.learning_rates), plan=plan
+            term_names=(*trainer.term_names, *values), learning_rate=max(step.optimizer.learning_rates), plan=plan
         )
         return cls(
             reporter=reporter,
@@ -250,6 +253,7 @@ class _Callbacks:
                 dynamic_scale=step.loss_scale.dynamic,
                 save_before=writer.save_before,
             ),
+            opponent=OpponentWatch(loss_name=values[0], every=every) if first and values else None,
             log=log,
             bar=ProgressBar(total_steps=plan.total_steps, start=plan.start) if first else None,
             evaluation=evaluation,
@@ -258,7 +262,16 @@ class _Callbacks:
         )
 
     def in_order(self) -> list[Callback]:
-        middle = (self.guard, self.log, self.bar, self.evaluation, self.writer, self.interruption, LastStep())
+        middle = (
+            self.guard,
+            self.opponent,
+            self.log,
+            self.bar,
+            self.evaluation,
+            self.writer,
+            self.interruption,
+            LastStep(),
+        )
         present = [callback for callback in middle if callback is not None]
         return [self.reporter, self.interruption.end_of_graph, *present, self.reporter.end_of_callbacks]
 

@@ -1,6 +1,6 @@
 """A short made-up video with the labels that CVAT would export: a van and a dog that cross.
 
-``python -m tests.data.cvat_clip FOLDER`` writes clip.mp4 and annotations.xml.
+``python -m tests.data.cvat_clip FOLDER`` writes clip.mp4, annotations.xml, and first.xml with only half of the frames.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ COLORS = {"van": (220, 60, 40), "dog": (40, 180, 230)}  # RGB
 
 
 def write_clip(folder: Path, *, num_frames: int = 60) -> None:
-    """``clip.mp4`` and ``annotations.xml`` ("CVAT for video 1.1") in ``folder``."""
+    """``clip.mp4`` and ``annotations.xml`` ("CVAT for video 1.1"), and ``first.xml``, a job of its first half."""
     folder.mkdir(parents=True, exist_ok=True)
     outlines = [outlines_at(frame / num_frames) for frame in range(num_frames)]
     write_video(folder / "clip.mp4", outlines)
     (folder / "annotations.xml").write_text(cvat_xml(outlines), encoding="utf-8")
+    (folder / "first.xml").write_text(cvat_xml(outlines[: num_frames // 2]), encoding="utf-8")
 
 
 def outlines_at(moment: float) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ def mine(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_commands_of_the_page_lead_to_batches(mine, monkeypatch, capsys):
-    (block,) = [
+    block, *_ = [
         part for part in re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL) if "convert cvat" in part
     ]
     for command in block.splitlines():

@@ -10,6 +10,7 @@ import pytest
 from mindspore import nn
 
 from mindvideo.masks.lazy import ClipMasks
+from mindvideo.models.cards.sequences import sequence_matcher
 from mindvideo.models.seqformer import card
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.training.parameter_groups import assign_parameters
@@ -172,7 +173,7 @@ def canonical(name: str) -> str:
 def test_matching_costs_equal_the_originals(golden, name):
     case = Case(golden / "mssts" / "r50_tiny", name)
     args, batch = case.facts["args"], Batch(case, 1)
-    matcher = card.build_matcher(case.config())
+    matcher = sequence_matcher(case.config(), "seqformer")
     logits, boxes = (
         np.stack([whole_of(case, f"matcher_in.{part}.{layer}") for layer in range(args["dec_layers"])])
         for part in ("pred_logits", "pred_boxes")

@@ -82,6 +82,7 @@ def test_parts_of_the_video_can_be_asked_for(visitor: Visitor, done: str) -> Non
     assert part.status == 206 and part.content == whole.content[10:20]
     assert part.headers["Content-Range"] == f"bytes 10-19/{size}"
     assert visitor.get(f"/api/jobs/{done}/video", Range="bytes=-5").content == whole.content[-5:]
+    assert visitor.get(f"/api/jobs/{done}/video", Range="bytes=0-").status == 206
     assert visitor.get(f"/api/jobs/{done}/video", Range=f"bytes={size}-").status == 416
 
 
@@ -160,6 +161,14 @@ def test_a_zip_and_a_video_file(visitor: Visitor, tmp_path: Path) -> None:
     assert visitor.get(f"/api/jobs/{filmed}/tracks").json["rate"] == 25
     assert visitor.ask("DELETE", f"/api/jobs/{zipped}").status == 200
     assert visitor.get(f"/api/jobs/{zipped}/tracks").status == 400
+
+
+def test_an_animated_gif_is_a_video(visitor: Visitor) -> None:
+    stream = io.BytesIO()
+    frames = [Image.fromarray(make_frame(index, SIZE)) for index in range(3)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=100)
+    job = visitor.start(visitor.upload(("discs.gif", stream.getvalue()))).json["id"]
+    assert visitor.wait(job, "done", "failed")["frames"] == 3
 
 
 @pytest.mark.parametrize(
@@ -308,6 +317,7 @@ def test_a_job_that_ends_every_server_is_not_tried_for_ever(tmp_path: Path) -> N
         ("GET", "/assets/%2e%2e/guard.py", {}, 404),
         ("GET", "/api/jobs/../../x/video", {}, 404),
         ("GET", "/api/jobs/0000000000000000/video", {}, 400),
+        ("GET", "//[/api", {}, 400),
         ("DELETE", "/api/state", {}, 405),
         ("POST", "/", {}, 405),
     ],

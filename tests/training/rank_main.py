@@ -24,7 +24,7 @@ def main() -> None:
     ranks = start_distributed()
     source = TinySource(batches=5, B=4, shard=(ranks.rank, ranks.world_size))
     network = TinyNetwork(dropout=0.0)
-    step = tiny_step(network=network, clip_norm=1.0, reduce_count=MeanOverRanks())
+    step = tiny_step(network=network, adversarial=True, clip_norm=1.0, reduce_count=MeanOverRanks())
     if ranks.rank == 1:
         signal_at(source, SIGNALLED_STEP)
     options = TrainerOptions(epochs=4, log_every=1, checkpoint_every=2)

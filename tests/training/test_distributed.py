@@ -48,7 +48,7 @@ def test_parameters_are_those_of_one_process_with_twice_the_batch(two_processes,
     steps = int(ranks[0]["steps"])
     ms.set_context(mode=ms.GRAPH_MODE)
     network = TinyNetwork(dropout=0.0)
-    step = tiny_step(network=network, clip_norm=1.0, reduce_count=MeanOverRanks())
+    step = tiny_step(network=network, adversarial=True, clip_norm=1.0, reduce_count=MeanOverRanks())
     options = TrainerOptions(epochs=4, max_steps=steps, log_every=1)
     tiny_trainer(tmp_path, source=TinySource(batches=5, B=4), step=step, network=network, options=options).run()
     for parameter in step.get_parameters():

@@ -13,6 +13,7 @@ from mindvideo.modules.layers.dropout import Dropout, seed_dropout
 from mindvideo.run_folder import RunFolder
 from mindvideo.structures.clip import CLIP_BATCH_COLUMNS
 from mindvideo.training.ema import WeightAverage
+from mindvideo.training.opponent import OWNER, Opponent
 from mindvideo.training.optimizer import build_optimizer
 from mindvideo.training.parameter_groups import ParameterGroup, assign_parameters
 from mindvideo.training.train_step import TrainStep
@@ -68,6 +69,48 @@ class TinyTraining(nn.Cell):
         bbox = ops.sqrt(error * error + 1e-6).sum() / count
         square = (error * error).sum() / count
         return bbox + 2.0 * square, ops.stack((bbox, square))
+
+
+class TinyPlayer(nn.Cell):
+    """Tells predicted boxes [B, N, T, 4] from true ones."""
+
+    value_names = ("opponent_loss", "opponent_score")
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = np.random.default_rng(3).standard_normal((1, N * T * 4)).astype(np.float32)
+        self.head = nn.Dense(N * T * 4, 1, weight_init=Tensor(0.1 * weight), bias_init="zeros")
+
+    def score(self, boxes):
+        return self.head(boxes.reshape(boxes.shape[0], -1))
+
+    def construct(self, made, real, factor=1.0):
+        loss = (ops.log1p(ops.exp(self.score(made))) + ops.log1p(ops.exp(-self.score(real)))).mean() * factor
+        return loss, ops.stack((loss, self.score(made).mean()))
+
+
+class TinyAdversarial(nn.Cell):
+    """TinyTraining with an opponent; a negative size stands for a loss of the opponent that is not finite."""
+
+    term_names = (*TinyTraining.term_names, "loss_adversarial")
+
+    def __init__(self, network: nn.Cell, reduce_count: nn.Cell | None = None) -> None:
+        super().__init__(auto_prefix=False)
+        self.network, self.losses = network, TinyTraining(network, reduce_count)
+        self.opponent = TinyPlayer()
+        self.opponent.update_parameters_name("opponent.")
+
+    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+        total, terms, _ = self.play(images, sizes, labels, boxes, masks, present, exists)
+        return total, terms
+
+    def play(self, images, sizes, labels, boxes, masks, present, exists):
+        total, terms = self.losses(images, sizes, labels, boxes, masks, present, exists)
+        made = self.network(images)
+        deceived = -self.opponent.score(made).mean()
+        factor = ops.log(sizes.min().astype(ms.float32) * 0.0 + ops.sign(sizes.min().astype(ms.float32))) + 1.0
+        terms = ops.concat((terms, deceived.reshape(1)))
+        return total + 0.1 * deceived, terms, (made, boxes, factor)
 
 
 def tiny_batch(rng: np.random.Generator, *, B: int = 2, size: tuple[int, int] = (H, W), first_id: int = 0) -> tuple:
@@ -136,11 +179,26 @@ GROUPS = (
 
 
 def tiny_step(
-    *, network: nn.Cell | None = None, kind="adamw", updates: int = 100, seed: int = 5, reduce_count=None, **options
+    *,
+    network: nn.Cell | None = None,
+    kind="adamw",
+    updates: int = 100,
+    seed: int = 5,
+    reduce_count=None,
+    adversarial: bool = False,
+    **options,
 ) -> TrainStep:
     """A training step around a tiny network; ``options`` go to TrainStep."""
     network = network or TinyNetwork()
-    training = TinyTraining(network, reduce_count)
+    training = TinyAdversarial(network, reduce_count) if adversarial else TinyTraining(network, reduce_count)
+    if adversarial:
+        players = assign_parameters(training.opponent.trainable_params(), GROUPS)
+        options["opponent"] = Opponent(
+            player=training.opponent,
+            optimizer=build_optimizer(kind, players, owner=OWNER),
+            clip_norm=options.get("clip_norm", 0.0),
+            accumulate=options.get("accumulate", 1),
+        )
     groups = assign_parameters(network.trainable_params(), GROUPS)
     options.setdefault("factors", np.ones(updates, np.float32))
     step = TrainStep(training=training, optimizer=build_optimizer(kind, groups), **options)
@@ -169,7 +227,7 @@ def tiny_trainer(folder: Path, *, source=None, options=None, step=None, **traine
         data=TrainingData(tiny_dataset(source), source.num_batches, source.seek),
         folder=RunFolder(folder),
         options=options or TrainerOptions(epochs=4, log_every=3, checkpoint_every=4),
-        term_names=TinyTraining.term_names,
+        term_names=TinyTraining.term_names if step.opponent is None else TinyAdversarial.term_names,
         facts={"seed": source.seed},
         **trainer_options,
     )

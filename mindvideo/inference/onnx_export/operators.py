@@ -304,6 +304,7 @@ RULES: dict[str, Rule] = {
     **{"RealDiv": _binary("Div"), "Maximum": _binary("Max"), "Minimum": _binary("Min"), "Pow": _binary("Pow")},
     **{each: _binary(each, gives=np.bool_) for each in ("Less", "Greater", "Equal")},
     **{"LessEqual": _binary("LessOrEqual", gives=np.bool_), "GreaterEqual": _binary("GreaterOrEqual", gives=np.bool_)},
+    "EqScalar": _binary("Equal", gives=np.bool_),
     **{"LessScalar": _binary("Less", gives=np.bool_), "LogicalAnd": _binary("And", gives=np.bool_)},
     "LogicalOr": _binary("Or", gives=np.bool_),
     "ClampScalar": _clamp,

@@ -32,8 +32,14 @@ def check_encoded_frames(cfg: ConfigDict, name: str) -> None:
         raise UserError(f"data.buckets has {odd}: the finest map has cells of {cell} pixels, so use multiples of it")
 
 
-def frame_parts(cfg: ConfigDict, name: str, *, attention_type: type[DeformableAttention] = DeformableAttention):
-    """The parts of section ``name`` that both networks take: those up to the encoder, those of the masks, and sizes."""
+def frame_parts(
+    cfg: ConfigDict,
+    name: str,
+    *,
+    attention_type: type[DeformableAttention] = DeformableAttention,
+    split_width: int = 0,
+):
+    """The parts of section ``name`` that the networks take: those up to the encoder, those of the masks, and sizes."""
     section = cfg[name]
     width = section.width
     backbone = backbone_of(cfg, out_levels=tuple(section.backbone_levels))
@@ -49,6 +55,7 @@ def frame_parts(cfg: ConfigDict, name: str, *, attention_type: type[DeformableAt
             num_layers=section.encoder_layers,
             points=section.encoder_points,
             attention_type=attention_type,
+            split_width=split_width,
             **transformer,
         ),
         "controller": MLP(in_width=width, hidden=width, out_width=parameter_count(mask_channels), num_layers=3),

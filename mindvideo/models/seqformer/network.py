@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Parameter, nn, ops
+from mindspore import Parameter, nn
 from mindspore.common.initializer import Normal, initializer
 
-from mindvideo.modules.encoded_frames import (
-    EncodedFrames,
-    class_logits,
-    encode_frames,
-    frame_sizes,
-    per_frame,
-    starting_queries,
-)
+from mindvideo.modules.clip_queries import decode_clip, masks_of_clip
+from mindvideo.modules.encoded_frames import EncodedFrames, class_logits, encode_frames, frame_sizes
 from mindvideo.modules.heads.dynamic_mask import DynamicMasks, MaskFeatures
 from mindvideo.modules.layers.feature_projection import FeatureProjection
 from mindvideo.modules.layers.position_encoding import SinePositions2d
-from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
 
@@ -79,32 +72,15 @@ class SeqFormer(nn.Cell):
 
     def decode(self, encoded: EncodedFrames) -> ClipDecoding:
         """All decoder layers on the frames of the clips."""
-        B, T = encoded["mask_features"].shape[:2]
-        content, position = starting_queries(self.query_embed, B)
-        reference = self.first_reference(position)
-        return self.decoder(
-            content,
-            position,
-            reference,
-            encoded["tokens"],
-            per_frame(encoded["padding"], T),
-            encoded["shapes"],
-            per_frame(encoded["valid_ratios"], T),
+        return decode_clip(
+            encoded, query_embed=self.query_embed, reference_points=self.reference_points, decoder=self.decoder
         )
-
-    def first_reference(self, query_position: ms.Tensor) -> ms.Tensor:
-        """[B, Q, C] -> [B, Q, 2]."""
-        return ops.sigmoid(self.reference_points(query_position))
 
     def masks(self, features: ms.Tensor, content: ms.Tensor, points: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         """features [B, T, c, h, w], content [B, N, C], points [B, N, T, 2], sizes [B, 2] as (h, w) -> mask logits
 
         [B, N, T, 2 h, 2 w].
         """
-        B, T = features.shape[:2]
-        N = content.shape[1]
-        points = points.swapaxes(1, 2).reshape(B * T, N, 2)
-        parameters = per_frame(self.controller(content), T)
-        flat_features = features.reshape(B * T, *features.shape[2:])
-        masks = self.dynamic_masks(flat_features, parameters, in_pixels(points, per_frame(sizes, T)))
-        return masks.reshape(B, T, *masks.shape[1:]).swapaxes(1, 2)
+        return masks_of_clip(
+            features, content, points, sizes, controller=self.controller, dynamic_masks=self.dynamic_masks
+        )

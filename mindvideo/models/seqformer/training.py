@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
-import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 
 from mindvideo.models.seqformer.network import SeqFormer
-from mindvideo.modules.encoded_frames import class_logits
-from mindvideo.modules.losses.matched import of_instances, rows_of
-from mindvideo.modules.values import Predictions, Targets
-
-
-class MatchedClip(TypedDict):
-    """A clip as the criterion takes it."""
-
-    predictions: Predictions  # masks are made for the matched queries only, so not here
-    query: ms.Tensor  # int [D, B, N], of each instance; -1 for none
-    masks: ms.Tensor  # logits [D, B, N, T, h, w], of the matched queries
+from mindvideo.modules.clip_queries import MatchedClip, match_clip
+from mindvideo.modules.values import Targets
 
 
 class SeqFormerTraining(nn.Cell):
@@ -44,16 +32,4 @@ class SeqFormerTraining(nn.Cell):
 
     def predict(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
-        network = self.network
-        encoded = network.encode(frames, padding)
-        decoding = network.decode(encoded)
-        content, points = decoding["content"], decoding["points"]
-        logits = class_logits(network.class_embed, content).expand_dims(3)  # [D, B, Q, 1, K]
-        predictions = {"logits": logits, "boxes": decoding["boxes"]}
-        query = self.matcher(predictions, targets)
-        rows = rows_of(query, content.shape[2])  # [D, B, N, Q]
-        content, points = of_instances(rows, content), of_instances(rows, points)
-        masks = ()
-        for layer in range(query.shape[0]):
-            masks += (network.masks(encoded["mask_features"], content[layer], points[layer], sizes),)
-        return {"predictions": predictions, "query": query, "masks": ops.stack(masks, 0)}
+        return match_clip(self.network, self.matcher, self.network.encode(frames, padding), sizes, targets)

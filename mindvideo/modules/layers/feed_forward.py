@@ -1,11 +1,24 @@
-"""The feed-forward halves of a vision transformer's block."""
+"""The feed-forward halves of a transformer's block."""
 
 from __future__ import annotations
 
 import mindspore as ms
 from mindspore import nn, ops
+from mindspore.common.initializer import XavierUniform
 
 INVERSE_ROOT_OF_2 = 2.0**-0.5
+
+
+class ReluFeedForward(nn.Cell):
+    """Dense, ReLU, dense: [..., C] -> [..., C]."""
+
+    def __init__(self, *, width: int, hidden: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Dense(width, hidden, weight_init=XavierUniform())
+        self.linear2 = nn.Dense(hidden, width, weight_init=XavierUniform())
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.linear2(ops.relu(self.linear1(x)))
 
 
 class GeluFeedForward(nn.Cell):

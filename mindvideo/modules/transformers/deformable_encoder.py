@@ -9,6 +9,7 @@ from mindspore import nn, ops
 from mindvideo.modules.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
+from mindvideo.modules.transformers.split_attention import SplitAttention
 
 
 @ops.constexpr
@@ -59,9 +60,20 @@ def flatten_levels(maps) -> ms.Tensor:
 
 
 class DeformableEncoderLayer(nn.Cell):
-    """Deformable self-attention and a feed-forward block, each with a residual and a norm after it."""
+    """Deformable self-attention and a feed-forward block, each with a residual and a norm after it.
 
-    def __init__(self, *, attention: DeformableAttention, width: int, hidden: int, dropout: float) -> None:
+    ``split_attention``, or None: what sees the other frames of a clip; what it says is added to the attention's answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention: DeformableAttention,
+        width: int,
+        hidden: int,
+        dropout: float,
+        split_attention: SplitAttention | None = None,
+    ) -> None:
         super().__init__()
         self.self_attn = attention
         self.norm1 = LayerNorm(width)
@@ -69,10 +81,23 @@ class DeformableEncoderLayer(nn.Cell):
         self.linear2 = xavier_dense_with_default_bias(hidden, width)
         self.norm2 = LayerNorm(width)
         self.dropout = Dropout(dropout)
+        self.split_attention = split_attention
 
-    def construct(self, tokens, position, reference_points, spatial_shapes, padding):
-        """tokens, position [N, S, C]; reference_points [N, S, L, 2]; padding bool [N, S] -> [N, S, C]."""
+    def construct(self, tokens, position, reference_points, spatial_shapes, padding, B=1):
+        """tokens, position [N, S, C]; reference_points [N, S, L, 2]; padding bool [N, S] -> [N, S, C].
+
+        The N frames are those of B clips, clip by clip.
+        """
+        if self.split_attention is None:
+            return self.within_frames(tokens, position, reference_points, spatial_shapes, padding)
+        from_clip = self.split_attention(tokens, position, B, spatial_shapes, padding)
+        return self.within_frames(tokens, position, reference_points, spatial_shapes, padding, from_clip)
+
+    def within_frames(self, tokens, position, reference_points, spatial_shapes, padding, from_clip=None):
+        """As ``construct``, with what the split attention gave, [N, S, C]."""
         attended = self.self_attn(tokens + position, reference_points, tokens, spatial_shapes, padding)
+        if from_clip is not None:
+            attended = attended + from_clip
         tokens = self.norm1(self.dropout(attended, 0), tokens)
         hidden = self.dropout(ops.relu(self.linear1(tokens)), 1)
         return self.norm2(self.dropout(self.linear2(hidden), 2), tokens)
@@ -85,11 +110,11 @@ class DeformableEncoder(nn.Cell):
         super().__init__()
         self.layers = nn.CellList(layers)
 
-    def construct(self, tokens, position, spatial_shapes, valid_ratios, padding):
+    def construct(self, tokens, position, spatial_shapes, valid_ratios, padding, B=1):
         """tokens, position [N, S, C]; valid_ratios [N, L, 2]; padding bool [N, S] -> [N, S, C]."""
         reference_points = token_reference_points(spatial_shapes, valid_ratios)
         for layer in self.layers:
-            tokens = layer(tokens, position, reference_points, spatial_shapes, padding)
+            tokens = layer(tokens, position, reference_points, spatial_shapes, padding, B)
         return tokens
 
 
@@ -103,10 +128,19 @@ def build_deformable_encoder(
     hidden: int,
     dropout: float,
     attention_type: type[DeformableAttention] = DeformableAttention,
+    split_width: int = 0,
 ) -> DeformableEncoder:
-    """``attention_type``: another one with the same call, for published weights that hold more than is used."""
+    """``attention_type``: another one with the same call, for published weights that hold more than is used.
+
+    ``split_width``: that of the attention over frames and scales; 0 is none.
+    """
     layers = []
     for _ in range(num_layers):
         attention = attention_type(width=width, num_levels=num_levels, heads=heads, num_points=points)
-        layers.append(DeformableEncoderLayer(attention=attention, width=width, hidden=hidden, dropout=dropout))
+        split = SplitAttention(width=width, inner=split_width, heads=heads, dropout=dropout) if split_width else None
+        layers.append(
+            DeformableEncoderLayer(
+                attention=attention, width=width, hidden=hidden, dropout=dropout, split_attention=split
+            )
+        )
     return DeformableEncoder(layers=layers)

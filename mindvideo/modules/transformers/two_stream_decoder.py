@@ -20,6 +20,7 @@ from mindvideo.modules.layers.deform_attention import TwoOutputAttention, xavier
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.reference_points import refine, scale_reference
+from mindvideo.modules.layers.temporal_attention import TemporalAttention
 
 
 class FrameReading(TypedDict):
@@ -43,7 +44,8 @@ class TwoStreamDecoderLayer(nn.Cell):
 
     Instance queries attend to each other; so do the box queries of each frame; the box queries read their frame, for
     both streams; the instance queries aggregate what was read of all frames. A norm after each step, and after the
-    feed-forward block that ends each stream.
+    feed-forward block that ends each stream. With ``temporal_attention`` the box queries of an instance attend to each
+    other over the frames before they read them.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TwoStreamDecoderLayer(nn.Cell):
         width: int,
         hidden: int,
         dropout: float,
+        temporal_attention: TemporalAttention | None = None,
     ) -> None:
         super().__init__()
         self.cross_attn, self.self_attn, self.self_attn_box = cross_attention, self_attention, box_self_attention
@@ -68,6 +71,7 @@ class TwoStreamDecoderLayer(nn.Cell):
         self.norm3_box = LayerNorm(width)
         self.time_attention_weights = xavier_dense_with_default_bias(width, 1)
         self.dropout = Dropout(dropout)
+        self.temp_attn_box = temporal_attention
 
     def attend_instances(self, content, query_position):
         """[B, Q, C] -> [B, Q, C]."""
@@ -78,6 +82,15 @@ class TwoStreamDecoderLayer(nn.Cell):
         """[F, Q, C] (in the first layer [B, Q, C], the same for all frames) -> the same shape."""
         placed = box_content + query_position
         return self.norm2_box(self.dropout(self.self_attn_box(placed, placed, box_content), 1), box_content)
+
+    def attend_frames(self, box_content, B: int, absent=None):
+        """[F, Q, C] of B clips -> the same; ``absent`` bool [1, T] as in TemporalAttention."""
+        if self.temp_attn_box is None:
+            return box_content
+        F, Q, C = box_content.shape
+        states = box_content.reshape(B, F // B, Q, C).swapaxes(1, 2).reshape(B * Q, F // B, C)
+        attended = self.temp_attn_box(states, absent).reshape(B, Q, F // B, C).swapaxes(1, 2).reshape(F, Q, C)
+        return box_content + self.dropout(attended, 8)
 
     def read_frames(self, box_content, query_position, reference, value, spatial_shapes) -> FrameReading:
         """box_content, query_position [F, Q, C], reference [F, Q, L, 2 or 4], value [F, S, M, C / M]."""
@@ -128,6 +141,7 @@ class TwoStreamDecoder(nn.Cell):
             box_content = layer.attend_boxes(box_content, box_position)
             if index == 0:
                 box_content, box_position = per_frame(box_content, T), per_frame(query_position, T)
+            box_content = layer.attend_frames(box_content, B)
             scaled = scale_reference(reference, valid_ratios)
             value = layer.cross_attn.project(tokens, padding)
             reading = layer.read_frames(box_content, box_position, scaled, value, spatial_shapes)
@@ -148,10 +162,20 @@ def query_first(of_layers, B: int) -> ms.Tensor:
 
 
 def build_two_stream_decoder(
-    *, num_layers: int, width: int, heads: int, num_levels: int, points: int, hidden: int, dropout: float
+    *,
+    num_layers: int,
+    width: int,
+    heads: int,
+    num_levels: int,
+    points: int,
+    hidden: int,
+    dropout: float,
+    temporal_attention: bool = False,
 ) -> TwoStreamDecoder:
+    """``temporal_attention``: not in the first layer, where an instance's box queries are still the same."""
     layers = []
-    for _ in range(num_layers):
+    for number in range(num_layers):
+        meets = temporal_attention and number > 0
         layer = TwoStreamDecoderLayer(
             self_attention=MultiHeadAttention(width=width, heads=heads, dropout=dropout),
             box_self_attention=MultiHeadAttention(width=width, heads=heads, dropout=dropout),
@@ -159,6 +183,7 @@ def build_two_stream_decoder(
             width=width,
             hidden=hidden,
             dropout=dropout,
+            temporal_attention=TemporalAttention(width=width, heads=heads, starts_at_zero=True) if meets else None,
         )
         layers.append(layer)
     return TwoStreamDecoder(layers=layers, box_heads=box_heads(width=width, num_layers=num_layers))
