@@ -280,6 +280,21 @@ def _nearest(writer: Writer, operator: Operator) -> None:
     _set(writer, operator, writer.add("Resize", given, operator.output, **settings))
 
 
+def _pad(writer: Writer, operator: Operator) -> None:
+    """Pairs of a beginning and an end, the last axis first."""
+    if operator.settings["mode"] != "constant" or not operator.settings["paddings_contiguous"]:
+        raise UserError("PadV3: only a constant around the frames is written as ONNX")
+    tensor = writer.tensor(operator.inputs[0])
+    assert isinstance(operator.output, Value)
+    rank = len(operator.output.shape)
+    pairs = [int(number) for number in writer.literal(operator, 1)]
+    pairs += [0] * (2 * rank - len(pairs))
+    begins, ends = pairs[0::2][::-1], pairs[1::2][::-1]
+    filling = writer.cast(writer.tensor(operator.inputs[2]), operator.output.dtype)
+    given = [tensor, writer.whole(*begins, *ends), writer.reshape(filling, ())]
+    _set(writer, operator, writer.add("Pad", given, operator.output))
+
+
 def _top_k(writer: Writer, operator: Operator) -> None:
     assert isinstance(operator.output, list)
     values, places = operator.output
@@ -326,5 +341,6 @@ RULES: dict[str, Rule] = {
     "Split": _split,
     "Unstack": _unstack,
     "ResizeNearestNeighborV2": _nearest,
+    "PadV3": _pad,
     "TopK": _top_k,
 }
