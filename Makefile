@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint ops clean
+.PHONY: help demo test lint docs ops clean
 
 help:
 	@echo "make demo   environment, synthetic data, training, evaluation, inference, a report to open"
 	@echo "make test   environment, native operators, every test"
-	@echo "make lint   ruff, ruff format, codespell"
+	@echo "make lint   ruff, ruff format, codespell, hadolint"
+	@echo "make docs   the documentation as pages to open, in site/"
 	@echo "make ops    build the native operators (CPU, and CUDA where nvcc is found)"
 	@echo "make clean  remove what these commands made (but runs/)"
 
@@ -45,7 +46,12 @@ lint: $(VENV)/.development
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/codespell
+	@$(BIN)/hadolint Dockerfile
+
+# Opens from disk, without a network: site/index.html. Searching needs it served: python -m http.server -d site
+docs: $(VENV)/.development
+	@$(BIN)/mkdocs build --quiet --strict
 
 clean:
-	rm -rf $(VENV) demo custom_ops/build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site custom_ops/build .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

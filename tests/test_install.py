@@ -72,13 +72,47 @@ def test_every_command_has_help(installed, tmp_path, command):
     assert ".py " not in text.replace("launch.sh", ""), "the help speaks of a script that a wheel does not have"
 
 
-def test_a_model_trains_a_step_from_an_empty_folder(installed, tmp_path):
+def test_the_demos_steps_run_from_an_empty_folder(installed, tmp_path):
+    """Data, training, inference without -c, evaluation with its report, at the smallest size; and from Python."""
     mindvideo(
-        installed, tmp_path, "prepare", "synthetic", "--output", "sets/synthetic_easy", "--train", "4", "--valid", "2"
+        installed, tmp_path, "prepare", "synthetic", "--output", "sets/synthetic_easy", "--train", "4", "--valid", "1"
     )
-    small = ["data.root=sets", "schedule.max_steps=1", "data.batch_size=2", "vistr.encoder_layers=1"]
-    mindvideo(installed, tmp_path, "train", "-c", "vistr_toy", "--output", "run", *small, "data.workers=1")
-    assert (tmp_path / "run" / "last.ckpt").is_file()
+    small = ["data.root=sets", "schedule.max_steps=1", "data.batch_size=2", "vistr.encoder_layers=1", "data.workers=1"]
+    mindvideo(installed, tmp_path, "train", "-c", "vistr_toy", "--output", "run", *small)
+    video = next((tmp_path / "sets" / "synthetic_easy" / "videos").glob("*.mp4"))
+    mindvideo(installed, tmp_path, "infer", str(video), "--weights", "run/last.ckpt", "--output", "videos")
+    assert len(list((tmp_path / "videos").glob("*/overlay.mp4"))) == 1
+    model = ["-c", "run/config.yaml", "--weights", "run/last.ckpt", "--output", "figures"]
+    assert "AP" in mindvideo(installed, tmp_path, "eval", *model)
+    assert (tmp_path / "figures" / "report.html").is_file()
+
+
+def test_the_native_library_is_built_on_first_use(installed, tmp_path):
+    """A quick stand-in compiles; without a compiler, or where the cache cannot be written, it goes on without."""
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done; echo made > $1\n")
+    compiler.chmod(0o755)
+    (tmp_path / "file").write_text("no folder")
+    script = (
+        "import logging; logging.basicConfig(format='%(message)s')\n"
+        "from mindvideo.native_build import build_on_first_use as build\n"
+        "from mindvideo.native_library import CPU_LIBRARY, library_folder\n"
+        "print(build(), (library_folder() / CPU_LIBRARY).exists())"
+    )
+
+    def first_use(cache: str, cxx: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MINDVIDEO_")}
+        environment |= {"PYTHONPATH": str(installed), "MINDVIDEO_CACHE": str(tmp_path / cache), "CXX": cxx}
+        done = run([sys.executable, "-c", script], cwd=tmp_path, env=environment)
+        return done.stdout + done.stderr
+
+    assert first_use("one", "/no/compiler").split() == ["False", "False"]
+    assert "True True" in first_use("one", str(compiler))
+    assert first_use("one", str(compiler)).split() == ["False", "True"]
+    assert "cannot be written (Not a directory)" in first_use("file/cache", str(compiler))
+    broken = first_use("two", "/bin/false")
+    assert "could not be built (cpu: not built: /bin/false cannot compile" in broken and "slower" in broken
+    assert first_use("two", "/bin/false").split() == ["False", "False"]  # once is enough
 
 
 def test_an_extra_that_is_missing_is_named(installed, tmp_path):

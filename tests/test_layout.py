@@ -36,6 +36,7 @@ ROOMS = {
     "run_folder": "what a run leaves on disk and how a run is known again",
     "files": "files appear by atomic rename",
     "logs": "logging set up once",
+    "native_build": "an installed package builds its native library when a model first runs",
     "native_library": "where the compiled functions are and which of them load",
     "resources": "where the files are that come with the package, in a checkout and in a wheel",
     "processes": "processes that the package starts, and their end",
@@ -46,7 +47,17 @@ ROOMS = {
     "__main__": "`python -m mindvideo`",
 }
 # room -> what of mindvideo it may import: a room, or only a part of it ("config.key"). None: everything.
-FOUNDATIONS = {"compile_times", "errors", "environment", "files", "logs", "native_library", "processes", "resources"}
+FOUNDATIONS = {
+    "compile_times",
+    "errors",
+    "environment",
+    "files",
+    "logs",
+    "native_build",
+    "native_library",
+    "processes",
+    "resources",
+}
 MAY_IMPORT: dict[str, set[str] | None] = {
     "cli": None,
     "api": FOUNDATIONS | {"assembly", "config", "data", "inference", "masks", "structures", "weights"},
@@ -73,6 +84,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "files": {"errors"},
     "compile_times": {"errors", "files", "resources"},
     "logs": set(),
+    "native_build": {"native_library", "resources"},
     "native_library": {"resources"},
     "resources": set(),
     "processes": set(),

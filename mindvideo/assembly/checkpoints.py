@@ -23,7 +23,7 @@ from mindvideo.weights.conversion import (
     to_published_names,
     verify_checksum,
     write_native_file,
-    write_torch_file,
+    write_published_file,
 )
 from mindvideo.weights.loading import native_table, weights_of
 from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES, has_present_names
@@ -101,7 +101,7 @@ def _misfit(fit: Fit, file: CheckpointFile, shapes: Shapes, cfg: ConfigDict) -> 
 def convert_to_torch(
     file: CheckpointFile, destination: Path, cfg: ConfigDict, *, source: str | None, every_name: bool
 ) -> tuple[str, str]:
-    """Write ``destination`` (.pth) under published names; returns (report, why nothing was written or nothing)."""
+    """Write ``destination`` (.pth, .safetensors) under published names; returns (report, why nothing was written)."""
     verify_checksum(file)
     fit, shapes = fit_of(file, cfg)
     if not file.is_native:
@@ -117,7 +117,7 @@ def convert_to_torch(
             f"{cfg.name} is no published architecture: {len(nameless)} parameters have no published name, the first "
             f"{', '.join(nameless[:3])}; --as-is instead of --model writes the file under our names"
         )
-    write_torch_file(destination, published, provenance_of(file, configuration=cfg.name))
+    write_published_file(destination, published, provenance_of(file, configuration=cfg.name))
     return report, ""
 
 
@@ -131,6 +131,6 @@ def convert_as_is(file: CheckpointFile, destination: Path, *, to_torch: bool) ->
     version = 1 if is_old else PRESENT_NAMES
     provenance = provenance_of(file)
     if to_torch:
-        write_torch_file(destination, file.tensors, {**provenance, NAMES_ENTRY: version})
+        write_published_file(destination, file.tensors, {**provenance, NAMES_ENTRY: version})
     else:
         write_native_file(destination, file.tensors, provenance, class_names=file.class_names, names_version=version)

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
+from mindvideo.native_build import build_on_first_use
 from mindvideo.native_library import find_function
 from mindvideo.ops.backend import backend
 
@@ -20,6 +21,8 @@ BUSY_WAIT_VARIABLE = "MINDVIDEO_BUSY_WAIT"
 def prepare_device(cfg: ConfigDict) -> None:
     """Select device and mode and seed MindSpore and NumPy. Call it before any network is built."""
     runtime = cfg.runtime
+    if runtime.device == "CPU":
+        build_on_first_use()
     device = (runtime.device, int(os.environ.get("DEVICE_ID", runtime.device_id)))
     try:
         # MindSpore refuses any selection once an operator ran, also that of the device it ran on.

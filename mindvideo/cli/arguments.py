@@ -69,7 +69,7 @@ def config_parser(description: str, *, config_required: bool = True) -> argparse
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="weights: .ckpt, .pth, .pt, .safetensors, a name of 'mindvideo weights', or hf:owner/repository",
+        help="weights: .ckpt, .pth, .pt, .pkl, .safetensors, a name of 'mindvideo weights', or hf:owner/repository",
     )
     parser.add_argument("--output", metavar="DIR", help="folder for everything written (default: runs/<time>-<name>)")
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="changes to the configuration")

@@ -2,11 +2,13 @@
 
   mindvideo convert vistr_r50.pth vistr_r50.ckpt --model vistr --report      published -> ours
   mindvideo convert best.ckpt mine.pth --model vistr --to-torch              ours -> a .pth with the published names
+  mindvideo convert best.ckpt mine.safetensors --model vistr                 the same as safetensors
   mindvideo convert SRC DST --as-is [--to-torch]                                 change the format, keep the names
   mindvideo convert --inspect FILE                                               what is this file?
 
-Reads .pth, .pt, .tar and .safetensors of PyTorch and .ckpt of MindSpore. The conversion is strict both ways: every
-entry of the file is mapped or dropped by a rule, every parameter is filled or known to start fresh, or it fails.
+Reads .pth, .pt, .tar and .safetensors of PyTorch, .pkl of detectron2 and .ckpt of MindSpore. The conversion is strict
+both ways: every entry of the file is mapped or dropped by a rule, every parameter is filled or known to start fresh, or
+it fails.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from mindvideo.errors import UserError
 from mindvideo.files import check_new_file
 from mindvideo.inference.output.store import VIDEOS
 from mindvideo.weights.checkpoint_file import open_checkpoint
+from mindvideo.weights.conversion import SAFETENSORS_SUFFIX
 from mindvideo.weights.report import describe_file
 
 LABEL_SUFFIXES = (".json", ".xml", ".gz")  # nobody keeps weights in such files
@@ -55,6 +58,7 @@ def main() -> int:
         raise UserError("give either --model NAME, the configuration the weights are for, or --as-is to keep all names")
     if arguments.destination.resolve() == arguments.source_file.resolve():
         raise UserError(f"{arguments.destination}: DST must be another file than SRC")
+    arguments.to_torch |= arguments.destination.suffix == SAFETENSORS_SUFFIX
     check_suffix(arguments.destination, arguments.to_torch)
     check_new_file(arguments.destination, overwrite=True, inputs=(arguments.source_file,))
     file = open_checkpoint(arguments.source_file)
@@ -79,7 +83,7 @@ def main() -> int:
 
 
 def check_suffix(destination: Path, to_torch: bool) -> None:
-    allowed = (".pth", ".pt") if to_torch else (".ckpt",)
+    allowed = (".pth", ".pt", SAFETENSORS_SUFFIX) if to_torch else (".ckpt",)
     if destination.suffix not in allowed:
-        hint = "" if to_torch else "; for a .pth add --to-torch"
+        hint = "" if to_torch else f"; for a .pth add --to-torch, or give a {SAFETENSORS_SUFFIX}"
         raise UserError(f"{destination}: DST must end in {' or '.join(allowed)}{hint}")

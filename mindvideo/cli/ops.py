@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK, OneLineParser
 from mindvideo.files import check_place
+from mindvideo.native_build import FAILED
 from mindvideo.native_library import FOLDER_VARIABLE, library_folder
 from mindvideo.resources import resource_folder
 
@@ -17,8 +18,8 @@ Examples:
   mindvideo ops build              what can be built and is out of date: CPU, and CUDA where nvcc is found
   mindvideo ops build --only cpu   one part
   mindvideo ops where              the folder of the libraries and what is in it
-A checkout builds below custom_ops/build/, an installed package into the user's cache folder; {FOLDER_VARIABLE}
-names another folder for both.
+A checkout builds below custom_ops/build/, an installed package into the user's cache folder (by itself, when a model
+first runs and there is a compiler); {FOLDER_VARIABLE} names another folder for both.
 """
 
 
@@ -40,6 +41,7 @@ def main() -> int:
         print(f"{folder}: {', '.join(path.name for path in libraries) or 'nothing; run: mindvideo ops build'}")
         return EXIT_OK
     check_place(folder)
+    (folder / FAILED).unlink(missing_ok=True)
     command = [sys.executable, str(resource_folder("custom_ops") / "build.py"), "--output", str(folder)]
     command += ["--only", arguments.only] if arguments.only else []
     command += [f"--{name}" for name in ("require", "force", "verbose") if getattr(arguments, name)]

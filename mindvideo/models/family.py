@@ -22,7 +22,7 @@ class Family:
     ``build_network(cfg)``: the network as users run it, with fresh weights.
     ``build_training(cfg, network, reduce_count)``: a Cell from the columns of a ClipBatch (without the ids) to
     (total loss, every loss term), with ``term_names``. ``reduce_count`` is a Cell that averages a count over the
-    processes of a distributed run.
+    processes of a distributed run. A training network may bring an opponent, see training/opponent.py.
     ``mask_stride(cfg)``: the training graph takes masks at every this many pixels (see :class:`ClipBatch`).
     ``build_tracker(cfg, network)``: frames in, instances out.
     ``weight_rules(cfg)``: tables of names, source -> parameter; the published checkpoint first, then other starts.

@@ -1,4 +1,4 @@
-"""Any checkpoint file, recognised by its content: PyTorch (both formats), safetensors, or MindSpore's own."""
+"""Any checkpoint file, recognised by its content: PyTorch (both formats), safetensors, detectron2, or MindSpore's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from mindvideo.errors import UserError, printable
 from mindvideo.weights.class_names import CLASS_NAMES_ENTRY, parse_class_names
+from mindvideo.weights.formats.detectron_pickle import looks_like_pickle, read_array_pickle, torchvision_name
 from mindvideo.weights.formats.earlier_port import is_of_earlier_port, read_earlier_port
 from mindvideo.weights.formats.native import looks_native, read_native
 from mindvideo.weights.formats.safetensors import looks_like_safetensors, read_safetensors
@@ -26,6 +27,7 @@ from mindvideo.weights.renamed import NAMES_ENTRY, present_names
 from mindvideo.weights.stored_tensor import StoredTensor
 
 NATIVE, TORCH_ZIP, TORCH_STREAM, SAFETENSORS = "MindSpore", "PyTorch (zip)", "PyTorch (before 1.6)", "safetensors"
+DETECTRON = "detectron2 (pickle)"
 EARLIER_PORT = "MindSpore (earlier port of VisTR)"
 # Where training scripts put the weights among the other things they save, in the order in which they are looked for.
 WEIGHT_ENTRIES = ("model", "state_dict")
@@ -111,16 +113,21 @@ def _open(path: Path, content: memoryview) -> CheckpointFile:
     if start == LEGACY_SIGNATURE:
         tensors, others = weights_in(read_torch_stream(content))
         return CheckpointFile(path, TORCH_STREAM, tensors, others, _provenance_in(others))
+    if looks_like_pickle(content):
+        tensors, others = weights_in(read_array_pickle(content))
+        tensors = {torchvision_name(name): tensor for name, tensor in tensors.items()}
+        return CheckpointFile(path, DETECTRON, tensors, others, {})
     for signature, kind in _OTHER_KINDS:
         if bytes(content[: len(signature)]).lower() == signature.lower():
             raise UserError(f"this is no checkpoint but {kind}")
     if looks_like_safetensors(content):
         tensors, metadata = read_safetensors(content)
-        return CheckpointFile(path, SAFETENSORS, without_prefix(tensors), metadata, {})
+        provenance = _json_entry(metadata.pop(PROVENANCE_ENTRY, "{}"), PROVENANCE_ENTRY)
+        return CheckpointFile(path, SAFETENSORS, without_prefix(tensors), dict(metadata), provenance)
     if looks_native(content):
         return _native_file(path, content)
     raise UserError(
-        "neither a PyTorch (.pth, .pt), a safetensors nor a MindSpore (.ckpt) file"
+        "neither a PyTorch (.pth, .pt), a detectron2 (.pkl), a safetensors nor a MindSpore (.ckpt) file"
         + ("; the tar format from before PyTorch 0.2 cannot be read" if bytes(content[257:262]) == b"ustar" else "")
     )
 

@@ -23,6 +23,7 @@ from mindvideo.weights.checkpoint_file import (
 )
 from mindvideo.weights.class_names import CLASS_NAMES_ENTRY, class_names_entry
 from mindvideo.weights.formats.native import storable_natively, write_native
+from mindvideo.weights.formats.safetensors import write_safetensors
 from mindvideo.weights.formats.torch_writer import storable_in_torch, write_torch
 from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES
 from mindvideo.weights.rules import Link, Plan, Rule, RuleTable, Shapes, best_plan, identity, plan_leaving
@@ -31,6 +32,7 @@ from mindvideo.weights.stored_tensor import StoredTensor, from_numpy
 logger = logging.getLogger("mindvideo.weights")
 _WITHOUT_CHECKSUM: set[Path] = set()  # files without a check sum of which the log knows
 
+SAFETENSORS_SUFFIX = ".safetensors"
 SHOWN = 3  # names of each kind that a message shows
 
 
@@ -190,6 +192,15 @@ def _joined(parts: Sequence[StoredTensor]) -> StoredTensor:
             f"parts of one entry are stored as {' and '.join(sorted(kinds))}; convert them to one type first"
         )
     return dataclasses.replace(parts[0], bits=np.concatenate([part.bits for part in parts]))
+
+
+def write_published_file(path: Path, tensors: Mapping[str, StoredTensor], provenance: Mapping[str, Any]) -> None:
+    """Write a file that other programs open, in the format that its suffix names: .safetensors, else PyTorch's."""
+    if path.suffix == SAFETENSORS_SUFFIX:
+        facts = {**provenance, "tensors_sha256": tensors_checksum(tensors)}
+        write_safetensors(path, tensors, {PROVENANCE_ENTRY: json.dumps(facts, sort_keys=True), "format": "pt"})
+    else:
+        write_torch_file(path, tensors, provenance)
 
 
 def write_torch_file(path: Path, tensors: Mapping[str, StoredTensor], provenance: Mapping[str, Any]) -> None:

@@ -103,8 +103,12 @@ class PickleMachine:
             self.marked()
 
     def string(self, argument: str) -> None:
-        """A byte string of Python 2, which for PyTorch's files means UTF-8."""
-        self.stack.append(argument.encode("latin-1").decode("utf-8"))
+        """A byte string of Python 2: UTF-8, or what it is where it is none, such as the content of an array."""
+        content = argument.encode("latin-1")
+        try:
+            self.stack.append(content.decode("utf-8"))
+        except UnicodeDecodeError:
+            self.stack.append(content)
 
     def append(self, items: list[Any]) -> None:
         self.top(list, "list").extend(items)

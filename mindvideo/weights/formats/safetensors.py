@@ -1,12 +1,19 @@
-"""Reads the safetensors format: a JSON table, then the bytes of the tensors."""
+"""Reads and writes the safetensors format: a JSON table, then the bytes of the tensors.
+
+It is written here, one tensor after the other: the package safetensors wants all of them in memory at once, and takes
+bfloat16 only from some versions on. The tests read the files with it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import struct
+from collections.abc import Mapping
+from pathlib import Path
 
 from mindvideo.errors import UserError
+from mindvideo.files import atomic_path
 from mindvideo.weights.stored_tensor import StoredTensor, checked_shape, row_major_strides, tensor_view
 
 TYPE_NAMES = {
@@ -27,6 +34,8 @@ TYPE_NAMES = {
     "BOOL": "bool",
     "C64": "complex64",
 }
+_CODES = {name: code for code, name in TYPE_NAMES.items()}
+_ALIGNMENT = 8  # bytes, at which the tensors begin
 MAX_HEADER = 16_000_000  # bytes; a header takes some 80 a tensor
 
 
@@ -68,3 +77,22 @@ def _tensor(name: str, entry: dict, data: memoryview) -> StoredTensor:
 
 def _header_length(content: memoryview) -> int:
     return struct.unpack("<Q", content[:8])[0]
+
+
+def write_safetensors(path: str | Path, tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> None:
+    """Write the file, whole or not at all. ``metadata`` lies beside the tensors."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    place = 0
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _CODES:
+            raise UserError(f"'{name}' is of type {tensor.dtype}, which safetensors does not have")
+        end = place + tensor.size * tensor.bits.itemsize
+        header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [place, end]}
+        place = end
+    table = json.dumps(header, separators=(",", ":")).encode("utf-8")
+    table += b" " * (-len(table) % _ALIGNMENT)
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        stream.write(struct.pack("<Q", len(table)) + table)
+        for tensor in tensors.values():
+            if tensor.size:
+                stream.write(memoryview(tensor.content().reshape(-1)).cast("B"))

@@ -53,7 +53,7 @@ def map_file(path: Path) -> memoryview:
 def read_torch_zip(content: memoryview) -> Any:
     """The object that ``torch.save`` wrote (since 1.6), its tensors as :class:`StoredTensor`."""
     try:
-        archive = zipfile.ZipFile(_BufferFile(content, max_read=MAX_TABLE))
+        archive = zipfile.ZipFile(BufferFile(content, max_read=MAX_TABLE))
     except DAMAGED_ZIP_ERRORS as error:
         raise UserError(
             f"the file is cut short or damaged: the table of contents at its end cannot be read ({error})"
@@ -84,7 +84,7 @@ def read_torch_zip(content: memoryview) -> Any:
 
 def read_torch_stream(content: memoryview) -> Any:
     """The object that ``torch.save`` wrote before 1.6: five pickles, then the storages one after the other."""
-    stream = _BufferFile(content)
+    stream = BufferFile(content)
     if read_pickle(stream) != LEGACY_MAGIC or read_pickle(stream) != LEGACY_PROTOCOL:
         raise UserError("the file starts like an old PyTorch file, but its version number is unknown")
     system = read_pickle(stream)
@@ -177,7 +177,7 @@ def _resolve(pending: Any, buffer_of: Callable[[str], memoryview], big_endian: b
         raise UserError("the file nests its data deeper than any checkpoint does; it was not read") from error
 
 
-class _BufferFile(io.RawIOBase):
+class BufferFile(io.RawIOBase):
     """A file object over a buffer, so that the pickle and zip readers work on the mapped file.
 
     ``max_read``: the zip reader takes its whole table of contents at once, as long as that says it is.

@@ -190,6 +190,7 @@ class DiscriminatorLoss(nn.Cell):
 )
 def test_gradients_are_the_slopes(loss: type[nn.Cell], shape: tuple[int, ...]) -> None:
     """Along random directions of all weights and inputs together, which see every gradient."""
+    ms.set_seed(0)
     cell, given = loss(), random(*shape)
     weights = list(cell.trainable_params())
     _, (of_input, of_weights) = ms.value_and_grad(cell, 0, ms.ParameterTuple(weights))(given)
@@ -199,12 +200,12 @@ def test_gradients_are_the_slopes(loss: type[nn.Cell], shape: tuple[int, ...]) -
     for _ in range(3):
         direction = [rng.standard_normal(value.shape).astype(np.float32) for value in start]
         values = []
-        for step in (2e-4, -2e-4):
+        for step in (2e-5, -2e-5):  # short: maxima and leaky units have kinks
             moved = [value + np.float32(step) * way for value, way in zip(start, direction)]
             for weight, value in zip(weights, moved[1:]):
                 weight.set_data(ms.Tensor(value))
             values.append(float(cell(ms.Tensor(moved[0]))))
-        slope = (values[0] - values[1]) / 4e-4
+        slope = (values[0] - values[1]) / 4e-5
         wanted = sum(float((gradient * way).sum()) for gradient, way in zip(gradients, direction))
         size = np.sqrt(sum(float((gradient**2).sum()) for gradient in gradients))
         assert slope == pytest.approx(wanted, abs=0.02 * size)
