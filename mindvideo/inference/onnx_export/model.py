@@ -12,7 +12,7 @@ from onnx import helper
 
 from mindvideo.errors import UserError
 from mindvideo.inference.onnx_export.mindir import Graph, read_mindir
-from mindvideo.inference.onnx_export.operators import RULES, write_operator
+from mindvideo.inference.onnx_export.operators import RULES, SKIPPED, write_operator
 from mindvideo.inference.onnx_export.writer import OPSET, Writer
 
 IR_VERSION = 8  # that came with the operator set, so that older runtimes read the file
@@ -20,19 +20,17 @@ IR_VERSION = 8  # that came with the operator set, so that older runtimes read t
 
 def onnx_model(graph: Graph, *, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
     """``inputs`` and ``outputs``: names, in the graph's order. UserError names operators that cannot be written."""
-    missing = sorted({each.kind for each in graph.operators} - set(RULES) - {"UpdateState"})
+    missing = sorted({each.kind for each in graph.operators} - set(RULES) - SKIPPED)
     if missing:
         native = " (native operators are left out with MINDVIDEO_OPS=reference)" if "Custom" in missing else ""
         raise UserError(f"operators without a counterpart in ONNX here: {', '.join(missing)}{native}; no file is kept")
-    writer = Writer(graph)
+    writer = Writer(graph, inputs=inputs, taken=outputs)
     for operator in graph.operators:
         write_operator(writer, operator)
     given = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in graph.inputs.items()
+        for name, value in zip(inputs, graph.inputs.values())
     ]
-    for info, name in zip(given, inputs):
-        info.name = name
     results = writer.tensors(graph.result)
     if len(results) != len(outputs) or len(given) != len(inputs):
         raise ValueError(f"the graph has {len(given)} inputs and {len(results)} outputs")
@@ -41,9 +39,6 @@ def onnx_model(graph: Graph, *, inputs: Sequence[str], outputs: Sequence[str]) -
         value = writer.value(tensor)
         writer.nodes.append(helper.make_node("Identity", [tensor], [name]))
         named.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape))
-    taken = dict(zip((key.rsplit(":", 1)[-1] for key in graph.inputs), inputs))
-    for node in writer.nodes:
-        node.input[:] = [taken.get(each, each) for each in node.input]
     used = {each for node in writer.nodes for each in node.input}
     weights = [weight for weight in writer.weights if weight.name in used]
     made = helper.make_graph(writer.nodes, "mindvideo", given, named, weights)

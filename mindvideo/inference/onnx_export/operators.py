@@ -12,12 +12,12 @@ from mindvideo.inference.onnx_export.writer import Writer
 
 Rule = Callable[[Writer, Operator], None]
 _TO_THE_END = np.iinfo(np.int64).max
-_SKIPPED = {"UpdateState"}  # the order of effects, of which there are none
+SKIPPED = {"UpdateState"}  # the order of effects, of which there are none
 
 
 def write_operator(writer: Writer, operator: Operator) -> None:
     """Add the nodes of one operator. UserError for one that has no rule."""
-    if operator.kind in _SKIPPED:
+    if operator.kind in SKIPPED:
         return
     rule = RULES.get(operator.kind)
     if rule is None:

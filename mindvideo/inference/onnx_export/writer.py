@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,12 @@ OPSET = 17
 
 
 class Writer:
-    """The nodes written so far. A name of the graph stands for one tensor of ONNX, or for a list of them (a tuple)."""
+    """The nodes written so far. A name of the graph stands for one tensor of ONNX, or for a list of them (a tuple).
 
-    def __init__(self, graph: Graph) -> None:
+    ``inputs``: what its inputs are to be called, in their order; ``taken``: names that no weight may have.
+    """
+
+    def __init__(self, graph: Graph, *, inputs: Sequence[str], taken: Collection[str] = ()) -> None:
         self._graph = graph
         self.nodes: list[NodeProto] = []
         self.weights: list[TensorProto] = []
@@ -26,10 +29,13 @@ class Writer:
         self._values: dict[str, Value] = {}
         self._constants: dict[tuple[Any, ...], str] = {}
         self._number = 0
-        for name, value in graph.inputs.items():
-            self.bind(name, name.rsplit(":", 1)[-1], value)
+        taken = {*inputs, *taken}
+        for (name, value), given in zip(graph.inputs.items(), inputs):
+            self.bind(name, given, value)
         for name, short in graph.weight_names.items():
             weight = graph.weights[short]
+            while short in taken:  # a query of the network, and one that is handed on from frame to frame
+                short += "_"
             self.weights.append(numpy_helper.from_array(weight, short))
             self.bind(name, short, Value(weight.shape, weight.dtype))
 
