@@ -21,7 +21,7 @@ _log = logging.getLogger("mindvideo.ops")
 def build_on_first_use() -> bool:
     """Whether a library was built now. Without a compiler, or where the cache cannot be written, nothing happens.
 
-    A checkout is left alone: there `make ops` and `mindvideo ops build` build. Several processes take turns.
+    Nothing is built in a checkout: there `make ops` and `mindvideo ops build` build. Several processes take turns.
     """
     folder = library_folder()
     if in_checkout() or os.environ.get(CHOICE_VARIABLE) == "reference" or (folder / CPU_LIBRARY).is_file():

@@ -38,6 +38,8 @@ RUN_BY = {
     "export": "tests/inference/test_export.py",
     "config": "tests/config/test_schema.py",
     "ops": "tests/test_install.py",
+    "benchmark": "tests/api/test_benchmark.py",
+    "completion": "tests/api/test_completion.py",
 }
 # Words that stand for what the reader has; a parser that wants a number or one of a few names gets one.
 STANDS_FOR = {"PROCESSES": "2", "{...}": "2", "<run>": "run", "section.key": "data.root", "SECTION.KEY": "data.root"}

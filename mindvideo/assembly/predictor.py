@@ -13,7 +13,7 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.data import build_catalogue
 from mindvideo.assembly.network import build_network, for_videos, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-from mindvideo.data.labels.categories import read_category_file
+from mindvideo.data.labels.categories import Category, read_category_file
 from mindvideo.errors import UserError
 from mindvideo.execution.precision import apply_precision, chosen_precision
 from mindvideo.inference.predictor import Predictor
@@ -60,7 +60,7 @@ def _listed(names: Mapping[int, str], limit: int = 5) -> str:
 
 def _names_of_set(cfg: ConfigDict) -> dict[int, str]:
     files = build_catalogue(cfg).find(cfg.data.valid)
-    categories = ()
+    categories: Sequence[Category] = ()
     if files.categories is not None:
         categories = read_category_file(files.categories)
     elif files.annotations.is_file():

@@ -25,6 +25,7 @@ from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup, a
 from mindvideo.training.schedule import build_schedule
 from mindvideo.training.train_step import TrainStep, running_statistics
 from mindvideo.training.trainer import Trainer, TrainerOptions, TrainingData, recompute_layers
+from mindvideo.training.wandb_run import require_wandb
 
 _log = logging.getLogger("mindvideo.train")
 
@@ -148,6 +149,8 @@ def schedule_of(cfg: ConfigDict, steps_per_epoch: int) -> np.ndarray:
 
 def trainer_options(cfg: ConfigDict, data: TrainingData) -> TrainerOptions:
     schedule, train = cfg.schedule, cfg.train
+    if train.wandb:
+        require_wandb()
     return TrainerOptions(
         epochs=schedule.epochs,
         max_steps=schedule.max_steps,
@@ -158,6 +161,7 @@ def trainer_options(cfg: ConfigDict, data: TrainingData) -> TrainerOptions:
         best_metric=train.best_metric,
         patience=train.patience,
         keep_weights_every=train.keep_weights_every,
+        wandb=train.wandb,
     )
 
 

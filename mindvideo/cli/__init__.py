@@ -24,8 +24,10 @@ COMMANDS = {
     "weights": "published weights: what there is, and how to get it",
     "convert": "published weights to ours and back",
     "export": "write a network as MindIR",
+    "benchmark": "how large and how fast a model is on this machine",
     "config": "list, explain and show configurations",
     "ops": "build the native operators",
+    "completion": "completion of commands and options in a shell",
 }
 
 
@@ -64,5 +66,5 @@ def main() -> None:
     if not wanted_help:
         stream.write(f"error: no command '{arguments[0]}'\n")
     stream.write("usage: mindvideo COMMAND ...   (mindvideo COMMAND --help explains a command)\n\n")
-    stream.write("".join(f"  {name:<9} {purpose}\n" for name, purpose in COMMANDS.items()))
+    stream.write("".join(f"  {name:<10} {purpose}\n" for name, purpose in COMMANDS.items()))
     sys.exit(EXIT_OK if wanted_help else EXIT_USAGE)

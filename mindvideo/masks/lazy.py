@@ -30,7 +30,7 @@ class ClipMasks:
     @classmethod
     def of_pixels(cls, pixels: np.ndarray) -> ClipMasks:
         """Masks that are in memory already, uint8 [N, T, H, W] of 0 and 1."""
-        return cls(list(pixels), pixels.shape[1], pixels.shape[2:])
+        return cls(list(pixels), pixels.shape[1], (pixels.shape[2], pixels.shape[3]))
 
     def __len__(self) -> int:
         return len(self._tracks)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from mindvideo.native_library import find_function
 
@@ -30,9 +31,9 @@ def native_overlap() -> Callable[..., int] | None:
     return _found("mindvideo_tube_overlap", takes, _INT64)
 
 
-def _found(name: str, takes: list[type], returns: type) -> Callable[..., int] | None:
+def _found(name: str, takes: Sequence[type], returns: type) -> Callable[..., int] | None:
     try:
-        return find_function(name, takes=takes, returns=returns)
+        return cast("Callable[..., int] | None", find_function(name, takes=takes, returns=returns))
     except OSError as error:
         _log.warning("the native library cannot be loaded (%s): masks are read with pycocotools, more slowly", error)
         return None

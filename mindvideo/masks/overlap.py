@@ -77,7 +77,9 @@ def _overlap_compiled(
     areas = np.zeros((N + G, T), np.int64)
     intersections = np.zeros((T, N, G), np.int64)
     pairs = np.ascontiguousarray(wanted, dtype=np.uint8)
-    broken = native_overlap()(
+    function = native_overlap()
+    assert function is not None, "tube_overlap chooses"
+    broken = function(
         b"".join(strings),
         offsets.ctypes.data,
         *(N, G, T, pixels),

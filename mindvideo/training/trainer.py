@@ -29,6 +29,7 @@ from mindvideo.training.callbacks.step_report import Plan, StepReporter, report_
 from mindvideo.training.checkpoint import CheckpointFolder, restore_state
 from mindvideo.training.distributed import current_ranks
 from mindvideo.training.train_step import TrainStep
+from mindvideo.training.wandb_run import WandbRun
 
 _log = logging.getLogger("mindvideo.train")
 
@@ -60,6 +61,7 @@ class TrainerOptions:
     best_metric: str = "AP"
     patience: int = 0  # evaluations in a row without a better one that end the run; 0 goes on
     keep_weights_every: int = 0  # epochs; 0 keeps none
+    wandb: str = ""  # project of Weights & Biases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +215,8 @@ class _Callbacks:
         step, options = trainer.step, trainer.options
         every, name = options.log_every, str(trainer.facts.get("config", "a network"))
         log = StepLog(folder=trainer.folder, every=every, start=plan.start, name=name) if first else None
+        if log is not None and options.wandb:
+            log.also = WandbRun(trainer.folder.path, project=options.wandb, name=name)
         writer = CheckpointWriter(
             step=step,
             network=trainer.network,

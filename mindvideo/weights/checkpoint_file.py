@@ -216,7 +216,7 @@ def tensors_checksum(tensors: Mapping[str, StoredTensor], *, as_written: AsWritt
         tensor = as_written(name, tensors[name])
         digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
         if tensor.size:
-            digest.update(memoryview(tensor.content().reshape(-1)).cast("B"))
+            digest.update(tensor.content().reshape(-1).data.cast("B"))
     return digest.hexdigest()
 
 

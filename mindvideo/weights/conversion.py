@@ -84,7 +84,7 @@ def _taken(stored: StoredTensor, rule: Rule) -> StoredTensor:
 def _follows(link: Link, file: CheckpointFile, tensors: Mapping[str, StoredTensor]) -> bool:
     if link.parameter not in tensors:
         return False
-    if not link.rule.compared:
+    if not link.rule.compared or link.rule.derived is None:
         return True
     expected = link.rule.derived(tensors[link.parameter].numpy())
     return np.array_equal(expected, file.tensors[link.source].numpy(), equal_nan=expected.dtype.kind == "f")

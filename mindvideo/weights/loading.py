@@ -14,8 +14,8 @@ from mindspore import Parameter, Tensor, nn
 from mindvideo.errors import UserError
 from mindvideo.weights.checkpoint_file import CheckpointFile, open_checkpoint
 from mindvideo.weights.class_names import first_renamed
-from mindvideo.weights.conversion import Fit, Shapes, explain_misfit, fit_file, verify_checksum
-from mindvideo.weights.rules import Plan, Rule, RuleTable, as_tables
+from mindvideo.weights.conversion import Fit, explain_misfit, fit_file, verify_checksum
+from mindvideo.weights.rules import Plan, Rule, RuleTable, Shapes, as_tables
 from mindvideo.weights.stored_tensor import StoredTensor
 
 logger = logging.getLogger("mindvideo.weights")

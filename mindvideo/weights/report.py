@@ -7,7 +7,8 @@ from typing import Any
 
 from mindvideo.errors import printable
 from mindvideo.weights.checkpoint_file import CheckpointFile, file_checksum, is_intact, plain_settings
-from mindvideo.weights.conversion import Fit, Shapes
+from mindvideo.weights.conversion import Fit
+from mindvideo.weights.rules import Shapes
 from mindvideo.weights.stored_tensor import StoredTensor
 
 SHOWN_SETTINGS = 12

@@ -89,7 +89,7 @@ class Rule:
         groups = [piece.expression for piece in _pieces(self.pattern) if isinstance(piece, _Group)]
         seen: set[str] = set()
         parts = []
-        for piece in re.split(r"(\\\d)", self.replacement):
+        for piece in re.split(r"(\\\d)", self.replacement or ""):
             if not re.fullmatch(r"\\\d", piece):
                 parts.append(re.escape(piece))
             elif piece in seen:
@@ -179,8 +179,8 @@ def plan_loading(table: RuleTable, sources: Iterable[str], parameters: Iterable[
             plan.dropped.append(source)
         else:
             for rule in rules:
-                if rule.replacement is not None:
-                    _place(plan, Link(source, rule.target(source), rule), wanted, filled)
+                if (target := rule.target(source)) is not None:
+                    _place(plan, Link(source, target, rule), wanted, filled)
     for parameter in wanted:
         if parameter not in filled:
             (plan.fresh if table.is_fresh(parameter) else plan.missing).append(parameter)

@@ -43,6 +43,9 @@ class Train:
         minimum=0,
         maximum=10_000,
     )
+    wandb: str = key(
+        "", "project of Weights & Biases that gets the records too (pip install wandb; WANDB_MODE=offline); empty: none"
+    )
     keep_weights_every: int = key(
         0,
         "epochs between two files of weights that are kept for good (weights/epoch_001.ckpt, ...); 0 keeps none",

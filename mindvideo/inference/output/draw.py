@@ -78,7 +78,8 @@ def draw_instances(
         color = look.color(int(instances.track_ids[row]))
         if masks and segmentation is not None:
             _tint_mask(canvas, segmentation, color, thickness, scale)
-        drawn.append((row, tuple(scale * side for side in box)))
+        x0, y0, x1, y1 = box
+        drawn.append((row, (scale * x0, scale * y0, scale * x1, scale * y1)))
     if boxes:
         for row, (x0, y0, x1, y1) in drawn:
             track = int(instances.track_ids[row])
@@ -105,11 +106,11 @@ def rows_to_draw(instances: VideoInstances, *, confidence: float, max_overlap: f
     ``max_overlap`` (intersection over union): as a rule a second track of the same object.
     """
     rows = [int(row) for row in np.argsort(instances.scores, kind="stable") if instances.scores[row] >= confidence]
-    masked = [row for row in rows if instances.segmentations[row][0] is not None]
-    if max_overlap >= 1.0 or len(masked) < 2:
+    masks = {row: mask for row in rows if (mask := instances.segmentations[row][0]) is not None}
+    if max_overlap >= 1.0 or len(masks) < 2:
         return rows
-    masks = [instances.segmentations[row][0] for row in masked]
-    overlaps = mask_overlaps(masks)
+    masked = list(masks)
+    overlaps = mask_overlaps(list(masks.values()))
     shown: list[int] = []  # places in ``masked``
     for place in reversed(range(len(masked))):
         if all(overlaps[place, surer] <= max_overlap for surer in shown):
@@ -150,7 +151,10 @@ def _tint_mask(
     canvas: np.ndarray, segmentation: Mapping, color: tuple[int, int, int], thickness: int, scale: int
 ) -> None:
     """Colour the mask's pixels and outline it, touching only its bounding box."""
-    x, y, width, height = (round(value) for value in mask_box(segmentation))
+    tight = mask_box(segmentation)
+    if tight is None:
+        return
+    x, y, width, height = (round(value) for value in tight)
     mask = decode_mask(segmentation)[y : y + height, x : x + width]
     mask = np.ascontiguousarray(mask)  # [h, w] uint8, 0 or 1
     x, y, width, height = (scale * value for value in (x, y, width, height))

@@ -310,8 +310,8 @@ class VideoStore:
             rows[row.id] = row
         folders = {row.folder for row in rows.values()}
         for record in sorted(self.path.glob(f"*/{RECORD}")):
-            if record.parent.name not in folders and (row := _row_of_record(record)) is not None:
-                rows.setdefault(row.id, row)
+            if record.parent.name not in folders and (found := _row_of_record(record)) is not None:
+                rows.setdefault(found.id, found)
         self._rows = rows
 
     def _write_rows(self, records: Mapping[int | str, Record]) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mindvideo.data.exporters.formats import TOLERANCE, WRITTEN, ShownFrame, VideoWriting
 from mindvideo.data.exporters.tracked_video import Track, TrackedVideo, masks_by_place
@@ -47,7 +48,7 @@ def tracked_video(
     ]
     return TrackedVideo(
         name=name,
-        size=tuple(result.size),
+        size=(result.size[0], result.size[1]),
         numbers=[index for index, _ in frames],
         file_names=[file_name for _, file_name in frames],
         tracks=[track for track in tracks if track.masks],
@@ -108,7 +109,7 @@ class ToolFiles:
         if result is None:
             self._writing.close()
         else:
-            facts = {"name": self._folder.name, "frames_per_second": self._rate}
+            facts: dict[str, Any] = {"name": self._folder.name, "frames_per_second": self._rate}
             shown = tracked_video(result, self._frames, self._class_names, drawn=self._drawn, **facts)
             whole = tracked_video(result, self._frames, self._class_names, **facts)
             self._writing.finish(shown, whole=whole, names=self._class_names)

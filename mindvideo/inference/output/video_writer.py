@@ -112,6 +112,7 @@ class VideoWriter:
         self._stream, self._size = stream, (H, W)
 
     def _mux(self, packets: list[av.Packet]) -> None:
+        assert self._container is not None, "_open comes before"
         for packet in packets:
             self._container.mux(packet)
 

@@ -15,6 +15,7 @@ from mindvideo.files import write_text
 from mindvideo.run_folder import METRICS, RunFolder
 from mindvideo.training.callbacks.step_report import StepReport, report_of
 from mindvideo.training.event_file import EventFile
+from mindvideo.training.wandb_run import WandbRun
 
 EVENTS_FOLDER = "tensorboard"
 _log = logging.getLogger("mindvideo.train")
@@ -60,6 +61,7 @@ class StepLog(Callback):
         self.every = every
         forget_metrics_after(folder.path / METRICS, start)
         self.events = EventFile(folder.path / EVENTS_FOLDER, first_step=start + 1)
+        self.also: WandbRun | None = None  # gets the records too
         self._averages = Averages()
         self._graph = f"{name} training"
 
@@ -89,10 +91,15 @@ class StepLog(Callback):
         # JSON has no NaN: a value that is not finite (a class without labels, say) is null.
         clean = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
         self.folder.append_metrics(kind=kind, step=step, **clean)
-        self.events.scalars(step, {f"{kind}/{name}": float(value) for name, value in values.items()})
+        scalars = {f"{kind}/{name}": float(value) for name, value in values.items()}
+        self.events.scalars(step, scalars)
+        if self.also is not None:
+            self.also.scalars(step, scalars)
 
     def close(self) -> None:
         self.events.close()
+        if self.also is not None:
+            self.also.close()
 
 
 def describe_progress(report: StepReport, values: Mapping[str, float], seconds: Mapping[str, float]) -> str:

@@ -6,8 +6,8 @@ written here and the other way round; done here, a conversion streams from file 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def write_native(stream: BinaryIO, tensors: Iterable[tuple[str, StoredTensor]], 
     """Write ``tensors`` one after the other, then ``strings`` as string entries."""
     for name, tensor in tensors:
         stored = storable_natively(name, tensor)
-        content = memoryview(stored.content().reshape(-1)).cast("B") if stored.size else memoryview(b"")
+        content = stored.content().reshape(-1).data.cast("B") if stored.size else memoryview(b"")
         for start in range(0, max(len(content), 1), MAX_PIECE):
             piece = content[start : start + MAX_PIECE]
             _write_value(stream, name, stored.shape, TYPE_NAMES[stored.dtype], piece)
@@ -116,7 +116,7 @@ def _write_value(stream: BinaryIO, name: str, dims: tuple[int, ...], type_name: 
     stream.write(piece)
 
 
-def _values(content: memoryview):
+def _values(content: memoryview) -> Iterator[tuple[str, tuple[int, ...], str, memoryview]]:
     """Each entry as (name, dims, type name, bytes)."""
     position, end = 0, len(content)
     if end > 17 and bytes(content[end - 17 : end - 10]) == _CHECKSUM_MARK:
@@ -125,17 +125,19 @@ def _values(content: memoryview):
         field, value, position = _field(content, position, end)
         if field != _VALUE:
             raise UserError(f"the file is damaged: byte {position} is no entry of a MindSpore checkpoint")
-        name, dims, type_name, piece = "", [], "", memoryview(b"")
+        name, type_name, piece = "", "", memoryview(b"")
+        dims: tuple[int, ...] = ()
         inner = 0
         while inner < len(value):
             field, part, inner = _field(value, inner, len(value))
             if field == _TAG:
                 name = bytes(part).decode("utf-8", "replace")
             elif field == _TENSOR:
-                dims, type_name, piece = _tensor_message(part)
+                sizes, type_name, piece = _tensor_message(part)
+                dims = tuple(sizes)
         if not type_name:
             raise UserError(f"entry '{name}' is no tensor; only tensors and strings can be read from a checkpoint")
-        yield name, tuple(dims), type_name, piece
+        yield name, dims, type_name, piece
 
 
 def _tensor_message(message: memoryview) -> tuple[list[int], str, memoryview]:
@@ -152,7 +154,7 @@ def _tensor_message(message: memoryview) -> tuple[list[int], str, memoryview]:
     return dims, type_name, piece
 
 
-def _field(buffer: memoryview, position: int, end: int):
+def _field(buffer: memoryview, position: int, end: int) -> tuple[int, Any, int]:
     """(field and wire type, value, next position): an integer for wire type 0, bytes for 2."""
     field, position = read_varint(buffer, position, end)
     value, position = read_varint(buffer, position, end)

@@ -7,10 +7,11 @@ are carried out here: keys are looked at before they are used, and there is a li
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from mindvideo.errors import UserError
 
@@ -56,8 +57,8 @@ class PickleMachine:
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, stream: BinaryIO) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+    def run(self, stream: BinaryIO | io.RawIOBase) -> Any:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast("BinaryIO", stream))):
             if count >= MAX_INSTRUCTIONS:
                 raise UserError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions; no checkpoint does")
             name = opcode.name
@@ -79,6 +80,9 @@ class PickleMachine:
             raise pickle.UnpicklingError("a mark is missing")
         taken, self.stack = self.stack, self.below.pop()
         return taken
+
+    def drop_marked(self) -> None:
+        self.marked()
 
     def popped(self, count: int) -> list[Any]:
         if len(self.stack) < count:
@@ -167,7 +171,7 @@ _INSTRUCTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {
     "FRAME": lambda machine, _: None,
     "MARK": PickleMachine.mark,
     "POP": PickleMachine.pop,
-    "POP_MARK": lambda machine, _: machine.marked() and None,
+    "POP_MARK": lambda machine, _: machine.drop_marked(),
     "NONE": lambda machine, _: machine.push(None),
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),

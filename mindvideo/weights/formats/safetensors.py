@@ -95,4 +95,4 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, StoredTensor], met
         stream.write(struct.pack("<Q", len(table)) + table)
         for tensor in tensors.values():
             if tensor.size:
-                stream.write(memoryview(tensor.content().reshape(-1)).cast("B"))
+                stream.write(tensor.content().reshape(-1).data.cast("B"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def damage_explained() -> Iterator[None]:
         raise UserError(f"the file is cut short or damaged: its pickle cannot be read ({error})") from error
 
 
-def read_pickle(stream: BinaryIO, *, storage_sizes: dict[str, int] | None = None) -> Any:
+def read_pickle(stream: BinaryIO | io.RawIOBase, *, storage_sizes: dict[str, int] | None = None) -> Any:
     """The object of the next pickle in ``stream``, its tensors as :class:`PendingTensor`.
 
     ``storage_sizes`` receives the number of bytes that the pickle claims for every storage.
@@ -248,18 +249,18 @@ def _device(*parts: Any) -> str:
     return ":".join(str(part)[:20] for part in parts)
 
 
-def _number(kind: type) -> Callable[..., Any]:
+def _number(kind: Callable[..., Any]) -> Callable[..., Any]:
     """int, float or complex of numbers; a string of digits could take long to read."""
 
     def build(*values: Any) -> Any:
         if not all(isinstance(value, (int, float)) for value in values):
-            raise pickle.UnpicklingError(f"{kind.__name__} of something that is no number")
+            raise pickle.UnpicklingError(f"{getattr(kind, '__name__', kind)} of something that is no number")
         return kind(*values)
 
     return build
 
 
-def _container(kind: type) -> Callable[..., Any]:
+def _container(kind: Any) -> Callable[..., Any]:
     """A list, set or dictionary from at most one other, its keys looked at before they are used."""
 
     def build(*contents: Any) -> Any:
@@ -277,31 +278,29 @@ def _container(kind: type) -> Callable[..., Any]:
     return build
 
 
-ALLOWED_NAMES: dict[tuple[str, str], Builder] = {
-    place: Builder(build)
-    for place, build in {
-        ("collections", "OrderedDict"): _container(OrderedDict),
-        ("collections", "defaultdict"): _plain_dict,
-        ("collections", "Counter"): _plain_dict,
-        ("builtins", "set"): _container(set),
-        ("__builtin__", "set"): _container(set),
-        ("builtins", "frozenset"): _container(frozenset),
-        ("builtins", "complex"): _number(complex),
-        ("builtins", "dict"): _container(dict),
-        ("builtins", "list"): _container(list),
-        ("builtins", "int"): _number(int),
-        ("builtins", "float"): _number(float),
-        ("_codecs", "encode"): _latin1_bytes,
-        ("argparse", "Namespace"): Settings,
-        ("torch", "Size"): _container(tuple),
-        ("torch", "device"): _device,
-        ("torch", "Tensor"): _never_called,
-        ("torch.nn.parameter", "Parameter"): _never_called,
-        ("torch._utils", "_rebuild_tensor"): _tensor,
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        ("torch._utils", "_rebuild_tensor_v3"): _typed_tensor,
-        ("torch._utils", "_rebuild_parameter"): _first_argument,
-        ("torch._utils", "_rebuild_parameter_with_state"): _first_argument,
-        ("torch._tensor", "_rebuild_from_type_v2"): _attributed_tensor,
-    }.items()
+_BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): _container(OrderedDict),
+    ("collections", "defaultdict"): _plain_dict,
+    ("collections", "Counter"): _plain_dict,
+    ("builtins", "set"): _container(set),
+    ("__builtin__", "set"): _container(set),
+    ("builtins", "frozenset"): _container(frozenset),
+    ("builtins", "complex"): _number(complex),
+    ("builtins", "dict"): _container(dict),
+    ("builtins", "list"): _container(list),
+    ("builtins", "int"): _number(int),
+    ("builtins", "float"): _number(float),
+    ("_codecs", "encode"): _latin1_bytes,
+    ("argparse", "Namespace"): Settings,
+    ("torch", "Size"): _container(tuple),
+    ("torch", "device"): _device,
+    ("torch", "Tensor"): _never_called,
+    ("torch.nn.parameter", "Parameter"): _never_called,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _typed_tensor,
+    ("torch._utils", "_rebuild_parameter"): _first_argument,
+    ("torch._utils", "_rebuild_parameter_with_state"): _first_argument,
+    ("torch._tensor", "_rebuild_from_type_v2"): _attributed_tensor,
 }
+ALLOWED_NAMES: dict[tuple[str, str], Builder] = {place: Builder(build) for place, build in _BUILDERS.items()}

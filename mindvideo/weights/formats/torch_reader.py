@@ -218,7 +218,7 @@ class BufferFile(io.RawIOBase):
         buffer[: len(taken)] = taken
         return len(taken)
 
-    def readline(self, size: int = -1) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:
         """Up to and including the next newline (the pickle reader asks for the names in a pickle this way)."""
         end = min(len(self.content), self.position + 4096)
         line = bytes(self.content[self.position : end])

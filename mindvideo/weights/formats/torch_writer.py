@@ -34,7 +34,7 @@ def write_torch(path: str | Path, tensors: Mapping[str, StoredTensor], *, others
         for key, tensor in enumerate(writable.values()):
             with archive.open(f"{ARCHIVE}/data/{key}", "w", force_zip64=True) as member:
                 if tensor.size:
-                    member.write(memoryview(tensor.content().reshape(-1)).cast("B"))
+                    member.write(tensor.content().reshape(-1).data.cast("B"))
         archive.writestr(f"{ARCHIVE}/version", b"3\n")
 
 
@@ -100,10 +100,11 @@ class _PickleWriter:
         self.out.write(b"((")
         self.value("storage")
         self.name("torch", _STORAGE_OF_TYPE[tensor.dtype])
-        for part in (str(self.storages), "cpu", tensor.size):
-            self.value(part)
+        for place in (str(self.storages), "cpu", tensor.size):
+            self.value(place)
         self.out.write(b"tQ")  # the storage, by reference to the member of that number
-        for part in (0, tensor.shape, row_major_strides(tensor.shape), False, {}):
+        parts: tuple[Any, ...] = (0, tensor.shape, row_major_strides(tensor.shape), False, {})
+        for part in parts:
             self.value(part)
         self.out.write(b"tR")
         self.storages += 1
