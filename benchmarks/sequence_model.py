@@ -1,7 +1,9 @@
-"""How long a video takes SeqFormer: encoding its frames, then deciding over all of them.
+"""How long a video takes SeqFormer or MS-STS VIS: encoding its frames, then deciding over all of them.
 
     python benchmarks/sequence_model.py                                    R50, 16 frames of 360 x 640
-    python benchmarks/sequence_model.py -c seqformer_ytvis2019_r50 --size 360 640 --frames 16
+    python benchmarks/sequence_model.py -c mssts_ytvis2019_r50 --size 360 640 --frames 16
+
+The encoder of MS-STS VIS sees the frames together, so it counts among the deciding.
 
 The tracker that inference runs, with weights as they are initialised, from bytes to masks at stride 4 as run-length
 codes. The first video, which compiles, does not count.
@@ -46,8 +48,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     cfg = load_config(arguments.config, ["inference.short_side=null"])
-    if arguments.frames > cfg.seqformer.window_frames:
-        parser.error(f"--frames {arguments.frames}: at most the {cfg.seqformer.window_frames} that are seen together")
+    window_frames = cfg[cfg.family].window_frames
+    if arguments.frames > window_frames:
+        parser.error(f"--frames {arguments.frames}: at most the {window_frames} that are seen together")
     prepare_device(cfg)
     tracker = tracker_of(cfg, build_network(cfg))
     frames = np.random.default_rng(0).integers(0, 256, (arguments.frames, *arguments.size, 3)).astype(np.uint8)

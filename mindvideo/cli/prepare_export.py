@@ -117,6 +117,9 @@ def check_output(arguments: argparse.Namespace) -> None:
 def export_set(folder: Path, arguments: argparse.Namespace) -> str:
     annotations, frames = find_files(arguments)
     labels = read_video_annotations(annotations)
+    empty = next((video for video in labels.videos if not video.file_names), None)
+    if empty is not None:
+        raise UserError(f"{annotations}: video {empty.id} has no frames; leave it out, or list its file_names")
     videos = list(chosen_videos(labels, arguments))
     if not any(video.tracks for video in videos):
         what = f"scores {arguments.min_score:g}" if arguments.results else "is labelled"

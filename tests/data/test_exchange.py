@@ -245,6 +245,10 @@ def test_packed_runs_of_the_original_encoder():
         + ["0" + "00" + "001" + "00000000" * 2]  # two values, each by itself
         + ["1" + "00" + "101" + "00000000"]  # six zeros
     )
+    # These bytes its encoder gave for a mask of 3 x 3 (label-studio-converter 0.0.59).
+    theirs = [0, 0, 0, 36, 57, 27, 252, 96, 22, 255, 239, 128, 71, 254]
+    np.testing.assert_array_equal(unpack_mask(theirs, (3, 3)), [[0, 1, 1], [1, 0, 0], [0, 0, 1]])
+    assert pack_mask(np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]], bool)) == theirs
     by_hand += "0" * (-len(by_hand) % 8)
     packed = [int(by_hand[place : place + 8], 2) for place in range(0, len(by_hand), 8)]
     np.testing.assert_array_equal(unpack_mask(packed, (2, 3)), mask)
@@ -270,6 +274,11 @@ def test_an_export_replaces_no_input(labels, monkeypatch):
     for output, words in ((labels, "input of this very command"), (labels / "my.json", "is a file")):
         with pytest.raises(UserError, match=words):
             prepare(monkeypatch, "export", "csv", source, "--output", output, "--overwrite")
+    content = json.loads((labels / "my.json").read_text())
+    nothing = {"id": 1, "height": 4, "width": 4, "length": 0, "file_names": []}
+    (labels / "empty.json").write_text(json.dumps({**content, "videos": [nothing], "annotations": []}))
+    with pytest.raises(UserError, match="video 1 has no frames"):
+        prepare(monkeypatch, "export", "cvat", labels / "empty.json", "--output", labels / "out")
     with pytest.raises(UserError, match="needs the frames"):
         prepare(monkeypatch, "export", "labelme", labels / "my.json", "--output", labels / "out")
     assert (labels / "my.json").is_file() and (labels / "frames" / "walk" / "000.png").is_file()
@@ -278,11 +287,11 @@ def test_an_export_replaces_no_input(labels, monkeypatch):
 def test_a_name_is_no_formula_and_no_markup(labels, monkeypatch):
     """Names of classes come from strangers."""
     content = json.loads((labels / "my.json").read_text())
-    content["categories"][0]["name"] = '=HYPERLINK("x")</label>'
+    content["categories"][0]["name"] = '=HYPERLINK("x")\x01</label>'
     (labels / "my.json").write_text(json.dumps(content))
     prepare(monkeypatch, "export", "csv", labels / "my.json", "--output", labels / "csv")
     with open(labels / "csv" / "objects.csv", newline="") as stream:
-        assert next(csv.DictReader(stream))["class"] == '\'=HYPERLINK("x")</label>'
+        assert next(csv.DictReader(stream))["class"] == '\'=HYPERLINK("x")\x01</label>'
     prepare(monkeypatch, "export", "cvat", labels / "my.json", "--output", labels / "cvat")
     root = ElementTree.parse(labels / "cvat" / "walk" / "cvat.xml").getroot()
-    assert root.find("meta/task/labels/label/name").text == content["categories"][0]["name"]
+    assert root.find("meta/task/labels/label/name").text == content["categories"][0]["name"].replace("\x01", "?")

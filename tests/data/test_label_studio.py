@@ -158,7 +158,7 @@ BOX = {"rectanglelabels": ["dog"], "x": 1, "y": 1, "width": 9, "height": 9}
         ),
         (
             [task("/walk/000.png", region("r", "rectanglelabels", **{**BOX, "x": "1"}))],
-            "'x' is '1'; a number is needed",
+            "'x' is '1'; a number from",
         ),
         ([task("/walk/000.png", region("r", "rectanglelabels", **BOX) | {"original_width": 9})], "label and train"),
         ([task("/walk/000.png", region("r", "rectanglelabels", **BOX) | {"image_rotation": 90})], "turned in Label"),

@@ -6,12 +6,12 @@ CVAT keeps no tracks of masks (of each it imports the first frame only), so an o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from mindvideo.data.exporters.outlines import mask_outline
 from mindvideo.data.exporters.tracked_video import Track, TrackedVideo, categories_of, runs_of_places
+from mindvideo.data.exporters.xml_text import attribute, content
 from mindvideo.data.media.video_frames import parse_video_frame
 
 
@@ -30,17 +30,17 @@ def _lines(video: TrackedVideo, tolerance: float) -> Iterator[str]:
     source = (parse_video_frame(video.file_names[0]) or ("", 0))[0]
     yield '<?xml version="1.0" encoding="utf-8"?>'
     yield "<annotations><version>1.1</version><meta><task>"
-    yield f"<name>{escape(video.name)}</name><size>{video.num_frames}</size><mode>interpolation</mode>"
+    yield f"<name>{content(video.name)}</name><size>{video.num_frames}</size><mode>interpolation</mode>"
     yield f"<start_frame>{numbers[0]}</start_frame><stop_frame>{numbers[-1]}</stop_frame>"
     yield f"<frame_filter>{f'step={step}' if step > 1 else ''}</frame_filter><labels>"
     for name in categories_of([video]).values():
-        yield f"<label><name>{escape(name)}</name><type>any</type><attributes></attributes></label>"
+        yield f"<label><name>{content(name)}</name><type>any</type><attributes></attributes></label>"
     yield "</labels>"
     yield f"<original_size><width>{W}</width><height>{H}</height></original_size>"
-    yield f"<source>{escape(source)}</source></task></meta>"
+    yield f"<source>{content(source)}</source></task></meta>"
     for track in video.tracks:
         kind = "manual" if track.score is None else "auto"
-        yield f'<track id="{track.id}" label={quoteattr(track.category)} source="{kind}">'
+        yield f'<track id="{track.id}" label={attribute(track.category)} source="{kind}">'
         yield from _shapes(track, numbers, tolerance)
         yield "</track>"
     yield "</annotations>"

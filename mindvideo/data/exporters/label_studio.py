@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from mindvideo.data.exporters.tracked_video import Track, TrackedVideo, categories_of, runs_of_places
+from mindvideo.data.exporters.xml_text import attribute
 from mindvideo.data.media.video_frames import parse_video_frame
 from mindvideo.masks.packed_runs import pack_mask
 from mindvideo.masks.rle import decode_mask, mask_box
@@ -157,4 +157,4 @@ def box_interface(video: TrackedVideo) -> str:
 
 
 def _labels(video: TrackedVideo) -> str:
-    return "".join(f"\n    <Label value={quoteattr(name)}/>" for name in categories_of([video]).values())
+    return "".join(f"\n    <Label value={attribute(name)}/>" for name in categories_of([video]).values())

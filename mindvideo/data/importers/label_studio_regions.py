@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mindvideo.data.importers.fields import dictionary, string, whole
-from mindvideo.data.importers.shapes import box_mask, ellipse_mask, point_array, polygon_mask
+from mindvideo.data.importers.shapes import FARTHEST, box_mask, ellipse_mask, point_array, polygon_mask
 from mindvideo.masks.packed_runs import unpack_mask
 
 _SHAPES = ("brush", "polygon", "rectangle", "ellipse")
@@ -120,6 +121,8 @@ def turned_box(x: float, y: float, width: float, height: float, degrees: float, 
 
 
 def number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-        raise ValueError(f"'{name}' is {'missing' if value is None else repr(value)[:40]}; a number is needed")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not -FARTHEST <= value <= FARTHEST:  # nor NaN
+        told = "missing" if value is None else reprlib.repr(value)
+        raise ValueError(f"'{name}' is {told}; a number from {-FARTHEST} to {FARTHEST} is needed")
     return float(value)

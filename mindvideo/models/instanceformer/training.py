@@ -10,6 +10,7 @@ from mindspore import nn, ops
 from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, read_tokens
 from mindvideo.models.instanceformer.network import InstanceFormer
 from mindvideo.modules.encoded_frames import class_logits, per_frame
+from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.modules.transformers.memory_decoder import Memory
 from mindvideo.modules.values import Predictions, Targets
 
@@ -55,6 +56,7 @@ class InstanceFormerTraining(nn.Cell):
         self.match_whole_clip = match_whole_clip
         self.aux_masks_from_last_layer = aux_masks_from_last_layer
         self.term_names = criterion.term_names
+        self.by_layer = LeadingAxes(2, 0, 3, 1)  # [B, T, D, N, ...] -> [D, B, N, T, ...]
 
     def construct(self, images, sizes, labels, boxes, masks, present, exists):
         frames, padding = self.pixels(images, sizes)
@@ -129,7 +131,7 @@ class InstanceFormerTraining(nn.Cell):
         points = take(points, rows).transpose(1, 3, 0, 2, 4).reshape(B * T, D * N, 2)
         flat_features = features.reshape(B * T, *features.shape[2:])
         masks = self.network.masks_of(flat_features, contents, points, per_frame(sizes, T))
-        return masks.reshape(B, T, D, N, *masks.shape[2:]).transpose(2, 0, 3, 1, 4, 5)
+        return self.by_layer(masks.reshape(B, T, D, N, *masks.shape[2:]))
 
     def mask_queries(self, query, T: int):
         """Whose mask is compared with each instance in each frame: int [D, B, N, T]; 0 where there is no instance."""

@@ -12,6 +12,7 @@ from mindspore.common.initializer import HeUniform, Uniform, XavierUniform, init
 
 from mindvideo.modules.layers.attention import MASKED
 from mindvideo.modules.layers.norm import GroupNorm
+from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.ops.deform_conv import deform_conv2d
 from mindvideo.ops.masks import resize_nearest
 
@@ -117,14 +118,14 @@ class FrameMaskHead(nn.Cell):
         shared = ops.bias_add(self.first(memory, weight[:, : self.width]), self.lay1.bias)
         own = self.first(maps.reshape(F * Q, M, height, columns), weight[:, self.width :])
         own = own.reshape(F, Q, own.shape[1], height, columns)
-        return (own + shared.expand_dims(1)).reshape(F * Q, own.shape[2], height, columns)
+        return (own + ops.broadcast_to(shared.expand_dims(1), own.shape)).reshape(F * Q, own.shape[2], height, columns)
 
     def join(self, x, fine, adapter, num_queries):
         """The upsampled x [F*Q,C,.,.] plus the frame's adapted map [F,C',H,W] -> [F*Q,C,H,W]."""
         fine = adapter(fine)
         F, C, height, columns = fine.shape
         x = resize_nearest(x, height, columns).reshape(F, num_queries, C, height, columns)
-        return (x + fine.expand_dims(1)).reshape(F * num_queries, C, height, columns)
+        return (x + ops.broadcast_to(fine.expand_dims(1), x.shape)).reshape(F * num_queries, C, height, columns)
 
     def stages(self, memory, maps, fine_maps):
         """Every intermediate map, in order: after gn1, gn2 ... (with ReLU), offsets, deformable convolution, result."""
@@ -188,14 +189,15 @@ class SequenceMaskHead(nn.Cell):
         self.gn = nn.CellList([_group_norm_relu(width, groups) for _ in range(3)])
         self.out = nn.Conv2d(width, 1, 1, has_bias=True)
         self.width = width
+        self.swap = LeadingAxes(0, 2, 1)
 
     def construct(self, x, num_frames):
         height, columns = x.shape[2:]
         for conv, norm in zip(self.conv, self.gn):
             x = conv(x, num_frames)
             # The norm's statistics run over all frames of the query.
-            x = x.reshape(-1, num_frames, self.width, height, columns).swapaxes(1, 2)  # [G, C, T, H, W]
-            x = norm(x).swapaxes(1, 2).reshape(-1, self.width, height, columns)
+            x = self.swap(x.reshape(-1, num_frames, self.width, height, columns))  # [G, C, T, H, W]
+            x = self.swap(norm(x)).reshape(-1, self.width, height, columns)
         return self.out(x).reshape(-1, height, columns)
 
 
@@ -219,6 +221,7 @@ class AttentionMaskHead(nn.Cell):
         self.attention_map = attention_map
         self.frame_head = frame_head
         self.sequence_head = sequence_head
+        self.swap = LeadingAxes(0, 2, 1)
 
     def construct(self, queries, scene):
         return self.trace(queries, scene)["logits"]
@@ -228,7 +231,7 @@ class AttentionMaskHead(nn.Cell):
         B, Q, T, C = queries.shape
         attention, stages = self.frame_stages(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
         maps = stages[-1]
-        of_query = maps.reshape(B, T, Q, *maps.shape[1:]).swapaxes(1, 2)  # [B, Q, T, C', H, W]
+        of_query = self.swap(maps.reshape(B, T, Q, *maps.shape[1:]))  # [B, Q, T, C', H, W]
         logits = self.per_query(of_query.reshape(B * Q, T, *maps.shape[1:]))
         return {"attention": attention, "stages": stages, "logits": logits.reshape(B, Q, T, *logits.shape[2:])}
 

@@ -86,9 +86,11 @@ class DynamicMasks(nn.Cell):
         cells = ops.cat((-centres, features.reshape(F, c, H * W)), 1)
         x = ops.matmul(w1.reshape(F, N * HIDDEN, c + 2), cells).reshape(F, N, HIDDEN, H * W)
         own = (w1[..., :2] * references.expand_dims(2)).sum(-1) + b1  # [F, N, 8]
-        x = ops.relu(x + own.expand_dims(-1))
-        x = ops.relu(ops.matmul(w2.reshape(F, N, HIDDEN, HIDDEN), x) + b2.expand_dims(-1))
-        x = ops.matmul(w3.reshape(F, N, 1, HIDDEN), x) + b3.expand_dims(-1)  # [F, N, 1, H * W]
+        x = ops.relu(x + ops.broadcast_to(own.expand_dims(-1), x.shape))
+        x = ops.matmul(w2.reshape(F, N, HIDDEN, HIDDEN), x)
+        x = ops.relu(x + ops.broadcast_to(b2.expand_dims(-1), x.shape))
+        x = ops.matmul(w3.reshape(F, N, 1, HIDDEN), x)  # [F, N, 1, H * W]
+        x = x + ops.broadcast_to(b3.expand_dims(-1), x.shape)
         return double_aligned(x.reshape(F, N, H, W))
 
     def split(self, parameters: ms.Tensor) -> tuple[ms.Tensor, ...]:

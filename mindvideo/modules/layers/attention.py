@@ -13,6 +13,7 @@ from mindspore.common.initializer import XavierUniform, initializer
 from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.dropout import Dropout
+from mindvideo.modules.layers.row_order import LeadingAxes
 
 # Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
 DEFAULT_BLOCK_ELEMENTS = 1 << 24
@@ -47,7 +48,7 @@ class _AttentionCore(nn.Cell):
         """[B,M,R,S]"""
         logits = self.times_transposed(q, k)
         if bias.shape[-1] == k.shape[2]:
-            logits = logits + bias
+            logits = logits + ops.broadcast_to(bias, logits.shape)
         return self.softmax(logits)
 
     def dropout_mask(self, weights, draw):
@@ -105,7 +106,7 @@ class _AttentionCore(nn.Cell):
             mask = self.dropout_mask(weights, draw)
             used = weights * mask
             grad_weights = grad_weights * mask
-        grad_logits = weights * (grad_weights - inner)
+        grad_logits = weights * (grad_weights - ops.broadcast_to(inner, weights.shape))
         return self.times(grad_logits, k), self.transposed_times(grad_logits, q), self.transposed_times(used, grad)
 
 
@@ -129,16 +130,17 @@ class MultiHeadAttention(nn.Cell):
         self.out_proj = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.core = _AttentionCore(dropout=dropout, block_elements=block_elements)
         self.linear = ops.MatMul(transpose_b=True)
+        self.swap = LeadingAxes(0, 2, 1)
 
     def _project(self, x, part: int):
         """[B,S,C] -> [B,M,S,D] by the ``part``-th third of the packed projection."""
         batch, length, width = x.shape
         low, high = part * width, (part + 1) * width
         y = self.linear(x.reshape(batch * length, width), self.in_proj_weight[low:high])
-        y = y + self.in_proj_bias[low:high]
+        y = ops.bias_add(y, self.in_proj_bias[low:high])
         if part == 0:
             y = y * self.scale
-        return y.reshape(batch, length, self.heads, self.depth).swapaxes(1, 2)
+        return self.swap(y.reshape(batch, length, self.heads, self.depth))
 
     def construct(self, query, key, value, key_padding=None, bias=None):
         batch, rows, width = query.shape
@@ -150,5 +152,5 @@ class MultiHeadAttention(nn.Cell):
         if key_padding is not None:
             bias = (key_padding.astype(ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
         out = self.core(q, k, v, bias)[0]
-        out = out.swapaxes(1, 2).reshape(batch, rows, width)  # [B, R, C]
+        out = self.swap(out).reshape(batch, rows, width)  # [B, R, C]
         return self.out_proj(out)

@@ -6,6 +6,24 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, initializer
 
 
+class _ScaledRows(nn.Cell):
+    """weight [O, ...], scale [O], which is not trained -> weight with its o-th row multiplied by ``scale[o]``.
+
+    The scale is spread over the weight first, and again in the backward pass: an element-wise operator that broadcasts
+    by itself keeps four times its result on CPU, and a spread scale kept from one pass to the other would be as large
+    as the weight.
+    """
+
+    def construct(self, weight, scale):
+        return weight * self.spread(scale, weight)
+
+    def bprop(self, weight, scale, out, gradient):  # noqa: ARG002
+        return gradient * self.spread(ops.depend(scale, gradient), gradient), ops.zeros_like(scale)
+
+    def spread(self, scale, weight):
+        return ops.broadcast_to(scale.reshape(-1, 1, 1, 1), weight.shape)
+
+
 class Convolution(nn.Cell):
     """2-D convolution without bias, padded so that stride 1 keeps the size; Kaiming-normal (fan out) initialised."""
 
@@ -24,6 +42,7 @@ class Convolution(nn.Cell):
         shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
         init = HeNormal(mode="fan_out", nonlinearity="relu")
         self.weight = Parameter(initializer(init, shape), name="weight", requires_grad=trainable)
+        self.scale_rows = _ScaledRows()
         self.conv2d = ops.Conv2D(
             out_channels,
             kernel_size,
@@ -40,4 +59,4 @@ class Convolution(nn.Cell):
 
     def scaled(self, x, scale):
         """The convolution with output channel c multiplied by ``scale[c]``, at the cost of scaling the kernel."""
-        return self.conv2d(x, self.weight * scale.view(-1, 1, 1, 1))
+        return self.conv2d(x, self.scale_rows(self.weight, scale))

@@ -98,7 +98,8 @@ class DeformableAttention(nn.Cell):
         B, S, C = source.shape
         value = self.value_proj(source)
         if padding is not None:
-            value = value * ops.cast(ops.logical_not(padding), value.dtype).expand_dims(-1)
+            valid = ops.cast(ops.logical_not(padding), value.dtype).expand_dims(-1)
+            value = value * ops.broadcast_to(valid, value.shape)
         return value.reshape(B, S, self.heads, C // self.heads)
 
     def read(self, query, locations, value, spatial_shapes, bias=None):

@@ -49,7 +49,9 @@ class CounterHash(FollowsIteration):
         stream = self.mix(self.iteration * _ROW_STRIDE + (self.salt + draw * _COLUMN_STRIDE % 2**31))
         row = self.mix(ops.arange(rows).astype(ms.int32) * _ROW_STRIDE + stream)
         column = self.mix(ops.arange(columns).astype(ms.int32) * _COLUMN_STRIDE - stream)
-        return self.mix(ops.bitwise_xor(row.reshape(rows, 1), column.reshape(1, columns)))
+        row = ops.broadcast_to(row.reshape(rows, 1), (rows, columns))
+        column = ops.broadcast_to(column.reshape(1, columns), (rows, columns))
+        return self.mix(ops.bitwise_xor(row, column))
 
     def mix(self, bits):
         bits = bits * _MIX

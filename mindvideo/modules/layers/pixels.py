@@ -30,6 +30,11 @@ class NormalizePixels(nn.Cell):
         columns = ops.arange(0, W).reshape(1, 1, W) < sizes[:, 1].reshape(B, 1, 1)
         valid = ops.logical_and(rows, columns).reshape(B, 1, H, W)
         pixels = ops.cast(images, ms.float32).transpose(0, 1, 4, 2, 3) / 255.0  # [B, T, 3, H, W]
-        frames = (pixels - self.mean) / self.std * ops.cast(valid, ms.float32).expand_dims(2)
+        # Spread by operators of their own, which MindSpore cannot fold into constants: an element-wise operator that
+        # broadcasts keeps four times its result on CPU.
+        mean = ops.broadcast_to(ops.depend(self.mean, pixels), pixels.shape)
+        std = ops.broadcast_to(ops.depend(self.std, pixels), pixels.shape)
+        outside = ops.broadcast_to(ops.logical_not(valid).expand_dims(2), pixels.shape)
+        frames = ops.masked_fill((pixels - mean) / std, outside, 0.0)
         padding = ops.logical_not(valid).broadcast_to((B, T, H, W))
         return frames, padding
