@@ -61,6 +61,26 @@ def test_the_cap_is_set_unless_the_user_chose(given, expected):
     assert finished.stdout.split() == [expected, "False"]
 
 
+@pytest.mark.parametrize(("settings", "warned"), [({}, True), ({ONEDNN_ISA_VARIABLE: ONEDNN_ISA}, False)])
+def test_mindspore_before_mindvideo_gets_one_warning(settings, warned):
+    """An empty module stands in for MindSpore, which takes seconds to import; a processor is made to have AVX-512."""
+    environment = {name: value for name, value in os.environ.items() if name != ONEDNN_ISA_VARIABLE} | settings
+    code = (
+        "import sys, types; sys.modules['mindspore'] = types.ModuleType('mindspore')\n"
+        "import importlib.util, builtins, io; real = builtins.open\n"
+        "fake = lambda path, *a, **k: io.StringIO('avx512f') if path == '/proc/cpuinfo' else real(path, *a, **k)\n"
+        "builtins.open = fake\n"
+        "import mindvideo\n"
+        "import mindvideo.environment; mindvideo.environment.prepare_environment()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    said = [line for line in done.stderr.splitlines() if "RuntimeWarning" in line]
+    assert len(said) == int(warned), done.stderr
+    assert not warned or ("Import mindvideo first" in said[0] and f"{ONEDNN_ISA_VARIABLE}={ONEDNN_ISA}" in said[0])
+
+
 def test_numpy_2_is_refused_in_one_line():
     with pytest.raises(ImportError, match=r"needs numpy < 2 .* numpy 2\.1\.0 is installed.*pip install") as caught:
         require_supported_numpy("2.1.0")

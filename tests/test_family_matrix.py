@@ -128,6 +128,7 @@ def test_what_lies_in_the_padding_changes_no_loss(own):
 @operator_by_operator()
 def test_two_clips_in_a_batch_equal_two_batches_of_one(own):
     own.training.set_train(False)
+    names = [parameter.name for parameter in own.network.get_parameters()]
     frames, padding = NormalizePixels()(*tensors(batch(own)[:2]))
     together = list(leaves(own.network(frames, padding)))
     for clip in range(2):
@@ -135,6 +136,7 @@ def test_two_clips_in_a_batch_equal_two_batches_of_one(own):
         for both, one in zip(together, single, strict=True):
             axis = int(both.shape[0] == one.shape[0])  # outputs of all layers have the layer first
             assert_same([both.take([clip], axis=axis)], [one])
+    assert [parameter.name for parameter in own.network.get_parameters()] == names
 
 
 @operator_by_operator()

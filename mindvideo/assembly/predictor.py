@@ -19,6 +19,7 @@ from mindvideo.execution.precision import apply_precision, chosen_precision
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.trackers.tracker import VideoTracker
 from mindvideo.weights.checkpoint_file import class_names_of
+from mindvideo.weights.find import find_weights
 
 
 class VideoPredictor(Predictor):
@@ -28,8 +29,12 @@ class VideoPredictor(Predictor):
     def from_config(
         cls, config: str | Path | ConfigDict, overrides: Sequence[str] = (), *, weights: str | Path | None
     ) -> VideoPredictor:
-        """``config``: a name, a YAML file, or what ``load_config`` gave. ``weights=None`` leaves them random."""
+        """``config``: a name, a YAML file, or what ``load_config`` gave.
+
+        ``weights``: a file, a name of ``mindvideo weights``, ``hf:owner/repository``; None leaves them random.
+        """
         cfg = config if isinstance(config, ConfigDict) else load_config(config, overrides)
+        weights = None if weights is None else find_weights(weights)
         prepare_device(cfg)
         inference = cfg.inference
         return cls(

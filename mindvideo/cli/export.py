@@ -1,4 +1,4 @@
-"""Write a model as MindIR, load it again and compare it with the network it came from.
+"""Write a model as MindIR or ONNX, load it again and compare it with the network it came from.
 
 A model of whole clips becomes one graph; an online model the step of one frame with its state as inputs and outputs.
 """
@@ -6,6 +6,8 @@ A model of whole clips becomes one graph; an online model the step of one frame 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from mindvideo.data.media.frame_size import parse_size
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, write_json
 from mindvideo.logs import set_up_logging
+from mindvideo.native_library import CHOICE_VARIABLE
+
+FORMATS = ("mindir", "onnx")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,21 +28,37 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--size", required=True, metavar="WxH", help="size of the frames the graph takes, after scaling"
     )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="default: as --output ends, else mindir; onnx needs the extra mindvideo[onnx]"
+    )
     return parser.parse_args(arguments)
+
+
+def output_file(given: argparse.Namespace, name: str) -> Path:
+    """The file to write, in the format that is asked for or that its name says."""
+    path = Path(given.output or f"{name}.{given.format or 'mindir'}")
+    kind = given.format or path.suffix.lstrip(".")
+    if kind not in FORMATS or path.suffix != f".{kind}":
+        allowed = f".{given.format}" if given.format else " or ".join(f".{each}" for each in FORMATS)
+        raise UserError(f"--output {path}: give a file name that ends in {allowed}")
+    if kind == "onnx":
+        missing = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
+        if missing:
+            raise UserError(f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'mindvideo[onnx]'")
+        os.environ[CHOICE_VARIABLE] = "reference"  # a file for other programs holds no native operator of ours
+    return path
 
 
 def main() -> int:
     arguments = parse_arguments()
     cfg = load_config(arguments.config, arguments.overrides)
     size = parse_size(arguments.size)
+    path = output_file(arguments, cfg.name)
     weights = check_weights_file(arguments.weights or cfg.weights)
-    path = Path(arguments.output or f"{cfg.name}.mindir")
-    if path.suffix != ".mindir":
-        raise UserError(f"--output {path}: give a file name that ends in .mindir")
     set_up_logging(cfg.runtime.log_level)
 
     from mindvideo.assembly import build_tracker, prepare_device  # MindSpore loads only when there is something to do
-    from mindvideo.inference.export import export_graph, native_operators
+    from mindvideo.inference.export import export_graph, load_graph, native_operators, seconds_of_call
 
     prepare_device(cfg)
     plan = build_tracker(cfg, weights=weights).export_plan(size=size)
@@ -49,6 +70,10 @@ def main() -> int:
     if plan.state:
         write_state(path.with_suffix(".npz"), {name: plan.inputs[name].asnumpy() for name in plan.state})
         print(f"state that begins a video: {path.with_suffix('.npz')}; feed each next_* output back as the input")
+    if path.suffix == ".onnx":
+        ours, theirs = (1000 * seconds_of_call(graph, plan) for graph in (plan.graph, load_graph(path)))
+        print(f"one call here: {ours:.1f} ms in MindSpore, {theirs:.1f} ms in onnxruntime; ONNX opset 17, fixed sizes")
+        return EXIT_OK
     print(needs(native_operators(path)))
     return EXIT_OK
 

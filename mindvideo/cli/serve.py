@@ -54,32 +54,26 @@ def main() -> int:
     set_up_logging("info")
     if given.config is not None:
         load_config(given.config)  # a mistake in it is said now, not to the first visitor
-    if given.weights is not None:
-        check_weights_file(given.weights)
+    weights = None if given.weights is None else str(check_weights_file(given.weights))
     for folder in given.models:
         if not Path(folder).is_dir():
             raise UserError(f"--models {folder}: no such folder")
     output = Path(given.output or RUNS / "serve")
     check_folder(output)
     token = None if is_loopback(given.host) else secrets.token_urlsafe(24)
-    try:
-        server = running_server(
-            output,
-            worker=[sys.executable, "-m", "mindvideo.cli.serve_worker"],
-            host=given.host,
-            port=given.port,
-            configuration=given.config,
-            weights=given.weights,
-            folders=[Path(folder) for folder in given.models] or [RUNS],
-            limits=Limits(upload_bytes=int(given.max_upload * 1e9)),
-            guard=Guard(names=frozenset(given.allow_host), token=token),
-        )
-        with server as listening:
-            serve(listening, token)
-    except OSError as error:
-        raise UserError(
-            f"{given.host}:{given.port}: cannot listen there ({error.strerror or error}); --port 0 takes a free port"
-        ) from error
+    server = running_server(
+        output,
+        worker=[sys.executable, "-m", "mindvideo.cli.serve_worker"],
+        host=given.host,
+        port=given.port,
+        configuration=given.config,
+        weights=weights,
+        folders=[Path(folder) for folder in given.models] or [RUNS],
+        limits=Limits(upload_bytes=int(given.max_upload * 1e9)),
+        guard=Guard(names=frozenset(given.allow_host), token=token),
+    )
+    with server as listening:
+        serve(listening, token)
     return EXIT_OK
 
 

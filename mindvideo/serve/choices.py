@@ -10,6 +10,7 @@ from mindvideo.config.headers import read_header
 from mindvideo.config.load import find_config, known_configs
 from mindvideo.errors import UserError
 from mindvideo.run_folder import RESOLVED_CONFIG, kept_weights
+from mindvideo.weights.published import read_catalogue
 
 WEIGHT_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
 _OF_A_RUN = ("best.ckpt", "last.ckpt")
@@ -41,8 +42,8 @@ class Choices:
 
 
 def find_choices(*, configuration: str | None, weights: str | None, folders: Sequence[Path]) -> Choices:
-    """All that is offered now: the pair of the command line first, then runs and weights files in ``folders``, then all
-    configurations of the package."""
+    """All that is offered now: the pair of the command line first; runs and weights files in ``folders``; published
+    weights that are in their cache folder; all configurations of the package."""
     configurations: dict[str, Choice] = {}
     found: dict[str, Choice] = {}
     if configuration is not None:
@@ -51,6 +52,9 @@ def find_choices(*, configuration: str | None, weights: str | None, folders: Seq
         _add(found, Choice(Path(weights).name, Path(weights).resolve(), "of the command line", configuration or ""))
     for folder in folders:
         _add_of_folder(folder, configurations, found)
+    for entry in read_catalogue().values():
+        if entry.place.is_file():
+            _add(found, Choice(entry.name, entry.place, f"published, {entry.dataset}", entry.configuration or ""))
     for name, file in known_configs().items():
         if name not in configurations:
             configurations[name] = Choice(name, file, read_header(file)["What"])

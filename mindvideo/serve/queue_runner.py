@@ -43,6 +43,7 @@ class QueueRunner:
         self._writing = threading.Lock()
         self._wake, self._ending = threading.Event(), False
         self._running = ""
+        self._stopping: set[str] = set()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
     def start(self) -> None:
@@ -57,6 +58,7 @@ class QueueRunner:
         if self._store.update(job_id, only_from=[WAITING], state=STOPPED, message=""):
             return
         if self._store.get(job_id).state == RUNNING:
+            self._stopping.add(job_id)
             self._store.update(job_id, message="stopping")
             self._send({"stop": job_id})
             timer = threading.Timer(self._stop_seconds, self._kill, [job_id])
@@ -114,17 +116,21 @@ class QueueRunner:
             changes = {key: news[key] for key in _NEWS if key in news}
             if changes.get("state") == RUNNING:
                 del changes["state"]  # nothing new that a restart has to know
+                if job.id in self._stopping:
+                    changes["message"] = "stopping"
                 self._store.update(job.id, only_from=[RUNNING], **changes)
                 continue
             self._store.update(job.id, only_from=[RUNNING], **changes)
             self._running = ""
+            self._stopping.discard(job.id)
             return
         self._process = None
         self._running = ""
         code = process.wait()
         if self._ending:
             return
-        stopped = self._store.get(job.id).message == "stopping"
+        stopped = job.id in self._stopping
+        self._stopping.discard(job.id)
         message = "" if stopped else f"the process that runs the model ended ({in_words(code)}); {WORKER_LOG} has more"
         self._store.update(job.id, only_from=[RUNNING], state=STOPPED if stopped else FAILED, message=message)
 
@@ -140,6 +146,7 @@ class QueueRunner:
                     stderr=errors,
                     text=True,
                     encoding="utf-8",
+                    start_new_session=True,  # Ctrl-C is the server's, which ends it as it should be
                     env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 )
         return self._process

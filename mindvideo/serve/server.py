@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from mindvideo.errors import UserError
 from mindvideo.files import NO_ROOM
 from mindvideo.inference.output.folder_lock import FolderLock
 from mindvideo.serve.choices import Choices, find_choices
@@ -83,8 +84,12 @@ class Handler(BaseHTTPRequestHandler):
         self._handle("DELETE")
 
     def _handle(self, method: str) -> None:
-        address = urlsplit(self.path)
-        path, query = unquote(address.path), dict(parse_qsl(address.query))
+        try:
+            address = urlsplit(self.path)
+            path, query = unquote(address.path), dict(parse_qsl(address.query, max_num_fields=20))
+        except ValueError:
+            self._refuse("this address cannot be read", 400, 0)
+            return
         length = self._body_length()
         refusal = self.server.guard.refusal(self.command, self.headers)
         if length is None:
@@ -155,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._begin(416, Answer(), 0, content_range=f"bytes */{size}")
                 return
             start, stop = part
-            is_part = "Range" in self.headers and (start, stop) != (0, size)
+            is_part = _RANGE.fullmatch(self.headers.get("Range", "")) is not None
             content_range = f"bytes {start}-{stop - 1}/{size}" if is_part else None
             self._begin(206 if is_part else 200, answer, stop - start, content_range=content_range)
             if self.command != "HEAD":
@@ -250,7 +255,13 @@ def running_server(
             store, folder=folder, command=worker, choices=choices, limits=limits, stop_seconds=stop_seconds
         )
         site = Site(store=store, uploads=uploads, runner=runner, choices=choices, limits=limits)
-        with Server((host, port), site, guard) as server:
+        try:
+            listening = Server((host, port), site, guard)
+        except OSError as error:
+            raise UserError(
+                f"{host}:{port}: cannot listen there ({error.strerror or error}); --port 0 takes a free port"
+            ) from error
+        with listening as server:
             runner.start()
             yield server
     finally:

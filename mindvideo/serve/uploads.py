@@ -40,7 +40,7 @@ class Uploads:
         self._folder, self._limits = folder / UPLOADS, limits
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        self._lock = threading.Lock()
+        self._lock, self._room = threading.Lock(), threading.Lock()
         self._open: dict[str, Upload] = {}
 
     def begin(self) -> str:
@@ -72,9 +72,9 @@ class Uploads:
 
     def receive(self, upload_id: str, name: str, length: int, stream: BinaryIO) -> None:
         """Take ``length`` bytes as the next file; a file that is cut off leaves nothing."""
-        self.check(upload_id, name, length)
         upload = self._get(upload_id)
-        with self._lock:
+        with self._room:  # two at once must not both take the last of it
+            self.check(upload_id, name, length)
             upload.size += length
         path = upload.folder / f"{secrets.token_hex(8)}{PurePosixPath(shown_name(name)).suffix.lower()}"
         try:
@@ -88,7 +88,7 @@ class Uploads:
                     left -= len(chunk)
         except BaseException:
             path.unlink(missing_ok=True)
-            with self._lock:
+            with self._room:
                 upload.size -= length
             raise
         with self._lock:
@@ -123,7 +123,7 @@ class Uploads:
 
 
 def arranged(upload: Upload, limits: Limits) -> tuple[str, Path]:
-    """The upload's folder with ``video.<suffix>``, or with ``frames/000000.png`` and so on."""
+    """The upload's folder with one file ``video.<suffix>``, or with ``frames/000000.png`` and so on."""
     if not upload.files:
         raise UserError("no file has arrived")
     given = upload.files
@@ -142,6 +142,10 @@ def arranged(upload: Upload, limits: Limits) -> tuple[str, Path]:
         return name, upload.folder
     if videos or len(pictures) != len(given):
         raise UserError("give one video file, or pictures only, or one zip of pictures or of one video")
+    if len(pictures) == 1:  # which may hold several: an animated GIF
+        path = pictures[0][1]
+        path.replace(upload.folder / f"video{path.suffix}")
+        return name, upload.folder
     frames = upload.folder / "frames"
     frames.mkdir()
     for place, (_, path) in enumerate(sorted(pictures, key=lambda item: natural_key(item[0]))):

@@ -76,7 +76,8 @@ def test_native_operators_are_found(tmp_path: Path) -> None:
     [
         (["--size", "64"], "WIDTHxHEIGHT"),
         (["--size", "64x64"], "--weights is missing"),
-        (["--size", "64x64", "--weights", "w.ckpt", "--output", "model.onnx"], "ends in .mindir"),
+        (["--size", "64x64", "--weights", "w.ckpt", "--output", "model.pb"], "ends in .mindir or .onnx"),
+        (["--size", "64x64", "--weights", "w.ckpt", "--output", "a.mindir", "--format", "onnx"], "ends in .onnx"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:

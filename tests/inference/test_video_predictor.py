@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mindvideo import UserError, VideoPredictor, build_model, load_config
+from mindvideo import UserError, VideoPredictor, VideoResult, build_model, load_config
 from mindvideo.assembly.predictor import class_names
 from mindvideo.config.load import CONFIG_FOLDER_VARIABLE, config_folder, read_with_bases
 from mindvideo.structures import VideoInstances
@@ -111,13 +112,16 @@ def test_the_examples_of_the_documents_run(
     workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, document: str
 ) -> None:
     monkeypatch.chdir(workshop)
+    monkeypatch.setenv("MINDVIDEO_CACHE", str(workshop / "cache"))
+    (workshop / "cache" / "weights").mkdir(parents=True, exist_ok=True)
+    shutil.copy(workshop / "vistr_r50.pth", workshop / "cache" / "weights")
     blocks = re.findall(r"```python\n(.*?)```", (PROJECT / document).read_text(encoding="utf-8"), flags=re.DOTALL)
-    examples = [block for block in blocks if "VideoPredictor.from_config" in block]
+    examples = [block for block in blocks if "VideoPredictor.from_config" in block or "mindvideo.load(" in block]
     assert examples, f"{document} shows no example"
     for example in examples:
         names: dict = {}
-        exec(compile(example, document, "exec"), names)
-        assert isinstance(names["result"], VideoInstances)
+        exec(compile(example.replace("camera:0", "holiday.mp4"), document, "exec"), names)
+        assert isinstance(names["result"], (VideoInstances, VideoResult))
         assert names["result"].num_frames == 7
     assert len(capsys.readouterr().out.splitlines()) >= 7
 

@@ -82,6 +82,7 @@ def test_parts_of_the_video_can_be_asked_for(visitor: Visitor, done: str) -> Non
     assert part.status == 206 and part.content == whole.content[10:20]
     assert part.headers["Content-Range"] == f"bytes 10-19/{size}"
     assert visitor.get(f"/api/jobs/{done}/video", Range="bytes=-5").content == whole.content[-5:]
+    assert visitor.get(f"/api/jobs/{done}/video", Range="bytes=0-").status == 206
     assert visitor.get(f"/api/jobs/{done}/video", Range=f"bytes={size}-").status == 416
 
 
@@ -162,6 +163,14 @@ def test_a_zip_and_a_video_file(visitor: Visitor, tmp_path: Path) -> None:
     assert visitor.get(f"/api/jobs/{zipped}/tracks").status == 400
 
 
+def test_an_animated_gif_is_a_video(visitor: Visitor) -> None:
+    stream = io.BytesIO()
+    frames = [Image.fromarray(make_frame(index, SIZE)) for index in range(3)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=100)
+    job = visitor.start(visitor.upload(("discs.gif", stream.getvalue()))).json["id"]
+    assert visitor.wait(job, "done", "failed")["frames"] == 3
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -217,6 +226,12 @@ def test_ten_gigabytes_are_refused_before_they_are_sent(visitor: Visitor, place:
     assert visitor.ask("PUT", f"/api/uploads/{upload}?name=b.png", half).status == 413  # together they are too much
     assert visitor.ask("DELETE", f"/api/uploads/{upload}").status == 200
     assert list((place / "uploads").iterdir()) == []
+
+
+def test_an_address_that_is_none(visitor: Visitor) -> None:
+    with socket.create_connection(("127.0.0.1", visitor.port), timeout=10) as connection:
+        connection.sendall(b"GET http://[x/api HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 400 " in connection.recv(4096).splitlines()[0]
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(visitor: Visitor, place: Path) -> None:

@@ -92,8 +92,8 @@ class VisionTransformer(nn.Cell):
     def blocks(self, tokens: ms.Tensor, rotation, first: int, last: int):
         """The tokens [B, S, C] after each of the blocks ``first`` to ``last`` - 1."""
         outputs = ()
-        for layer in self.layers[first:last]:
-            tokens = layer(tokens, rotation)
+        for number in range(first, last):  # a slice would be a list of its own, and name the parameters after itself
+            tokens = self.layers[number](tokens, rotation)
             outputs += (tokens,)
         return outputs
 

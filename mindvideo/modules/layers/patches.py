@@ -67,8 +67,8 @@ class ConvolutionStem(nn.Cell):
         F, _, H, W = frames.shape
         rows, columns = grid_of(H, W, self.patch_size)
         maps = frames
-        for convolution, norm in zip(self.convolutions[:-1], self.norms):
-            maps = exact_gelu(norm(convolution(maps)))
+        for number in range(len(self.norms)):  # a slice would be a list of its own, and name the parameters anew
+            maps = exact_gelu(self.norms[number](self.convolutions[number](maps)))
         maps = self.convolutions[-1](maps)  # [F, C, rows, columns]
         return maps.reshape(F, -1, rows * columns).swapaxes(1, 2) + self.bias
 

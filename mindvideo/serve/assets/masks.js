@@ -47,15 +47,18 @@ export function paint(labels, width, height, counts, label) {
   return box[2] > box[0] ? box : null;
 }
 
-/** Colours a map of labels into RGBA pixels: tinted inside, full at the border. `colors[label]` is [r, g, b, strong]. */
-export function tint(labels, width, height, colors, pixels) {
+/** Colours a map of labels into RGBA pixels: tinted inside, full at the border. `colors[label]` is [r, g, b, strong].
+ * Only the part `box` of them ([x0, y0, x1, y1]), outside of which there is no mask. */
+export function tint(labels, width, height, colors, pixels, box) {
   const edge = Math.max(1, Math.round(Math.min(width, height) / 240));
-  pixels.fill(0);
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
+  for (let y = box[1]; y < box[3]; y += 1) {
+    for (let x = box[0]; x < box[2]; x += 1) {
       const here = y * width + x;
       const label = labels[here];
-      if (!label) continue;
+      if (!label) {
+        pixels[4 * here + 3] = 0;
+        continue;
+      }
       const border =
         (x >= edge && labels[here - edge] !== label) || (x + edge < width && labels[here + edge] !== label) ||
         (y >= edge && labels[here - edge * width] !== label) ||

@@ -157,22 +157,26 @@ export class Player {
       const box = paint(this.labels, facts.width, facts.height, track.segmentation.counts, this.ids.length - 1);
       if (box) seen.push({ box, look });
     }
-    if (this.options.masks) this.drawMasks(context, canvas);
+    if (this.options.masks && seen.length) this.drawMasks(context, seen.map(({ box }) => box));
     for (const each of seen) this.drawBox(context, scale, each);
     for (const each of seen) this.drawName(context, scale, each);
     this.onFrame(this.frame);
   }
 
-  drawMasks(context, canvas) {
+  drawMasks(context, boxes) {
     const { width, height } = this.facts;
+    const { scale } = this;
+    const extreme = (side, of) => of(...boxes.map((box) => box[side]));
+    const box = [extreme(0, Math.min), extreme(1, Math.min), extreme(2, Math.max), extreme(3, Math.max)];
+    const [left, top, wide, high] = [box[0], box[1], box[2] - box[0], box[3] - box[1]];
     const layer = this.layer.getContext("2d");
     this.picture = this.picture && this.picture.width === width && this.picture.height === height
       ? this.picture : layer.createImageData(width, height);
     const colors = this.ids.map((id) => (id ? [...rgbOf(this.look(id).color), this.look(id).chosen] : [0, 0, 0, false]));
-    tint(this.labels, width, height, colors, this.picture.data);
-    layer.putImageData(this.picture, 0, 0);
+    tint(this.labels, width, height, colors, this.picture.data, box);
+    layer.putImageData(this.picture, 0, 0, left, top, wide, high);
     context.imageSmoothingEnabled = false;
-    context.drawImage(this.layer, 0, 0, canvas.width, canvas.height);
+    context.drawImage(this.layer, left, top, wide, high, left * scale, top * scale, wide * scale, high * scale);
   }
 
   drawBox(context, scale, { box, look }) {
