@@ -20,8 +20,7 @@ class LeadingAxes(nn.Cell):
     """As ``x.transpose(*order, ...)``: the leading axes come in ``order``, those after them stay where they are.
 
     MindSpore's transposition on CPU keeps eight bytes for every number of x until the process ends, here and once more
-    in the backward pass. Rows that are gathered leave nothing, and what follows the leading axes is long enough that
-    this is no slower. Other devices transpose.
+    in the backward pass; gathered rows leave nothing. For axes that are followed by long rows. Other devices transpose.
     """
 
     def __init__(self, *order: int) -> None:
