@@ -246,8 +246,11 @@ def test_convert_does_not_write_over_labels_in_a_folder(tmp_path: Path, run: Run
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        (("coco-video", "--categories", "dog,cat"), "coco-video takes no --categories; it is for labelme, cvat, masks"),
-        (("labelme", "--frames", "nope"), "labelme takes no --frames; it is for coco-video, cvat, masks"),
+        (
+            ("coco-video", "--categories", "dog,cat"),
+            "coco-video takes no --categories; it is for labelme, cvat, labelstudio, masks",
+        ),
+        (("labelme", "--frames", "nope"), "labelme takes no --frames; it is for coco-video, cvat, labelstudio, masks"),
         (("labelme", "--video", "v.mp4"), "labelme takes no --video; it is for cvat"),
         (("cvat", "--frames", ".", "--meta", "m"), "cvat takes no --meta; it is for masks"),
         (("masks",), "masks needs --frames"),
