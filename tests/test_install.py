@@ -37,8 +37,11 @@ def installed(tmp_path_factory) -> Path:
     [wheel] = (root / "wheels").glob("mindvideo-*.whl")
     venv.create(root / "venv", with_pip=False)
     [site] = (root / "venv" / "lib").glob("python*/site-packages")
+    # Before anything is borrowed: pip would find this checkout, of the same version, and have nothing to install.
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    own_python = str(root / "venv" / "bin" / "python")
+    run([*pip, "--python", own_python, "install", "--no-deps", "-q", str(wheel)], env=alone)
     (site / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    run([*pip, "--python", str(root / "venv" / "bin" / "python"), "install", "--no-deps", "-q", str(wheel)])
     return site
 
 

@@ -106,6 +106,13 @@ def _select(writer: Writer, operator: Operator) -> None:
     _set(writer, operator, writer.add("Where", [condition, yes, no], operator.output))
 
 
+def _masked_fill(writer: Writer, operator: Operator) -> None:
+    tensor, mask, filling = (writer.tensor(name) for name in operator.inputs)
+    assert isinstance(operator.output, Value)
+    filling = writer.cast(filling, operator.output.dtype)
+    _set(writer, operator, writer.add("Where", [mask, filling, tensor], operator.output))
+
+
 def _broadcast(writer: Writer, operator: Operator) -> None:
     assert isinstance(operator.output, Value)
     tensor = writer.tensor(operator.inputs[0])
@@ -323,6 +330,7 @@ RULES: dict[str, Rule] = {
     **{"LessScalar": _binary("Less", gives=np.bool_), "LogicalAnd": _binary("And", gives=np.bool_)},
     "LogicalOr": _binary("Or", gives=np.bool_),
     "ClampScalar": _clamp,
+    "MaskedFill": _masked_fill,
     "Select": _select,
     "BroadcastTo": _broadcast,
     "Transpose": _transpose,
