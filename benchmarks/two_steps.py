@@ -2,7 +2,7 @@
 
     python benchmarks/two_steps.py seqformer_ytvis2019_r50 mssts_ytvis2019_r50 --size 192 320
     python benchmarks/two_steps.py seqformer_ytvis2019_r50 mssts_ytvis2019_r50 mssts.adversarial=false
-    python benchmarks/two_steps.py vistr_r50 gmpvis_ytvis2019_r50 --both data.num_frames=6 --size 300 540
+    python benchmarks/two_steps.py vistr gmpvis_ytvis2019_r50 --both data.num_frames=6 --size 300 540
 
 Each runs in a process of its own, one after the other, with weights as they are initialised. The processor's time is
 measured, which neighbours of the process disturb less than the time on the wall; steps that compile do not count.
