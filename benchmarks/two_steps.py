@@ -11,8 +11,6 @@ measured, which neighbours of the process disturb less than the time on the wall
 from __future__ import annotations
 
 import argparse
-import csv
-import platform
 import subprocess
 import sys
 import time
@@ -22,9 +20,9 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import peak_gigabytes
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 
-RESULTS = Path(__file__).resolve().with_suffix(".csv")
 OBJECTS = 3
 
 
@@ -75,7 +73,7 @@ def main() -> None:
     parser.add_argument("--both", nargs="+", default=[], metavar="KEY=VALUE", help="of the first and of the second")
     parser.add_argument("--size", type=int, nargs=2, default=[192, 320], metavar=("H", "W"))
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--csv", type=Path, default=RESULTS)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     parser.add_argument("--only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     size = tuple(arguments.size)
@@ -91,18 +89,17 @@ def main() -> None:
         print(f"{name}: {found[-1][0]:.2f} s of the processor, {found[-1][1]:.2f} s, peak {found[-1][2]:.1f} GB")
     ratio = found[1][0] / found[0][0]
     print(f"the second takes {ratio:.2f} times the first")
-    write_row(arguments, [seconds for seconds, *_ in found], ratio)
-
-
-def write_row(arguments: argparse.Namespace, times: list[float], ratio: float) -> None:
-    new = not arguments.csv.exists()
-    with arguments.csv.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["first", "second", "overrides", "size", "first_s", "second_s", "ratio", "machine"])
-        own = " ".join([*arguments.both, *arguments.overrides])
-        size = "x".join(map(str, arguments.size))
-        writer.writerow([arguments.first, arguments.second, own, size, *times, round(ratio, 3), platform.machine()])
+    row = {
+        "first": arguments.first,
+        "second": arguments.second,
+        "overrides": " ".join([*arguments.both, *arguments.overrides]),
+        "size": "x".join(map(str, size)),
+        **{f"{which}_s": seconds for which, (seconds, *_) in zip(("first", "second"), found)},
+        "ratio": round(ratio, 3),
+        "second_peak_gb": found[1][2],
+    }
+    if arguments.csv:
+        append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

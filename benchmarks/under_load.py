@@ -10,13 +10,12 @@ does, see custom_ops/cpu/patient_wait.cpp. The first and the last figure have no
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from benchmarks.rows import append_rows
 
 WAYS = {"MindSpore's own": "1", "patient": "0"}
 FRAME = """
@@ -71,9 +70,13 @@ def main() -> None:
         )
         print(f"{way:16} {alone:8.1f} {beside:10.1f} {alone / beside:6.1f}", flush=True)
         if arguments.csv is not None:
-            with arguments.csv.open("a", newline="") as file:
-                row = [time.strftime("%Y-%m-%d"), platform.machine(), os.cpu_count(), way]
-                csv.writer(file).writerow([*row, f"{alone:.1f}", f"{beside:.1f}"])
+            row = {
+                "waiting": way,
+                "alone": round(alone, 1),
+                "beside": round(beside, 1),
+                "cost": round(alone / beside, 1),
+            }
+            append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":
