@@ -175,7 +175,9 @@ def append(arguments: argparse.Namespace, frames: int, stages: list[Stage]) -> N
     H, W = arguments.size
     row = {"config": arguments.config, "batch": arguments.batch, "frames": frames, "size": f"{H}x{W}"}
     row["recompute"] = " ".join(arguments.recompute)
-    row |= {f"{stage.name}_gb": round(stage.after, 2) for stage in stages[1:-1]}
+    after = {stage.name: round(stage.after, 2) for stage in stages}
+    row |= {"network_gb": after["network"], "optimiser_gb": after["optimiser"], "compile_gb": after["compile"]}
+    row |= {"first_step_gb": after["step 1"]}
     row |= {
         "peak_gb": round(max(stage.peak for stage in stages), 2),
         "step_s": round(stages[-1].seconds / (arguments.steps - 1), 2),

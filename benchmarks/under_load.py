@@ -1,6 +1,7 @@
 """The cost of one busy neighbour to an online model: frames a second of a toy, by itself and beside a busy process.
 
     python benchmarks/under_load.py                    both ways of waiting, 15 seconds each
+    python benchmarks/under_load.py --cores 1          all of it on one core
     python benchmarks/under_load.py --seconds 30 --csv benchmarks/under_load.csv
 
 Each figure comes from a process of its own. "MindSpore's own" sets MINDVIDEO_BUSY_WAIT=1; "patient" is what the package
@@ -60,9 +61,11 @@ def frames_per_second(way: str, *, neighbour: bool, seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15.0, help="length of one measurement")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="that the model and its neighbour share")
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, instanceformer_toy at 96 x 160, frames a second")
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: arguments.cores]))
+    print(f"{arguments.cores} cores, load {os.getloadavg()[0]:.1f}, instanceformer_toy at 96 x 160, frames a second")
     print(f"{'waiting':16} {'alone':>8} {'neighbour':>10} {'cost':>6}")
     for way in WAYS:
         alone, beside = (
@@ -72,6 +75,7 @@ def main() -> None:
         if arguments.csv is not None:
             row = {
                 "waiting": way,
+                "cores": arguments.cores,
                 "alone": round(alone, 1),
                 "beside": round(beside, 1),
                 "cost": round(alone / beside, 1),
