@@ -106,7 +106,7 @@ def main() -> int:
     stop = "" if selection.stop is None else selection.stop
     settings = {**result_settings(cfg, weights), "frames": f"{selection.start}:{stop}:{selection.step}"}
 
-    def open_source(source: VideoSource):
+    def open_source(source: VideoSource) -> Reader:
         return source.open(selection=selection, raw_size=raw_size, frames_per_second=inference.frames_per_second)
 
     def record_start() -> None:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.training_sets import hold_out
 from mindvideo.cli.arguments import EXIT_INTERRUPTED, EXIT_OK, config_parser
@@ -86,7 +88,7 @@ def check_output(arguments: argparse.Namespace) -> None:
         raise UserError("several processes write into one run folder: name it with --output")
 
 
-def plan_folder(arguments: argparse.Namespace, cfg, *, is_first: bool) -> RunFolder:
+def plan_folder(arguments: argparse.Namespace, cfg: ConfigDict, *, is_first: bool) -> RunFolder:
     """The first process writes into the folder; the others only know where it is."""
     if is_first:
         return RunFolder.plan(output=arguments.output, name=cfg.name, log_level=cfg.runtime.log_level)

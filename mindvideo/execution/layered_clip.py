@@ -36,7 +36,7 @@ class _Stage(nn.Cell):
 class _Tokenize(_Stage):
     """The coarse maps of one clip -> tokens and their position [1, S, C], content and query position [1, T*Q, C]"""
 
-    def construct(self, *maps):
+    def construct(self, *maps: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
         tokens = self.network.tokenize(maps, 1)
         content, query_position = self.network.queries(1)
         return tokens["content"], tokens["position"], content, query_position
@@ -52,7 +52,7 @@ class _Answer(_Stage):
         super().__init__(network)
         self.more = tuple(more)
 
-    def construct(self, states, memory, grid_map):
+    def construct(self, states: ms.Tensor, memory: ms.Tensor, grid_map: ms.Tensor) -> tuple[ms.Tensor, ...]:
         clip = self.network.answer(states, memory, None, grid_map)
         found = (clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"])
         for name in self.more:

@@ -64,14 +64,14 @@ class _Stage(nn.Cell):
 class _FrameStage(_Stage):
     """frames [1, P, 3, H, W] -> the backbone's maps, each [P, C', h, w]"""
 
-    def construct(self, frames):
+    def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         return self.network.features(frames)
 
 
 class _WholeClipStage(_Stage):
     """A :data:`ClipStage` as one graph."""
 
-    def construct(self, *maps):
+    def construct(self, *maps: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
         clip = self.network.decode_maps(maps, 1)
         return clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"]
 
@@ -82,7 +82,7 @@ class _FrameMaskStage(_Stage):
     -> maps [P, Q, C', H, W]
     """
 
-    def construct(self, queries, memory, frames, *fine_maps):
+    def construct(self, queries: ms.Tensor, memory: ms.Tensor, frames: ms.Tensor, *fine_maps: ms.Tensor) -> ms.Tensor:
         of_frames = ops.gather(queries[0], frames, 1).swapaxes(0, 1)  # [P, Q, C]
         scene = {"memory": ops.gather(memory, frames, 0), "fine_maps": fine_maps, "padding": None}
         return self.network.mask_branch.per_frame(of_frames, scene)
@@ -91,7 +91,7 @@ class _FrameMaskStage(_Stage):
 class _QueryMaskStage(_Stage):
     """The number of a query int [1], and every portion's maps [P, Q, C', H, W] -> its mask logits [T, H, W]"""
 
-    def construct(self, query, *portions):
+    def construct(self, query: ms.Tensor, *portions: ms.Tensor) -> ms.Tensor:
         maps = []
         for portion in portions:
             P, Q, C, H, W = portion.shape

@@ -22,7 +22,7 @@ class _Frames(nn.Cell):
         super().__init__(auto_prefix=False)
         self.pixels = pixels
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         return self.pixels(images, sizes)[0]  # the frames fill the canvas: no padding to mask
 
 
@@ -34,7 +34,7 @@ class _FrameClassInference(nn.Cell):
         self.network = network
         self.frames = frames
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         logits, _, masks = self.network(self.frames(images, sizes))
         probabilities = ops.softmax(logits[-1, 0], axis=-1)
         return probabilities[..., :-1], masks[0]  # without "no object"
@@ -119,7 +119,7 @@ class _SequenceInference(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network, self.pixels = network, pixels
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         logits, boxes, masks = self.network(*self.pixels(images, sizes))
         return ops.sigmoid(logits[-1, 0, :, 0]), boxes[-1, 0], masks[0]
 

@@ -99,7 +99,9 @@ def enter_frames(
     }
 
 
-def describe_levels(paddings, position: SinePositions2d, level_embed: ms.Parameter):
+def describe_levels(
+    paddings: tuple[ms.Tensor, ...], position: SinePositions2d, level_embed: ms.Parameter
+) -> tuple[tuple[tuple[int, int], ...], ms.Tensor, ms.Tensor, ms.Tensor]:
     """``paddings``, bool [B, h, w] one a level -> ((h, w), ...), the code of place and level [B, S, C], padding bool
 
     [B, S], and the share of each level that is not padding [B, L, 2].

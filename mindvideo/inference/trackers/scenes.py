@@ -7,6 +7,7 @@ tracker and starts it anew at each cut; to everyone else the video is one.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,7 +75,7 @@ class SceneTracker:
         self.tracker = tracker
         self.cuts: list[int] = []
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         """Everything that a tracker offers besides following videos, such as its export, is the inner one's."""
         if name == "tracker":
             raise AttributeError(name)

@@ -96,7 +96,7 @@ class TrackBank:
         self._query_before = {number: query for query, number in enumerate(numbers) if number is not None}
         return numbers
 
-    def _assign(self, window, nodes, features, shared: int) -> dict[int, int]:
+    def _assign(self, window: Any, nodes: np.ndarray, features: np.ndarray, shared: int) -> dict[int, int]:
         """Query of the window -> number of a track of the bank."""
         if not self._bank or not len(nodes):
             return {}

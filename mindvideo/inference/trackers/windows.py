@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mindvideo.data.media.frame_size import size_after
+from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.scoring.clip_prediction import (
     ClipPrediction,
     ClipRunner,
@@ -85,7 +86,7 @@ class WindowTracker:
         self._linking = OverlapLinking() if linking is None else linking
         self.observer = observer
 
-    def export_plan(self, *, size: tuple[int, int]):
+    def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
         return self._runner.export_plan(num_frames=self._T, size=size)
 

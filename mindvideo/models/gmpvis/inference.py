@@ -32,7 +32,7 @@ class ClipGraph(nn.Cell):
         self.network, self.pixels = network, pixels
         self.set_train(False)
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         found = self.network(self.pixels(images, sizes)[0])  # the frames fill the canvas: no padding to mask
         probabilities = ops.softmax(found[0][-1, 0], axis=-1)
         if self.network.second_classes is not None:
@@ -47,7 +47,7 @@ class _Frames(nn.Cell):
         super().__init__(auto_prefix=False)
         self.pixels = pixels
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         return self.pixels(images, sizes)[0]
 
 

@@ -31,7 +31,14 @@ class FrameGraph(nn.Cell):
         super().__init__(auto_prefix=False)  # what a frame is seen with must not rename what is trained
         self.network, self.pixels = network, pixels
 
-    def construct(self, image, content, reference, frames_seen, memory=None):
+    def construct(
+        self,
+        image: ms.Tensor,
+        content: ms.Tensor,
+        reference: ms.Tensor,
+        frames_seen: ms.Tensor,
+        memory: ms.Tensor | None = None,
+    ) -> tuple[ms.Tensor, ...]:
         """image uint8 [H, W, 3]; the others as in OnlineState, for one video."""
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), frame_size(H, W))
@@ -50,7 +57,7 @@ class FrameGraph(nn.Cell):
         columns = (following["content"], following["reference"], following["frames_seen"])
         return (*seen, *columns) if memory is None else (*seen, *columns, following["memory"])
 
-    def frame(self, frames, padding, size, state: OnlineState) -> OnlineFrame:
+    def frame(self, frames: ms.Tensor, padding: ms.Tensor, size: ms.Tensor, state: OnlineState) -> OnlineFrame:
         """Normalised frames [1, 1, 3, H, W], padding [1, 1, H, W], size [1, 2] as (h, w)."""
         network = self.network
         encoded = network.encode(frames, padding)

@@ -26,7 +26,7 @@ from mindvideo.modules.layers.feature_projection import FeatureProjection
 from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
-from mindvideo.modules.transformers.memory_decoder import FrameDecoding, MemoryDecoder
+from mindvideo.modules.transformers.memory_decoder import FrameDecoding, Memory, MemoryDecoder
 
 REFERENCE_PROPAGATIONS = ("none", "multiply", "add", "box")
 
@@ -112,7 +112,7 @@ class InstanceFormer(nn.Cell):
         if temporal_class_heads is not None:
             self.temporal_class_embed = temporal_class_heads
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         B, T = frames.shape[:2]
         encoded = self.encode(frames, padding)
         values = self.values_of_frames(encoded, T)
@@ -126,7 +126,9 @@ class InstanceFormer(nn.Cell):
             masks.append(self.masks(encoded["mask_features"][:, frame], decoding, frame_sizes(padding)))
         return ops.stack(logits, 3), ops.stack(boxes, 3), ops.stack(masks, 2)
 
-    def step(self, values, encoded: EncodedFrames, state: OnlineState) -> tuple[FramePrediction, OnlineState]:
+    def step(
+        self, values: tuple[ms.Tensor, ...], encoded: EncodedFrames, state: OnlineState
+    ) -> tuple[FramePrediction, OnlineState]:
         """One frame, of which ``values`` has what each decoder layer reads."""
         content, frames_seen = state["content"], state["frames_seen"]
         own = self.first_reference(self.query_position(content.shape[0]))
@@ -155,7 +157,7 @@ class InstanceFormer(nn.Cell):
             mask_features=self.mask_features,
         )
 
-    def values_of_frames(self, encoded: EncodedFrames, T: int):
+    def values_of_frames(self, encoded: EncodedFrames, T: int) -> list[tuple[ms.Tensor, ...]]:
         """For each frame the values of all decoder layers: T tuples of D tensors [B, S, M, C / M]."""
         frames = [() for _ in range(T)]
         for value in self.decoder.project(encoded["tokens"], per_frame(encoded["padding"], T)):
@@ -164,7 +166,15 @@ class InstanceFormer(nn.Cell):
                 frames[frame] += (parts[frame],)
         return frames
 
-    def decode(self, values, encoded: EncodedFrames, content, reference, memory, frame) -> FrameDecoding:
+    def decode(
+        self,
+        values: tuple[ms.Tensor, ...],
+        encoded: EncodedFrames,
+        content: ms.Tensor,
+        reference: ms.Tensor,
+        memory: Memory | None,
+        frame: int,
+    ) -> FrameDecoding:
         """The decoder on one frame: content [B, Q, C], reference [B, Q, 2 or 4], a Memory or None."""
         position, ratios = self.query_position(content.shape[0]), encoded["valid_ratios"]
         return self.decoder(content, position, reference, values, encoded["shapes"], ratios, memory, frame)
@@ -173,7 +183,7 @@ class InstanceFormer(nn.Cell):
         """The last layer's mask logits of one frame: features [B, c, h, w], sizes [B, 2] -> [B, Q, 2 h, 2 w]."""
         return self.masks_of(features, decoding["content"][-1], decoding["points"][-1], sizes)
 
-    def masks_of(self, features, content, points, sizes):
+    def masks_of(self, features: ms.Tensor, content: ms.Tensor, points: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         """features [F, c, h, w], content [F, N, C], points [F, N, 2], sizes [F, 2] as (h, w) -> [F, N, 2 h, 2 w]."""
         return self.dynamic_masks(features, self.controller(content), in_pixels(points, sizes))
 
@@ -217,13 +227,13 @@ class InstanceFormer(nn.Cell):
         """The part of a frame that the reference of the next follows from."""
         return ops.stop_gradient(box) if self.reference_propagation == "box" else reference
 
-    def recall(self, state: OnlineState):
+    def recall(self, state: OnlineState) -> Memory | None:
         """The memory as the decoder attends to it, a Memory; None in a model without."""
         if not self.has_memory:
             return None
         return recall_tokens(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
 
-    def remember(self, state: OnlineState, decoding: FrameDecoding, logits: ms.Tensor):
+    def remember(self, state: OnlineState, decoding: FrameDecoding, logits: ms.Tensor) -> ms.Tensor | None:
         """The memory with the tokens of this frame's best queries; logits [B, Q, K] of the last layer."""
         if not self.has_memory:
             return None

@@ -36,7 +36,7 @@ class _Enter(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network, self.pixels = network, pixels
 
-    def construct(self, image, size):
+    def construct(self, image: ms.Tensor, size: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         H, W, _ = image.shape
         entering = self.network.enter(*self.pixels(image.reshape(1, 1, H, W, 3), size))
         return entering["tokens"], entering["code"]
@@ -49,7 +49,7 @@ class _EnterSplit(nn.Cell):
         super().__init__(auto_prefix=False)
         self.split_attention = layer.split_attention
 
-    def construct(self, tokens, code):
+    def construct(self, tokens: ms.Tensor, code: ms.Tensor) -> ms.Tensor:
         return self.split_attention.enter(tokens, code)
 
 
@@ -60,7 +60,9 @@ class _MeetFrames(nn.Cell):
         super().__init__(auto_prefix=False)
         self.split_attention = layer.split_attention
 
-    def construct(self, absent, spatial_shapes, *states):
+    def construct(
+        self, absent: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...], *states: ms.Tensor
+    ) -> ms.Tensor:
         together = ops.stack(states, 2)
         padding = ops.zeros(together.shape[:2], ms.bool_)  # none: frames come by themselves
         return self.split_attention.meet(together, spatial_shapes, padding, absent)
@@ -73,7 +75,9 @@ class _WithinFrame(nn.Cell):
         super().__init__(auto_prefix=False)
         self.layer = layer
 
-    def construct(self, tokens, code, state, spatial_shapes):
+    def construct(
+        self, tokens: ms.Tensor, code: ms.Tensor, state: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]
+    ) -> ms.Tensor:
         ratios = ops.ones((1, len(spatial_shapes), 2), ms.float32)
         points = token_reference_points(spatial_shapes, ratios)
         from_clip = self.layer.split_attention.leave(state)
@@ -87,7 +91,7 @@ class _Features(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
 
-    def construct(self, tokens, spatial_shapes):
+    def construct(self, tokens: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
         return self.network.mask_features(*finest_maps(tokens, spatial_shapes)).expand_dims(0)
 
 

@@ -28,7 +28,7 @@ class FrameGraph(nn.Cell):
         super().__init__(auto_prefix=False)  # what a frame is seen with must not rename what is trained
         self.network, self.pixels, self.divisor = network, pixels, divisor
 
-    def construct(self, image: ms.Tensor, query: ms.Tensor):
+    def construct(self, image: ms.Tensor, query: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """image uint8 [H, W, 3], query [1, Q, C] -> logits [Q, K + 1], masks [Q, h, w], the next query [1, Q, C]."""
         H, W, _ = image.shape
         frames, _ = self.pixels(image.reshape(1, 1, H, W, 3), _frame_size(H, W))

@@ -53,7 +53,9 @@ class FeatureProjection(nn.Cell):
         self.levels = nn.CellList(levels)
         self.num_maps = len(channels_of_maps)
 
-    def construct(self, maps, padding: ms.Tensor):
+    def construct(
+        self, maps: tuple[ms.Tensor, ...], padding: ms.Tensor
+    ) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...]]:
         features, paddings = (), ()
         for index, level in enumerate(self.levels):
             if index < self.num_maps:

@@ -34,7 +34,7 @@ def sample_maps(maps: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
     return sampled
 
 
-def corners(points: ms.Tensor, R: int, h: int, w: int):
+def corners(points: ms.Tensor, R: int, h: int, w: int) -> tuple[tuple[ms.Tensor, ms.Tensor], ...]:
     """The four cells around each point, as rows of the R maps one after the other, and how much each counts.
 
     No gradient reaches the points.
