@@ -24,7 +24,7 @@ from mindvideo.cli.result_settings import check_weights_file, result_settings, w
 from mindvideo.config import dump_config, find_config
 from mindvideo.data.exporters.formats import require_formats
 from mindvideo.data.media.frame_size import parse_size
-from mindvideo.data.media.reader import FrameSelection
+from mindvideo.data.media.reader import FrameSelection, VideoReader
 from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.output.class_names import write_class_names
@@ -106,7 +106,7 @@ def main() -> int:
     stop = "" if selection.stop is None else selection.stop
     settings = {**result_settings(cfg, weights), "frames": f"{selection.start}:{stop}:{selection.step}"}
 
-    def open_source(source: VideoSource) -> Reader:
+    def open_source(source: VideoSource) -> VideoReader:
         return source.open(selection=selection, raw_size=raw_size, frames_per_second=inference.frames_per_second)
 
     def record_start() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import mindspore as ms
 from mindspore import nn
 
 from mindvideo.execution.layered_stack import LayeredStack, Stack
-from mindvideo.modules.values import DecodedClip
 
 
 class LayeredNetwork(Protocol):
@@ -22,8 +21,13 @@ class LayeredNetwork(Protocol):
     def tokenize(self, maps: tuple[ms.Tensor, ...], B: int) -> Any:
         """Coarse maps [T, C', h, w] -> ``content`` and ``position`` of the tokens, [B, S, C]."""
 
-    def answer(self, states: ms.Tensor, memory: ms.Tensor, token_padding: None, grid_map: ms.Tensor) -> DecodedClip:
-        """States [D, B, T*Q, C], memory [B, S, C] and any map on its grid -> the clip without its masks."""
+    def answer(
+        self, states: ms.Tensor, memory: ms.Tensor, token_padding: None, grid_map: ms.Tensor
+    ) -> Mapping[str, Any]:
+        """States [D, B, T*Q, C], memory [B, S, C] and any map on its grid -> a DecodedClip, and what
+
+        else the network knows of a clip.
+        """
 
 
 class _Stage(nn.Cell):
@@ -54,7 +58,7 @@ class _Answer(_Stage):
 
     def construct(self, states: ms.Tensor, memory: ms.Tensor, grid_map: ms.Tensor) -> tuple[ms.Tensor, ...]:
         clip = self.network.answer(states, memory, None, grid_map)
-        found = (clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"])
+        found: tuple[ms.Tensor, ...] = (clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"])
         for name in self.more:
             found += (clip[name],)
         return found

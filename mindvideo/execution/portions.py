@@ -40,6 +40,12 @@ class ClipNetwork(Protocol):
         """The clip's coarse maps [T, C', h, w] -> everything but its masks."""
 
 
+class MaskingNetwork(ClipNetwork, Protocol):
+    """A clip network that has masks."""
+
+    mask_branch: MaskHead
+
+
 # The coarse maps of a clip, each [T, C', h, w] -> logits, boxes, queries [1, Q, T, C], memory [T, C, h, w], and more
 ClipStage = Callable[..., tuple[ms.Tensor, ...]]
 
@@ -82,14 +88,18 @@ class _FrameMaskStage(_Stage):
     -> maps [P, Q, C', H, W]
     """
 
+    network: MaskingNetwork
+
     def construct(self, queries: ms.Tensor, memory: ms.Tensor, frames: ms.Tensor, *fine_maps: ms.Tensor) -> ms.Tensor:
         of_frames = ops.gather(queries[0], frames, 1).swapaxes(0, 1)  # [P, Q, C]
-        scene = {"memory": ops.gather(memory, frames, 0), "fine_maps": fine_maps, "padding": None}
+        scene: Scene = {"memory": ops.gather(memory, frames, 0), "fine_maps": fine_maps, "padding": None}
         return self.network.mask_branch.per_frame(of_frames, scene)
 
 
 class _QueryMaskStage(_Stage):
     """The number of a query int [1], and every portion's maps [P, Q, C', H, W] -> its mask logits [T, H, W]"""
+
+    network: MaskingNetwork
 
     def construct(self, query: ms.Tensor, *portions: ms.Tensor) -> ms.Tensor:
         maps = []

@@ -35,7 +35,7 @@ class ClipTraining(nn.Cell):
         exists: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.loss(frames, padding, targets)
 
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:

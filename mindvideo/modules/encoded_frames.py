@@ -106,7 +106,10 @@ def describe_levels(
 
     [B, S], and the share of each level that is not padding [B, L, 2].
     """
-    shapes, positions, ratios, flat_paddings = (), (), (), ()
+    shapes: tuple[tuple[int, int], ...] = ()
+    positions: tuple[ms.Tensor, ...] = ()
+    ratios: tuple[ms.Tensor, ...] = ()
+    flat_paddings: tuple[ms.Tensor, ...] = ()
     for level, padding in enumerate(paddings):
         B, h, w = padding.shape
         shapes += ((h, w),)
@@ -118,7 +121,8 @@ def describe_levels(
 
 def finest_maps(tokens: ms.Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[ms.Tensor, ...]:
     """The three finest levels of tokens [F, S, C] as maps [F, C, h, w]."""
-    maps, start = (), 0
+    start = 0
+    maps: tuple[ms.Tensor, ...] = ()
     for h, w in shapes[:MASK_LEVELS]:
         part = tokens[:, start : start + h * w]
         maps += (part.transpose(0, 2, 1).reshape(-1, tokens.shape[-1], h, w),)
@@ -144,7 +148,7 @@ def starting_queries(query_embed: ms.Tensor, B: int) -> tuple[ms.Tensor, ms.Tens
 
 def class_logits(heads: nn.CellList, content: ms.Tensor) -> ms.Tensor:
     """content [D, ..., C] -> [D, ..., K], each layer by its own head."""
-    logits = ()
+    logits: tuple[ms.Tensor, ...] = ()
     for layer, head in enumerate(heads):
         logits += (head(content[layer]),)
     return ops.stack(logits, 0)

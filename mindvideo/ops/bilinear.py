@@ -116,7 +116,8 @@ class _Sampler(nn.Cell):
         weights = _weights(low_y, low_x)
         channels = table.shape[1]
         gradient = gradient.reshape(-1, channels)
-        dots, shares = (), ()
+        dots: tuple[Tensor, ...] = ()
+        shares: tuple[Tensor, ...] = ()
         for k in range(4):
             row = rows[k].reshape(-1)
             if k > 0:

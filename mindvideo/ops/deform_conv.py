@@ -50,9 +50,9 @@ def check_arguments(
     x: Sequence[int],
     offset: Sequence[int],
     weight: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    stride: int,
+    padding: int,
+    dilation: int,
 ) -> bool:
     """Compare shapes with each other; every message names what was expected and what came."""
     if len(x) != 4 or len(offset) != 4 or len(weight) != 4:

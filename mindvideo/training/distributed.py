@@ -53,7 +53,7 @@ class MeanOverRanks(nn.Cell):
         self.all_reduce = ops.AllReduce() if self.world_size > 1 else None
 
     def construct(self, value: ms.Tensor) -> ms.Tensor:
-        if self.world_size == 1:
+        if self.all_reduce is None:
             return value
         return self.all_reduce(value) / self.world_size
 

@@ -182,7 +182,8 @@ def _read_track(
 
 
 def _read_shape(element: ElementTree.Element) -> _Shape:
-    kind, numbers = element.tag, ()
+    kind = element.tag
+    numbers: tuple[float, ...] = ()
     if kind in _NUMBERS:
         numbers = tuple(number_in(element.get(name), name) for name in _NUMBERS[kind])
     elif kind == "polygon":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,8 +41,8 @@ class ScoreRule(Protocol):
 
     def begin_track(self) -> TrackScores: ...
 
-    def entries(self, tracks: Sequence[TrackScores]) -> list[Entry]:
-        """The records, in the order of the tracks."""
+    def entries(self, tracks: Sequence[Any]) -> list[Entry]:
+        """The records, in the order of the tracks, each as ``begin_track`` gave it."""
 
 
 class FrameVotes:

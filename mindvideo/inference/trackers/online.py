@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -24,15 +24,18 @@ MIN_TRACK_SCORE = 0.001
 VOTE_INTERVAL = 1.1
 
 
+OnDeviceOrHost = Any  # a Tensor as the graph gave it, an np.ndarray once it was fetched
+
+
 class SeenFrame(NamedTuple):
     """A frame as the network saw it: tensors of all queries, arrays of some of them once they are on the host."""
 
-    probabilities: Tensor | np.ndarray  # of the classes, [Q, K]
-    boxes: Tensor | np.ndarray  # [Q, 4], cxcywh in units of the frame
-    mask_logits: Tensor | np.ndarray  # [Q, h, w]
-    embeddings: Tensor | np.ndarray  # [Q, C], what the queries held at the end
-    references: Tensor | np.ndarray  # [Q, 2 or 4], where they began to look
-    locations: Tensor | np.ndarray  # [Q, M, L, P, 2], where they looked at last
+    probabilities: OnDeviceOrHost  # of the classes, [Q, K]
+    boxes: OnDeviceOrHost  # [Q, 4], cxcywh in units of the frame
+    mask_logits: OnDeviceOrHost  # [Q, h, w]
+    embeddings: OnDeviceOrHost  # [Q, C], what the queries held at the end
+    references: OnDeviceOrHost  # [Q, 2 or 4], where they began to look
+    locations: OnDeviceOrHost  # [Q, M, L, P, 2], where they looked at last
 
     def on_host(self) -> SeenFrame:
         return SeenFrame(*(part.asnumpy() for part in self))
@@ -51,7 +54,7 @@ class OnlineStep(RenewableStep, Protocol):
 
     graph: nn.Cell
 
-    def __call__(self, image: Tensor, state: NamedTuple) -> tuple[SeenFrame, NamedTuple]:
+    def __call__(self, image: Tensor, state: Any) -> tuple[SeenFrame, Any]:
         """``image`` uint8 [H, W, 3]."""
 
 

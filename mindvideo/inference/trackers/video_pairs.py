@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -36,7 +36,7 @@ class QueryStep(RenewableStep, Protocol):
 
     graph: nn.Cell
 
-    def __call__(self, image: Tensor, state: NamedTuple) -> tuple[QueryFrame, NamedTuple]:
+    def __call__(self, image: Tensor, state: Any) -> tuple[QueryFrame, Any]:
         """``image`` uint8 [H, W, 3]."""
 
 

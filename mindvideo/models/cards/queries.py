@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from ml_collections import ConfigDict
 
@@ -69,8 +69,17 @@ def frame_parts(
     }
 
 
-def transformer_settings(cfg: ConfigDict, name: str) -> dict[str, int | float]:
+class TransformerSettings(TypedDict):
     """The sizes that encoder and decoder have in common."""
+
+    width: int
+    heads: int
+    num_levels: int
+    hidden: int
+    dropout: float
+
+
+def transformer_settings(cfg: ConfigDict, name: str) -> TransformerSettings:
     section = cfg[name]
     return {
         "width": section.width,

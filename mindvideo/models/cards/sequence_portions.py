@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import mindspore as ms
 import numpy as np
@@ -20,6 +20,7 @@ from mindvideo.execution.shared_graph import SharedGraph
 from mindvideo.modules.clip_queries import first_reference
 from mindvideo.modules.encoded_frames import level_shapes, starting_queries
 from mindvideo.modules.layers.reference_points import refine, scale_reference
+from mindvideo.structures.picture_size import picture_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class EachFrame:
         self._encode.set_train(False)
 
     def encode(self, image: np.ndarray) -> EncodedFrame:
-        size = image.shape[:2]
+        size = picture_size(image)
         tokens, features = self._encode(ms.Tensor(image), size_tensor(size))
         return EncodedFrame(tokens, features, size)
 
@@ -221,7 +222,13 @@ class PortionedSequence:
         met = meeting(absent, *held)
         return [met[frame : frame + 1] for frame in range(len(boxes))]
 
-    def _masks_of(self, queries: np.ndarray, frames: Any, content: Any, references: Any) -> np.ndarray:
+    def _masks_of(
+        self,
+        queries: Sequence[int],
+        frames: Sequence[EncodedFrame],
+        content: ms.Tensor,
+        references: Sequence[ms.Tensor],
+    ) -> np.ndarray:
         """``references``: those that the last layer started from, one a frame."""
         chosen = ms.Tensor(np.asarray(queries, np.int32))
         content, size = ops.gather(content, chosen, 1), size_tensor(frames[0].size)

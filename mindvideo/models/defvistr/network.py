@@ -102,7 +102,11 @@ class DeformableVisTR(nn.Cell):
         shapes = self.level_shapes(maps, F // B)
         memory = self.encoder(tokens["content"], tokens["position"], shapes, tokens["valid_ratios"], tokens["padding"])
         tokens_per_query = 0 if self.query_tokens is None else self.query_tokens.shape[1]
-        levels = {"shapes": shapes, "valid_ratios": tokens["valid_ratios"], "tokens_per_query": tokens_per_query}
+        levels: FrameLevels = {
+            "shapes": shapes,
+            "valid_ratios": tokens["valid_ratios"],
+            "tokens_per_query": tokens_per_query,
+        }
         return {"tokens": tokens, "levels": levels, "memory": memory}
 
     def tokenize(self, maps: tuple[ms.Tensor, ...], padding: ms.Tensor) -> Tokens:
@@ -120,7 +124,7 @@ class DeformableVisTR(nn.Cell):
 
     def level_shapes(self, maps: tuple[ms.Tensor, ...], T: int) -> tuple[tuple[int, int], ...]:
         """(h, w) of every level: the maps of each frame, then the grid of the queries' tokens."""
-        of_frame = ()
+        of_frame: tuple[tuple[int, int], ...] = ()
         for x in maps:
             of_frame += ((x.shape[2], x.shape[3]),)
         shapes = of_frame * T
@@ -159,7 +163,10 @@ class FrameTokens(nn.Cell):
     def construct(self, maps: tuple[ms.Tensor, ...], padding: ms.Tensor) -> Tokens:
         """maps [B*T, C', h, w] fine to coarse, padding bool [B, T, H, W] -> :class:`Tokens`"""
         B, T = padding.shape[:2]
-        contents, positions, paddings, ratios = (), (), (), ()
+        contents: tuple[ms.Tensor, ...] = ()
+        positions: tuple[ms.Tensor, ...] = ()
+        paddings: tuple[ms.Tensor, ...] = ()
+        ratios: tuple[ms.Tensor, ...] = ()
         for level, project in enumerate(self.project):
             x = project(maps[level])
             _, C, h, w = x.shape

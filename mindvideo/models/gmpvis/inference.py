@@ -66,9 +66,9 @@ class GMPVISRunner:
 
     def __call__(self, frames: Sequence[np.ndarray]) -> ClipPrediction:
         """Frames uint8 [h, w, 3] of the network's size."""
-        frames = np.stack(frames)
-        sizes = np.array([frames.shape[1:3]], np.int32)
-        found = self._portioned.run(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
+        images = np.stack(frames)
+        sizes = np.array([images.shape[1:3]], np.int32)
+        found = self._portioned.run(self._frames(ms.Tensor(images[None]), ms.Tensor(sizes)))
         probabilities = softmax(found["logits"][-1, 0].asnumpy())
         if self._second is not None:
             probabilities = 0.5 * (probabilities + softmax(self._second(found["masks"])[0].asnumpy()))

@@ -48,7 +48,7 @@ class GMPVISTraining(nn.Cell):
         exists: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.loss(frames, padding, targets)
 
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
@@ -135,10 +135,15 @@ def mean_nodes(nodes: ms.Tensor, seen: ms.Tensor) -> ms.Tensor:
 
 def second_classes(m: Matched, *, no_object_weight: float) -> ms.Tensor:
     """The cross-entropy of the classes that were read from the masks' shapes."""
-    second = {
+    second: Matched = {
         "logits": m["extra"]["second_logits"],
         "rows": m["rows"],
+        "taken": m["taken"],
         "supervised": m["supervised"],
+        "boxes": None,
+        "masks": None,
+        "target_masks": None,
         "targets": m["targets"],
+        "extra": None,
     }
     return softmax_classes(second, no_object_weight=no_object_weight)

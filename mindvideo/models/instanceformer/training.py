@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -69,7 +69,7 @@ class InstanceFormerTraining(nn.Cell):
         exists: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.unroll(frames, padding, sizes, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
@@ -83,8 +83,11 @@ class InstanceFormerTraining(nn.Cell):
         encoded = network.encode(frames, padding)
         values = network.values_of_frames(encoded, T)
         own = network.first_reference(network.query_position(B))
-        content, left, query = network.initial_state(B)["content"], own, None
-        contents, boxes, points, tokens, samples = [], [], [], [], []
+        content, left = network.initial_state(B)["content"], own
+        query: Any = None  # int [D, B, N], from the first frame or, to match whole clips, from all of them
+        contents, boxes, points = [], [], []
+        tokens: list[ms.Tensor] = []
+        samples: list[tuple[ms.Tensor, ms.Tensor]] = []
         for frame in range(T):
             reference = own if frame == 0 else network.propagate(left, own, network.reference_propagation)
             memory = self.recall(tokens, T) if network.has_memory and frame > 0 else None
@@ -103,7 +106,11 @@ class InstanceFormerTraining(nn.Cell):
                 tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
                 samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
         contents = ops.stack(contents, 3)  # [D, B, Q, T, C]
-        predictions = {"logits": class_logits(network.class_embed, contents), "boxes": ops.stack(boxes, 3)}
+        predictions: Predictions = {
+            "logits": class_logits(network.class_embed, contents),
+            "boxes": ops.stack(boxes, 3),
+            "masks": None,
+        }
         if self.match_whole_clip:
             query = self.matcher(predictions, targets)
         masks = self.mask_logits(contents, ops.stack(points, 3), encoded["mask_features"], query, sizes)

@@ -18,6 +18,7 @@ from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.sequence_portions import (
     EachFrame,
     EncodedFrame,
+    FrameEncoder,
     PortionedSequence,
     filled_up,
     size_tensor,
@@ -27,6 +28,7 @@ from mindvideo.models.mssts.network import MSSTS
 from mindvideo.modules.encoded_frames import finest_maps, level_shapes
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.transformers.deformable_encoder import token_reference_points
+from mindvideo.structures.picture_size import picture_size
 
 
 class _Enter(nn.Cell):
@@ -111,14 +113,14 @@ class SplitEncoder:
 
     def encode(self, image: np.ndarray) -> EncodedFrame:
         """uint8 [H, W, 3]."""
-        size = image.shape[:2]
+        size = picture_size(image)
         tokens, code = self._enter(ms.Tensor(image), size_tensor(size))
         self._code = size, code
         return EncodedFrame(tokens, None, size)
 
     def together(self, frames: Sequence[EncodedFrame]) -> Sequence[EncodedFrame]:
         size = frames[0].size
-        network, (size_of_code, code) = self._network, self._code
+        network, (size_of_code, code) = self._network, self._code or (None, None)
         if size_of_code != size:
             raise ValueError(f"a clip of {size} after a frame of {size_of_code} was encoded")
         shapes = level_shapes(size, strides=network.backbone.strides, num_levels=network.num_levels)
@@ -132,9 +134,8 @@ class SplitEncoder:
 
 def build_tracker(cfg: ConfigDict, network: MSSTS) -> WindowTracker:
     pixels, window_frames = NormalizePixels(), cfg.mssts.window_frames
+    encoder: FrameEncoder = EachFrame(network=network, pixels=pixels)
     if cfg.mssts.split_attention:
         encoder = SplitEncoder(network=network, pixels=pixels, window_frames=window_frames)
-    else:
-        encoder = EachFrame(network=network, pixels=pixels)
     portioned = PortionedSequence(network=network, encoder=encoder, window_frames=window_frames)
     return sequence_tracker(cfg, "mssts", network=network, portioned=portioned, pixels=pixels)

@@ -99,7 +99,7 @@ class MSSTSTraining(nn.Cell):
         """(total [], terms [n], what the opponent's ``construct`` takes)."""
         total, terms, seen = self.learn(images, sizes, labels, boxes, masks, present, exists)
         frames, features, annotated, predicted, counts = seen
-        [logits] = self.opponent.discriminator(frames, features, predicted)
+        [logits] = self.opponent.discriminator(frames, features, predicted)  # type: ignore[union-attr]  # there is one
         deceived = mean_of_frames(softplus(-logits), counts)
         total = total + self.adversarial_weight * deceived
         material = (frames, *features, annotated, predicted, counts)
@@ -117,7 +117,7 @@ class MSSTSTraining(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor, tuple[Any, ...]]:
         """SeqFormer's losses, and what a discriminator sees of the clips."""
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         encoded = self.network.encode(frames, padding)
         clip = match_clip(self.network, self.matcher, encoded, sizes, targets)
         total, terms = self.criterion(clip["predictions"], targets, clip["query"], clip["masks"])

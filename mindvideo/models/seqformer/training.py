@@ -33,7 +33,7 @@ class SeqFormerTraining(nn.Cell):
         exists: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, padding, sizes, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:

@@ -92,7 +92,7 @@ class VidEoMT(nn.Cell):
         grid, zoom = grid_of(H, W, self.backbone.patch_size), self.backbone.zoom()
         embeddings = self.backbone.embed(frames.reshape(B * T, 3, H, W))
         alone = self.backbone.rotation(0, grid, zoom)
-        blocks = ()
+        blocks: tuple[ms.Tensor, ...] = ()
         for tokens in self.backbone.blocks(embeddings, alone, 0, self.first_query_block):
             blocks += (tokens.reshape(B, T, *tokens.shape[1:]),)
         rotation = self.backbone.rotation(self.num_queries, grid, zoom)
@@ -121,7 +121,7 @@ class VidEoMT(nn.Cell):
 
     def stages(self, around: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """Tokens around the query blocks -> the D tokens to predict from; what enters the last block is left out."""
-        used = ()
+        used: tuple[ms.Tensor, ...] = ()
         for block in range(self.num_blocks - self.first_query_block - 1):
             tokens = around[block]
             used += (self.backbone.norm(tokens) if self.norm_queries else tokens,)
@@ -133,7 +133,7 @@ class VidEoMT(nn.Cell):
 
     def classify(self, stages: tuple[ms.Tensor, ...]) -> ms.Tensor:
         """[D, B, Q, T, K + 1]."""
-        logits = ()
+        logits: tuple[ms.Tensor, ...] = ()
         for tokens in stages:
             logits += (self.class_head(self.queries_of(tokens)).swapaxes(1, 2),)
         return ops.stack(logits, 0)
@@ -143,7 +143,8 @@ class VidEoMT(nn.Cell):
         B, T, _, C = tokens.shape
         rows, columns = grid_of(size[0], size[1], self.backbone.patch_size)
         patches = tokens[:, :, self.num_queries + self.backbone.num_prefix :]
-        maps, finer = patches.reshape(B * T, rows, columns, C), ()
+        maps = patches.reshape(B * T, rows, columns, C)
+        finer: tuple[ms.Tensor, ...] = ()
         for block in self.upscale:
             maps = block(maps)
             finer += (maps.reshape(B, T, *maps.shape[1:]),)

@@ -59,13 +59,13 @@ class VidEoMTTraining(nn.Cell):
         frames, _ = self.pixels(images, sizes)
         # Category ids count from 1 and class outputs from 0; rows of padding hold any number.
         labels = ops.select(exists, labels.astype(ms.int32) - 1, ops.zeros_like(labels.astype(ms.int32)))
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """(total [], terms [n])."""
         present = targets["present"]
-        taught = {
+        taught: Targets = {
             "labels": targets["labels"],
             "boxes": targets["boxes"],
             "masks": targets["masks"],
@@ -79,19 +79,21 @@ class VidEoMTTraining(nn.Cell):
         network = self.network
         stages, _ = network.follow(frames, network.first_query(frames.shape[0]))
         logits = network.classify(stages)
-        vectors, features = (), ()
+        vectors: tuple[ms.Tensor, ...] = ()
+        features: tuple[ms.Tensor, ...] = ()
         for tokens in stages:
             vectors += (network.mask_head(network.queries_of(tokens)),)  # [B, T, Q, C]
             features += (network.features(tokens, frames.shape[-2:])[-1],)  # [B, T, h, w, C]
         query = self.match(logits, vectors, features, targets)
         rows = rows_of(query, network.num_queries)  # [D, B, N, Q]
-        point_logits, point_targets = (), ()
+        point_logits: tuple[ms.Tensor, ...] = ()
+        point_targets: tuple[ms.Tensor, ...] = ()
         for stage in range(len(stages)):
             taken = ops.matmul(rows[stage].expand_dims(1), vectors[stage])  # [B, T, N, C]
             predicted, wanted = self.at_points(network.masks(taken, features[stage]), targets["masks"], stage)
             point_logits += (predicted,)
             point_targets += (wanted,)
-        masks = {"logits": ops.stack(point_logits, 0), "targets": ops.stack(point_targets, 0)}
+        masks: PointMasks = {"logits": ops.stack(point_logits, 0), "targets": ops.stack(point_targets, 0)}
         return {"logits": logits, "query": query, "masks": masks}
 
     def match(self, logits: ms.Tensor, vectors: ms.Tensor, features: ms.Tensor, targets: Targets) -> ms.Tensor:
@@ -99,7 +101,8 @@ class VidEoMTTraining(nn.Cell):
         D = len(vectors)
         B, T = vectors[0].shape[:2]
         points = self.points.uniform(D, B, T)  # [D, B, T, P, 2]
-        predicted, wanted = (), ()
+        predicted: tuple[ms.Tensor, ...] = ()
+        wanted: tuple[ms.Tensor, ...] = ()
         for stage in range(D):
             of_stage = points[stage].reshape(B * T, -1, 2)
             predicted += (

@@ -31,7 +31,7 @@ _INIT_STD = 0.02
 class ChannelNorm(LayerNorm):
     """LayerNorm over the channels of each cell: x [N, C, H, W] -> [N, C, H, W]."""
 
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
+    def construct(self, x: ms.Tensor) -> ms.Tensor:  # type: ignore[override]  # no residual is added to a map
         y = layer_norm(x.transpose(0, 2, 3, 1), self.weight, self.bias, self.epsilon, None)
         return y.transpose(0, 3, 1, 2)
 
@@ -138,7 +138,7 @@ class ConvNeXt(nn.Cell):
 
     def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         x = frames
-        maps = ()
+        maps: tuple[ms.Tensor, ...] = ()
         for stage in range(self.last + 1):
             x = self.features[2 * stage + 1](self.features[2 * stage](x))
             if stage in self.out_levels:

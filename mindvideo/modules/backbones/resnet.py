@@ -151,7 +151,7 @@ class ResNet(nn.Cell):
         x = ops.relu(self.bn1.after(self.conv1, frames))
         if self.stem_pool is not None:
             x = self.stem_pool(x)
-        maps = ()
+        maps: tuple[ms.Tensor, ...] = ()
         for level, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
             x = stage(x)
             if level in self.out_levels:

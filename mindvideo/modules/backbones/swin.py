@@ -164,7 +164,7 @@ class Swin(nn.Cell):
                     channels=widths[stage],
                     heads=heads[stage],
                     window=window,
-                    drop_paths=rates[starts[stage] : starts[stage + 1]],
+                    drop_paths=rates[starts[stage] : starts[stage + 1]].tolist(),
                     merges=stage < STAGES - 1,
                 )
                 for stage in range(STAGES)
@@ -178,7 +178,7 @@ class Swin(nn.Cell):
         """frames [N, 3, H, W] -> one map [N, C, ceil(H / stride), ceil(W / stride)] for each of ``out_levels``."""
         x = self.patch_embed(frames)
         norms = (self.norm0, self.norm1, self.norm2, self.norm3)
-        maps = ()
+        maps: tuple[ms.Tensor, ...] = ()
         for level in range(STAGES):
             own, x = self.layers[level](x)
             if level in self.out_levels:

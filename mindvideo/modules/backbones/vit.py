@@ -91,7 +91,7 @@ class VisionTransformer(nn.Cell):
 
     def blocks(self, tokens: ms.Tensor, rotation: Rotation | None, first: int, last: int) -> tuple[ms.Tensor, ...]:
         """The tokens [B, S, C] after each of the blocks ``first`` to ``last`` - 1."""
-        outputs = ()
+        outputs: tuple[ms.Tensor, ...] = ()
         for number in range(first, last):  # a slice would be a list of its own, and name the parameters after itself
             tokens = self.layers[number](tokens, rotation)
             outputs += (tokens,)

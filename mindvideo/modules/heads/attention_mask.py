@@ -132,7 +132,7 @@ class FrameMaskHead(nn.Cell):
         """Every intermediate map, in order: after gn1, gn2 ... (with ReLU), offsets, deformable convolution, result."""
         num_queries = maps.shape[1]
         x = self.gn1(self.first_layer(memory, maps))
-        trace = (x,)
+        trace: tuple[ms.Tensor, ...] = (x,)
         for index, fine in enumerate(fine_maps):
             x = self.gn[index](self.lay[index](x))
             trace = (*trace, x)

@@ -63,7 +63,7 @@ class _AttentionCore(nn.Cell):
         if step >= rows:
             weights = self.weights(q, k, bias)
             return self.times(self.dropout(weights, 0), v), weights
-        blocks = []
+        blocks: list[ms.Tensor] = []
         for start in range(0, rows, step):
             q_block = q[:, :, start : start + step]
             if blocks:  # one after the other: side by side they would need the memory of all

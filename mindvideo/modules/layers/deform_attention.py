@@ -91,7 +91,7 @@ class DeformableAttention(nn.Cell):
         if rows == Q:
             locations = self.sampling_locations(query, reference_points, spatial_shapes)
             return self.read(query, locations, value, spatial_shapes)
-        outputs = ()
+        outputs: tuple[ms.Tensor, ...] = ()
         for start in range(0, Q, rows):
             part, reference = query[:, start : start + rows], reference_points[:, start : start + rows]
             if outputs:  # one after the other: side by side they would need the memory of all

@@ -56,7 +56,8 @@ class FeatureProjection(nn.Cell):
     def construct(
         self, maps: tuple[ms.Tensor, ...], padding: ms.Tensor
     ) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...]]:
-        features, paddings = (), ()
+        features: tuple[ms.Tensor, ...] = ()
+        paddings: tuple[ms.Tensor, ...] = ()
         for index, level in enumerate(self.levels):
             if index < self.num_maps:
                 source = maps[index]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
@@ -34,14 +32,14 @@ class LeadingAxes(nn.Cell):
     def bprop(self, x: ms.Tensor, out: ms.Tensor, gradient: ms.Tensor) -> tuple[ms.Tensor]:  # noqa: ARG002
         return (self.ordered(gradient, self.back),)
 
-    def ordered(self, x: ms.Tensor, order: Sequence[int]) -> ms.Tensor:
+    def ordered(self, x: ms.Tensor, order: tuple[int, ...]) -> ms.Tensor:
         count = len(order)
         if not self.gathers:
             return ops.transpose(x, order + tuple(range(count, x.ndim)))
         lead, rest = x.shape[:count], x.shape[count:]
         numbers = row_numbers(lead, order)
         rows = ops.gather(x.reshape(numbers.shape[0], -1), numbers, 0)
-        shape = ()
+        shape: tuple[int, ...] = ()
         for axis in order:
             shape += (lead[axis],)
         return rows.reshape(shape + rest)

@@ -102,7 +102,7 @@ class Criterion(nn.Cell):
         T = targets["boxes"].shape[2]
         instances = self.reduce_count(targets["exists"].astype(ms.float32).sum())
         instances = ops.maximum(instances, ms.Tensor(1.0 if self.min_count == "instance" else 1.0 / T, ms.float32))
-        answers = ()
+        answers: tuple[ms.Tensor, ...] = ()
         for number, function in enumerate(self.functions):
             matched = last if self.last_only[number] else every
             answer = function(matched, **self.options[number])
@@ -129,7 +129,7 @@ class Criterion(nn.Cell):
         if masks is not None:
             target_masks = self.target_masks(targets)
             masks = at_pixels_of(target_masks, masks)
-        every = {
+        every: Matched = {
             "logits": logits,
             "rows": rows,
             "taken": taken,
@@ -140,7 +140,7 @@ class Criterion(nn.Cell):
             "targets": targets,
             "extra": extra,
         }
-        last = {
+        last: Matched = {
             "logits": logits[-1:],
             "rows": rows[-1:],
             "taken": taken[-1:],

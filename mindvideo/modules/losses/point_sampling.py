@@ -44,7 +44,7 @@ def corners(points: ms.Tensor, R: int, h: int, w: int) -> tuple[tuple[ms.Tensor,
     x0, y0 = ops.floor(x), ops.floor(y)
     right, below = x - x0, y - y0
     first = first_cells(R, h * w)
-    found = ()
+    found: tuple[tuple[ms.Tensor, ms.Tensor], ...] = ()
     for down in range(2):
         for across in range(2):
             row, column = y0 + down, x0 + across

@@ -69,7 +69,7 @@ class GraphMatcher(nn.Cell):
         """[B, N1, N2] -> logarithms [B, rows, columns], whose exponentials sum to 1 in each row."""
         if affinity.shape[1] > affinity.shape[2]:
             affinity = affinity.swapaxes(1, 2)
-        if self.solver == "exact":
+        if self.exact is not None:
             scores = self.exact(affinity) * sharpness
         elif self.solver == "program":
             scores = program_shares(affinity) * sharpness

@@ -50,7 +50,7 @@ class ClipDecoderLayer(DecoderLayer):
     All queries of a clip go through it together.
     """
 
-    def construct(
+    def construct(  # type: ignore[override]  # a bias instead of padding
         self, content: ms.Tensor, query_position: ms.Tensor, memory: ms.Tensor, keys: ms.Tensor, bias: ms.Tensor
     ) -> ms.Tensor:
         """content, query_position [B*Q,T,C]; memory, keys [B,S,C]; bias [B or 1,1,Q*T,S] -> content [B*Q,T,C]"""
@@ -113,7 +113,7 @@ class ClipDecoder(nn.Cell):
         query_position = ops.broadcast_to(self.query_embed.expand_dims(0), (B * Q, T, C))
         content = ops.zeros_like(query_position)
         keys = memory + position
-        states = ()
+        states: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             content = layer(content, query_position, memory, keys, bias)
             states += (self.norm(content).reshape(B, Q, T, C),)

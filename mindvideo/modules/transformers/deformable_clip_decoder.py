@@ -128,7 +128,8 @@ class DeformableClipDecoder(nn.Cell):
         query_position = ops.broadcast_to(self.query_embed.expand_dims(0), (B, Q * T, C))
         content = ops.broadcast_to(self.content_embed.expand_dims(0), (B, Q * T, C))
         reference = ops.broadcast_to(ops.sigmoid(self.reference_points).expand_dims(0), (B, Q, T, 2))
-        logits, boxes = (), ()
+        logits: tuple[ms.Tensor, ...] = ()
+        boxes: tuple[ms.Tensor, ...] = ()
         for index, layer in enumerate(self.layers):
             value = layer.cross_attn.project(memory, padding)
             references = self.in_every_frame(reference, valid_ratios)

@@ -89,7 +89,7 @@ class DeformableEncoderLayer(nn.Cell):
         position: ms.Tensor,
         reference_points: ms.Tensor,
         spatial_shapes: tuple[tuple[int, int], ...],
-        padding: ms.Tensor | None,
+        padding: ms.Tensor,
         B: int = 1,
     ) -> ms.Tensor:
         """tokens, position [N, S, C]; reference_points [N, S, L, 2]; padding bool [N, S] -> [N, S, C].
@@ -132,7 +132,7 @@ class DeformableEncoder(nn.Cell):
         position: ms.Tensor,
         spatial_shapes: tuple[tuple[int, int], ...],
         valid_ratios: ms.Tensor,
-        padding: ms.Tensor | None,
+        padding: ms.Tensor,
         B: int = 1,
     ) -> ms.Tensor:
         """tokens, position [N, S, C]; valid_ratios [N, L, 2]; padding bool [N, S] -> [N, S, C]."""

@@ -82,7 +82,7 @@ class Encoder(nn.Cell):
 
     def states(self, tokens: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None = None) -> tuple[ms.Tensor, ...]:
         """The output of each layer; the tokens themselves where there is no layer."""
-        states = ()
+        states: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             tokens = layer(tokens, position, padding)
             states += (tokens,)
@@ -178,7 +178,7 @@ class Decoder(nn.Cell):
     ) -> tuple[ms.Tensor, ...]:
         """The output of each layer, before the norm."""
         query_position, memory, keys, padding = self.beside(query_position, memory, position, padding)
-        states = ()
+        states: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             content = layer(content, query_position, memory, keys, padding)
             states += (content,)

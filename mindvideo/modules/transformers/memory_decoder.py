@@ -63,7 +63,7 @@ class MemoryDecoderLayer(nn.Cell):
         self.cross_attn = cross_attention
         self.norm1_box = LayerNorm(width)
         self.has_memory = memory_attention is not None
-        if self.has_memory:
+        if memory_attention is not None:
             self.cross_attn_mem = memory_attention
             self.norm2_mem = LayerNorm(width)
         self.linear1_box = xavier_dense_with_default_bias(width, hidden)
@@ -119,7 +119,7 @@ class MemoryDecoder(nn.Cell):
 
     def project(self, tokens: ms.Tensor, padding: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
         """Encoder tokens [F, S, C] of any number F of frames -> the values of each layer, [F, S, M, C / M]."""
-        values = ()
+        values: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             values += (layer.cross_attn.project(tokens, padding),)
         return values
@@ -138,7 +138,9 @@ class MemoryDecoder(nn.Cell):
         """One frame: content, query_position [B, Q, C], reference [B, Q, 2 or 4], each layer's values of that frame
         [B, S, M, C / M], valid_ratios [B, L, 2]. ``frame`` tells the draws of dropout apart.
         """
-        contents, boxes, points = (), (), ()
+        contents: tuple[ms.Tensor, ...] = ()
+        boxes: tuple[ms.Tensor, ...] = ()
+        points: tuple[ms.Tensor, ...] = ()
         locations = None
         for index, layer in enumerate(self.layers):
             points += (reference[..., :2],)

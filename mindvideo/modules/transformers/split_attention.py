@@ -113,7 +113,7 @@ class SplitAttention(nn.Cell):
         position: ms.Tensor,
         B: int,
         spatial_shapes: tuple[tuple[int, int], ...],
-        padding: ms.Tensor | None,
+        padding: ms.Tensor,
     ) -> ms.Tensor:
         F, S, _ = tokens.shape
         T = F // B
@@ -129,7 +129,7 @@ class SplitAttention(nn.Cell):
         self,
         states: ms.Tensor,
         spatial_shapes: tuple[tuple[int, int], ...],
-        padding: ms.Tensor | None,
+        padding: ms.Tensor,
         absent: ms.Tensor | None = None,
     ) -> ms.Tensor:
         """states [B, S, T, c] of all frames, padding bool [B, S] -> [B, S, T, c]; ``absent`` bool [1, T] as in
@@ -144,7 +144,8 @@ class SplitAttention(nn.Cell):
 
     def coarser(self, within: ms.Tensor, entered: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
         """[B, S, X] each: for each level's cells the next coarser level's; for the coarsest, what entered there."""
-        partners, start = (), 0
+        start = 0
+        partners: tuple[ms.Tensor, ...] = ()
         for level, (h, w) in enumerate(spatial_shapes):
             start += h * w
             if level + 1 == len(spatial_shapes):

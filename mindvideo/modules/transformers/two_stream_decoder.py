@@ -146,7 +146,9 @@ class TwoStreamDecoder(nn.Cell):
         [F, L, 2].
         """
         B, T = content.shape[0], tokens.shape[0] // content.shape[0]
-        contents, boxes, points = (), (), ()
+        contents: tuple[ms.Tensor, ...] = ()
+        boxes: tuple[ms.Tensor, ...] = ()
+        points: tuple[ms.Tensor, ...] = ()
         box_content, box_position = content, query_position
         reference = per_frame(reference, T)
         for index, layer in enumerate(self.layers):
