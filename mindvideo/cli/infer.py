@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.model_choice import configuration_for, only_published
-from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
+from mindvideo.cli.arguments import CONFIG_EPILOG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.cli.model_evaluation import PROCESSES, plan_folder
 from mindvideo.cli.next_step import analyze_command, official_annotations
 from mindvideo.cli.redraw import redraw
@@ -59,7 +59,7 @@ _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__, config_required=False)
-    parser.epilog = EXAMPLES + parser.epilog
+    parser.epilog = EXAMPLES + CONFIG_EPILOG
     parser.usage = "%(prog)s [INPUT ...] [-c NAME] [--weights FILE] [options] [SECTION.KEY=VALUE ...]"
     parser.add_argument(
         "--input", action="append", default=[], metavar="PATH",

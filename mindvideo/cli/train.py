@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.training_sets import hold_out
-from mindvideo.cli.arguments import EXIT_INTERRUPTED, EXIT_OK, config_parser
+from mindvideo.cli.arguments import CONFIG_EPILOG, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.config import dump_config, find_config
 from mindvideo.errors import UserError
 from mindvideo.files import write_json
@@ -34,7 +34,7 @@ classes.json (category ids and names, which the .ckpt files hold too), weights/ 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__)
-    parser.epilog = EXAMPLES + parser.epilog
+    parser.epilog = EXAMPLES + CONFIG_EPILOG
     parser.add_argument(
         "--import", dest="modules", action="append", default=[], metavar="FILE",
         help="run this Python file first, for instance one that registers loss terms for loss.own_terms",

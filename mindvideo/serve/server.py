@@ -141,15 +141,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer, cookie: str | None = None) -> None:
         if answer.file is not None:
-            self._send_file(answer)
+            self._send_file(answer, answer.file)
             return
         self._begin(answer.status, answer, len(answer.content), cookie=cookie)
         if self.command != "HEAD":
             self.wfile.write(answer.content)
 
-    def _send_file(self, answer: Answer) -> None:
+    def _send_file(self, answer: Answer, file: Path) -> None:
         try:
-            stream = open(answer.file, "rb")
+            stream = open(file, "rb")
         except FileNotFoundError:  # removed a moment ago
             self._send(problem("there is no such file any more", 404))
             return

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mindvideo.errors import UserError
 from mindvideo.files import write_json
@@ -20,7 +20,7 @@ from mindvideo.serve.limits import Limits
 from mindvideo.serve.line_index import frame_lines
 from mindvideo.serve.queue_runner import QueueRunner
 from mindvideo.serve.tracks import checked_confidence, checked_edits, read_edits
-from mindvideo.serve.uploads import Uploads, shown_name
+from mindvideo.serve.uploads import Body, Uploads, shown_name
 
 ASSETS = Path(__file__).parent / "assets"
 REPORT_STYLE = Path(__file__).parents[1] / "report" / "assets" / "page.css"  # the report's look is this page's too
@@ -49,7 +49,7 @@ class Request:
 
     query: Mapping[str, str]
     length: int = 0
-    body: BinaryIO | None = None
+    body: Body | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,27 +83,25 @@ class Site:
         self._choices, self.limits = choices, limits
         job = r"/api/jobs/(?P<job>[0-9a-f]{16})"
         upload = r"/api/uploads/(?P<upload>[0-9a-f]{16})"
-        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
-            (method, re.compile(path), answer)
-            for method, path, answer in [
-                ("GET", r"/api/state", self._state),
-                ("GET", r"/api/jobs", self._jobs),
-                ("POST", r"/api/uploads", self._begin_upload),
-                ("PUT", upload, self._receive),
-                ("DELETE", upload, self._abandon_upload),
-                ("POST", r"/api/jobs", self._add_job),
-                ("DELETE", job, self._remove),
-                ("POST", job + "/stop", self._stop),
-                ("POST", job + "/again", self._again),
-                ("GET", job + "/preview", self._preview),
-                ("GET", job + "/video", self._video),
-                ("GET", job + "/frames", self._frames),
-                ("GET", job + "/tracks", self._tracks),
-                ("PUT", job + "/edits", self._edit),
-                ("POST", job + "/downloads/(?P<kind>[a-z]+)", self._prepare),
-                ("GET", job + "/downloads/(?P<kind>[a-z]+)", self._download),
-            ]
+        routes: list[tuple[str, str, Callable[..., Answer]]] = [
+            ("GET", r"/api/state", self._state),
+            ("GET", r"/api/jobs", self._jobs),
+            ("POST", r"/api/uploads", self._begin_upload),
+            ("PUT", upload, self._receive),
+            ("DELETE", upload, self._abandon_upload),
+            ("POST", r"/api/jobs", self._add_job),
+            ("DELETE", job, self._remove),
+            ("POST", job + "/stop", self._stop),
+            ("POST", job + "/again", self._again),
+            ("GET", job + "/preview", self._preview),
+            ("GET", job + "/video", self._video),
+            ("GET", job + "/frames", self._frames),
+            ("GET", job + "/tracks", self._tracks),
+            ("PUT", job + "/edits", self._edit),
+            ("POST", job + "/downloads/(?P<kind>[a-z]+)", self._prepare),
+            ("GET", job + "/downloads/(?P<kind>[a-z]+)", self._download),
         ]
+        self._routes = [(method, re.compile(path), answer) for method, path, answer in routes]
 
     def answer(self, method: str, path: str, request: Request) -> Answer:
         """The answer to a request; a mistake of the visitor's is one line in it."""

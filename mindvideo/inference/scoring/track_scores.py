@@ -81,7 +81,7 @@ class MeanProbabilities:
     """The mean probabilities of a track over its frames."""
 
     def __init__(self) -> None:
-        self._sum: np.ndarray | float = 0.0
+        self._sum: np.ndarray = np.zeros(1)  # of the frames so far, float64 [K]
         self._frames = 0
 
     def add(self, probabilities: np.ndarray) -> bool:

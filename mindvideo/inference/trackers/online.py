@@ -127,7 +127,7 @@ class OnlineTracker:
         seen = seen.on_host()
         require_finite(seen.probabilities)
         if self.queries is not None:
-            return [self._keep(seen)]
+            return [self._keep(seen, self.queries)]
         self.undecided.append(seen)
         return self._decide() if len(self.undecided) == self.first_frames else []
 
@@ -138,8 +138,8 @@ class OnlineTracker:
         tracks = range(len(self.queries or ()))
         kept = [track for track in tracks if any(has_pixels(masks) for masks in self.masks[track])]
         scores, labels = self.vote.result() if self.queries else (np.zeros(0, np.float32), np.zeros(0, np.int64))
-        segmentations = [
-            self.masks[track] if scores[track] >= MIN_TRACK_SCORE else [None] * len(self.boxes) for track in kept
+        segmentations: list[list[Segmentation | None]] = [
+            list(self.masks[track]) if scores[track] >= MIN_TRACK_SCORE else [None] * len(self.boxes) for track in kept
         ]
         video = VideoInstances(
             video_id=self.video_id,
@@ -164,13 +164,13 @@ class OnlineTracker:
             num_tracks=len(self.queries), frames_per_vote=self.frames_per_vote, num_frames=self.num_frames
         )
         self.next_vote = 1.0
-        first = [self._keep(seen) for seen in self.undecided]
+        first = [self._keep(seen, self.queries) for seen in self.undecided]
         self.undecided = []
         return first
 
-    def _keep(self, seen: SeenFrame) -> VideoInstances:
+    def _keep(self, seen: SeenFrame, queries: list[int]) -> VideoInstances:
         """Store what the result needs of one frame, and give the frame as it looks now."""
-        seen = seen.of_queries(self.queries)
+        seen = seen.of_queries(queries)
         self.vote.add(seen.probabilities)
         masks = [segment_frame(track, self.size) for track in seen.mask_logits]
         for track, mask in zip(self.masks, masks):

@@ -170,14 +170,17 @@ class WindowTracker:
 
     def _decide_until(self, end: int) -> None:
         """Read masks and votes of the frames up to ``end`` from the latest window."""
+        window = self._window
+        if window is None:
+            return
         start = max(self._covered - self._T, 0)
         for query, track in self._track_of_query.items():
             for index in range(self._decided, end):
                 place = index - start
-                mask = segment_frame(self._window.mask_logits[query, place], self._size)
+                mask = segment_frame(window.mask_logits[query, place], self._size)
                 # PARITY(vistr): a query is dropped for having no pixel before low scores empty its frames.
                 track.visible = track.visible or has_pixels(mask)
-                track.segmentations.append(mask if track.scores.add(self._window.probabilities[query, place]) else None)
+                track.segmentations.append(mask if track.scores.add(window.probabilities[query, place]) else None)
         self._decided = end
 
     def _frame_result(self, index: int) -> VideoInstances:
