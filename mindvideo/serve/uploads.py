@@ -25,7 +25,7 @@ _MAX_NAME = 120
 
 
 class Body(Protocol):
-    """What is still to come of a request."""
+    """The part of a request that is still to come."""
 
     def read(self, size: int, /) -> bytes: ...
 

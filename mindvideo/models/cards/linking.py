@@ -13,7 +13,7 @@ from mindvideo.inference.trackers.track_bank import Associate, TrackBank, associ
 
 
 class LinkingParts(TypedDict):
-    """What a WindowTracker takes besides."""
+    """A WindowTracker takes these besides."""
 
     linking: Linking
     observer: MatchRecorder | None
