@@ -51,9 +51,9 @@ class PublishedModels:
         """Each with what is known of it and, while somebody wants it here, how far it is."""
         with self._lock:
             under_way = {name: dataclasses.replace(fetch) for name, fetch in self._fetches.items()}
-        return [
-            _as_seen(entry, under_way.get(entry.name)) for entry in read_catalogue().values() if entry.configuration
-        ]
+        complete = [entry for entry in read_catalogue().values() if entry.configuration]
+        complete.sort(key=lambda entry: (not entry.place.is_file(), entry.url is None))  # the nearest first
+        return [_as_seen(entry, under_way.get(entry.name)) for entry in complete]
 
     def fetch(self, name: str) -> None:
         """Download an entry, after those that were asked for before. One that is here or on its way stays so."""
@@ -141,8 +141,10 @@ def _as_seen(entry: PublishedWeights, fetch: _Fetch | None) -> dict[str, Any]:
         "ap": entry.ap,
         "size": entry.size,
         "page": entry.page,
+        "file": entry.file,
+        "note": entry.note,
         "here": entry.place.is_file(),
-        "by_hand": by_hand(entry) if entry.url is None else None,
+        "by_hand": entry.url is None,
         "fetch": None if fetch is None else dataclasses.asdict(fetch),
     }
 

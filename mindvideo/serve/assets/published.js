@@ -3,7 +3,7 @@
 const POLL = 700; // milliseconds, while one is on its way
 
 function factsOf(model, bytes) {
-  const facts = [model.configuration, model.dataset];
+  const facts = model.configuration === model.name ? [model.dataset] : [model.configuration, model.dataset];
   if (model.ap !== null) facts.push(`AP ${model.ap}`);
   if (model.size !== null) facts.push(bytes(model.size));
   return facts.join(" · ");
@@ -11,7 +11,7 @@ function factsOf(model, bytes) {
 
 function lineOf(model, bytes) {
   if (model.here) return "here";
-  if (!model.fetch) return model.by_hand || "";
+  if (!model.fetch) return model.by_hand ? `by hand, as ${model.file}${model.note ? ` (${model.note})` : ""}` : "";
   const { state, done, total, message } = model.fetch;
   if (state === "failed") return message;
   if (state === "waiting" || !done) return "waiting";
