@@ -12,7 +12,7 @@ WORKERS ?= 2
 help:
 	@echo "make demo   environment, synthetic data, training, evaluation, inference, a report to open"
 	@echo "make test   environment, native operators, every test"
-	@echo "make lint   ruff, ruff format, codespell, mypy on what users call, hadolint"
+	@echo "make lint   ruff, ruff format, codespell, mypy, hadolint"
 	@echo "make docs   the documentation as pages to open, in site/"
 	@echo "make bench  measure the tables of docs/performance.md again (BENCH=--full, BENCH='--only ops')"
 	@echo "make ops    build the native operators (CPU, and CUDA where nvcc is found)"
