@@ -56,7 +56,7 @@ def page(tmp_path, monkeypatch):
 
 
 def loads(monkeypatch, shares: list[float]) -> None:
-    """What others take, look after look."""
+    """The share that others take, look after look."""
     monkeypatch.setattr(every.Load, "of_others", lambda self: shares.pop(0))
 
 
