@@ -59,7 +59,7 @@ def is_compiled(facts: dict) -> bool:
     return facts["config"]["masks"] and validity_of(facts) == "matched"
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def differentiated(root: Path, case: str, validity: str, *, compiled: bool):
     """The training graph with its gradients, and the parameters they are of."""
     model = model_of(root, case, validity)
