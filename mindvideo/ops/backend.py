@@ -61,6 +61,12 @@ def runs_as(wanted: str, operator: str, dtype, sizes: tuple[int, int, int] = (0,
     return implementation(backend(), operator, str(dtype).lower(), sizes) == wanted
 
 
+@constexpr
+def is_native(operator: str, shape: tuple[int, ...], dtype) -> bool:
+    """Whether the compiled library computes an operator of one input; it is not asked about empty ones."""
+    return 0 not in shape and implementation(backend(), operator, str(dtype).lower()) == "native"
+
+
 def native_op(function: str, *, out_shape, out_dtype, bprop=None) -> ops.Custom:
     """The compiled `function` as a MindSpore operator; call it through a cached function of no arguments."""
     device = mindspore.get_context("device_target")

@@ -10,6 +10,8 @@ from mindvideo.errors import UserError
 from mindvideo.ops.backend import native_op, runs_as
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
 
+_zeros_like = ops.ZerosLike()
+
 
 def deform_conv2d(
     x: Tensor, offset: Tensor, weight: Tensor, stride: int = 1, padding: int = 1, dilation: int = 1
@@ -78,7 +80,7 @@ def _three_inputs(x, offset, weight, geometry, gradient):
 
 def _bprop(x, offset, weight, geometry, output, gradient):
     grad_x, grad_offset, grad_weight = _backward_op()(x, offset, weight, geometry, gradient)
-    return grad_x, grad_offset, grad_weight, ops.zeros_like(geometry)
+    return grad_x, grad_offset, grad_weight, _zeros_like(geometry)
 
 
 @constexpr

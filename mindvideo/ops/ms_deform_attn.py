@@ -14,6 +14,7 @@ from mindvideo.ops.backend import native_op, runs_as
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
 INT32_LIMIT = 2**31 - 1
+_zeros_like = ops.ZerosLike()
 _FLOAT_TYPES = (mstype.float32, mstype.float16, mstype.bfloat16, mstype.float64)
 
 
@@ -167,7 +168,7 @@ def _gradient_types(value, shapes, starts, locations, weights, gradient):
 
 def _bprop(value, shapes, starts, locations, weights, output, gradient):
     grad_value, grad_locations, grad_weights = _backward_op()(value, shapes, starts, locations, weights, gradient)
-    return grad_value, ops.zeros_like(shapes), ops.zeros_like(starts), grad_locations, grad_weights
+    return grad_value, _zeros_like(shapes), _zeros_like(starts), grad_locations, grad_weights
 
 
 @constexpr

@@ -11,41 +11,18 @@ from mindvideo.training.optimizer import zeros_for
 
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
-# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
-_square_by_product = ops.MultitypeFuncGraph("square_by_product")
-_square_by_sum = ops.MultitypeFuncGraph("square_by_sum")
-_rescale = ops.MultitypeFuncGraph("rescale")
-_accumulate = ops.MultitypeFuncGraph("accumulate")
-_clear = ops.MultitypeFuncGraph("clear")
+# Per-parameter work goes through HyperMap, with primitives in functions that the compiler makes few nodes of, as in
+# training/optimizer.py.
+_reshape, _product, _square, _sum = ops.Reshape(), ops.MatMul(), ops.Square(), ops.ReduceSum()
+_times, _plus, _fill, _assign = ops.Mul(), ops.Add(), ops.MaskedFill(), ops.Assign()
 
 
-@_square_by_product.register("Tensor")
-def _square_by_product_of(gradient):
-    row = gradient.reshape(1, -1)
-    return ops.matmul(row, row.reshape(-1, 1)).reshape(1)
+def _square_by_product(gradient):
+    return _reshape(_product(_reshape(gradient, (1, -1)), _reshape(gradient, (-1, 1))), (1,))
 
 
-@_square_by_sum.register("Tensor")
-def _square_by_sum_of(gradient):
-    return ops.square(gradient).sum().reshape(1)
-
-
-@_rescale.register("Tensor", "Tensor", "Tensor")
-def _rescale_or_zero(finite, factor, gradient):
-    # A condition of the gradient's own shape: with one number MindSpore's kernel on CPU keeps 24 bytes for every number
-    # of the gradient, see docs/performance.md.
-    finite = ops.broadcast_to(finite, gradient.shape)
-    return ops.masked_fill(gradient * factor, ops.logical_not(finite), 0.0)
-
-
-@_accumulate.register("Tensor", "Tensor", "Tensor")
-def _accumulate_share(share, summed, gradient):
-    return summed + gradient * share
-
-
-@_clear.register("Tensor", "Tensor", "Tensor")
-def _keep_or_clear(keep, summed, mean):
-    return ops.assign(summed, mean * keep)
+def _square_by_sum(gradient):
+    return _reshape(_sum(_square(gradient)), (1,))
 
 
 class SquaredNorms(nn.Cell):
@@ -88,11 +65,21 @@ class PreparedGradients(nn.Cell):
         apply = finite.astype(ms.float32)
         if self.accumulate == 1:
             norm = ops.sqrt(squares.sum())
-            return self.map(ops.partial(_rescale, finite, unscale * self.clip(norm)), gradients), norm, apply
-        gradients = self.map(ops.partial(_rescale, finite, unscale), gradients)
-        gradients, apply = self.accumulated(gradients, apply)
+            return self.rescaled(gradients, finite, unscale * self.clip(norm)), norm, apply
+        gradients, apply = self.accumulated(self.rescaled(gradients, finite, unscale), apply)
         norm = ops.sqrt(self.squared_norms(gradients).sum())
-        return self.map(ops.partial(_rescale, finite, self.clip(norm)), gradients), norm, apply
+        return self.rescaled(gradients, finite, self.clip(norm)), norm, apply
+
+    def rescaled(self, gradients, finite, factor):
+        """Each gradient times ``factor``, or zeros."""
+        infinite = ops.logical_not(finite)
+
+        def rescale(gradient):
+            # A condition of the gradient's own shape: with one number MindSpore's kernel on CPU keeps 24 bytes for
+            # every number of the gradient, see docs/performance.md.
+            return _fill(_times(gradient, factor), ops.broadcast_to(infinite, gradient.shape), 0.0)
+
+        return self.map(rescale, gradients)
 
     def clip(self, norm):
         """The factor that brings a gradient of this norm down to ``clip_norm``."""
@@ -107,7 +94,15 @@ class PreparedGradients(nn.Cell):
         count = self.summed + apply
         full = (count >= self.accumulate).astype(ms.float32)
         share = Tensor(1.0 / self.accumulate, ms.float32)
-        means = self.map(ops.partial(_accumulate, share), self.sums, gradients)
-        self.map(ops.partial(_clear, 1.0 - full), self.sums, means)
+        keep = 1.0 - full
+
+        def add(summed, gradient):
+            return _plus(summed, _times(gradient, share))
+
+        def keep_or_clear(summed, mean):
+            return _assign(summed, _times(mean, keep))
+
+        means = self.map(add, self.sums, gradients)
+        self.map(keep_or_clear, self.sums, means)
         ops.assign(self.summed, count * (1.0 - full))
         return means, full

@@ -28,31 +28,10 @@ def zeros_for(parameters: Sequence[Parameter], prefix: str) -> ParameterTuple:
     )
 
 
-# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
-_adamw_update = ops.MultitypeFuncGraph("adamw_update")
-_sgd_update = ops.MultitypeFuncGraph("sgd_update")
-_decay = ops.MultitypeFuncGraph("decay")
-_with_decay = ops.MultitypeFuncGraph("with_decay")
-
-
-@_adamw_update.register("Function", *["Tensor"] * 10)
-def _update_adamw(fused, power1, power2, rate, beta1, beta2, eps, parameter, first, second, gradient):
-    return fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
-
-
-@_sgd_update.register("Function", *["Tensor"] * 5)
-def _update_sgd(fused, rate, momentum, parameter, velocity, gradient):
-    return fused(parameter, velocity, rate, gradient, momentum)
-
-
-@_decay.register("Tensor", "Tensor")
-def _decay_parameter(factor, parameter):
-    return ops.assign(parameter, parameter * factor)
-
-
-@_with_decay.register("Tensor", "Tensor", "Tensor")
-def _add_decay(factor, parameter, gradient):
-    return gradient + parameter * factor
+# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds. It
+# maps a function inside ``construct`` that does everything for one parameter and calls primitives; several maps over
+# partial functions come to three times as many nodes.
+_assign, _times, _plus = ops.Assign(), ops.Mul(), ops.Add()
 
 
 class GroupedOptimizer(nn.Cell):
@@ -74,11 +53,47 @@ class GroupedOptimizer(nn.Cell):
         self.late = [int(group.late) for group in groups]
         ends = np.cumsum([len(group.parameters) for group in groups]).tolist()
         self.ranges = list(zip([0, *ends[:-1]], ends))
-        self.map = ops.HyperMap()
+
+    def updates_of_groups(self, update: type[nn.Cell], *states: ParameterTuple) -> nn.CellList:
+        """An ``update`` for each group, made with its parameters, their ``states`` and its weight decay."""
+        updates = []
+        for (start, end), decay in zip(self.ranges, self.weight_decays):
+            rows = [ParameterTuple(row[start:end]) for row in (self.parameters, *states)]
+            updates.append(update(*rows, weight_decay=decay))
+        return nn.CellList(updates, auto_prefix=False)
+
+    def gradients_of(self, gradients, group: int):
+        """Those of one group."""
+        if len(self.ranges) == 1:
+            return gradients
+        start, end = self.ranges[group]
+        return gradients[start:end]
 
     def factor_of(self, factor, group: int):
         """The factor on a group's rate; ``factor`` is one for all, or [2]: the others' and that of late ones."""
         return factor[self.late[group]] if factor.ndim else factor
+
+
+class _AdamWGroup(nn.Cell):
+    """Updates the parameters of one group, all at the same ``rate``."""
+
+    def __init__(self, parameters, first_moment, second_moment, *, weight_decay: float) -> None:
+        super().__init__(auto_prefix=False)
+        self.parameters, self.first_moment, self.second_moment = parameters, first_moment, second_moment
+        self.weight_decay = weight_decay
+        self.decays = weight_decay > 0
+        self.fused = ops.Adam()
+        self.map = ops.HyperMap()
+
+    def construct(self, gradients, rate, power1, power2, beta1, beta2, eps):
+        keep = 1.0 - rate * self.weight_decay
+
+        def decay_and_update(parameter, first, second, gradient):
+            if self.decays:
+                _assign(parameter, _times(parameter, keep))
+            return self.fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
+
+        return self.map(decay_and_update, self.parameters, self.first_moment, self.second_moment, gradients)
 
 
 class AdamW(GroupedOptimizer):
@@ -100,8 +115,8 @@ class AdamW(GroupedOptimizer):
         self.eps = eps
         self.first_moment = zeros_for(self.parameters, f"{owner}adamw.first_moment")
         self.second_moment = zeros_for(self.parameters, f"{owner}adamw.second_moment")
+        self.groups = self.updates_of_groups(_AdamWGroup, self.first_moment, self.second_moment)
         self.updates = Parameter(Tensor(0.0, ms.float32), name=f"{owner}adamw.updates", requires_grad=False)
-        self.fused = ops.Adam()
 
     def construct(self, gradients, factor, apply):
         updates = ops.depend(self.updates + apply, gradients)
@@ -115,20 +130,32 @@ class AdamW(GroupedOptimizer):
         beta2 = self.one + apply * (self.beta2 - self.one)
         # The fused kernel divides by sqrt(v) + eps before the bias correction; PyTorch corrects v first.
         eps = self.eps * ops.sqrt(self.one - power2)
-        for group in range(len(self.ranges)):
-            start, end = self.ranges[group]
-            rate = self.factor_of(factor, group) * apply * self.learning_rates[group]
-            if self.weight_decays[group] > 0:
-                keep = self.one - rate * self.weight_decays[group]
-                self.map(ops.partial(_decay, keep), self.parameters[start:end])
-            self.map(
-                ops.partial(_adamw_update, self.fused, power1, power2, rate, beta1, beta2, eps),
-                self.parameters[start:end],
-                self.first_moment[start:end],
-                self.second_moment[start:end],
-                gradients[start:end],
-            )
+        for index, update in enumerate(self.groups):
+            rate = self.factor_of(factor, index) * apply * self.learning_rates[index]
+            update(self.gradients_of(gradients, index), rate, power1, power2, beta1, beta2, eps)
         return updates
+
+
+class _SgdGroup(nn.Cell):
+    """Updates the parameters of one group, all at the same ``rate``."""
+
+    def __init__(self, parameters, velocity, *, weight_decay: float) -> None:
+        super().__init__(auto_prefix=False)
+        self.parameters, self.velocity = parameters, velocity
+        self.weight_decay = weight_decay
+        self.decays = weight_decay > 0
+        self.fused = ops.ApplyMomentum()
+        self.map = ops.HyperMap()
+
+    def construct(self, gradients, rate, momentum, apply):
+        decay = apply * self.weight_decay
+
+        def decay_and_update(parameter, velocity, gradient):
+            if self.decays:
+                gradient = _plus(gradient, _times(parameter, decay))
+            return self.fused(parameter, velocity, rate, gradient, momentum)
+
+        return self.map(decay_and_update, self.parameters, self.velocity, gradients)
 
 
 class SGD(GroupedOptimizer):
@@ -139,23 +166,13 @@ class SGD(GroupedOptimizer):
         self.momentum = Tensor(momentum, ms.float32)
         self.one = Tensor(1.0, ms.float32)
         self.velocity = zeros_for(self.parameters, f"{owner}sgd.velocity")
-        self.fused = ops.ApplyMomentum()
+        self.groups = self.updates_of_groups(_SgdGroup, self.velocity)
 
     def construct(self, gradients, factor, apply):
         momentum = self.one + apply * (self.momentum - self.one)
-        for group in range(len(self.ranges)):
-            start, end = self.ranges[group]
-            own = gradients[start:end]
-            if self.weight_decays[group] > 0:
-                decay = apply * self.weight_decays[group]
-                own = self.map(ops.partial(_with_decay, decay), self.parameters[start:end], own)
-            rate = self.factor_of(factor, group) * apply * self.learning_rates[group]
-            self.map(
-                ops.partial(_sgd_update, self.fused, rate, momentum),
-                self.parameters[start:end],
-                self.velocity[start:end],
-                own,
-            )
+        for index, update in enumerate(self.groups):
+            rate = self.factor_of(factor, index) * apply * self.learning_rates[index]
+            update(self.gradients_of(gradients, index), rate, momentum, apply)
         return factor
 
 

@@ -13,6 +13,7 @@ from mindvideo.modules.encoded_frames import class_logits, per_frame
 from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.modules.transformers.memory_decoder import Memory
 from mindvideo.modules.values import Predictions, Targets
+from mindvideo.ops.slices import at
 
 
 class Samples(TypedDict):
@@ -80,7 +81,7 @@ class InstanceFormerTraining(nn.Cell):
             reference = own if frame == 0 else network.propagate(left, own, network.reference_propagation)
             memory = self.recall(tokens, T) if network.has_memory and frame > 0 else None
             decoding = network.decode(values[frame], encoded, content, reference, memory, frame)
-            content, left = decoding["content"][-1], network.left_over(reference, decoding["boxes"][-1])
+            content, left = at(decoding["content"], 0, -1), network.left_over(reference, at(decoding["boxes"], 0, -1))
             contents.append(decoding["content"])
             boxes.append(decoding["boxes"])
             points.append(decoding["points"])
@@ -88,11 +89,11 @@ class InstanceFormerTraining(nn.Cell):
                 query = self.match(decoding["content"].expand_dims(3), decoding["boxes"].expand_dims(3), targets)
             if network.has_memory:
                 logits = network.class_embed[-1](content)
-                chosen = self.choose_tokens(logits, query[-1], frame)
-                rows = memory_rows(content, logits, decoding["boxes"][-1], network.query_position(B))
+                chosen = self.choose_tokens(logits, at(query, 0, -1), frame)
+                rows = memory_rows(content, logits, at(decoding["boxes"], 0, -1), network.query_position(B))
                 # PARITY(instanceformer): what is remembered is a constant; no gradient flows through the memory.
                 tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
-                samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
+                samples.append((gather_queries(content, chosen), identities(chosen, at(query, 0, -1))))
         contents = ops.stack(contents, 3)  # [D, B, Q, T, C]
         predictions = {"logits": class_logits(network.class_embed, contents), "boxes": ops.stack(boxes, 3)}
         if self.match_whole_clip:
@@ -144,7 +145,7 @@ class InstanceFormerTraining(nn.Cell):
         far = ops.select(query < 0, ops.full_like(query, self.network.num_queries), query)
         ordered = ops.sort(far.astype(ms.float32), axis=-1)[0].astype(ms.int32)
         rank = (query.expand_dims(-1) > far.expand_dims(-2)).astype(ms.int32).sum(-1)
-        last = ordered[-1].expand_dims(0).broadcast_to(query.shape)
+        last = at(ordered, 0, -1).expand_dims(0).broadcast_to(query.shape)
         theirs = (ops.one_hot(rank, N).astype(ms.int32) * last.expand_dims(-2)).sum(-1)
         theirs = ops.select(query < 0, ops.zeros_like(query), theirs).expand_dims(3)
         later = (ops.arange(T) > 0).reshape(1, 1, 1, T).broadcast_to(own.shape)

@@ -17,6 +17,7 @@ from mindvideo.modules.encoded_frames import (
 )
 from mindvideo.modules.heads.dynamic_mask import DynamicMasks, MaskFeatures
 from mindvideo.modules.layers.feature_projection import FeatureProjection
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
@@ -61,7 +62,7 @@ class MSSTS(nn.Cell):
         self.num_levels = num_levels
         self.query_embed = Parameter(initializer(Normal(1.0), (num_queries, 2 * width)), name="query_embed")
         self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, width)), name="level_embed")
-        self.reference_points = nn.Dense(width, 2, weight_init="xavier_uniform", bias_init="zeros")
+        self.reference_points = Linear(width, 2, weight_init="xavier_uniform", bias_init="zeros")
 
     def construct(self, frames: ms.Tensor, padding: ms.Tensor):
         encoded = self.encode(frames, padding)

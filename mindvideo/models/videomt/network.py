@@ -14,7 +14,9 @@ from mindspore.common.initializer import Normal, initializer
 
 from mindvideo.modules.backbones.vit import VisionTransformer
 from mindvideo.modules.heads.upscaled_mask import GeluMLP, UpscaleBlock
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.patches import grid_of
+from mindvideo.ops.slices import at, part
 
 
 class Trace(TypedDict):
@@ -56,8 +58,8 @@ class VidEoMT(nn.Cell):
         self.num_queries, self.num_classes, self.norm_queries = num_queries, num_classes, norm_queries
         values = initializer(Normal(1.0), (num_queries, C)) if start_queries is None else Tensor(start_queries)
         self.query = Parameter(values, name="query")
-        self.query_updater = nn.Dense(C, C)
-        self.class_head = nn.Dense(C, num_classes + 1)
+        self.query_updater = Linear(C, C)
+        self.class_head = Linear(C, num_classes + 1)
         self.mask_head = GeluMLP(width=C)
         self.upscale = nn.CellList(upscale)
 
@@ -104,7 +106,7 @@ class VidEoMT(nn.Cell):
         """
         of_frames = []
         for t in range(tokens.shape[1]):
-            joined = ops.cat((query, tokens[:, t]), 1)
+            joined = ops.cat((query, at(tokens, 1, t)), 1)
             outputs = self.backbone.blocks(joined, rotation, self.first_query_block, self.num_blocks)
             of_frames.append(ops.stack((joined, *outputs), 0))
             query = self.propagate(outputs[-1])
@@ -112,7 +114,7 @@ class VidEoMT(nn.Cell):
 
     def propagate(self, tokens: ms.Tensor) -> ms.Tensor:
         """Tokens after the last block, [B, Q + S, C] -> the next frame's queries [B, Q, C]."""
-        query = tokens[:, : self.num_queries]
+        query = part(tokens, 1, 0, self.num_queries)
         if self.norm_queries:
             query = self.backbone.norm(query)
         return self.query_updater(query) + self.query
@@ -127,7 +129,7 @@ class VidEoMT(nn.Cell):
 
     def queries_of(self, tokens: ms.Tensor) -> ms.Tensor:
         """[B, T, Q + S, C] -> [B, T, Q, C]."""
-        return tokens[:, :, : self.num_queries]
+        return part(tokens, 2, 0, self.num_queries)
 
     def classify(self, stages) -> ms.Tensor:
         """[D, B, Q, T, K + 1]."""
@@ -140,7 +142,7 @@ class VidEoMT(nn.Cell):
         """The patch tokens as maps [B, T, h, w, C], each twice as fine as the one before; ``size`` of the frames."""
         B, T, _, C = tokens.shape
         rows, columns = grid_of(size[0], size[1], self.backbone.patch_size)
-        patches = tokens[:, :, self.num_queries + self.backbone.num_prefix :]
+        patches = part(tokens, 2, self.num_queries + self.backbone.num_prefix)
         maps, finer = patches.reshape(B * T, rows, columns, C), ()
         for block in self.upscale:
             maps = block(maps)

@@ -11,6 +11,7 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeUniform, Uniform, XavierUniform, initializer
 
 from mindvideo.modules.layers.attention import MASKED
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.ops.deform_conv import deform_conv2d
@@ -32,8 +33,8 @@ class AttentionMap(nn.Cell):
 
     def __init__(self, *, width: int, heads: int, unit_mean: bool = False):
         super().__init__()
-        self.q_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
-        self.k_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.q_linear = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.k_linear = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.heads, self.depth = heads, width // heads
         self.scale = self.depth**-0.5
         self.unit_mean = unit_mean

@@ -10,6 +10,7 @@ from mindspore import nn, ops
 from mindvideo.modules.layers.mlp import MLP
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.ops.masks import resize_nearest
+from mindvideo.ops.slices import at
 
 GROUPS = 8
 
@@ -68,7 +69,7 @@ class DotProductMaskHead(nn.Cell):
 
     def per_query(self, maps):
         """maps [G, T, 1, H, W] of G queries -> mask logits [G, T, H, W]"""
-        return maps[:, :, 0]
+        return at(maps, 2, 0)
 
 
 def build_dot_product_mask_head(*, width: int, fine_channels: Sequence[int], channels: int) -> DotProductMaskHead:

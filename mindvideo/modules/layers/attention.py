@@ -13,7 +13,9 @@ from mindspore.common.initializer import XavierUniform, initializer
 from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.dropout import Dropout
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.row_order import LeadingAxes
+from mindvideo.ops.slices import part
 
 # Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
 DEFAULT_BLOCK_ELEMENTS = 1 << 24
@@ -65,7 +67,7 @@ class _AttentionCore(nn.Cell):
             return self.times(self.dropout(weights, 0), v), weights
         blocks = []
         for start in range(0, rows, step):
-            q_block = q[:, :, start : start + step]
+            q_block = part(q, 2, start, start + step)
             if blocks:  # one after the other: side by side they would need the memory of all
                 q_block = ops.depend(q_block, blocks[-1])
             weights = self.weights(q_block, k, bias)
@@ -88,11 +90,11 @@ class _AttentionCore(nn.Cell):
         grad_k = ops.zeros_like(k)
         grad_v = ops.zeros_like(v)
         for start in range(0, rows, step):
-            q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
+            q_block, grad_block = part(q, 2, start, start + step), part(grad, 2, start, start + step)
             if grad_q:
                 q_block = ops.depend(q_block, grad_q[-1])
             weights = self.weights(q_block, k, bias)
-            parts = self.gradients(weights, q_block, k, v, grad_block, inner[:, :, start : start + step], start)
+            parts = self.gradients(weights, q_block, k, v, grad_block, part(inner, 2, start, start + step), start)
             grad_q.append(parts[0])
             grad_k = grad_k + parts[1]
             grad_v = grad_v + parts[2]
@@ -127,18 +129,18 @@ class MultiHeadAttention(nn.Cell):
         self.scale = self.depth**-0.5
         self.in_proj_weight = Parameter(initializer(XavierUniform(), (3 * width, width)), name="in_proj_weight")
         self.in_proj_bias = Parameter(initializer("zeros", (3 * width,)), name="in_proj_bias")
-        self.out_proj = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.out_proj = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.core = _AttentionCore(dropout=dropout, block_elements=block_elements)
-        self.linear = ops.MatMul(transpose_b=True)
+        self.linear, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
         self.swap = LeadingAxes(0, 2, 1)
 
-    def _project(self, x, part: int):
-        """[B,S,C] -> [B,M,S,D] by the ``part``-th third of the packed projection."""
+    def _project(self, x, third: int):
+        """[B,S,C] -> [B,M,S,D] by a ``third`` of the packed projection."""
         batch, length, width = x.shape
-        low, high = part * width, (part + 1) * width
-        y = self.linear(x.reshape(batch * length, width), self.in_proj_weight[low:high])
-        y = ops.bias_add(y, self.in_proj_bias[low:high])
-        if part == 0:
+        low, high = third * width, (third + 1) * width
+        y = self.linear(x.reshape(batch * length, width), part(self.in_proj_weight, 0, low, high))
+        y = self.add(y, part(self.in_proj_bias, 0, low, high))
+        if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))
 

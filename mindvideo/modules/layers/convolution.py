@@ -5,6 +5,8 @@ from __future__ import annotations
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, initializer
 
+_zeros_like = ops.ZerosLike()
+
 
 class _ScaledRows(nn.Cell):
     """weight [O, ...], scale [O], which is not trained -> weight with its o-th row multiplied by ``scale[o]``.
@@ -18,7 +20,7 @@ class _ScaledRows(nn.Cell):
         return weight * self.spread(scale, weight)
 
     def bprop(self, weight, scale, out, gradient):  # noqa: ARG002
-        return gradient * self.spread(ops.depend(scale, gradient), gradient), ops.zeros_like(scale)
+        return gradient * self.spread(ops.depend(scale, gradient), gradient), _zeros_like(scale)
 
     def spread(self, scale, weight):
         return ops.broadcast_to(scale.reshape(-1, 1, 1, 1), weight.shape)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 # Odd multipliers with well spread bits (a Weyl constant and the two of a known two-round integer hash).
@@ -17,6 +18,22 @@ _ROW_STRIDE = 0x1E3779B1
 _COLUMN_STRIDE = 0x3504F333
 _MIX = 0x2C1B3C6D
 _REMIX = 0x297A2D39
+
+# Primitives: a mask is drawn at many places of a network, and operators written in Python are slow to compile.
+_times, _plus, _minus, _xor, _shifted = ops.Mul(), ops.Add(), ops.Sub(), ops.BitwiseXor(), ops.RightShift()
+_below = ops.Less()
+
+
+@ops.constexpr
+def _multiples(count: int, stride: int, axis: int) -> Tensor:
+    """stride times 0, 1, ..., wrapped to int32: [count, 1], or [1, count] along axis 1."""
+    numbers = (np.arange(count, dtype=np.int64) * stride).astype(np.uint32).view(np.int32)
+    return Tensor(np.expand_dims(numbers, 1 - axis))
+
+
+@ops.constexpr
+def _offset(salt: int, draw: int) -> int:
+    return salt + draw * _COLUMN_STRIDE % 2**31
 
 
 class FollowsIteration(nn.Cell):
@@ -46,17 +63,15 @@ class CounterHash(FollowsIteration):
 
     def bits(self, rows: int, columns: int, draw: int):
         """int32 [rows, columns]."""
-        stream = self.mix(self.iteration * _ROW_STRIDE + (self.salt + draw * _COLUMN_STRIDE % 2**31))
-        row = self.mix(ops.arange(rows).astype(ms.int32) * _ROW_STRIDE + stream)
-        column = self.mix(ops.arange(columns).astype(ms.int32) * _COLUMN_STRIDE - stream)
-        row = ops.broadcast_to(row.reshape(rows, 1), (rows, columns))
-        column = ops.broadcast_to(column.reshape(1, columns), (rows, columns))
-        return self.mix(ops.bitwise_xor(row, column))
+        stream = self.mix(_plus(_times(self.iteration, _ROW_STRIDE), _offset(self.salt, draw)))
+        row = self.mix(_plus(_multiples(rows, _ROW_STRIDE, 0), stream))
+        column = self.mix(_minus(_multiples(columns, _COLUMN_STRIDE, 1), stream))
+        row, column = ops.broadcast_to(row, (rows, columns)), ops.broadcast_to(column, (rows, columns))
+        return self.mix(_xor(row, column))
 
     def mix(self, bits):
-        bits = bits * _MIX
-        bits = ops.bitwise_xor(bits, ops.bitwise_right_shift(bits, self.shift))
-        return bits * _REMIX
+        bits = _times(bits, _MIX)
+        return _times(_xor(bits, _shifted(bits, self.shift)), _REMIX)
 
 
 class _CounterMask(CounterHash):
@@ -73,7 +88,7 @@ class _CounterMask(CounterHash):
 
     def keep(self, rows: int, columns: int, draw: int):
         """Bool [rows, columns]."""
-        return self.bits(rows, columns, draw) < self.threshold
+        return _below(self.bits(rows, columns, draw), self.threshold)
 
 
 class Dropout(_CounterMask):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
+
+_reshape, _gather = ops.Reshape(), ops.Gather()
 
 
 @ops.constexpr
@@ -14,6 +14,28 @@ def row_numbers(lead: tuple[int, ...], order: tuple[int, ...]) -> ms.Tensor:
     """Which row of the leading axes ``lead`` stands where after they are put in ``order``: int32 [rows]."""
     rows = np.arange(np.prod(lead), dtype=np.int32).reshape(lead)
     return ms.Tensor(np.ascontiguousarray(rows.transpose(order)).reshape(-1))
+
+
+@ops.constexpr
+def rows_shape(shape: tuple[int, ...], count: int) -> tuple[int, int]:
+    """The first ``count`` axes as one, and the others as one."""
+    return int(np.prod(shape[:count])), -1
+
+
+@ops.constexpr
+def ordered_shape(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` with its leading axes in ``order``."""
+    return (*(shape[axis] for axis in order), *shape[len(order) :])
+
+
+@ops.constexpr
+def leading(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return shape[:count]
+
+
+@ops.constexpr
+def all_axes(order: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    return (*order, *range(len(order), rank))
 
 
 class LeadingAxes(nn.Cell):
@@ -34,14 +56,9 @@ class LeadingAxes(nn.Cell):
     def bprop(self, x, out, gradient):  # noqa: ARG002
         return (self.ordered(gradient, self.back),)
 
-    def ordered(self, x, order: Sequence[int]):
-        count = len(order)
+    def ordered(self, x, order: tuple[int, ...]):
+        shape, count = x.shape, len(self.order)
         if not self.gathers:
-            return ops.transpose(x, order + tuple(range(count, x.ndim)))
-        lead, rest = x.shape[:count], x.shape[count:]
-        numbers = row_numbers(lead, order)
-        rows = ops.gather(x.reshape(numbers.shape[0], -1), numbers, 0)
-        shape = ()
-        for axis in order:
-            shape += (lead[axis],)
-        return rows.reshape(shape + rest)
+            return ops.transpose(x, all_axes(order, x.ndim))
+        rows = _gather(_reshape(x, rows_shape(shape, count)), row_numbers(leading(shape, count), order), 0)
+        return _reshape(rows, ordered_shape(shape, order))

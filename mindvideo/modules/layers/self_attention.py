@@ -6,6 +6,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.rotary import turn
 
 
@@ -23,10 +24,10 @@ class SelfAttention(nn.Cell):
             raise ValueError(f"the width {width} must be a multiple of the {heads} heads")
         self.heads, self.depth = heads, width // heads
         self.scale = self.depth**-0.5
-        self.q_proj = nn.Dense(width, width)
-        self.k_proj = nn.Dense(width, width, has_bias=key_bias)
-        self.v_proj = nn.Dense(width, width)
-        self.out_proj = nn.Dense(width, width)
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(width, width, has_bias=key_bias)
+        self.v_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.core = _AttentionCore(dropout=0.0, block_elements=block_elements)
 
     def construct(self, tokens: ms.Tensor, rotation=None) -> ms.Tensor:

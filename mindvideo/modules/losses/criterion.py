@@ -13,6 +13,7 @@ from mindvideo.errors import UserError
 from mindvideo.modules.losses.matched import of_instances, present_by_rank, rows_of
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.masks import resize_bilinear
+from mindvideo.ops.slices import part
 
 LAYERS = ("all", "last")
 DIVISORS = ("frame", "instance", "none")
@@ -116,13 +117,13 @@ class Criterion(nn.Cell):
 
     def line_up(self, predictions, targets, query, masks, extra):
         """The predictions as the terms of all layers see them, and as those of the last layer do."""
-        logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"]
-        query = query[-self.num_layers :]
+        logits, boxes = part(predictions["logits"], 0, -self.num_layers), predictions["boxes"]
+        query = part(query, 0, -self.num_layers)
         rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]
         taken = (query >= 0).astype(ms.float32)
         supervised = self.supervised_frames(query, taken, targets)
         if boxes is not None:
-            boxes = of_instances(rows, boxes[-self.num_layers :])
+            boxes = of_instances(rows, part(boxes, 0, -self.num_layers))
         target_masks = None
         if masks is not None:
             target_masks = self.target_masks(targets)
@@ -139,12 +140,12 @@ class Criterion(nn.Cell):
             "extra": extra,
         }
         last = {
-            "logits": logits[-1:],
-            "rows": rows[-1:],
-            "taken": taken[-1:],
-            "supervised": supervised[-1:],
-            "boxes": None if boxes is None else boxes[-1:],
-            "masks": None if masks is None else masks[-1:],
+            "logits": part(logits, 0, -1),
+            "rows": part(rows, 0, -1),
+            "taken": part(taken, 0, -1),
+            "supervised": part(supervised, 0, -1),
+            "boxes": None if boxes is None else part(boxes, 0, -1),
+            "masks": None if masks is None else part(masks, 0, -1),
             "target_masks": target_masks,
             "targets": targets,
             "extra": extra,

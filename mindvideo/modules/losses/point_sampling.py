@@ -12,6 +12,7 @@ from mindspore import nn, ops
 from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.draws import UniformDraws
+from mindvideo.ops.slices import at, part
 
 
 def sample_channels(maps: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
@@ -40,7 +41,7 @@ def corners(points: ms.Tensor, R: int, h: int, w: int):
     No gradient reaches the points.
     """
     points = ops.stop_gradient(points)
-    x, y = points[..., 0] * w - 0.5, points[..., 1] * h - 0.5
+    x, y = at(points, -1, 0) * w - 0.5, at(points, -1, 1) * h - 0.5
     x0, y0 = ops.floor(x), ops.floor(y)
     right, below = x - x0, y - y0
     first = first_cells(R, h * w)
@@ -85,7 +86,7 @@ class MaskPoints(nn.Cell):
         R = maps.shape[0]
         drawn = self.losses(self.num_candidates + self.num_points - self.num_uncertain, 2, stage)
         drawn = drawn.expand_dims(0).broadcast_to((R, *drawn.shape))
-        return self.choose(maps, drawn[:, : self.num_candidates], drawn[:, self.num_candidates :])
+        return self.choose(maps, part(drawn, 1, 0, self.num_candidates), part(drawn, 1, self.num_candidates))
 
     def choose(self, maps: ms.Tensor, candidates: ms.Tensor, rest: ms.Tensor) -> ms.Tensor:
         """The least certain of the candidates [R, 3 P, 2], and the rest [R, ..., 2]."""

@@ -12,6 +12,7 @@ from mindspore import ops
 
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops import boxes
+from mindvideo.ops.slices import at
 
 COORDINATES = 4
 
@@ -37,7 +38,7 @@ def focal_class(
     absent = (1.0 - alpha) * ops.pow(probability, gamma) * -ops.log(1.0 - probability + 1e-8)
     present = alpha * ops.pow(1.0 - probability, gamma) * -ops.log(probability + 1e-8)
     cost = score_of_label(present - absent, targets["labels"].expand_dims(1))  # [D, B, T or 1, Q, N]
-    return cost[:, :, 0] if of_clip else mean_over_frames(cost, counted)
+    return at(cost, 2, 0) if of_clip else mean_over_frames(cost, counted)
 
 
 def l1_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:

@@ -9,6 +9,7 @@ from mindvideo.modules.losses.point_sampling import softplus
 from mindvideo.modules.matching.costs import score_of_label
 from mindvideo.modules.values import Targets
 from mindvideo.ops.assignment import assignment, matched_rows
+from mindvideo.ops.slices import at
 
 TAKEN = 1.0e6  # the cost of a query that an earlier frame gave away
 
@@ -33,8 +34,8 @@ class FirstAppearanceMatcher(nn.Cell):
         query = ops.full((D * B, N), -1, dtype=ms.int32)
         taken = ops.zeros((D * B, Q, 1), ms.float32)
         for t in range(T):
-            here = appears[:, :, t].expand_dims(0).broadcast_to((D, B, N)).reshape(D * B, N)
-            left = cost[:, :, t].reshape(D * B, Q, N) * (1.0 - taken) + TAKEN * taken
+            here = at(appears, 2, t).expand_dims(0).broadcast_to((D, B, N)).reshape(D * B, N)
+            left = at(cost, 2, t).reshape(D * B, Q, N) * (1.0 - taken) + TAKEN * taken
             found = assignment(left, here)
             rows = matched_rows(found, Q)  # [D * B, N, Q]
             is_left = ops.bmm(rows, 1.0 - taken)[:, :, 0] > 0.5  # with more instances than queries, some get none

@@ -16,6 +16,7 @@ from mindspore import nn, ops
 from mindspore.ops import constexpr
 
 from mindvideo.errors import UserError
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.matching import quadratic_program
 
 SOLVERS = ("program", "sinkhorn", "exact")
@@ -41,7 +42,7 @@ class GraphMatcher(nn.Cell):
         super().__init__()
         if solver not in SOLVERS:
             raise UserError(f"GraphMatcher: solver is '{solver}'; choose one of {', '.join(SOLVERS)}")
-        self.cross_graph = nn.Dense(width, width, weight_init=ms.Tensor(np.eye(width, dtype=np.float32)))
+        self.cross_graph = Linear(width, width, weight_init=ms.Tensor(np.eye(width, dtype=np.float32)))
         self.cross_graph.bias.set_data(ms.Tensor(np.zeros(width, np.float32)))
         self.solver, self.iterations = solver, iterations
         self.exact = ExactShares() if solver == "exact" else None

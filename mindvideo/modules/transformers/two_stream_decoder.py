@@ -21,6 +21,7 @@ from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.reference_points import refine, scale_reference
 from mindvideo.modules.layers.temporal_attention import TemporalAttention
+from mindvideo.ops.slices import part
 
 
 class FrameReading(TypedDict):
@@ -136,7 +137,7 @@ class TwoStreamDecoder(nn.Cell):
         box_content, box_position = content, query_position
         reference = per_frame(reference, T)
         for index, layer in enumerate(self.layers):
-            points += (reference[..., :2],)
+            points += (part(reference, -1, 0, 2),)
             content = layer.attend_instances(content, query_position)
             box_content = layer.attend_boxes(box_content, box_position)
             if index == 0:
