@@ -8,12 +8,7 @@ from collections.abc import Iterator, Sequence
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-_follow = ops.MultitypeFuncGraph("follow")
-
-
-@_follow.register("Tensor", "Tensor", "Tensor")
-def _follow_parameter(share, average, parameter):
-    return ops.assign(average, average + share * (parameter - average))
+_assign, _times, _plus, _minus = ops.Assign(), ops.Mul(), ops.Add(), ops.Sub()
 
 
 class WeightAverage(nn.Cell):
@@ -36,7 +31,11 @@ class WeightAverage(nn.Cell):
         """apply float32 []: 1 after an update of the weights, 0 leaves the average as it is."""
         decay = ops.minimum(self.decay, (1.0 + self.updates) / (10.0 + self.updates))
         share = apply * (1.0 - decay)
-        self.map(ops.partial(_follow, share), self.averages, self.parameters)
+
+        def follow(average, parameter):
+            return _assign(average, _plus(average, _times(share, _minus(parameter, average))))
+
+        self.map(follow, self.averages, self.parameters)
         return ops.assign(self.updates, self.updates + apply)
 
     @contextlib.contextmanager

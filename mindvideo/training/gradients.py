@@ -13,16 +13,19 @@ CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
 # Per-parameter work goes through HyperMap, with primitives in functions that the compiler makes few nodes of, as in
 # training/optimizer.py.
-_reshape, _product, _square, _sum = ops.Reshape(), ops.MatMul(), ops.Square(), ops.ReduceSum()
+_reshape, _product, _square, _sum = ops.Reshape(), ops.MatMul(transpose_b=True), ops.Square(), ops.ReduceSum()
 _times, _plus, _fill, _assign = ops.Mul(), ops.Add(), ops.MaskedFill(), ops.Assign()
 
 
 def _square_by_product(gradient):
-    return _reshape(_product(_reshape(gradient, (1, -1)), _reshape(gradient, (-1, 1))), (1,))
+    """[1, 1]."""
+    row = _reshape(gradient, (1, -1))
+    return _product(row, row)
 
 
 def _square_by_sum(gradient):
-    return _reshape(_sum(_square(gradient)), (1,))
+    """[1, 1]."""
+    return _reshape(_sum(_square(gradient)), (1, 1))
 
 
 class SquaredNorms(nn.Cell):
@@ -36,7 +39,7 @@ class SquaredNorms(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(self, gradients):
-        return ops.concat(self.map(self.square, gradients))
+        return _reshape(ops.concat(self.map(self.square, gradients)), (-1,))
 
 
 class PreparedGradients(nn.Cell):

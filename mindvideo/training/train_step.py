@@ -38,19 +38,11 @@ class ScaledLoss(nn.Cell):
         return total * scale, total, terms, material
 
 
-# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
-_copy = ops.MultitypeFuncGraph("copy")
-_restore = ops.MultitypeFuncGraph("restore")
+_plus, _assign, _select, _depend = ops.Add(), ops.Assign(), ops.Select(), ops.Depend()
 
 
-@_copy.register("Tensor")
-def _copy_of(statistic):
-    return statistic + 0.0
-
-
-@_restore.register("Tensor", "Tensor", "Tensor", "Tensor")
-def _restore_unless_finite(finite, after, statistic, before):
-    return ops.assign(statistic, ops.select(finite, ops.depend(statistic, after), before))
+def _copy(statistic):
+    return _plus(statistic, 0.0)
 
 
 def running_statistics(network: nn.Cell) -> list[Parameter]:
@@ -137,5 +129,9 @@ class TrainStep(nn.Cell):
 
     def restore_statistics(self, before, finite, after):
         """Undo what the forward pass of a step that is not finite did to the running statistics."""
+
+        def restore(statistic, value_before):
+            return _assign(statistic, _select(finite, _depend(statistic, after), value_before))
+
         if len(self.statistics) > 0:
-            self.map(ops.partial(_restore, finite, after), self.statistics, before)
+            self.map(restore, self.statistics, before)
