@@ -11,6 +11,10 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 _assign, _times, _plus, _minus = ops.Assign(), ops.Mul(), ops.Add(), ops.Sub()
 
 
+def _follow(share, average, parameter):
+    return _assign(average, _plus(average, _times(share, _minus(parameter, average))))
+
+
 class WeightAverage(nn.Cell):
     """average += (1 - d) * (weight - average) at each update, with d rising to ``decay`` over the first updates.
 
@@ -31,11 +35,7 @@ class WeightAverage(nn.Cell):
         """apply float32 []: 1 after an update of the weights, 0 leaves the average as it is."""
         decay = ops.minimum(self.decay, (1.0 + self.updates) / (10.0 + self.updates))
         share = apply * (1.0 - decay)
-
-        def follow(average, parameter):
-            return _assign(average, _plus(average, _times(share, _minus(parameter, average))))
-
-        self.map(follow, self.averages, self.parameters)
+        self.map(ops.partial(_follow, share), self.averages, self.parameters)
         return ops.assign(self.updates, self.updates + apply)
 
     @contextlib.contextmanager

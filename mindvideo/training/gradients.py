@@ -28,6 +28,20 @@ def _square_by_sum(gradient):
     return _reshape(_sum(_square(gradient)), (1, 1))
 
 
+def _rescale(infinite, factor, gradient):
+    # A condition of the gradient's own shape: with one number MindSpore's kernel on CPU keeps 24 bytes for every number
+    # of the gradient, see docs/performance.md.
+    return _fill(_times(gradient, factor), ops.broadcast_to(infinite, gradient.shape), 0.0)
+
+
+def _add_share(share, summed, gradient):
+    return _plus(summed, _times(gradient, share))
+
+
+def _keep_or_clear(keep, summed, mean):
+    return _assign(summed, _times(mean, keep))
+
+
 class SquaredNorms(nn.Cell):
     """Squared L2 norm of each gradient, float32 [n]."""
 
@@ -75,14 +89,7 @@ class PreparedGradients(nn.Cell):
 
     def rescaled(self, gradients, finite, factor):
         """Each gradient times ``factor``, or zeros."""
-        infinite = ops.logical_not(finite)
-
-        def rescale(gradient):
-            # A condition of the gradient's own shape: with one number MindSpore's kernel on CPU keeps 24 bytes for
-            # every number of the gradient, see docs/performance.md.
-            return _fill(_times(gradient, factor), ops.broadcast_to(infinite, gradient.shape), 0.0)
-
-        return self.map(rescale, gradients)
+        return self.map(ops.partial(_rescale, ops.logical_not(finite), factor), gradients)
 
     def clip(self, norm):
         """The factor that brings a gradient of this norm down to ``clip_norm``."""
@@ -97,15 +104,7 @@ class PreparedGradients(nn.Cell):
         count = self.summed + apply
         full = (count >= self.accumulate).astype(ms.float32)
         share = Tensor(1.0 / self.accumulate, ms.float32)
-        keep = 1.0 - full
-
-        def add(summed, gradient):
-            return _plus(summed, _times(gradient, share))
-
-        def keep_or_clear(summed, mean):
-            return _assign(summed, _times(mean, keep))
-
-        means = self.map(add, self.sums, gradients)
-        self.map(keep_or_clear, self.sums, means)
+        means = self.map(ops.partial(_add_share, share), self.sums, gradients)
+        self.map(ops.partial(_keep_or_clear, 1.0 - full), self.sums, means)
         ops.assign(self.summed, count * (1.0 - full))
         return means, full

@@ -45,6 +45,10 @@ def _copy(statistic):
     return _plus(statistic, 0.0)
 
 
+def _restore(finite, after, statistic, before):
+    return _assign(statistic, _select(finite, _depend(statistic, after), before))
+
+
 def running_statistics(network: nn.Cell) -> list[Parameter]:
     """Parameters that the forward pass itself moves: the untrained ones of a layer that also has trained ones."""
     found = []
@@ -129,9 +133,5 @@ class TrainStep(nn.Cell):
 
     def restore_statistics(self, before, finite, after):
         """Undo what the forward pass of a step that is not finite did to the running statistics."""
-
-        def restore(statistic, value_before):
-            return _assign(statistic, _select(finite, _depend(statistic, after), value_before))
-
         if len(self.statistics) > 0:
-            self.map(restore, self.statistics, before)
+            self.map(ops.partial(_restore, finite, after), self.statistics, before)
