@@ -8,6 +8,7 @@ keeping them.
 from __future__ import annotations
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import XavierUniform, initializer
 from mindspore.ops import constexpr
@@ -22,12 +23,30 @@ DEFAULT_BLOCK_ELEMENTS = 1 << 24
 MOST_BLOCKS = 128  # a graph of a thousand of them does not compile: past 15,000 tokens blocks grow instead
 MASKED = -1e30  # exp() of it is exactly 0, and a row that is masked everywhere stays finite
 
+_zeros_like, _reshape, _product = ops.ZerosLike(), ops.Reshape(), ops.MatMul()
+
 
 @constexpr
 def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> int:
     """How many query rows one block takes so that ``lanes * rows * num_columns <= limit``, with MOST_BLOCKS at most."""
     blocks = min(MOST_BLOCKS, -(-num_rows // max(1, limit // (lanes * num_columns))))
     return -(-num_rows // blocks)  # blocks of nearly equal size
+
+
+@constexpr
+def _column_of_ones(rows: int, dtype) -> ms.Tensor:
+    return ms.Tensor(np.ones((rows, 1)), dtype)
+
+
+@constexpr
+def _shape_of_sums(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:-1], 1)
+
+
+def row_sums(x: ms.Tensor) -> ms.Tensor:
+    """[..., C] -> [..., 1], as a product with ones: reductions of tensors with many axes are slow on CPU."""
+    sums = _product(_reshape(x, (-1, x.shape[-1])), _column_of_ones(x.shape[-1], x.dtype))
+    return _reshape(sums, _shape_of_sums(x.shape))
 
 
 class _AttentionCore(nn.Cell):
@@ -79,16 +98,14 @@ class _AttentionCore(nn.Cell):
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         out, kept = results
         grad = gradients[0]
-        # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not. As a
-        # product with ones: reductions of tensors with many axes are slow on CPU.
-        ones = ops.ones((q.shape[3], 1), q.dtype)
-        inner = ops.matmul((out * grad).reshape(-1, q.shape[3]), ones).reshape(*q.shape[:3], 1)
+        # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not.
+        inner = row_sums(out * grad)
         if step >= rows:
             grad_q, grad_k, grad_v = self.gradients(kept, q, k, v, grad, inner, 0)
-            return grad_q, grad_k, grad_v, ops.zeros_like(bias)
+            return grad_q, grad_k, grad_v, _zeros_like(bias)
         grad_q = []
-        grad_k = ops.zeros_like(k)
-        grad_v = ops.zeros_like(v)
+        grad_k = _zeros_like(k)
+        grad_v = _zeros_like(v)
         for start in range(0, rows, step):
             q_block, grad_block = part(q, 2, start, start + step), part(grad, 2, start, start + step)
             if grad_q:
@@ -98,7 +115,7 @@ class _AttentionCore(nn.Cell):
             grad_q.append(parts[0])
             grad_k = grad_k + parts[1]
             grad_v = grad_v + parts[2]
-        return ops.concat(grad_q, axis=2), grad_k, grad_v, ops.zeros_like(bias)
+        return ops.concat(grad_q, axis=2), grad_k, grad_v, _zeros_like(bias)
 
     def gradients(self, weights, q, k, v, grad, inner, draw):
         """The share of one block of rows in the gradients of q, k and v."""
