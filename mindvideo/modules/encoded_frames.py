@@ -152,7 +152,7 @@ def class_logits(heads: nn.CellList, content: ms.Tensor) -> ms.Tensor:
 def frame_sizes(padding: ms.Tensor) -> ms.Tensor:
     """padding bool [B, T, H, W] -> the valid area of each clip's frames as (h, w), float32 [B, 2]."""
     valid = ops.cast(ops.logical_not(at(padding, 1, 0)), ms.float32)
-    return ops.stack((at(valid, 2, 0).sum(1), at(valid, 1, 0).sum(1)), -1)
+    return ops.stack((ops.sum(at(valid, 2, 0), 1), ops.sum(at(valid, 1, 0), 1)), -1)
 
 
 def per_frame(of_clip: ms.Tensor, T: int) -> ms.Tensor:

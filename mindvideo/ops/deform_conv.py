@@ -28,15 +28,15 @@ def deform_conv2d(
     result_type = x.dtype
     if B * outputs * Ho * Wo == 0:
         return ops.zeros((B, outputs, Ho, Wo), result_type)
-    x = x.astype(mstype.float32)
-    offset = offset.astype(mstype.float32)
-    weight = weight.astype(mstype.float32)
+    x = ops.cast(x, mstype.float32)
+    offset = ops.cast(offset, mstype.float32)
+    weight = ops.cast(weight, mstype.float32)
     if x.size * weight.size > 0 and runs_as("native", "deform_conv2d", x.dtype):
         geometry = _geometry(stride, padding, dilation)
         output = _forward_op()(x, offset, weight, geometry)
     else:
         output = deform_conv2d_ref(x, offset, weight, stride, padding, dilation)
-    return output.astype(result_type)
+    return ops.cast(output, result_type)
 
 
 @constexpr

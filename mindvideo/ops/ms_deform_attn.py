@@ -56,9 +56,9 @@ def ms_deform_attn(
     result_type = value.dtype
     working_type = mstype.float64 if result_type == mstype.float64 else mstype.float32
     if not runs_as("native", "ms_deform_attn", result_type):
-        value = value.astype(working_type)
-    sampling_locations = sampling_locations.astype(working_type)
-    attention_weights = attention_weights.astype(working_type)
+        value = ops.cast(value, working_type)
+    sampling_locations = ops.cast(sampling_locations, working_type)
+    attention_weights = ops.cast(attention_weights, working_type)
     L = sampling_locations.shape[3]
     if runs_as("native", "ms_deform_attn", value.dtype):
         shapes, starts = as_int_tensor(spatial_shapes), as_int_tensor(level_start_index)
@@ -68,7 +68,7 @@ def ms_deform_attn(
         output = _ascend_op()(value, shapes, starts, sampling_locations, attention_weights)
     else:
         output = ms_deform_attn_ref(value, spatial_shapes, level_start_index, sampling_locations, attention_weights)
-    return output.astype(result_type)
+    return ops.cast(output, result_type)
 
 
 def static_shapes(given):
@@ -81,7 +81,7 @@ def static_shapes(given):
 def as_int_tensor(given) -> Tensor:
     """int32 tensor of a Python tuple or of an integer tensor."""
     if isinstance(given, Tensor):
-        return given.astype(mstype.int32)
+        return ops.cast(given, mstype.int32)
     return _constant(given)
 
 

@@ -79,12 +79,12 @@ class PreparedGradients(nn.Cell):
 
         The gradients of this update, clipped; their norm before that; and whether there is an update (1.0, 0.0).
         """
-        apply = finite.astype(ms.float32)
+        apply = ops.cast(finite, ms.float32)
         if self.accumulate == 1:
-            norm = ops.sqrt(squares.sum())
+            norm = ops.sqrt(ops.sum(squares))
             return self.rescaled(gradients, finite, unscale * self.clip(norm)), norm, apply
         gradients, apply = self.accumulated(self.rescaled(gradients, finite, unscale), apply)
-        norm = ops.sqrt(self.squared_norms(gradients).sum())
+        norm = ops.sqrt(ops.sum(self.squared_norms(gradients)))
         return self.rescaled(gradients, finite, self.clip(norm)), norm, apply
 
     def rescaled(self, gradients, finite, factor):
@@ -102,7 +102,7 @@ class PreparedGradients(nn.Cell):
         A step that is not finite is left out and not counted.
         """
         count = self.summed + apply
-        full = (count >= self.accumulate).astype(ms.float32)
+        full = ops.cast(count >= self.accumulate, ms.float32)
         share = Tensor(1.0 / self.accumulate, ms.float32)
         means = self.map(ops.partial(_add_share, share), self.sums, gradients)
         self.map(ops.partial(_keep_or_clear, 1.0 - full), self.sums, means)

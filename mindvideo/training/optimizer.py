@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from mindvideo.errors import UserError
+from mindvideo.ops.slices import at
 from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup
 
 __all__ = ["SGD", "AdamW", "ParameterGroup", "build_optimizer"]
@@ -87,7 +88,7 @@ class GroupedOptimizer(nn.Cell):
 
     def factor_of(self, factor, group: int):
         """The factor on a group's rate; ``factor`` is one for all, or [2]: the others' and that of late ones."""
-        return factor[self.late[group]] if factor.ndim else factor
+        return at(factor, 0, self.late[group]) if factor.ndim else factor
 
 
 class _AdamWGroup(nn.Cell):

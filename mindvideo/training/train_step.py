@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from mindvideo.ops.slices import at, part
 from mindvideo.training.distributed import MeanOverRanks, gradient_reducer
 from mindvideo.training.ema import WeightAverage
 from mindvideo.training.gradients import PreparedGradients
@@ -109,13 +110,13 @@ class TrainStep(nn.Cell):
         gradients = self.reduce_gradients(gradients)
         squares = self.prepare.squared_norms(gradients) / ops.square(scale)
         losses = self.mean_over_ranks(ops.concat((total.reshape(1), self.stop_request.reshape(1), terms.reshape(-1))))
-        finite = ops.logical_and(ops.isfinite(squares.sum()), ops.isfinite(losses[0]))
+        finite = ops.logical_and(ops.isfinite(ops.sum(squares)), ops.isfinite(at(losses, 0, 0)))
         self.restore_statistics(before, finite, total)
 
         gradients, norm, apply = self.prepare(gradients, squares, 1.0 / scale, finite)
-        factor = self.factors[ops.minimum(self.iteration, Tensor(self.last_factor, ms.int32))]
+        factor = ops.gather(self.factors, ops.minimum(self.iteration, Tensor(self.last_factor, ms.int32)), 0)
         done = self.optimizer(gradients, factor, apply)
-        shown_terms = losses[2:]
+        shown_terms = part(losses, 0, 2)
         if self.opponent is not None:
             values, done = self.opponent(material, factor, finite, done)
             shown_terms = ops.concat((shown_terms, values))
@@ -123,8 +124,8 @@ class TrainStep(nn.Cell):
             done = self.average(ops.depend(apply, done))
         done = self.loss_scale(ops.depend(finite, done))
         iteration = ops.depend(self.iteration + 1, (done, total))
-        shown = factor[0] if factor.ndim else factor
-        head = ops.stack((losses[0], norm, scale, shown, finite.astype(ms.float32), losses[1]))
+        shown = at(factor, 0, 0) if factor.ndim else factor
+        head = ops.stack((at(losses, 0, 0), norm, scale, shown, ops.cast(finite, ms.float32), at(losses, 0, 1)))
         summary = ops.depend(ops.concat((head, shown_terms)), ops.assign(self.iteration, iteration))
         return summary, ops.sqrt(squares)
 

@@ -24,7 +24,7 @@ def memory_rows(content: ms.Tensor, logits: ms.Tensor, boxes: ms.Tensor, query_p
 def gather_queries(rows: ms.Tensor, chosen: ms.Tensor) -> ms.Tensor:
     """rows [B, Q, X], the numbers of some queries int [B, N] -> [B, N, X]."""
     B, Q, X = rows.shape
-    flat = chosen + (ops.arange(B) * Q).expand_dims(-1).astype(chosen.dtype)
+    flat = chosen + ops.cast((ops.arange(B) * Q).expand_dims(-1), chosen.dtype)
     return ops.gather(rows.reshape(B * Q, X), flat, 0)
 
 

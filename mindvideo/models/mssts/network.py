@@ -21,6 +21,7 @@ from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
+from mindvideo.ops.slices import at
 
 
 class MSSTS(nn.Cell):
@@ -67,7 +68,7 @@ class MSSTS(nn.Cell):
     def construct(self, frames: ms.Tensor, padding: ms.Tensor):
         encoded = self.encode(frames, padding)
         decoding = self.decode(encoded)
-        content, points = decoding["content"][-1], decoding["points"][-1]
+        content, points = at(decoding["content"], 0, -1), at(decoding["points"], 0, -1)
         masks = self.masks(encoded["mask_features"], content, points, frame_sizes(padding))
         return class_logits(self.class_embed, decoding["content"]).expand_dims(3), decoding["boxes"], masks
 

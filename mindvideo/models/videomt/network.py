@@ -16,7 +16,7 @@ from mindvideo.modules.backbones.vit import VisionTransformer
 from mindvideo.modules.heads.upscaled_mask import GeluMLP, UpscaleBlock
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.patches import grid_of
-from mindvideo.ops.slices import at, part
+from mindvideo.ops.slices import at, part, swapped
 
 
 class Trace(TypedDict):
@@ -74,7 +74,7 @@ class VidEoMT(nn.Cell):
         logits = self.classify(stages)  # [D, B, Q, T, K + 1]
         vectors = self.mask_head(self.queries_of(stages[-1]))  # [B, T, Q, C]
         features = self.features(stages[-1], frames.shape[-2:])[-1]  # [B, T, h, w, C]
-        return logits, None, self.masks(vectors, features).swapaxes(1, 2)
+        return logits, None, swapped(self.masks(vectors, features), 1, 2)
 
     def first_query(self, B: int) -> ms.Tensor:
         """The entry to the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""
@@ -135,7 +135,7 @@ class VidEoMT(nn.Cell):
         """[D, B, Q, T, K + 1]."""
         logits = ()
         for tokens in stages:
-            logits += (self.class_head(self.queries_of(tokens)).swapaxes(1, 2),)
+            logits += (swapped(self.class_head(self.queries_of(tokens)), 1, 2),)
         return ops.stack(logits, 0)
 
     def features(self, tokens: ms.Tensor, size):
@@ -152,7 +152,7 @@ class VidEoMT(nn.Cell):
     def masks(self, vectors: ms.Tensor, features: ms.Tensor) -> ms.Tensor:
         """vectors [B, T, N, C], features [B, T, h, w, C] -> logits [B, T, N, h, w]."""
         B, T, h, w, C = features.shape
-        logits = ops.matmul(vectors, features.reshape(B, T, h * w, C).swapaxes(2, 3))
+        logits = ops.matmul(vectors, swapped(features.reshape(B, T, h * w, C), 2, 3))
         return logits.reshape(B, T, vectors.shape[2], h, w)
 
     def trace(self, frames: ms.Tensor, query: ms.Tensor) -> Trace:
@@ -162,7 +162,7 @@ class VidEoMT(nn.Cell):
         stages = self.stages(around)
         vectors = self.mask_head(self.queries_of(stages[-1]))
         features = self.features(stages[-1], frames.shape[-2:])
-        masks = self.masks(vectors, features[-1]).swapaxes(1, 2)  # [B, Q, T, h, w]
+        masks = swapped(self.masks(vectors, features[-1]), 1, 2)  # [B, Q, T, h, w]
         return {
             "embeddings": embeddings,
             "frame_blocks": blocks,

@@ -10,7 +10,9 @@ from mindspore import nn, ops
 from mindvideo.modules.layers.mlp import MLP
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.ops.masks import resize_nearest
-from mindvideo.ops.slices import at
+from mindvideo.ops.slices import at, swapped
+
+_products = ops.BatchMatMul()
 
 GROUPS = 8
 
@@ -56,15 +58,15 @@ class DotProductMaskHead(nn.Cell):
 
     def construct(self, queries, scene):
         B, Q, T, C = queries.shape
-        maps = self.per_frame(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
+        maps = self.per_frame(swapped(queries, 1, 2).reshape(B * T, Q, C), scene)
         H, W = maps.shape[-2:]
-        return maps.reshape(B, T, Q, H, W).swapaxes(1, 2)
+        return swapped(maps.reshape(B, T, Q, H, W), 1, 2)
 
     def per_frame(self, queries, scene):
         """queries [F, Q, C] of F frames, and the scene of those -> maps [F, Q, 1, H, W]"""
         pixels = self.pixels(scene)
         F, E, H, W = pixels.shape
-        logits = ops.bmm(self.query_embed(queries) * self.scale, pixels.reshape(F, E, H * W))
+        logits = _products(self.query_embed(queries) * self.scale, pixels.reshape(F, E, H * W))
         return logits.reshape(F, queries.shape[1], 1, H, W)
 
     def per_query(self, maps):

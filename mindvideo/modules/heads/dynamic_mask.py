@@ -86,7 +86,7 @@ class DynamicMasks(nn.Cell):
         centres = cell_centres(H, W, self.stride).expand_dims(0).broadcast_to((F, 2, H * W))
         cells = ops.cat((-centres, features.reshape(F, c, H * W)), 1)
         x = ops.matmul(w1.reshape(F, N * HIDDEN, c + 2), cells).reshape(F, N, HIDDEN, H * W)
-        own = (part(w1, -1, 0, 2) * references.expand_dims(2)).sum(-1) + b1  # [F, N, 8]
+        own = ops.sum(part(w1, -1, 0, 2) * references.expand_dims(2), -1) + b1  # [F, N, 8]
         x = ops.relu(x + ops.broadcast_to(own.expand_dims(-1), x.shape))
         x = ops.matmul(w2.reshape(F, N, HIDDEN, HIDDEN), x)
         x = ops.relu(x + ops.broadcast_to(b2.expand_dims(-1), x.shape))

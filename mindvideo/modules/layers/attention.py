@@ -76,7 +76,7 @@ class _AttentionCore(nn.Cell):
         """The factors by which ``self.dropout(weights, draw)`` multiplies."""
         columns = weights.shape[-1]
         keep = self.dropout.keep(weights.size // columns, columns, draw)
-        return keep.reshape(weights.shape).astype(weights.dtype) * self.dropout.scale
+        return ops.cast(keep.reshape(weights.shape), weights.dtype) * self.dropout.scale
 
     def construct(self, q, k, v, bias):
         rows = q.shape[2]
@@ -169,7 +169,7 @@ class MultiHeadAttention(nn.Cell):
         if bias is None:
             bias = ops.zeros((1, 1, 1, 1), ms.float32)
         if key_padding is not None:
-            bias = (key_padding.astype(ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
+            bias = (ops.cast(key_padding, ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
         out = self.core(q, k, v, bias)[0]
         out = self.swap(out).reshape(batch, rows, width)  # [B, R, C]
         return self.out_proj(out)

@@ -104,7 +104,7 @@ class Dropout(_CounterMask):
             return x
         columns = x.shape[-1]
         keep = self.keep(x.size // columns, columns, draw)
-        return x * (keep.reshape(x.shape).astype(x.dtype) * self.scale)
+        return x * (ops.cast(keep.reshape(x.shape), x.dtype) * self.scale)
 
 
 class DropPath(_CounterMask):
@@ -115,7 +115,7 @@ class DropPath(_CounterMask):
         if not self.training or self.rate == 0.0:
             return x
         keep = self.keep(x.shape[0], 1, draw).reshape((x.shape[0],) + (1,) * (x.ndim - 1))
-        return x * (keep.astype(x.dtype) * self.scale)
+        return x * (ops.cast(keep, x.dtype) * self.scale)
 
 
 def seed_dropout(network: nn.Cell, iteration: Parameter, *, seed: int) -> int:

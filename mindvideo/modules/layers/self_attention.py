@@ -8,6 +8,7 @@ from mindspore import nn, ops
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.rotary import turn
+from mindvideo.ops.slices import swapped
 
 
 class SelfAttention(nn.Cell):
@@ -39,9 +40,9 @@ class SelfAttention(nn.Cell):
             cosine, sine = rotation
             query, key = turn(query, cosine, sine), turn(key, cosine, sine)
         attended = self.core(query, key, value, ops.zeros((1, 1, 1, 1), ms.float32))[0]
-        return self.out_proj(attended.swapaxes(1, 2).reshape(B, S, C))
+        return self.out_proj(swapped(attended, 1, 2).reshape(B, S, C))
 
     def split(self, x: ms.Tensor) -> ms.Tensor:
         """[B, S, C] -> [B, M, S, C / M]."""
         B, S, _ = x.shape
-        return x.reshape(B, S, self.heads, self.depth).swapaxes(1, 2)
+        return swapped(x.reshape(B, S, self.heads, self.depth), 1, 2)

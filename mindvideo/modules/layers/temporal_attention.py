@@ -8,7 +8,7 @@ from mindspore.common.initializer import XavierUniform
 
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, MASKED, _AttentionCore
 from mindvideo.modules.layers.linear import Linear
-from mindvideo.ops.slices import part
+from mindvideo.ops.slices import part, swapped
 
 
 class TemporalAttention(nn.Cell):
@@ -35,16 +35,16 @@ class TemporalAttention(nn.Cell):
         query = self.split(part(parts, -1, 0, C) * self.scale)
         key, value = self.split(part(parts, -1, C, 2 * C)), self.split(part(parts, -1, 2 * C))
         attended = self.core(query, key, value, bias_of(absent))[0]
-        return self.proj(attended.swapaxes(1, 2).reshape(R, T, C))
+        return self.proj(swapped(attended, 1, 2).reshape(R, T, C))
 
     def split(self, x: ms.Tensor) -> ms.Tensor:
         """[R, T, C] -> [R, M, T, C / M]."""
         R, T, C = x.shape
-        return x.reshape(R, T, self.heads, C // self.heads).swapaxes(1, 2)
+        return swapped(x.reshape(R, T, self.heads, C // self.heads), 1, 2)
 
 
 def bias_of(absent: ms.Tensor | None) -> ms.Tensor:
     """bool [1, S] -> what is added to the logits [1, 1, 1, S]; None -> nothing."""
     if absent is None:
         return ops.zeros((1, 1, 1, 1), ms.float32)
-    return (absent.astype(ms.float32) * MASKED).reshape(1, 1, 1, -1)
+    return (ops.cast(absent, ms.float32) * MASKED).reshape(1, 1, 1, -1)

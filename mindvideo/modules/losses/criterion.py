@@ -101,7 +101,7 @@ class Criterion(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor]:
         every, last = self.line_up(predictions, targets, query, masks, extra)
         T = targets["boxes"].shape[2]
-        instances = self.reduce_count(targets["exists"].astype(ms.float32).sum())
+        instances = self.reduce_count(ops.sum(ops.cast(targets["exists"], ms.float32)))
         instances = ops.maximum(instances, ms.Tensor(1.0 if self.min_count == "instance" else 1.0 / T, ms.float32))
         answers = ()
         for number, function in enumerate(self.functions):
@@ -113,14 +113,14 @@ class Criterion(nn.Cell):
                 answer = answer / instances
             answers += (answer,)
         terms = ops.gather(ops.cat(answers), self.order, 0)
-        return (terms * self.weights).sum(), terms
+        return ops.sum(terms * self.weights), terms
 
     def line_up(self, predictions, targets, query, masks, extra):
         """The predictions as the terms of all layers see them, and as those of the last layer do."""
         logits, boxes = part(predictions["logits"], 0, -self.num_layers), predictions["boxes"]
         query = part(query, 0, -self.num_layers)
         rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]
-        taken = (query >= 0).astype(ms.float32)
+        taken = ops.cast(query >= 0, ms.float32)
         supervised = self.supervised_frames(query, taken, targets)
         if boxes is not None:
             boxes = of_instances(rows, part(boxes, 0, -self.num_layers))
@@ -154,7 +154,7 @@ class Criterion(nn.Cell):
 
     def supervised_frames(self, query, taken, targets):
         """float [D, B, N, T]."""
-        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
+        present = ops.cast(ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)), ms.float32)
         if self.supervised == "all":
             return ops.broadcast_to(taken.expand_dims(-1), (*taken.shape, present.shape[-1]))
         if self.supervised == "released":
@@ -165,7 +165,7 @@ class Criterion(nn.Cell):
     def target_masks(self, targets):
         """float [B, N, T, h, w]."""
         B, N, T, H, W = targets["masks"].shape
-        masks = targets["masks"].astype(ms.float32)
+        masks = ops.cast(targets["masks"], ms.float32)
         if self.mask_stride == 1:
             return masks
         pooled = ops.avg_pool2d(masks.reshape(B * N, T, H, W), self.mask_stride, self.mask_stride)

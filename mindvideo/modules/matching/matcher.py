@@ -63,7 +63,7 @@ class Matcher(nn.Cell):
         if self.frames == "first":
             logits, boxes = part(logits, 3, 0, 1), part(boxes, 3, 0, 1)
             target_boxes, present = part(target_boxes, 2, 0, 1), part(present, 2, 0, 1)
-        counted = present.astype(ms.float32)
+        counted = ops.cast(present, ms.float32)
         if self.frames != "present":
             counted = ops.ones_like(counted)
         predictions = {"logits": logits, "boxes": boxes}

@@ -19,7 +19,7 @@ from mindvideo.modules.layers.feed_forward import ReluFeedForward
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.temporal_attention import TemporalAttention, bias_of
-from mindvideo.ops.slices import part
+from mindvideo.ops.slices import part, swapped
 
 
 @ops.constexpr
@@ -82,14 +82,14 @@ class BetweenScales(nn.Cell):
         query, key = self.split(self.query(states) * self.scale), self.split(part(pairs, -1, 0, c))
         absent = None if absent is None else ops.cat((absent, absent), 1)
         attended = self.core(query, key, self.split(part(pairs, -1, c)), bias_of(absent))[0]
-        attended = self.proj(attended.swapaxes(1, 2).reshape(R, T, c))
+        attended = self.proj(swapped(attended, 1, 2).reshape(R, T, c))
         states = states + self.dropout(attended)
         return states + self.feed_forward(self.norm2(states))
 
     def split(self, x: ms.Tensor) -> ms.Tensor:
         """[R, T, c] -> [R, M, T, c / M]."""
         R, T, c = x.shape
-        return x.reshape(R, T, self.heads, c // self.heads).swapaxes(1, 2)
+        return swapped(x.reshape(R, T, self.heads, c // self.heads), 1, 2)
 
 
 class SplitAttention(nn.Cell):
@@ -112,9 +112,9 @@ class SplitAttention(nn.Cell):
     def construct(self, tokens, position, B: int, spatial_shapes, padding):
         F, S, _ = tokens.shape
         T = F // B
-        states = self.enter(tokens, position).reshape(B, T, S, -1).swapaxes(1, 2)  # [B, S, T, c]
+        states = swapped(self.enter(tokens, position).reshape(B, T, S, -1), 1, 2)  # [B, S, T, c]
         states = self.meet(states, spatial_shapes, padding.reshape(B, T, S)[:, 0])
-        return self.leave(states.swapaxes(1, 2).reshape(F, S, -1))
+        return self.leave(swapped(states, 1, 2).reshape(F, S, -1))
 
     def enter(self, tokens: ms.Tensor, position: ms.Tensor) -> ms.Tensor:
         """[F, S, C] -> [F, S, c]."""
@@ -126,7 +126,7 @@ class SplitAttention(nn.Cell):
         """
         B, S, T, c = states.shape
         within = self.within(states.reshape(B * S, T, c), absent).reshape(B, S, T * c)
-        within = within * ops.logical_not(padding).astype(within.dtype).expand_dims(-1)
+        within = within * ops.cast(ops.logical_not(padding), within.dtype).expand_dims(-1)
         coarser = self.coarser(within, states.reshape(B, S, T * c), spatial_shapes)
         rows = within.reshape(B * S, T, c), coarser.reshape(B * S, T, c)
         return self.between(*rows, absent).reshape(B, S, T, c)
