@@ -21,4 +21,5 @@ def plan_folder(output: str | None, cfg: ConfigDict, *, name: str) -> RunFolder:
     if is_first_process():
         return RunFolder.plan(output=output, name=name, log_level=cfg.runtime.log_level)
     set_up_logging("warning")
+    assert output is not None  # see the first line
     return RunFolder(Path(output))

@@ -11,7 +11,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 _assign, _times, _plus, _minus = ops.Assign(), ops.Mul(), ops.Add(), ops.Sub()
 
 
-def _follow(share, average, parameter):
+def _follow(share: ms.Tensor, average: ms.Tensor, parameter: ms.Tensor) -> ms.Tensor:
     return _assign(average, _plus(average, _times(share, _minus(parameter, average))))
 
 
@@ -31,7 +31,7 @@ class WeightAverage(nn.Cell):
         self.decay = Tensor(decay, ms.float32)
         self.map = ops.HyperMap()
 
-    def construct(self, apply):
+    def construct(self, apply: ms.Tensor) -> ms.Tensor:
         """apply float32 []: 1 after an update of the weights, 0 leaves the average as it is."""
         decay = ops.minimum(self.decay, (1.0 + self.updates) / (10.0 + self.updates))
         share = apply * (1.0 - decay)

@@ -17,28 +17,28 @@ _reshape, _product, _square, _sum = ops.Reshape(), ops.MatMul(transpose_b=True),
 _times, _plus, _fill, _assign = ops.Mul(), ops.Add(), ops.MaskedFill(), ops.Assign()
 
 
-def _square_by_product(gradient):
+def _square_by_product(gradient: ms.Tensor) -> ms.Tensor:
     """[1, 1]."""
     row = _reshape(gradient, (1, -1))
     return _product(row, row)
 
 
-def _square_by_sum(gradient):
+def _square_by_sum(gradient: ms.Tensor) -> ms.Tensor:
     """[1, 1]."""
     return _reshape(_sum(_square(gradient)), (1, 1))
 
 
-def _rescale(infinite, factor, gradient):
+def _rescale(infinite: ms.Tensor, factor: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
     # A condition of the gradient's own shape: with one number MindSpore's kernel on CPU keeps 24 bytes for every number
     # of the gradient, see docs/performance.md.
     return _fill(_times(gradient, factor), ops.broadcast_to(infinite, gradient.shape), 0.0)
 
 
-def _add_share(share, summed, gradient):
+def _add_share(share: ms.Tensor, summed: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
     return _plus(summed, _times(gradient, share))
 
 
-def _keep_or_clear(keep, summed, mean):
+def _keep_or_clear(keep: ms.Tensor, summed: ms.Tensor, mean: ms.Tensor) -> ms.Tensor:
     return _assign(summed, _times(mean, keep))
 
 
@@ -52,7 +52,7 @@ class SquaredNorms(nn.Cell):
         self.square = _square_by_product if ms.get_context("device_target") == "CPU" else _square_by_sum
         self.map = ops.HyperMap()
 
-    def construct(self, gradients):
+    def construct(self, gradients: tuple[ms.Tensor, ...]) -> ms.Tensor:
         return _reshape(ops.concat(self.map(self.square, gradients)), (-1,))
 
 
@@ -74,7 +74,9 @@ class PreparedGradients(nn.Cell):
             self.sums = zeros_for(weights, f"{owner}accumulated")
             self.summed = Parameter(Tensor(0.0, ms.float32), name=f"{owner}accumulated.steps", requires_grad=False)
 
-    def construct(self, gradients, squares, unscale, finite):
+    def construct(
+        self, gradients: tuple[ms.Tensor, ...], squares: ms.Tensor, unscale: ms.Tensor, finite: ms.Tensor
+    ) -> tuple[tuple[ms.Tensor, ...], ms.Tensor, ms.Tensor]:
         """``squares`` float32 [n], the squared norms; ``unscale`` [] multiplies; ``finite`` bool [].
 
         The gradients of this update, clipped; their norm before that; and whether there is an update (1.0, 0.0).
@@ -87,16 +89,18 @@ class PreparedGradients(nn.Cell):
         norm = ops.sqrt(ops.sum(self.squared_norms(gradients)))
         return self.rescaled(gradients, finite, self.clip(norm)), norm, apply
 
-    def rescaled(self, gradients, finite, factor):
+    def rescaled(self, gradients: tuple[ms.Tensor, ...], finite: ms.Tensor, factor: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """Each gradient times ``factor``, or zeros."""
         return self.map(ops.partial(_rescale, ops.logical_not(finite), factor), gradients)
 
-    def clip(self, norm):
+    def clip(self, norm: ms.Tensor) -> ms.Tensor:
         """The factor that brings a gradient of this norm down to ``clip_norm``."""
         one = Tensor(1.0, ms.float32)
         return ops.minimum(self.clip_norm / (norm + CLIP_EPS), one) if self.clip_norm > 0 else one
 
-    def accumulated(self, gradients, apply):
+    def accumulated(
+        self, gradients: tuple[ms.Tensor, ...], apply: ms.Tensor
+    ) -> tuple[tuple[ms.Tensor, ...], ms.Tensor]:
         """The mean over the last ``accumulate`` finite steps and, at the last of them, apply = 1.
 
         A step that is not finite is left out and not counted.

@@ -34,20 +34,32 @@ def zeros_for(parameters: Sequence[Parameter], prefix: str) -> ParameterTuple:
 _assign, _times, _plus = ops.Assign(), ops.Mul(), ops.Add()
 
 
-def _adamw(fused, power1, power2, rate, beta1, beta2, eps, parameter, first, second, gradient):
+def _adamw(
+    fused: ops.Primitive, power1: ms.Tensor, power2: ms.Tensor, rate: ms.Tensor, beta1: ms.Tensor, beta2: ms.Tensor,
+    eps: ms.Tensor, parameter: ms.Tensor, first: ms.Tensor, second: ms.Tensor, gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
     return fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
 
 
-def _decayed_adamw(keep, fused, power1, power2, rate, beta1, beta2, eps, parameter, first, second, gradient):
+def _decayed_adamw(
+    keep: ms.Tensor, fused: ops.Primitive, power1: ms.Tensor, power2: ms.Tensor, rate: ms.Tensor, beta1: ms.Tensor,
+    beta2: ms.Tensor, eps: ms.Tensor, parameter: ms.Tensor, first: ms.Tensor, second: ms.Tensor, gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
     _assign(parameter, _times(parameter, keep))
     return fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
 
 
-def _sgd(fused, rate, momentum, parameter, velocity, gradient):
+def _sgd(
+    fused: ops.Primitive, rate: ms.Tensor, momentum: ms.Tensor, parameter: ms.Tensor, velocity: ms.Tensor,
+    gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
     return fused(parameter, velocity, rate, gradient, momentum)
 
 
-def _decayed_sgd(decay, fused, rate, momentum, parameter, velocity, gradient):
+def _decayed_sgd(
+    decay: ms.Tensor, fused: ops.Primitive, rate: ms.Tensor, momentum: ms.Tensor, parameter: ms.Tensor,
+    velocity: ms.Tensor, gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
     return fused(parameter, velocity, rate, _plus(gradient, _times(parameter, decay)), momentum)
 
 
@@ -79,14 +91,14 @@ class GroupedOptimizer(nn.Cell):
             updates.append(update(*rows, weight_decay=decay))
         return nn.CellList(updates, auto_prefix=False)
 
-    def gradients_of(self, gradients, group: int):
+    def gradients_of(self, gradients: tuple[ms.Tensor, ...], group: int) -> tuple[ms.Tensor, ...]:
         """Those of one group."""
         if len(self.ranges) == 1:
             return gradients
         start, end = self.ranges[group]
         return gradients[start:end]
 
-    def factor_of(self, factor, group: int):
+    def factor_of(self, factor: ms.Tensor, group: int) -> ms.Tensor:
         """The factor on a group's rate; ``factor`` is one for all, or [2]: the others' and that of late ones."""
         return at(factor, 0, self.late[group]) if factor.ndim else factor
 
@@ -94,7 +106,14 @@ class GroupedOptimizer(nn.Cell):
 class _AdamWGroup(nn.Cell):
     """Updates the parameters of one group, all at the same ``rate``."""
 
-    def __init__(self, parameters, first_moment, second_moment, *, weight_decay: float) -> None:
+    def __init__(
+        self,
+        parameters: ParameterTuple,
+        first_moment: ParameterTuple,
+        second_moment: ParameterTuple,
+        *,
+        weight_decay: float,
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.parameters, self.first_moment, self.second_moment = parameters, first_moment, second_moment
         self.weight_decay = weight_decay
@@ -102,7 +121,10 @@ class _AdamWGroup(nn.Cell):
         self.fused = ops.Adam()
         self.map = ops.HyperMap()
 
-    def construct(self, gradients, rate, power1, power2, beta1, beta2, eps):
+    def construct(
+        self, gradients: tuple[ms.Tensor, ...], rate: ms.Tensor, power1: ms.Tensor, power2: ms.Tensor,
+        beta1: ms.Tensor, beta2: ms.Tensor, eps: ms.Tensor,
+    ) -> tuple[ms.Tensor, ...]:  # fmt: skip
         if self.decays:
             keep = 1.0 - rate * self.weight_decay
             update = ops.partial(_decayed_adamw, keep, self.fused, power1, power2, rate, beta1, beta2, eps)
@@ -133,7 +155,7 @@ class AdamW(GroupedOptimizer):
         self.groups = self.updates_of_groups(_AdamWGroup, self.first_moment, self.second_moment)
         self.updates = Parameter(Tensor(0.0, ms.float32), name=f"{owner}adamw.updates", requires_grad=False)
 
-    def construct(self, gradients, factor, apply):
+    def construct(self, gradients: tuple[ms.Tensor, ...], factor: ms.Tensor, apply: ms.Tensor) -> ms.Tensor:
         updates = ops.depend(self.updates + apply, gradients)
         ops.assign(self.updates, updates)
         # At least one, so that a first step which is left out corrects by no 0/0.
@@ -154,7 +176,7 @@ class AdamW(GroupedOptimizer):
 class _SgdGroup(nn.Cell):
     """Updates the parameters of one group, all at the same ``rate``."""
 
-    def __init__(self, parameters, velocity, *, weight_decay: float) -> None:
+    def __init__(self, parameters: ParameterTuple, velocity: ParameterTuple, *, weight_decay: float) -> None:
         super().__init__(auto_prefix=False)
         self.parameters, self.velocity = parameters, velocity
         self.weight_decay = weight_decay
@@ -162,7 +184,9 @@ class _SgdGroup(nn.Cell):
         self.fused = ops.ApplyMomentum()
         self.map = ops.HyperMap()
 
-    def construct(self, gradients, rate, momentum, apply):
+    def construct(
+        self, gradients: tuple[ms.Tensor, ...], rate: ms.Tensor, momentum: ms.Tensor, apply: ms.Tensor
+    ) -> tuple[ms.Tensor, ...]:
         if self.decays:
             update = ops.partial(_decayed_sgd, apply * self.weight_decay, self.fused, rate, momentum)
         else:
@@ -180,7 +204,7 @@ class SGD(GroupedOptimizer):
         self.velocity = zeros_for(self.parameters, f"{owner}sgd.velocity")
         self.groups = self.updates_of_groups(_SgdGroup, self.velocity)
 
-    def construct(self, gradients, factor, apply):
+    def construct(self, gradients: tuple[ms.Tensor, ...], factor: ms.Tensor, apply: ms.Tensor) -> ms.Tensor:
         momentum = self.one + apply * (self.momentum - self.one)
         for index, update in enumerate(self.groups):
             rate = self.factor_of(factor, index) * apply * self.learning_rates[index]

@@ -27,13 +27,18 @@ _below = ops.Less()
 @ops.constexpr
 def _multiples(count: int, stride: int, axis: int) -> Tensor:
     """stride times 0, 1, ..., wrapped to int32: [count, 1], or [1, count] along axis 1."""
-    numbers = (np.arange(count, dtype=np.int64) * stride).astype(np.uint32).view(np.int32)
-    return Tensor(np.expand_dims(numbers, 1 - axis))
+    return Tensor(np.expand_dims(_wrapped(np.arange(count, dtype=np.int64) * stride), 1 - axis))
 
 
 @ops.constexpr
-def _offset(salt: int, draw: int) -> int:
-    return salt + draw * _COLUMN_STRIDE % 2**31
+def _offset(salt: int, draw: int) -> Tensor:
+    """What sets the draws of a layer apart, wrapped to int32: []."""
+    return Tensor(_wrapped(salt + draw * _COLUMN_STRIDE % 2**31))
+
+
+def _wrapped(numbers: int | np.ndarray) -> np.ndarray:
+    """Whole numbers as int32, as the arithmetic of the graph wraps them."""
+    return np.asarray(numbers, np.int64).astype(np.uint32).view(np.int32)
 
 
 class FollowsIteration(nn.Cell):
@@ -55,23 +60,24 @@ class CounterHash(FollowsIteration):
     def __init__(self) -> None:
         super().__init__()
         self.shift = Tensor(15, ms.int32)
+        self.stride, self.first, self.second = (Tensor(_wrapped(odd)) for odd in (_ROW_STRIDE, _MIX, _REMIX))
         self.salt = 0
 
     def follow(self, iteration: Parameter, *, seed: int) -> None:
         super().follow(iteration, seed=seed)
         self.salt = seed & 0x7FFFFFFF
 
-    def bits(self, rows: int, columns: int, draw: int):
+    def bits(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """int32 [rows, columns]."""
-        stream = self.mix(_plus(_times(self.iteration, _ROW_STRIDE), _offset(self.salt, draw)))
+        stream = self.mix(_plus(_times(self.iteration, self.stride), _offset(self.salt, draw)))
         row = self.mix(_plus(_multiples(rows, _ROW_STRIDE, 0), stream))
         column = self.mix(_minus(_multiples(columns, _COLUMN_STRIDE, 1), stream))
         row, column = ops.broadcast_to(row, (rows, columns)), ops.broadcast_to(column, (rows, columns))
         return self.mix(_xor(row, column))
 
-    def mix(self, bits):
-        bits = _times(bits, _MIX)
-        return _times(_xor(bits, _shifted(bits, self.shift)), _REMIX)
+    def mix(self, bits: ms.Tensor) -> ms.Tensor:
+        bits = _times(bits, self.first)
+        return _times(_xor(bits, _shifted(bits, self.shift)), self.second)
 
 
 class _CounterMask(CounterHash):
@@ -86,7 +92,7 @@ class _CounterMask(CounterHash):
         # Keep what falls below this one of the 32-bit signed integers.
         self.threshold = Tensor(int((1.0 - rate) * 2**32) - 2**31 if rate else 2**31 - 1, ms.int32)
 
-    def keep(self, rows: int, columns: int, draw: int):
+    def keep(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """Bool [rows, columns]."""
         return _below(self.bits(rows, columns, draw), self.threshold)
 
@@ -98,7 +104,7 @@ class Dropout(_CounterMask):
     Before a trainer has called :func:`seed_dropout`, every call draws the same mask.
     """
 
-    def construct(self, x, draw=0):
+    def construct(self, x: ms.Tensor, draw: int = 0) -> ms.Tensor:
         """x of any shape, float -> the same shape and type."""
         if not self.training or self.rate == 0.0:
             return x
@@ -110,7 +116,7 @@ class Dropout(_CounterMask):
 class DropPath(_CounterMask):
     """Stochastic depth: drops whole samples (axis 0) of a residual branch with probability ``rate``."""
 
-    def construct(self, x, draw=0):
+    def construct(self, x: ms.Tensor, draw: int = 0) -> ms.Tensor:
         """x [B, ...], float -> the same shape and type."""
         if not self.training or self.rate == 0.0:
             return x

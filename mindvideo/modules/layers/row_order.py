@@ -50,13 +50,13 @@ class LeadingAxes(nn.Cell):
         self.order, self.back = tuple(order), tuple(int(axis) for axis in np.argsort(order))
         self.gathers = ms.get_context("device_target") == "CPU"
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         return self.ordered(x, self.order)
 
-    def bprop(self, x, out, gradient):  # noqa: ARG002
+    def bprop(self, x: ms.Tensor, out: ms.Tensor, gradient: ms.Tensor) -> tuple[ms.Tensor]:  # noqa: ARG002
         return (self.ordered(gradient, self.back),)
 
-    def ordered(self, x, order: tuple[int, ...]):
+    def ordered(self, x: ms.Tensor, order: tuple[int, ...]) -> ms.Tensor:
         shape, count = x.shape, len(self.order)
         if not self.gathers:
             return ops.transpose(x, all_axes(order, x.ndim))

@@ -7,7 +7,7 @@ from mindspore import nn, ops
 
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
 from mindvideo.modules.layers.linear import Linear
-from mindvideo.modules.layers.rotary import turn
+from mindvideo.modules.layers.rotary import Rotation, turn
 from mindvideo.ops.slices import swapped
 
 
@@ -31,7 +31,7 @@ class SelfAttention(nn.Cell):
         self.out_proj = Linear(width, width)
         self.core = _AttentionCore(dropout=0.0, block_elements=block_elements)
 
-    def construct(self, tokens: ms.Tensor, rotation=None) -> ms.Tensor:
+    def construct(self, tokens: ms.Tensor, rotation: Rotation | None = None) -> ms.Tensor:
         B, S, C = tokens.shape
         query = self.split(self.q_proj(tokens) * self.scale)
         key = self.split(self.k_proj(tokens))

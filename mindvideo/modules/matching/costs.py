@@ -10,14 +10,14 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import ops
 
-from mindvideo.modules.values import Predictions, Targets
+from mindvideo.modules.values import MatchTargets, Predictions
 from mindvideo.ops import boxes
 from mindvideo.ops.slices import at, swapped
 
 COORDINATES = 4
 
 
-def softmax_class(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def softmax_class(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """Minus the probability of the instance's class; in a frame without the instance, of class 0."""
     labels = ops.cast(targets["labels"], ms.int32).expand_dims(-1) * ops.cast(targets["present"], ms.int32)  # [B, N, T]
     probabilities = swapped(ops.softmax(predictions["logits"], axis=-1), 2, 3)  # [D, B, T, Q, K]
@@ -26,7 +26,7 @@ def softmax_class(predictions: Predictions, targets: Targets, counted: ms.Tensor
 
 def focal_class(
     predictions: Predictions,
-    targets: Targets,
+    targets: MatchTargets,
     counted: ms.Tensor,
     *,
     of_clip: bool = False,
@@ -41,42 +41,42 @@ def focal_class(
     return at(cost, 2, 0) if of_clip else mean_over_frames(cost, counted)
 
 
-def l1_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def l1_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """The mean absolute difference of the four coordinates."""
     predicted, target = boxes_of_frames(predictions, targets)
     difference = ops.abs(predicted.expand_dims(-2) - target.expand_dims(-3))
     return mean_over_frames(ops.sum(difference, -1) / COORDINATES, counted)
 
 
-def euclidean_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def euclidean_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """The Euclidean distance of the four coordinates."""
     predicted, target = boxes_of_frames(predictions, targets)
     difference = predicted.expand_dims(-2) - target.expand_dims(-3)
     return mean_over_frames(ops.sqrt(ops.sum(difference * difference, -1)), counted)
 
 
-def joint_euclidean_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def joint_euclidean_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """The Euclidean distance of the coordinates of all counted frames together: neither a sum nor a mean of frames."""
     tracks = predictions["boxes"].expand_dims(3)  # [D, B, Q, 1, T, 4]
     difference = (tracks - targets["boxes"].expand_dims(1)) * counted.expand_dims(1).expand_dims(-1)
     return ops.sqrt(ops.sum(difference * difference, (-2, -1)))
 
 
-def iou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
+def iou_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
     """Minus the IoU of the boxes; ``eps`` as in :mod:`mindvideo.ops.boxes`."""
     predicted, target = boxes_of_frames(predictions, targets)
     overlap = boxes.pairwise_iou(boxes.cxcywh_to_xyxy(predicted), boxes.cxcywh_to_xyxy(target), eps=eps)
     return mean_over_frames(-overlap, counted)
 
 
-def giou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
+def giou_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
     """Minus the generalised IoU of the boxes; ``eps`` as in :mod:`mindvideo.ops.boxes`."""
     predicted, target = boxes_of_frames(predictions, targets)
     overlap = boxes.pairwise_giou(boxes.cxcywh_to_xyxy(predicted), boxes.cxcywh_to_xyxy(target), eps=eps)
     return mean_over_frames(-overlap, counted)
 
 
-def boxes_of_frames(predictions: Predictions, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
+def boxes_of_frames(predictions: Predictions, targets: MatchTargets) -> tuple[ms.Tensor, ms.Tensor]:
     """Boxes with the frame before the query: predicted [D, B, T, Q, 4], targets [B, T, N, 4]."""
     return swapped(predictions["boxes"], 2, 3), swapped(targets["boxes"], 1, 2)
 
