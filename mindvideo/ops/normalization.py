@@ -45,7 +45,7 @@ def _vectors(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @constexpr
-def _type_of_vectors(of_x, of_weight):
+def _type_of_vectors(of_x: Any, of_weight: Any) -> Any:
     return of_x if of_weight == of_x else mstype.float32
 
 

@@ -7,6 +7,8 @@ keeping them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
@@ -34,7 +36,7 @@ def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> in
 
 
 @constexpr
-def _column_of_ones(rows: int, dtype) -> ms.Tensor:
+def _column_of_ones(rows: int, dtype: Any) -> ms.Tensor:
     return ms.Tensor(np.ones((rows, 1)), dtype)
 
 

@@ -32,7 +32,7 @@ def _multiples(count: int, stride: int, axis: int) -> Tensor:
 
 @ops.constexpr
 def _offset(salt: int, draw: int) -> Tensor:
-    """What sets the draws of a layer apart, wrapped to int32: []."""
+    """Sets the draws of a layer apart; wrapped to int32, []."""
     return Tensor(_wrapped(salt + draw * _COLUMN_STRIDE % 2**31))
 
 
