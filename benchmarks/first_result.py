@@ -95,6 +95,10 @@ def write_video(folder: Path, height: int, width: int) -> Path:
     return folder
 
 
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {stage: round(statistics.median(each[stage] for each in runs), 2) for stage in runs[0]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-c", "--config", default="instanceformer_toy")
@@ -102,6 +106,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(96, 160), metavar=("H", "W"))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--before", type=Path, help="another checkout, measured in turn with this one")
+    parser.add_argument("--csv", type=Path, help="add the figures to this file")
     parser.add_argument("--child", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--video", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -117,9 +122,15 @@ def main() -> None:
                 found[name].append(run(tree, arguments, video))
     print(f"{arguments.config}, {arguments.size[0]} x {arguments.size[1]}, medians of {arguments.runs} runs, seconds")
     print(f"{'':15s}" + "".join(f"{name:>9s}" for name in trees))
+    figures = {name: medians(found[name]) for name in trees}
     for stage in (*STAGES, "first result"):
-        values = [statistics.median(each[stage] for each in found[name]) for name in trees]
-        print(f"{stage:15s}" + "".join(f"{value:9.2f}" for value in values))
+        print(f"{stage:15s}" + "".join(f"{figures[name][stage]:9.2f}" for name in trees))
+    if arguments.csv is not None:
+        from benchmarks.rows import append_rows  # here, because another checkout may not have it
+
+        size = "{} x {}".format(*arguments.size)
+        rows = [{"config": arguments.config, "size": size, "tree": name, **figures[name]} for name in trees]
+        append_rows(arguments.csv, rows)
 
 
 if __name__ == "__main__":
