@@ -81,7 +81,7 @@ _WAITING = {
     "times slower": "cost",
 }
 _FIRST = {
-    "configuration": "config", "size": "size", "imports s": "imports", "its YAML s": "configuration",
+    "configuration": "config", "size": "size", "tree": "tree", "imports s": "imports", "its YAML s": "configuration",
     "network s": "network", "opening s": "opening", "compiling s": "compiling", "running s": "running",
     "first result s": "first result",
 }  # fmt: skip
