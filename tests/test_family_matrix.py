@@ -63,14 +63,7 @@ class Trained:
         return self
 
     def losses_and_gradients(self, columns: list[np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Terms and total of the first step, and the gradients: Adam's first moments before it are zero."""
-        step = self.at_start().step.set_train(True)
-        summary = step(*tensors(columns), ms.Tensor(np.zeros((2, 2), np.int64)))[0].asnumpy()
-        optimizer = step.optimizer
-        share = 1 - float(optimizer.beta1)
-        gradients = {p.name: m.asnumpy() / share for p, m in zip(optimizer.parameters, optimizer.first_moment)}
-        terms = summary[len(SUMMARY) : len(SUMMARY) + len(self.model.training.term_names)]
-        return np.append(terms, summary[0]), gradients
+        return first_step(self.at_start().step, self.model, columns)
 
     def outputs(self) -> list[np.ndarray]:
         """Of the network on the batch, operator by operator."""
@@ -114,6 +107,16 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def new_step(own: Model) -> TrainStep:
     step = build_step(own.cfg, own.network, own.training, 100, card_of(own.name).parameter_groups(own.cfg))
     return step.set_train(True)
+
+
+def first_step(step: TrainStep, own: Model, columns: list[np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Terms and total, and the gradients by name: Adam's first moments, which are zero before the first step."""
+    summary = step.set_train(True)(*tensors(columns), ms.Tensor(np.zeros((2, 2), np.int64)))[0].asnumpy()
+    optimizer = step.optimizer
+    share = 1 - float(optimizer.beta1)
+    gradients = {p.name: m.asnumpy() / share for p, m in zip(optimizer.parameters, optimizer.first_moment)}
+    terms = summary[len(SUMMARY) : len(SUMMARY) + len(own.training.term_names)]
+    return np.append(terms, summary[0]), gradients
 
 
 def steps_of(own: Trained, count: int) -> list[float]:
@@ -166,13 +169,14 @@ def test_loss_is_finite_and_reaches_every_parameter(own):
     assert [name for name, gradient in gradients.items() if not np.abs(gradient).max() > 0] == []
 
 
-def test_the_step_has_the_losses_of_its_operators_one_by_one(own):
-    """Dropout included, whose masks are the same in both."""
-    losses, _ = own.losses_and_gradients(batch(own.model))
-    own.at_start().step.set_train(True)
+def test_the_compiled_step_is_that_of_its_operators_one_by_one(own):
+    """Losses and gradients, dropout included, whose masks are the same in both."""
+    losses, gradients = own.losses_and_gradients(batch(own.model))
+    other = new_model(own.name, own.sizes, dropout=0.1)
     with operator_by_operator():
-        total, terms = own.model.training(*tensors(batch(own.model)))
-    assert_same([losses], [np.append(terms.asnumpy(), total.asnumpy())])
+        losses_one_by_one, gradients_one_by_one = first_step(new_step(other), other, batch(other))
+    assert_same([losses], [losses_one_by_one])
+    assert_same_gradients(gradients, gradients_one_by_one, rounding=1e-3)
 
 
 def test_a_clip_without_objects_has_a_finite_loss_and_only_class_terms(own):
@@ -323,23 +327,22 @@ def test_files_that_hold_the_counter_of_steps_under_a_place_still_load(own, tmp_
 
 @operator_by_operator()
 def test_any_number_of_clips_and_decoder_layers_and_clips_in_any_order(own):
-    """The clips of a batch are a set."""
     own.at_start().step.set_train(True)
-    assert_finite(own.model.training(*tensors(batch(own.model, objects=(3,)))))
+    total, terms = own.model.training(*tensors(batch(own.model, objects=(3,))))
+    assert np.isfinite(np.append(terms.asnumpy(), total.asnumpy())).all()
     new = new_model(own.name, own.sizes, decoder_layers=1)
-    ms.set_context(mode=ms.PYNATIVE_MODE)
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # the model set the other
     new.training.set_train(True)
-    columns = batch(new, objects=(3, 2, 0))
-    losses = assert_finite(new.training(*tensors(columns)))
-    again = new.training(*tensors([np.ascontiguousarray(column[::-1]) for column in columns]))
-    assert_same([assert_finite(again)], [losses])
-
-
-def assert_finite(losses: tuple[ms.Tensor, ms.Tensor]) -> np.ndarray:
-    """Total and terms."""
-    numbers = np.append(*(each.asnumpy() for each in losses))
-    assert np.isfinite(numbers).all()
-    return numbers
+    differentiate = ms.value_and_grad(new.training, None, ms.ParameterTuple(new.weights().values()), has_aux=True)
+    results = []
+    for order in (slice(None), slice(None, None, -1)):
+        columns = [np.ascontiguousarray(column[order]) for column in batch(new, objects=(3, 2, 0))]
+        (total, terms), gradients = differentiate(*tensors(columns))
+        results.append([np.append(terms.asnumpy(), total.asnumpy()), *(each.asnumpy() for each in gradients)])
+    (losses, *gradients), (again, *gradients_again) = results
+    assert np.isfinite(losses).all()
+    assert_same([again], [losses])
+    assert_same(gradients_again, gradients, rounding=1e-3)
 
 
 def test_the_training_graph_names_its_terms_once(own):

@@ -62,8 +62,10 @@ def trained(own: Model, columns: list[ms.Tensor]) -> list[np.ndarray]:
     return [total.asnumpy(), terms.asnumpy(), *(gradient.asnumpy() for gradient in gradients)]
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_with_every_part_switched_off_it_is_seqformer_to_the_bit(seqformer: Model) -> None:
     off = new_model("mssts", SIZES, **OFF)
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # the model set the other
     names = list(seqformer.network.parameters_and_names())
     for (place, ours), (name, theirs) in zip(off.network.parameters_and_names(), names, strict=True):
         assert place == name
