@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint docs ops clean
+.PHONY: help demo test lint docs bench ops clean
 
 help:
 	@echo "make demo   environment, synthetic data, training, evaluation, inference, a report to open"
 	@echo "make test   environment, native operators, every test"
-	@echo "make lint   ruff, ruff format, codespell, mypy on what users call, hadolint"
+	@echo "make lint   ruff, ruff format, codespell, mypy, hadolint"
 	@echo "make docs   the documentation as pages to open, in site/"
+	@echo "make bench  measure the tables of docs/performance.md again (BENCH=--full, BENCH='--only ops')"
 	@echo "make ops    build the native operators (CPU, and CUDA where nvcc is found)"
 	@echo "make clean  remove what these commands made (but runs/)"
 
@@ -52,6 +53,9 @@ lint: $(VENV)/.development
 # Opens from disk, without a network: site/index.html. Searching needs it served: python -m http.server -d site
 docs: $(VENV)/.development
 	@$(BIN)/mkdocs build --quiet --strict
+
+bench: ops
+	@PYTHONPATH=. $(BIN)/python benchmarks/every.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) demo site custom_ops/build .pytest_cache .ruff_cache .hypothesis

@@ -1,14 +1,13 @@
 """How fast the backbones run, and what folding the frozen norm into the convolution saves.
 
-    python benchmarks/backbone_speed.py            # writes benchmarks/backbone_speed.csv
+    python benchmarks/backbone_speed.py --csv benchmarks/backbone_speed.csv
 
 Times are medians of compiled graphs in one process; the ratios are what counts.
 """
 
 from __future__ import annotations
 
-import csv
-import os
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import mindspore as ms
 import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.rows import append_rows
 from mindvideo.modules.backbones.catalogue import build_backbone, build_resnet
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 
@@ -90,22 +90,15 @@ def rows() -> list[tuple[str, float, float]]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
+    arguments = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
-    path = Path(__file__).with_suffix(".csv")
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["backbone", "forward_s", "forward_and_backward_s", "frames", "mindspore", "processors"])
-        for name, forward, training in rows():
-            line = [
-                name,
-                f"{forward:.3f}",
-                f"{training:.3f}",
-                "x".join(map(str, FRAMES)),
-                ms.__version__,
-                os.cpu_count(),
-            ]
-            writer.writerow(line)
-            print(*line)
+    for name, forward, training in rows():
+        row = {"backbone": name, "forward_s": round(forward, 3), "forward_and_backward_s": round(training, 3)}
+        print(*row.values(), flush=True)
+        if arguments.csv:
+            append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ made on the spot (and kept in --folder for the next run).
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 import mindvideo
+from benchmarks.rows import append_rows
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
 from mindvideo.data.feed.batch import Canvas, Collate
 from mindvideo.data.labels.catalogue import Catalogue
@@ -32,7 +32,6 @@ from mindvideo.data.synthetic.files import write_split
 from mindvideo.data.synthetic.videos import RECIPES
 from mindvideo.data.transforms.pipelines import AugmentationSettings
 
-RESULTS = Path(__file__).resolve().with_suffix(".csv")
 RECIPE = dataclasses.replace(
     RECIPES["hard"], height=720, width=1280, num_frames=36, objects=(2, 3), pixel_noise=0.012, background_contrast=0.2
 )
@@ -179,6 +178,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--make-only", action="store_true")
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
     make_set(arguments.folder, arguments.videos)
     if arguments.make_only:
@@ -188,10 +188,8 @@ def main() -> None:
         measure_memory(arguments)
         return
     rows = measure(arguments)
-    with RESULTS.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    if arguments.csv:
+        append_rows(arguments.csv, rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ medians is what to compare between machines.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import resource
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.rows import append_rows
 
 WIDTH, HEADS, FFN, POINTS = 384, 8, 2048, 6
 FAMILIES = ("vistr", "defvistr")
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[12, 36, 72])
     parser.add_argument("--grids", nargs="+", default=list(GRIDS), metavar="HxW", help="tokens of a frame")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--csv", type=Path, help="write the table to this file")
+    parser.add_argument("--csv", type=Path, help="append the table to this file")
     parser.add_argument("--plot", type=Path, help="draw it into this picture")
     parser.add_argument("--case", choices=FAMILIES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -140,10 +140,7 @@ def main() -> None:
         rows.append(row)
         print("  ".join(str(value).rjust(len(name)) for name, value in row.items()), flush=True)
     if arguments.csv:
-        with arguments.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        append_rows(arguments.csv, rows)
     if arguments.plot:
         plot(rows, arguments.plot)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import mindvideo  # noqa: F401  (prepares the environment before MindSpore is imported)
+from benchmarks.rows import append_rows
 
 # isort: split
 import mindspore as ms
@@ -41,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=10)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
     rng = np.random.default_rng(0)
@@ -50,14 +53,17 @@ def main() -> None:
     matchers = {solver: GraphMatcher(width=arguments.width, solver=solver) for solver in ("program", "sinkhorn")}
     steps = {name: ms.value_and_grad(Loss(matcher), (0, 1)) for name, matcher in {"nothing": None, **matchers}.items()}
     shortest = shortest_times({name: lambda step=step: step(*given)[0].asnumpy() for name, step in steps.items()})
-    for solver in matchers:
-        print(f"training step, {solver}: {shortest[solver] - shortest['nothing']:.1f} ms")
+    training = {solver: shortest[solver] - shortest["nothing"] for solver in matchers}
     weights = {"weight": np.eye(arguments.width), "bias": np.zeros(arguments.width)}
     calls = {
         solver: lambda solver=solver: match_on_host(history, current, solver=solver, **weights) for solver in matchers
     }
-    for solver, milliseconds in shortest_times(calls).items():
-        print(f"window at inference, {solver}: {milliseconds:.1f} ms")
+    window = shortest_times(calls)
+    for solver in matchers:
+        row = {"solver": solver, "training_ms": round(training[solver], 1), "window_ms": round(window[solver], 2)}
+        print(row)
+        if arguments.csv:
+            append_rows(arguments.csv, [row])
 
 
 def shortest_times(calls) -> dict[str, float]:

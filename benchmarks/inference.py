@@ -7,16 +7,13 @@
 compares within the run: share = (with - without) / with. The network runs as it is, with random weights unless
 ``--weights`` gives others; drawn are the true masks of the made-up video, four objects, as a trained network would find
 them. ``memory`` feeds frames from a generator through network, drawing and encoding and prints the resident memory
-after every tenth of the video. Both append their figures to a CSV beside this script.
+after every tenth of the video. Both append their figures to the file of ``--csv``.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
-import os
-import platform
 import resource
 import statistics
 import tempfile
@@ -29,6 +26,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from benchmarks.rows import append_rows
 from mindvideo import VideoInstances, VideoPredictor, load_config
 from mindvideo.assembly.predictor import build_tracker
 from mindvideo.assembly.runtime import prepare_device
@@ -41,8 +39,6 @@ from mindvideo.inference.predictor import ArrayFrames
 from mindvideo.inference.video_run import run_video
 from mindvideo.structures import Frame
 
-CSV_FILE = Path(__file__).with_suffix(".csv")
-CSV_COLUMNS = ("what", "configuration", "size", "frames", "value", "unit", "python", "machine", "processors")
 ENLARGED = 5.6  # 64x96 shapes -> 360x640
 CLASS_NAMES = dict(enumerate(RECIPES["easy"].shapes, start=1))
 
@@ -194,6 +190,7 @@ def main() -> None:
     parser.add_argument("--size", default="640x360", help="WIDTHxHEIGHT of the frames")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_intermixed_args()
     cfg = load_config(arguments.config, arguments.overrides)
@@ -205,15 +202,11 @@ def main() -> None:
     predictor = VideoPredictor(tracker=tracker, class_names=CLASS_NAMES)
     measure = {"cost": measure_cost, "memory": measure_memory}[arguments.what]
     rows = measure(arguments, predictor, video)
-    facts = (platform.python_version(), platform.machine(), os.cpu_count())
-    new = not CSV_FILE.exists()
-    with open(CSV_FILE, "a", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        if new:
-            writer.writerow(CSV_COLUMNS)
-        for what, value, unit in rows:
-            writer.writerow((what, cfg.name, arguments.size, arguments.frames, f"{value:.4g}", unit, *facts))
-            print(f"{what}: {value:.4g} {unit}")
+    known = {"configuration": cfg.name, "size": arguments.size, "frames": arguments.frames}
+    for what, value, unit in rows:
+        print(f"{what}: {value:.4g} {unit}")
+        if arguments.csv:
+            append_rows(arguments.csv, [{"what": what, **known, "value": f"{value:.4g}", "unit": unit}])
 
 
 if __name__ == "__main__":

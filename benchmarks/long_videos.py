@@ -5,49 +5,60 @@
     python benchmarks/long_videos.py instanceformer_toy=runs/if/last.ckpt --data DATA --output runs/long
 
 Several NAME=WEIGHTS may follow each other; NAME is a configuration. Each is evaluated on 5-frame clips (`valid`) and on
-the sets of `prepare synthetic --long`, with the tracks of any length and with the published procedure. What is there
-already below --output is read, not done again. The table goes to benchmarks/long_videos.csv and to the screen.
+the sets of `prepare synthetic --long`, with the tracks of any length and with the published procedure; families of
+windows also with several ways to link them:
+
+    python benchmarks/long_videos.py gmpvis_toy=runs/gm/last.ckpt --data DATA --output runs/long \\
+        --tracks "any length" --linking overlap features graph
+
+What is there already below --output is read, not done again. The table goes to benchmarks/long_videos.csv and to the
+screen; "trained" is the seed of the training, from the run's folder, "seed" that of the videos.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = ("valid", "stay", "late", "late200", "cuts")
 # How tracks begin and end: name in the table -> value of inference.any_length and of inference.scene_cuts.
 TRACKS = {"published": "nowhere", "any length": "everywhere"}
 FIGURES = ("HOTA", "DetA", "AssA", "IDF1")
-COLUMNS = (
-    "config", "tracks", "set", "seed", "videos", "AP", "AP50", "frame AP", *FIGURES, "switches", "frames/s",
-)  # fmt: skip
+KEYS = ("config", "trained", "tracks", "linking", "set", "seed")
+COLUMNS = (*KEYS, "videos", "AP", "AP50", "frame AP", *FIGURES, "switches", "frames/s")
+OWN = "own"  # the linking that the configuration names
 
 
-def evaluate(config: str, weights: str, data: Path, name: str, tracks: str, output: Path, max_videos: int) -> dict:
+def evaluate(key: dict[str, str], weights: str, data: Path, output: Path, max_videos: int) -> dict:
     """The metrics of one model on one set, from ``output`` or by a run of `mindvideo eval`."""
     if not (output / "metrics.json").is_file():
+        tracks = TRACKS[key["tracks"]]
         options = [
-            f"data.root={data}", f"data.valid=synthetic_easy/{name}", f"evaluation.max_videos={max_videos}",
-            f"inference.any_length={TRACKS[tracks]}", f"inference.scene_cuts={TRACKS[tracks]}",
+            f"data.root={data}", f"data.valid=synthetic_easy/{key['set']}", f"evaluation.max_videos={max_videos}",
+            f"inference.any_length={tracks}", f"inference.scene_cuts={tracks}",
         ]  # fmt: skip
-        command = [sys.executable, "-m", "mindvideo", "eval", "-c", config, "--weights", weights, "--output", output]
-        subprocess.run([*command, "--no-report", *options], check=True, cwd=ROOT)
+        if key["linking"] != OWN:
+            options.append(f"inference.linking={key['linking']}")
+        model = ["-c", key["config"], "--weights", weights, "--output", output]
+        subprocess.run(
+            [sys.executable, "-m", "mindvideo", "eval", *model, "--no-report", *options], check=True, cwd=ROOT
+        )
     return json.loads((output / "metrics.json").read_text())
 
 
-def row_of(config: str, tracks: str, name: str, seed: str, metrics: dict) -> dict:
+def row_of(key: dict[str, str], metrics: dict) -> dict:
     tracking = metrics["tracking"]
     rate = metrics["speed"].get("frames_per_second")
     return {
-        "config": config,
-        "tracks": tracks,
-        "set": name,
-        "seed": seed,
+        **key,
         "videos": metrics["videos"],
         "AP": round(100 * metrics["AP"], 1),
         "AP50": round(100 * metrics["AP50"], 1),
@@ -61,7 +72,7 @@ def row_of(config: str, tracks: str, name: str, seed: str, metrics: dict) -> dic
 def write_rows(path: Path, rows: list[dict]) -> None:
     """Rows of other models, sets and seeds that the file has stay."""
     known = list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
-    table = {tuple(str(row[column]) for column in COLUMNS[:4]): row for row in [*known, *rows]}
+    table = {tuple(str(row[column]) for column in KEYS): row for row in [*known, *rows]}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -80,6 +91,12 @@ def seed_of(data: Path, name: str) -> str:
     return content["info"]["description"].rsplit(" ", 1)[-1]
 
 
+def seed_of_training(weights: Path) -> str:
+    """The seed of the run that left ``weights``, from its configuration; empty for weights of another origin."""
+    config = weights.parent / "config.yaml"
+    return str(yaml.safe_load(config.read_text())["runtime"]["seed"]) if config.is_file() else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="NAME=WEIGHTS")
@@ -87,21 +104,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the evaluations")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--tracks", nargs="+", default=list(TRACKS), choices=list(TRACKS))
+    parser.add_argument("--linking", nargs="+", default=[OWN], choices=[OWN, "overlap", "features", "graph"])
     parser.add_argument("--max-videos", type=int, default=100, help="of each set (default 100)")
     arguments = parser.parse_args()
     data = arguments.data.resolve()
     rows = []
-    for model in arguments.models:
+    for model, name, tracks, linking in itertools.product(
+        arguments.models, arguments.sets, arguments.tracks, arguments.linking
+    ):
         config, _, weights = model.partition("=")
-        for name in arguments.sets:
-            seed = seed_of(data, name)
-            for tracks in arguments.tracks:
-                folder = arguments.output / f"{config}-{name}-{seed}-{tracks.replace(' ', '_')}"
-                found = evaluate(
-                    config, str(Path(weights).resolve()), data, name, tracks, folder.resolve(), arguments.max_videos
-                )
-                rows.append(row_of(config, tracks, name, seed, found))
-                write_rows(ROOT / "benchmarks" / "long_videos.csv", rows[-1:])
+        trained = seed_of_training(Path(weights).resolve())
+        key = dict(zip(KEYS, (config, trained, tracks, linking, name, seed_of(data, name))))
+        folder = arguments.output.resolve() / "-".join(key.values()).replace(" ", "_")
+        found = evaluate(key, str(Path(weights).resolve()), data, folder, arguments.max_videos)
+        rows.append(row_of(key, found))
+        write_rows(ROOT / "benchmarks" / "long_videos.csv", rows[-1:])
     print(markdown(rows))
 
 

@@ -12,7 +12,6 @@ for all queries of a frame. The share is model FLOPs a second over the FLOPs a s
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import resource
@@ -25,6 +24,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
@@ -190,12 +190,7 @@ def main() -> None:
     for name, value in row.items():
         print(f"{name:26s} {value}")
     if arguments.csv:
-        fresh = not arguments.csv.exists()
-        with arguments.csv.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 from mindvideo.assembly.network import build_network, for_videos, tracker_of
 from mindvideo.assembly.runtime import prepare_device
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(192, 320), metavar=("H", "W"))
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--any-length", action="store_true", help="tracks that begin and end at any time")
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -76,16 +79,21 @@ def main() -> None:
         result = json.loads(finished.stdout.splitlines()[-1])
         peaks.append(result["peak"])
         print(f"{frames} frames: peak {result['peak']:.0f} MB ({result['peak'] / peaks[0] - 1:+.1%} of the shortest)")
+        row = {"config": arguments.config, "frames": frames, "peak_mb": round(result["peak"])}
+        row["births"] = "" if result["births"] is None else result["births"]
         if result["births"] is not None:
             print(f"  {result['births']} tracks began")
         for name in ("clock", "processor"):
             parts = result[name]
             # The slope of a line through all hundreds: one slow hundred does not decide.
             slope = np.polyfit(np.arange(len(parts)), parts, 1)[0] * len(parts) if len(parts) > 1 else 0.0
+            row[f"{name}_first_ms"], row[f"{name}_last_ms"] = round(parts[0], 1), round(parts[-1], 1)
             print(
                 f"  {name}: {' '.join(f'{part:.0f}' for part in parts)} ms a frame, hundred by hundred; "
                 f"from end to end {slope / np.mean(parts):+.1%}"
             )
+        if arguments.csv:
+            append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ that inference runs. FLOPs are two a multiply-add of convolutions and matrix pro
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import matmul_rate, peak_gigabytes, resnet_macs
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
@@ -113,19 +112,18 @@ def main() -> None:
     print(f"first frame {first:.1f} s (with compiling), then {seconds:.3f} s a frame; peak {peak_gigabytes():.1f} GB")
     print(f"{sum(parts.values()) / seconds / 1e9:.0f} GFLOP/s of {rate / 1e9:.0f} for matrix products: {share:.0%}")
     if arguments.csv is not None:
-        row = [
-            platform.processor() or platform.machine(),
-            os.cpu_count(),
-            ms.__version__,
-            backend(),
-            cfg.name,
-            height,
-            width,
-        ]
-        with arguments.csv.open("a", newline="") as file:
-            csv.writer(file).writerow(
-                [*row, f"{seconds:.4f}", f"{sum(parts.values()) / 1e9:.2f}", f"{rate / 1e9:.1f}", f"{share:.3f}"]
-            )
+        row = {
+            "config": cfg.name,
+            "size": f"{height}x{width}",
+            "first_seconds": round(first, 1),
+            "seconds_a_frame": round(seconds, 3),
+            "gflops_a_frame": round(sum(parts.values()) / 1e9, 1),
+            "matrix_gflops": round(rate / 1e9, 1),
+            "share": round(share, 3),
+            "peak_gb": round(peak_gigabytes(), 2),
+            "operators": backend(),
+        }
+        append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import csv
 import dataclasses
 import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.machine import processor
 from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import backend
@@ -218,15 +218,6 @@ def library_facts() -> str:
     library = ctypes.CDLL(str(library_folder() / "libmindvideo_cpu.so"))
     library.mindvideo_instruction_set.restype = ctypes.c_char_p
     return f"{library.mindvideo_instruction_set().decode()}, {library.mindvideo_threads()} threads"
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 FIELDS = ["op", "case", "direction", "native_ms", "twin_ms", "speedup", "gb_per_s", "share_of_ceiling"]

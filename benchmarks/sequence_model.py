@@ -12,7 +12,6 @@ codes. The first video, which compiles, does not count.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import time
@@ -22,11 +21,10 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import peak_gigabytes
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
-
-RESULTS = Path(__file__).resolve().with_suffix(".csv")
 
 
 def seconds_of_video(tracker, frames: np.ndarray) -> tuple[float, float]:
@@ -46,6 +44,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
     cfg = load_config(arguments.config, ["inference.short_side=null"])
     window_frames = cfg[cfg.family].window_frames
@@ -68,10 +67,8 @@ def main() -> None:
         "mindvideo": mindvideo.__version__,
     }
     print(row)
-    with RESULTS.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, row)
-        writer.writeheader()
-        writer.writerow(row)
+    if arguments.csv:
+        append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

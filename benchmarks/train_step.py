@@ -10,7 +10,6 @@ that is spent outside the compiled step: waiting for data, callbacks, logging an
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 
 import mindvideo
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 from mindvideo.assembly import build_trainer, build_training_data, start_process
 from mindvideo.run_folder import RunFolder
@@ -65,7 +65,7 @@ def main() -> None:
     for name, value in row.items():
         print(f"{name}: {value}")
     if arguments.csv:
-        append(arguments.csv, row)
+        append_rows(arguments.csv, [row])
 
 
 def figures(arguments: argparse.Namespace, seconds: dict[str, float]) -> dict[str, object]:
@@ -82,15 +82,6 @@ def figures(arguments: argparse.Namespace, seconds: dict[str, float]) -> dict[st
         "mindvideo": mindvideo.__version__,
         "machine": platform.machine(),
     }
-
-
-def append(path: Path, row: dict[str, object]) -> None:
-    fresh = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 if __name__ == "__main__":

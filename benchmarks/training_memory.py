@@ -14,16 +14,16 @@ is what was left at its end. With two numbers of frames the growth of the peak a
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from benchmarks.rows import append_rows
 
 INSTANCES = 5
 STATUS = Path("/proc/self/status")
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[6], help="two numbers give the growth a frame")
     parser.add_argument("--size", type=int, nargs=2, default=(300, 540), metavar=("H", "W"))
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3, help="at least 2")
     parser.add_argument("--recompute", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -172,17 +172,17 @@ def show(arguments: argparse.Namespace, frames: int, stages: list[Stage]) -> Non
 
 
 def append(arguments: argparse.Namespace, frames: int, stages: list[Stage]) -> None:
-    path = arguments.csv
-    fresh = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        if fresh:
-            names = [field.name for field in dataclasses.fields(Stage)]
-            writer.writerow(["config", "batch", "frames", "height", "width", "recompute", *names, "machine"])
-        run = [arguments.config, arguments.batch, frames, *arguments.size, " ".join(arguments.recompute)]
-        for stage in stages:
-            rounded = [f"{value:.2f}" for value in dataclasses.astuple(stage)[1:]]
-            writer.writerow([*run, stage.name, *rounded, platform.machine()])
+    H, W = arguments.size
+    row = {"config": arguments.config, "batch": arguments.batch, "frames": frames, "size": f"{H}x{W}"}
+    row["recompute"] = " ".join(arguments.recompute)
+    after = {stage.name: round(stage.after, 2) for stage in stages}
+    row |= {"network_gb": after["network"], "optimiser_gb": after["optimiser"], "compile_gb": after["compile"]}
+    row |= {"first_step_gb": after["step 1"]}
+    row |= {
+        "peak_gb": round(max(stage.peak for stage in stages), 2),
+        "step_s": round(stages[-1].seconds / (arguments.steps - 1), 2),
+    }
+    append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

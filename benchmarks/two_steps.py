@@ -2,6 +2,7 @@
 
     python benchmarks/two_steps.py seqformer_ytvis2019_r50 mssts_ytvis2019_r50 --size 192 320
     python benchmarks/two_steps.py seqformer_ytvis2019_r50 mssts_ytvis2019_r50 mssts.adversarial=false
+    python benchmarks/two_steps.py vistr gmpvis_ytvis2019_r50 --both data.num_frames=6 --size 300 540
 
 Each runs in a process of its own, one after the other, with weights as they are initialised. The processor's time is
 measured, which neighbours of the process disturb less than the time on the wall; steps that compile do not count.
@@ -10,8 +11,6 @@ measured, which neighbours of the process disturb less than the time on the wall
 from __future__ import annotations
 
 import argparse
-import csv
-import platform
 import subprocess
 import sys
 import time
@@ -21,9 +20,9 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import peak_gigabytes
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 
-RESULTS = Path(__file__).resolve().with_suffix(".csv")
 OBJECTS = 3
 
 
@@ -71,36 +70,36 @@ def main() -> None:
     parser.add_argument("first")
     parser.add_argument("second")
     parser.add_argument("overrides", nargs="*", help="of the second")
+    parser.add_argument("--both", nargs="+", default=[], metavar="KEY=VALUE", help="of the first and of the second")
     parser.add_argument("--size", type=int, nargs=2, default=[192, 320], metavar=("H", "W"))
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--csv", type=Path, default=RESULTS)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     parser.add_argument("--only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     size = tuple(arguments.size)
     if arguments.only:
         measure(arguments.second, arguments.overrides, size, arguments.steps)
         return
-    found = {}
+    found = []
     for name, overrides in ((arguments.first, []), (arguments.second, arguments.overrides)):
-        command = [sys.executable, __file__, "-", name, *overrides, "--only", "--steps", str(arguments.steps)]
-        run = subprocess.run([*command, "--size", *map(str, size)], check=True, capture_output=True, text=True)
-        found[name] = [float(word) for word in run.stdout.split()[-3:]]
-        print(f"{name}: {found[name][0]:.2f} s of the processor, {found[name][1]:.2f} s, peak {found[name][2]:.1f} GB")
-    ratio = found[arguments.second][0] / found[arguments.first][0]
+        command = [sys.executable, __file__, "-", name, *arguments.both, *overrides, "--only"]
+        command += ["--steps", str(arguments.steps), "--size", *map(str, size)]
+        run = subprocess.run(command, check=True, capture_output=True, text=True)
+        found.append([float(word) for word in run.stdout.split()[-3:]])
+        print(f"{name}: {found[-1][0]:.2f} s of the processor, {found[-1][1]:.2f} s, peak {found[-1][2]:.1f} GB")
+    ratio = found[1][0] / found[0][0]
     print(f"the second takes {ratio:.2f} times the first")
-    write_row(arguments, found, ratio)
-
-
-def write_row(arguments: argparse.Namespace, found: dict[str, list[float]], ratio: float) -> None:
-    new = not arguments.csv.exists()
-    with arguments.csv.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["first", "second", "overrides", "size", "first_s", "second_s", "ratio", "machine"])
-        own = " ".join(arguments.overrides)
-        times = [found[name][0] for name in (arguments.first, arguments.second)]
-        size = "x".join(map(str, arguments.size))
-        writer.writerow([arguments.first, arguments.second, own, size, *times, round(ratio, 3), platform.machine()])
+    row = {
+        "first": arguments.first,
+        "second": arguments.second,
+        "overrides": " ".join([*arguments.both, *arguments.overrides]),
+        "size": "x".join(map(str, size)),
+        **{f"{which}_s": seconds for which, (seconds, *_) in zip(("first", "second"), found)},
+        "ratio": round(ratio, 3),
+        "second_peak_gb": found[1][2],
+    }
+    if arguments.csv:
+        append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The cost of one busy neighbour to an online model: frames a second of a toy, by itself and beside a busy process.
 
     python benchmarks/under_load.py                    both ways of waiting, 15 seconds each
+    python benchmarks/under_load.py --cores 1          all of it on one core
     python benchmarks/under_load.py --seconds 30 --csv benchmarks/under_load.csv
 
 Each figure comes from a process of its own. "MindSpore's own" sets MINDVIDEO_BUSY_WAIT=1; "patient" is what the package
@@ -10,13 +11,12 @@ does, see custom_ops/cpu/patient_wait.cpp. The first and the last figure have no
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from benchmarks.rows import append_rows
 
 WAYS = {"MindSpore's own": "1", "patient": "0"}
 FRAME = """
@@ -61,9 +61,11 @@ def frames_per_second(way: str, *, neighbour: bool, seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15.0, help="length of one measurement")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="that the model and its neighbour share")
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, instanceformer_toy at 96 x 160, frames a second")
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: arguments.cores]))
+    print(f"{arguments.cores} cores, load {os.getloadavg()[0]:.1f}, instanceformer_toy at 96 x 160, frames a second")
     print(f"{'waiting':16} {'alone':>8} {'neighbour':>10} {'cost':>6}")
     for way in WAYS:
         alone, beside = (
@@ -71,9 +73,14 @@ def main() -> None:
         )
         print(f"{way:16} {alone:8.1f} {beside:10.1f} {alone / beside:6.1f}", flush=True)
         if arguments.csv is not None:
-            with arguments.csv.open("a", newline="") as file:
-                row = [time.strftime("%Y-%m-%d"), platform.machine(), os.cpu_count(), way]
-                csv.writer(file).writerow([*row, f"{alone:.1f}", f"{beside:.1f}"])
+            row = {
+                "waiting": way,
+                "cores": arguments.cores,
+                "alone": round(alone, 1),
+                "beside": round(beside, 1),
+                "cost": round(alone / beside, 1),
+            }
+            append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ count. Multiply-adds are counted from the shapes.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import time
@@ -22,11 +21,11 @@ from mindspore import nn, ops
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.model import peak_gigabytes
+from benchmarks.rows import append_rows
 from mindvideo import load_config
 from mindvideo.assembly.network import build_network, tracker_of
 from mindvideo.assembly.runtime import prepare_device
 
-RESULTS = Path(__file__).resolve().with_suffix(".csv")
 PRODUCT = (2048, 2048, 2048)  # rows, inner, columns of the product that the machine's rate is taken from
 
 
@@ -66,6 +65,7 @@ def main() -> None:
     parser.add_argument("-c", "--config", default="videomt_ytvis2019_s")
     parser.add_argument("--size", type=int, nargs=2, default=(640, 640), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
     cfg = load_config(arguments.config, ["inference.short_side=null"])
     prepare_device(cfg)
@@ -97,10 +97,8 @@ def main() -> None:
         "mindvideo": mindvideo.__version__,
     }
     print(row)
-    with RESULTS.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, row)
-        writer.writeheader()
-        writer.writerow(row)
+    if arguments.csv:
+        append_rows(arguments.csv, [row])
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def build_cpu(folder: Path, compiler: str, verbose: bool) -> None:
     cpu = HERE / "cpu"
     define = ["-DMINDVIDEO_X86"] if is_x86() else []
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        jobs = []
+        jobs: list[tuple[Path, Path, list[str]]] = []
         for name in CPU_SOURCES:
             jobs.append((cpu / f"{name}.cpp", Path(scratch) / f"{name}.o", []))
         for name, flags in INSTRUCTION_SETS.items():

@@ -74,7 +74,9 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "inference": FOUNDATIONS | {"structures", "data", "masks", "run_folder"},
     "evaluation": FOUNDATIONS | {"structures", "data", "masks"},
     "report": FOUNDATIONS | {"structures", "data", "evaluation", "inference.output", "run_folder", "masks"},
-    "serve": FOUNDATIONS | {"structures", "data", "masks", "inference", "config", "run_folder"} | {"weights.published"},
+    "serve": FOUNDATIONS
+    | {"structures", "data", "masks", "inference", "config", "run_folder"}
+    | {"weights.published", "weights.find"},
     "analysis": FOUNDATIONS | {"structures", "data", "inference.output"},
     "data": FOUNDATIONS | {"structures", "masks"},
     "masks": FOUNDATIONS | {"structures"},

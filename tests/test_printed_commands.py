@@ -124,7 +124,7 @@ def check_make(words: list[str]) -> None:
     for word in words:
         name, equals, value = word.partition("=")
         if equals:
-            assert name in ("ARGS", "WORKERS", "PYTHON")
+            assert name in ("ARGS", "BENCH", "WORKERS", "PYTHON")
             check_paths(shlex.split(value))
         else:
             assert word in targets, f"no target {word}"

@@ -3,7 +3,8 @@
 // MindSpore's threads wait for each other in loops around sched_yield(). On a quiet machine that costs nothing: the
 // call returns at once. Beside another busy process every turn of such a loop hands the processor over for a whole time
 // slice, thousands of times a second. A thread that sleeps instead is woken before the busy one, as soon as its time is
-// up. There is no setting for it, so the library puts a function of its own where MindSpore's libraries look up
+// up. It sleeps only where it is another process that takes the time: a thread of its own process, which works while
+// this one waits, would be disturbed thirty times a millisecond. There is no setting for it, so the library puts a function of its own where MindSpore's libraries look up
 // sched_yield: into their tables of imported functions, in this process only.
 #include <cstdint>  // defines __GLIBC__, too
 
@@ -33,11 +34,28 @@ constexpr uint32_t IMPORTS[] = {R_AARCH64_JUMP_SLOT, R_AARCH64_GLOB_DAT};
 constexpr int64_t LONG_YIELD = 30 * 1000;  // ns; one that nobody waited for takes less than 1000
 constexpr int64_t NAP = 30 * 1000;         // ns
 constexpr int NAPS = 100;                  // before the next look whether the processor is still wanted
+constexpr double OWN_SHARE = 0.8;          // of its cores, at which this process has them to itself
+constexpr int64_t TOO_OLD = 10 * 1000 * 1000;  // ns; a longer time between two looks says nothing of the last wait
 
-int64_t now() {
+int64_t read_clock(clockid_t clock) {
   timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
+int64_t now() { return read_clock(CLOCK_MONOTONIC); }
+
+// Whether this process had less than its cores since the thread's last look; costs a few system calls, so it is asked
+// only after a long yield.
+bool others_took_time() {
+  thread_local int64_t last_time = 0, last_own = 0;
+  const int64_t time = now(), own = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+  const int64_t passed = time - last_time, used = own - last_own;
+  const bool fresh = last_time != 0 && passed < TOO_OLD;
+  last_time = time, last_own = own;
+  cpu_set_t cores;
+  if (!fresh || sched_getaffinity(0, sizeof cores, &cores) != 0) return false;
+  return static_cast<double>(used) < OWN_SHARE * static_cast<double>(passed) * CPU_COUNT(&cores);
 }
 
 int patient_yield() {
@@ -45,7 +63,7 @@ int patient_yield() {
   if (naps == 0) {
     const int64_t begin = now();
     sched_yield();
-    if (now() - begin < LONG_YIELD) return 0;
+    if (now() - begin < LONG_YIELD || !others_took_time()) return 0;
     prctl(PR_SET_TIMERSLACK, 1000UL);  // or else the nap is 50 us longer than asked
     naps = NAPS;
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -79,7 +80,7 @@ def save_matches(path: str | Path, windows: list[MatchedWindow]) -> int:
     return len(chosen)
 
 
-def draw_matrix(axis, values: np.ndarray, window: MatchedWindow) -> None:
+def draw_matrix(axis: Any, values: np.ndarray, window: MatchedWindow) -> None:
     axis.imshow(values, vmin=0.0, vmax=1.0, cmap="Blues", aspect="auto")
     for row, column in np.ndindex(values.shape):
         colour = "white" if values[row, column] > 0.6 else "black"

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mindvideo.analysis.record import AnalysisRecord
 from mindvideo.inference.output.colors import track_color
+from mindvideo.structures.picture_size import picture_size
 
 MIN_RADIUS = 2
 MIN_SIDE = 360  # pixels of the drawn picture's shorter side
@@ -39,12 +40,12 @@ def draw_sampling_points(
         color = track_color(int(record.track_ids[row]))
         locations = record.locations[frame, row]  # [M, L, P, 2]
         chosen = locations if level is None else locations[:, level : level + 1]
-        for x, y in to_pixels(chosen.reshape(-1, 2), canvas.shape[:2]):
+        for x, y in to_pixels(chosen.reshape(-1, 2), picture_size(canvas)):
             cv2.circle(canvas, (x, y), radius + 1, (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
             cv2.circle(canvas, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA)
     for row in rows:
         color = track_color(int(record.track_ids[row]))
-        ((x, y),) = to_pixels(record.references[frame, row, None, :2], canvas.shape[:2])
+        ((x, y),) = to_pixels(record.references[frame, row, None, :2], picture_size(canvas))
         for thickness, ink in ((3, (0, 0, 0)), (1, color)):
             cv2.drawMarker(canvas, (x, y), ink, cv2.MARKER_CROSS, 4 * radius + 1, thickness)
     if class_names is None:

@@ -6,6 +6,7 @@ The names load when they are first used: a configuration is read without MindSpo
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 HOMES = {
     "VideoPredictor": "predictor",
@@ -24,7 +25,7 @@ HOMES = {
 __all__ = list(HOMES)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in HOMES:
         return getattr(importlib.import_module(f"mindvideo.assembly.{HOMES[name]}"), name)
     raise AttributeError(f"module 'mindvideo.assembly' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -16,7 +16,6 @@ from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.weights.checkpoint_file import NATIVE, CheckpointFile
 from mindvideo.weights.conversion import (
     Fit,
-    Shapes,
     explain_misfit,
     fit_file,
     provenance_of,
@@ -28,7 +27,7 @@ from mindvideo.weights.conversion import (
 from mindvideo.weights.loading import native_table, weights_of
 from mindvideo.weights.renamed import NAMES_ENTRY, PRESENT_NAMES, has_present_names
 from mindvideo.weights.report import fit_report, leaving_report
-from mindvideo.weights.rules import RuleTable, as_tables, plan_loading
+from mindvideo.weights.rules import RuleTable, Shapes, as_tables, plan_loading
 
 
 def shapes_of(cfg: ConfigDict) -> Shapes:

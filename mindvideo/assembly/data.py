@@ -14,6 +14,7 @@ from mindvideo.assembly.training_sets import (
 )
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
 from mindvideo.data.clips.training import JointClips, TrainingClips
+from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.feed.batch import Canvas, Collate
 from mindvideo.data.feed.loader import load_loader
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
@@ -104,6 +105,6 @@ def check_training_sets(cfg: ConfigDict, files: Mapping[str, DatasetFiles], clip
         learned = {
             name: first_frames(files[name], source.annotations)
             for name, source in zip(files, sources)
-            if files[name].kind == "video"
+            if isinstance(source, VideoDataset)
         }
         refuse_shared_videos(learned, labelled_set(cfg))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mindspore import nn
 from ml_collections import ConfigDict
@@ -46,7 +47,7 @@ def build_network(
 
 def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
     """The family's tracker over a network with weights."""
-    tracker = card_of(cfg.family).build_tracker(cfg, network)
+    tracker: Any = card_of(cfg.family).build_tracker(cfg, network)  # what it offers besides differs by family
     tracker.graph_name = cfg.name
     if cfg.inference.analysis_folder and getattr(tracker, "observer", None) is None:
         raise UserError(
@@ -56,7 +57,7 @@ def tracker_of(cfg: ConfigDict, network: nn.Cell) -> VideoTracker:
     return tracker
 
 
-def for_videos(cfg: ConfigDict, tracker: VideoTracker, *, evaluated: bool) -> VideoTracker:
+def for_videos(cfg: ConfigDict, tracker: Any, *, evaluated: bool) -> VideoTracker:
     """The tracker as the keys ``any_length`` and ``scene_cuts`` want it; ``evaluated``: for labelled videos.
 
     What an online model saw is recorded of the published procedure in one scene, so nothing is changed then.

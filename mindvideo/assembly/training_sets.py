@@ -56,11 +56,12 @@ def class_names_of(files: Sequence[DatasetFiles]) -> dict[int, str]:
 
 def set_class_names(files: DatasetFiles) -> dict[int, str]:
     """Those that a set's labels have for the model: for images with other ids, those that they are mapped to."""
-    mapped = files.category_map is not None and files.categories is not None
-    listed = read_category_file(files.categories if mapped else files.annotations)
+    listed = None
+    if files.category_map is None or files.categories is None:
+        listed = read_category_file(files.annotations)
     if not listed and files.categories is not None:
         listed = read_category_file(files.categories)
-    return {category.id: category.name for category in listed}
+    return {category.id: category.name for category in listed or ()}
 
 
 def refuse_shared_videos(train: Mapping[str, set[Path]], valid: DatasetFiles) -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.cli.arguments import EXIT_OK, config_parser
+from mindvideo.cli.arguments import CONFIG_EPILOG, EXIT_OK, config_parser
 from mindvideo.cli.model_evaluation import evaluate_model
 from mindvideo.cli.scoring import evaluate, finish, remember, report
 from mindvideo.errors import UserError
@@ -34,7 +34,7 @@ kept there: the same command goes on where it was interrupted.
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__, config_required=False)
-    parser.epilog = EXAMPLES + parser.epilog
+    parser.epilog = EXAMPLES + CONFIG_EPILOG
     parser.add_argument("--results", metavar="FILE", help="evaluate this result file; no model is needed")
     parser.add_argument("--annotations", metavar="FILE", help="annotations that --results is compared with")
     parser.add_argument(

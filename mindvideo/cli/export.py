@@ -10,6 +10,9 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK, config_parser
@@ -17,6 +20,7 @@ from mindvideo.cli.result_settings import check_weights_file
 from mindvideo.data.media.frame_size import parse_size
 from mindvideo.errors import UserError
 from mindvideo.files import atomic_path, write_json
+from mindvideo.inference.export import ExportPlan
 from mindvideo.logs import set_up_logging
 from mindvideo.native_library import CHOICE_VARIABLE
 
@@ -78,7 +82,7 @@ def main() -> int:
     return EXIT_OK
 
 
-def description(cfg, plan, comparisons, size: tuple[int, int]) -> dict:
+def description(cfg: ConfigDict, plan: ExportPlan, comparisons: Any, size: tuple[int, int]) -> dict:
     """The facts that someone at the other end has to know."""
     return {
         "family": cfg.family,

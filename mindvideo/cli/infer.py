@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.model_choice import configuration_for, only_published
-from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
+from mindvideo.cli.arguments import CONFIG_EPILOG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.cli.model_evaluation import PROCESSES, plan_folder
 from mindvideo.cli.next_step import analyze_command, official_annotations
 from mindvideo.cli.redraw import redraw
@@ -24,7 +24,7 @@ from mindvideo.cli.result_settings import check_weights_file, result_settings, w
 from mindvideo.config import dump_config, find_config
 from mindvideo.data.exporters.formats import require_formats
 from mindvideo.data.media.frame_size import parse_size
-from mindvideo.data.media.reader import FrameSelection
+from mindvideo.data.media.reader import FrameSelection, VideoReader
 from mindvideo.data.media.sources import VideoSource, find_videos
 from mindvideo.errors import UserError
 from mindvideo.inference.output.class_names import write_class_names
@@ -59,7 +59,7 @@ _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__, config_required=False)
-    parser.epilog = EXAMPLES + parser.epilog
+    parser.epilog = EXAMPLES + CONFIG_EPILOG
     parser.usage = "%(prog)s [INPUT ...] [-c NAME] [--weights FILE] [options] [SECTION.KEY=VALUE ...]"
     parser.add_argument(
         "--input", action="append", default=[], metavar="PATH",
@@ -106,7 +106,7 @@ def main() -> int:
     stop = "" if selection.stop is None else selection.stop
     settings = {**result_settings(cfg, weights), "frames": f"{selection.start}:{stop}:{selection.step}"}
 
-    def open_source(source: VideoSource):
+    def open_source(source: VideoSource) -> VideoReader:
         return source.open(selection=selection, raw_size=raw_size, frames_per_second=inference.frames_per_second)
 
     def record_start() -> None:

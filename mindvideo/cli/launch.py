@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from mindvideo.assembly.configuration import load_config
 from mindvideo.cli import eval as evaluation
@@ -169,7 +169,7 @@ def find_msrun() -> str:
     return program
 
 
-def wait_for(msrun: subprocess.Popen) -> int:
+def wait_for(msrun: subprocess.Popen[bytes]) -> int:
     """Until msrun ends; signals go on to the processes. Where one has died, msrun ends the others."""
     asked: list[float] = []
 
@@ -185,6 +185,7 @@ def wait_for(msrun: subprocess.Popen) -> int:
                 os.kill(worker, signal.SIGTERM)
         sys.stderr.write("asked to stop: every process finishes its step; once more to stop at once\n")
 
+    assert msrun.stderr is not None  # it was started with a pipe
     said = SaidByMsrun(msrun.stderr)
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -201,11 +202,11 @@ class SaidByMsrun:
     """Passes on what msrun writes to standard error, until it says that a process has failed: its traceback says less
     than the processes do."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self.failed = threading.Event()
         threading.Thread(target=self._read, args=(stream,), daemon=True).start()
 
-    def _read(self, stream: BinaryIO) -> None:
+    def _read(self, stream: IO[bytes]) -> None:
         for line in stream:
             if FAILED in line:
                 self.failed.set()

@@ -98,6 +98,7 @@ def plan_folder(output: str | None, cfg: ConfigDict, *, name: str) -> RunFolder:
     if is_first_process():
         return RunFolder.plan(output=output, name=name, log_level=cfg.runtime.log_level)
     set_up_logging("warning")
+    assert output is not None  # see the first line
     return RunFolder(Path(output))
 
 
@@ -168,7 +169,11 @@ class ModelRun:
             return None
         results = output / "results.json"
         run.store.gather(results, run.rows)
-        figures = self._score(run, output, speed) if self.ground_truth.is_labelled else self._tell_unlabelled(results)
+        figures = None
+        if self.ground_truth.is_labelled:
+            figures = self._score(run, output, speed)
+        else:
+            self._tell_unlabelled(results)
         if self.arguments.analysis:
             video = self.ground_truth.videos[0]
             line = analyze_command(output, video.id, video=folder_of_frames(self.files.frames, video.file_names))

@@ -20,8 +20,9 @@ from mindvideo.data.importers.label_studio import convert_label_studio
 from mindvideo.data.importers.labelme import convert_labelme
 from mindvideo.data.importers.mask_folders import convert_mask_folders
 from mindvideo.data.labels.catalogue import CATALOGUE_FILE, Catalogue, DatasetFiles
-from mindvideo.data.labels.check import Problem, check_video_set
+from mindvideo.data.labels.check import check_video_set
 from mindvideo.data.labels.check_images import check_image_set
+from mindvideo.data.labels.forms import Problem
 from mindvideo.data.labels.images import MAP_VERSIONS, read_category_map
 from mindvideo.data.labels.keep_list import keep_categories
 from mindvideo.data.labels.split import WAYS, category_counts, split_annotations

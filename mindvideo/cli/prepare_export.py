@@ -197,7 +197,7 @@ def write_video(video: TrackedVideo, folder: Path, frames: Path | None, argument
         served_in=folder.name,
     )
     try:
-        if arguments.format in FROM_PIXELS:
+        if arguments.format in FROM_PIXELS and frames is not None:
             reader = FrameReader(folder=frames)
             for place, (number, name) in enumerate(zip(video.numbers, video.file_names)):
                 shown_frame = ShownFrame(image=reader.read(name), number=number, file=picture_of(frames, name))
@@ -227,5 +227,5 @@ def export_run(run: Path, folder: Path, arguments: argparse.Namespace) -> str:
         reader.name = video.name
         result = result_of(store, video, record)
         report = draw_video(result, reader, folder=folder / video.folder, report=record.report, choice=choice)
-        tracks += len(result) if arguments.format in MERGED else report.drawn
+        tracks += len(result) if arguments.format in MERGED else report.drawn or 0
     return f"{counted(len(finished), 'video')}, {counted(tracks, 'track')}"

@@ -41,7 +41,9 @@ def training_of(weights: Path) -> Path | None:
     return next((folder for folder in (weights.parent, weights.parent.parent) if (folder / METRICS).is_file()), None)
 
 
-def remember(folder: Path, results, annotations, frames, rules: LengthRules, training: Path | None = None) -> None:
+def remember(
+    folder: Path, results: Any, annotations: Any, frames: Any, rules: LengthRules, training: Path | None = None
+) -> None:
     """Which files were compared, for mindvideo report."""
     places = {"results": results, "annotations": annotations, "frames": frames, "training": training}
     absolute = {name: str(Path(place).resolve()) if place else None for name, place in places.items()}

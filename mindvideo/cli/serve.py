@@ -79,8 +79,8 @@ def main() -> int:
 
 def serve(server: Server, token: str | None) -> None:
     """Until Ctrl-C or SIGTERM."""
-    host, port = server.server_address[:2]
-    name = f"[{host}]" if ":" in str(host) else host
+    host, port = str(server.server_address[0]), server.server_address[1]
+    name = f"[{host}]" if ":" in host else host
     print(f"http://{name}:{port}/{f'?token={token}' if token else ''}", flush=True)
     ended = threading.Event()
     for number_of_signal in (signal.SIGINT, signal.SIGTERM):

@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.training_sets import hold_out
-from mindvideo.cli.arguments import EXIT_INTERRUPTED, EXIT_OK, config_parser
+from mindvideo.cli.arguments import CONFIG_EPILOG, EXIT_INTERRUPTED, EXIT_OK, config_parser
 from mindvideo.config import dump_config, find_config
 from mindvideo.errors import UserError
 from mindvideo.files import write_json
@@ -32,7 +34,7 @@ classes.json (category ids and names, which the .ckpt files hold too), weights/ 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = config_parser(__doc__)
-    parser.epilog = EXAMPLES + parser.epilog
+    parser.epilog = EXAMPLES + CONFIG_EPILOG
     parser.add_argument(
         "--import", dest="modules", action="append", default=[], metavar="FILE",
         help="run this Python file first, for instance one that registers loss terms for loss.own_terms",
@@ -86,7 +88,7 @@ def check_output(arguments: argparse.Namespace) -> None:
         raise UserError("several processes write into one run folder: name it with --output")
 
 
-def plan_folder(arguments: argparse.Namespace, cfg, *, is_first: bool) -> RunFolder:
+def plan_folder(arguments: argparse.Namespace, cfg: ConfigDict, *, is_first: bool) -> RunFolder:
     """The first process writes into the folder; the others only know where it is."""
     if is_first:
         return RunFolder.plan(output=arguments.output, name=cfg.name, log_level=cfg.runtime.log_level)

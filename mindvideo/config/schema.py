@@ -117,7 +117,9 @@ def shared_sections() -> dict[str, type]:
 def keys_of_section(section: str, section_class: type) -> Iterator[KeySpec]:
     types = typing.get_type_hints(section_class)
     for field in dataclasses.fields(section_class):
-        default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
         rules: Rules = field.metadata[RULES]
         if rules.when is not None:
             assert isinstance(rules.when, When) and rules.when.key in types, f"{section}.{field.name}: when"

@@ -63,7 +63,7 @@ def confusion(
         shown = sorted(
             (d for d in verdict.detections if d.score >= confidence), key=lambda d: (d.kind != RIGHT, -d.score)
         )
-        taken_as = {}
+        taken_as: dict[int | None, int] = {}  # by the object that a detection stands for
         for detection in shown:
             if detection.kind in (RIGHT, WRONG_CLASS):
                 taken_as.setdefault(detection.truth, detection.label)
@@ -71,5 +71,6 @@ def confusion(
                 counts[nothing, place[detection.label]] += 1
         for truth, (label, state) in enumerate(zip(verdict.truth_labels, verdict.truth_states)):
             if state != IGNORED:
-                counts[place[label], place[taken_as[truth]] if truth in taken_as else nothing] += 1
+                column = place[taken_as[truth]] if truth in taken_as else nothing
+                counts[place[label]][column] += 1
     return Confusion(categories=order, counts=counts)

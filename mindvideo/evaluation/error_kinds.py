@@ -95,10 +95,10 @@ def judge_video(
             about = None if truth == UNMATCHED else truth
             verdicts.append(DetectionVerdict(row, int(labels[row]), float(scores[row]), kind, about, best))
     for verdict in verdicts:
-        if verdict.kind in STANDS_FOR_OBJECT and states[verdict.truth] == MISSED:
+        if verdict.truth is not None and verdict.kind in STANDS_FOR_OBJECT and states[verdict.truth] == MISSED:
             states[verdict.truth] = verdict.kind
     for verdict in verdicts:
-        if verdict.kind == RIGHT:
+        if verdict.truth is not None and verdict.kind == RIGHT:
             states[verdict.truth] = RIGHT
     return VideoVerdict(tuple(verdicts), tuple(truth_labels.tolist()), tuple(states))
 
@@ -199,7 +199,7 @@ def _ap50(verdicts: Mapping[int | str, VideoVerdict], categories: Collection[int
                 continue
             if detection.kind != put_right:
                 outcomes[detection.label].append((detection.score, detection.kind == RIGHT))
-            elif put_right in STANDS_FOR_OBJECT and detection.truth not in taken:
+            elif put_right in STANDS_FOR_OBJECT and detection.truth is not None and detection.truth not in taken:
                 taken.add(detection.truth)
                 outcomes[verdict.truth_labels[detection.truth]].append((detection.score, True))
     figures = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -162,7 +162,7 @@ def evaluate_results(
     details: bool = True,
     confidence: float = SHOWN_CONFIDENCE,
     long_videos: set[VideoId] | None = None,
-    progress: Callable[[Iterable[LabelledVideo]], Iterable[LabelledVideo]] = iter,
+    progress: Callable[[Sequence[LabelledVideo]], Iterable[LabelledVideo]] = iter,
 ) -> Evaluation:
     """Evaluate ``results`` against every video of ``ground_truth``; a video without records has missed everything."""
     known = {video.id for video in ground_truth.videos}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class GroundTruth:
     """
 
     videos: tuple[LabelledVideo, ...]
-    categories: dict[int, str]
+    categories: Mapping[int, str]
     is_labelled: bool = True
 
     @property

@@ -7,7 +7,7 @@ and the boxes. The figures are those that pycocotools gives for the file of :fun
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class ImageEvaluation:
 
     masks: TrackAP
     boxes: TrackAP
-    categories: dict[int, str]
+    categories: Mapping[int, str]
     num_images: int
 
     def metrics(self) -> dict[str, Any]:

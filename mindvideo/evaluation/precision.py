@@ -31,7 +31,7 @@ def precision_recall(parts: Iterable[Matches], *, limit: int | None = None) -> t
     Equal scores keep the order of the parts and, in a part, of its detections.
     """
     parts = list(parts)
-    truths = sum(part.truths for part in parts)  # [R]
+    truths = np.sum([part.truths for part in parts], axis=0)  # [R]
     scores = np.concatenate([part.scores[:limit] for part in parts])
     order = np.argsort(-scores, kind="stable")
     hit = np.concatenate([part.hit[..., :limit] for part in parts], axis=2)[..., order]

@@ -106,8 +106,8 @@ class SubmissionServer:
                 f"the server takes no submission now: {self._shown(allowed.get('reason') or 'no reason given')}"
             )
         size = archive.stat().st_size
-        form = {"type": "submission", "request_sassy_file_name": archive.name, "file_size": size}
-        place = self._call("POST", "/api/datasets/", form, what="announce the upload")
+        upload: dict[str, Any] = {"type": "submission", "request_sassy_file_name": archive.name, "file_size": size}
+        place = self._call("POST", "/api/datasets/", upload, what="announce the upload")
         key = self._field(place, "key")
         if isinstance(key, bool) or not isinstance(key, (str, int)):
             raise UserError(f"the server's answer has no usable 'key'; is {URL} a Codabench server?")

@@ -125,7 +125,7 @@ def _hota_counts(
         here = similarity[frame][np.ix_(rows, columns)]
         chosen = linear_sum_assignment(-alignment[np.ix_(rows, columns)] * here)
         reached = here[chosen] >= THRESHOLDS[:, None] - _ROUNDING  # [A, matches]
-        np.add.at(matches, (slice(None), rows[chosen[0]], columns[chosen[1]]), reached)
+        matches[:, rows[chosen[0]], columns[chosen[1]]] += reached  # no pair of a frame comes twice
     association = matches / np.maximum(1.0, object_masks + track_masks - matches)
     matched = matches.sum((1, 2))
     return matched, objects.sum() - matched, tracks.sum() - matched, (matches * association).sum((1, 2))

@@ -86,7 +86,8 @@ def _known_sets(annotations: Path) -> Iterator[DatasetFiles]:
     """The sets without the training parts below the usual root, and below the folders above the annotations."""
     above = annotations.resolve().parents
     seen = {annotations.resolve()}
-    for root in ["", *above[:3]]:
+    roots: list[str | Path] = ["", *above[:3]]
+    for root in roots:
         for files in Catalogue(root=root).sets_with_files():
             place = files.annotations.resolve()
             if place not in seen and not files.name.endswith("/train"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import mindspore as ms
 from mindspore import nn
 
 from mindvideo.execution.layered_stack import LayeredStack, Stack
-from mindvideo.modules.values import DecodedClip
 
 
 class LayeredNetwork(Protocol):
@@ -22,8 +21,13 @@ class LayeredNetwork(Protocol):
     def tokenize(self, maps: tuple[ms.Tensor, ...], B: int) -> Any:
         """Coarse maps [T, C', h, w] -> ``content`` and ``position`` of the tokens, [B, S, C]."""
 
-    def answer(self, states: ms.Tensor, memory: ms.Tensor, token_padding: None, grid_map: ms.Tensor) -> DecodedClip:
-        """States [D, B, T*Q, C], memory [B, S, C] and any map on its grid -> the clip without its masks."""
+    def answer(
+        self, states: ms.Tensor, memory: ms.Tensor, token_padding: None, grid_map: ms.Tensor
+    ) -> Mapping[str, Any]:
+        """States [D, B, T*Q, C], memory [B, S, C] and any map on its grid -> a DecodedClip, and what
+
+        else the network knows of a clip.
+        """
 
 
 class _Stage(nn.Cell):
@@ -36,7 +40,7 @@ class _Stage(nn.Cell):
 class _Tokenize(_Stage):
     """The coarse maps of one clip -> tokens and their position [1, S, C], content and query position [1, T*Q, C]"""
 
-    def construct(self, *maps):
+    def construct(self, *maps: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
         tokens = self.network.tokenize(maps, 1)
         content, query_position = self.network.queries(1)
         return tokens["content"], tokens["position"], content, query_position
@@ -52,9 +56,9 @@ class _Answer(_Stage):
         super().__init__(network)
         self.more = tuple(more)
 
-    def construct(self, states, memory, grid_map):
+    def construct(self, states: ms.Tensor, memory: ms.Tensor, grid_map: ms.Tensor) -> tuple[ms.Tensor, ...]:
         clip = self.network.answer(states, memory, None, grid_map)
-        found = (clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"])
+        found: tuple[ms.Tensor, ...] = (clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"])
         for name in self.more:
             found += (clip[name],)
         return found

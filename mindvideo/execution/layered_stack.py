@@ -33,7 +33,7 @@ class _Collect(nn.Cell):
         self.stack = stack
         self.set_train(False)
 
-    def construct(self, *states):
+    def construct(self, *states: ms.Tensor) -> ms.Tensor:
         return self.stack.collect(states)
 
 

@@ -40,6 +40,12 @@ class ClipNetwork(Protocol):
         """The clip's coarse maps [T, C', h, w] -> everything but its masks."""
 
 
+class MaskingNetwork(ClipNetwork, Protocol):
+    """A clip network that has masks."""
+
+    mask_branch: MaskHead
+
+
 # The coarse maps of a clip, each [T, C', h, w] -> logits, boxes, queries [1, Q, T, C], memory [T, C, h, w], and more
 ClipStage = Callable[..., tuple[ms.Tensor, ...]]
 
@@ -64,14 +70,14 @@ class _Stage(nn.Cell):
 class _FrameStage(_Stage):
     """frames [1, P, 3, H, W] -> the backbone's maps, each [P, C', h, w]"""
 
-    def construct(self, frames):
+    def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         return self.network.features(frames)
 
 
 class _WholeClipStage(_Stage):
     """A :data:`ClipStage` as one graph."""
 
-    def construct(self, *maps):
+    def construct(self, *maps: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
         clip = self.network.decode_maps(maps, 1)
         return clip["logits"], clip["boxes"], clip["queries"], clip["scene"]["memory"]
 
@@ -82,16 +88,20 @@ class _FrameMaskStage(_Stage):
     -> maps [P, Q, C', H, W]
     """
 
-    def construct(self, queries, memory, frames, *fine_maps):
+    network: MaskingNetwork
+
+    def construct(self, queries: ms.Tensor, memory: ms.Tensor, frames: ms.Tensor, *fine_maps: ms.Tensor) -> ms.Tensor:
         of_frames = ops.gather(queries[0], frames, 1).swapaxes(0, 1)  # [P, Q, C]
-        scene = {"memory": ops.gather(memory, frames, 0), "fine_maps": fine_maps, "padding": None}
+        scene: Scene = {"memory": ops.gather(memory, frames, 0), "fine_maps": fine_maps, "padding": None}
         return self.network.mask_branch.per_frame(of_frames, scene)
 
 
 class _QueryMaskStage(_Stage):
     """The number of a query int [1], and every portion's maps [P, Q, C', H, W] -> its mask logits [T, H, W]"""
 
-    def construct(self, query, *portions):
+    network: MaskingNetwork
+
+    def construct(self, query: ms.Tensor, *portions: ms.Tensor) -> ms.Tensor:
         maps = []
         for portion in portions:
             P, Q, C, H, W = portion.shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -13,7 +15,7 @@ _whole = ops.MultitypeFuncGraph("whole")
 
 
 @_whole.register("Tensor")
-def _whole_tensor(value):
+def _whole_tensor(value: ms.Tensor) -> ms.Tensor:
     return value.astype(ms.float32) if value.dtype in (ms.float16, ms.bfloat16) else value
 
 
@@ -22,7 +24,7 @@ def class_in_half(layer_class: type) -> type:
 
     class Half(layer_class):
         # MindSpore reads super() as "above the class of self", so this has to stand in the layer's very class.
-        def construct(self, *inputs, **options):
+        def construct(self, *inputs: Any, **options: Any) -> Any:
             return _each(_whole, super().construct(*inputs, **options))
 
     Half.__name__ = f"Half{layer_class.__name__}"

@@ -125,7 +125,8 @@ def seconds_of_call(graph: Callable[..., Sequence[ms.Tensor]], plan: ExportPlan,
 def compare(plan: ExportPlan, graph: Callable[..., Sequence[ms.Tensor]], *, calls: int, seed: int) -> list[Comparison]:
     rng = np.random.default_rng(seed)
     names = list(plan.inputs)
-    state_of_cell = state_of_graph = [plan.inputs[name] for name in plan.state]
+    state_of_cell: Sequence[ms.Tensor] = [plan.inputs[name] for name in plan.state]
+    state_of_graph = state_of_cell
     difference = dict.fromkeys(plan.all_outputs, 0.0)
     largest = dict.fromkeys(plan.all_outputs, 0.0)
     for _ in range(calls):

@@ -32,7 +32,7 @@ class MatchRecorder:
 
     def finish(self, ids: Mapping[int, int]) -> None:
         """``ids``: number of a track in the bank -> its id in the result."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for window, decision in enumerate(self.decisions):
             accepted = np.zeros(decision.affinity.shape, bool)
             for query, track in decision.accepted.items():

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 _POLL_SECONDS = 0.1
@@ -24,7 +24,7 @@ class ReadAhead(Generic[Item]):
     a source that waits for data come to its end.
     """
 
-    _END = object()
+    _END: Any = object()
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ReadAhead(Generic[Item]):
         if self._error is not None:
             raise self._error
 
-    def _next(self) -> object:
+    def _next(self) -> Any:
         """The next item; the end where nothing arrives though it is time to stop."""
         waited = 0.0
         while True:
@@ -100,7 +100,7 @@ class WriteAfter(Generic[Item]):
     An error of ``consume`` is raised by the next ``put`` or ``flush``; later items are dropped.
     """
 
-    _END = object()
+    _END: Any = object()
 
     def __init__(self, consume: Callable[[Item], None], *, depth: int) -> None:
         self._consume = consume

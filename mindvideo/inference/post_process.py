@@ -22,7 +22,7 @@ class _Frames(nn.Cell):
         super().__init__(auto_prefix=False)
         self.pixels = pixels
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         return self.pixels(images, sizes)[0]  # the frames fill the canvas: no padding to mask
 
 
@@ -34,7 +34,7 @@ class _FrameClassInference(nn.Cell):
         self.network = network
         self.frames = frames
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         logits, _, masks = self.network(self.frames(images, sizes))
         probabilities = ops.softmax(logits[-1, 0], axis=-1)
         return probabilities[..., :-1], masks[0]  # without "no object"
@@ -69,9 +69,9 @@ class FrameClassRunner:
 
     def __call__(self, frames: Sequence[np.ndarray]) -> ClipPrediction:
         """Frames uint8 [h, w, 3] of the network's size."""
-        frames = np.stack(frames)
-        sizes = np.array([frames.shape[1:3]], np.int32)
-        found = self._portioned.run(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
+        images = np.stack(frames)
+        sizes = np.array([images.shape[1:3]], np.int32)
+        found = self._portioned.run(self._frames(ms.Tensor(images[None]), ms.Tensor(sizes)))
         return ClipPrediction(
             probabilities=softmax(found["logits"][-1, 0].asnumpy())[..., :-1],
             mask_logits=found["masks"][0].asnumpy(),
@@ -82,9 +82,14 @@ class FrameClassRunner:
 class Decoded(Protocol):
     """Class logits and features [Q, .] of a clip, and the mask logits [N, T, h, w] of the queries one asks for."""
 
-    logits: np.ndarray
-    features: np.ndarray
-    masks: Callable[[Sequence[int]], np.ndarray]
+    @property
+    def logits(self) -> np.ndarray: ...
+
+    @property
+    def features(self) -> np.ndarray: ...
+
+    @property
+    def masks(self) -> Callable[[Sequence[int]], np.ndarray]: ...
 
 
 class PortionedClip(Protocol):
@@ -119,7 +124,7 @@ class _SequenceInference(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network, self.pixels = network, pixels
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         logits, boxes, masks = self.network(*self.pixels(images, sizes))
         return ops.sigmoid(logits[-1, 0, :, 0]), boxes[-1, 0], masks[0]
 

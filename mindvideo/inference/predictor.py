@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,7 @@ class Predictor:
         video_id: int | str = 1,
         on_problem: Callable[[str], None] = fail_on_problem,
         stop: threading.Event | None = None,
-    ) -> Iterator[tuple[Frame, VideoInstances]]:
+    ) -> Generator[tuple[Frame, VideoInstances], None, None]:
         """As ``track``, with the frame itself. ``on_problem`` hears of frames that cannot be read.
 
         Once ``stop`` is set the video ends, after at least one frame, as if the source had come to its end.

@@ -7,8 +7,9 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from mindvideo.data.media.reader import VideoReader
 from mindvideo.data.media.sources import VideoSource
@@ -29,7 +30,22 @@ from mindvideo.structures import Frame, VideoInstances
 _MAX_PROBLEMS_SHOWN = 5
 logger = logging.getLogger("mindvideo.inference")
 
-Tracked = Iterator[tuple[Frame, VideoInstances]]
+
+class FramePredictor(Protocol):
+    """A :class:`Predictor`, or something around one."""
+
+    def track_frames(
+        self, source: VideoReader, /, *, video_id: int | str, on_problem: Callable[[str], None], stop: threading.Event
+    ) -> Tracked: ...
+
+    @property
+    def result(self) -> VideoInstances: ...
+
+    @property
+    def cuts(self) -> list[int]: ...
+
+
+Tracked = Generator[tuple[Frame, VideoInstances], None, None]
 
 
 class NoRoomError(UserError):
@@ -37,7 +53,7 @@ class NoRoomError(UserError):
 
 
 def run_video(
-    predictor: Predictor,
+    predictor: FramePredictor,
     reader: VideoReader,
     *,
     folder: Path,
@@ -316,8 +332,9 @@ class VideoRunner:
                     raise
                 return VideoReport(name=video.name, video_id=video.id, status="interrupted", problems=[str(error)])
         if report.status == "done":
-            facts = {"source": video.source, "look": choice.facts(), "class_names": choice.class_names}
-            self.store.finish(video, report, result, **facts)
+            self.store.finish(
+                video, report, result, source=video.source, look=choice.facts(), class_names=choice.class_names
+            )
             if report.tracks and not report.drawn:
                 logger.warning(
                     "%s: none of its %d tracks scores %g (the best %.2f), so none is drawn; --redraw with a lower "

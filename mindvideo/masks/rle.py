@@ -65,6 +65,15 @@ def mask_box(rle: Mapping[str, Any]) -> Box | None:
     return [float(left), float(top), float(right + 1 - left), float(bottom + 1 - top)]
 
 
+def box_of_pixels(rle: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """The tight box of a mask with at least one pixel: left, top, width, height."""
+    box = mask_box(rle)
+    if box is None:
+        raise ValueError("a mask without a pixel has no box")
+    left, top, width, height = (int(side) for side in box)
+    return left, top, width, height
+
+
 def pixel_box(mask: np.ndarray) -> Box | None:
     """The tight box of a mask [H, W] in pixels; None when it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

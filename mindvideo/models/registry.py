@@ -41,6 +41,8 @@ def settings_of(name: str) -> type:
     [settings] = [
         value
         for value in vars(module).values()
-        if dataclasses.is_dataclass(value) and getattr(value, "__module__", "") == module.__name__
+        if isinstance(value, type)
+        and dataclasses.is_dataclass(value)
+        and getattr(value, "__module__", "") == module.__name__
     ]
     return settings

@@ -77,11 +77,11 @@ def match_clip(
     decoding = network.decode(encoded)
     content, points = decoding["content"], decoding["points"]
     logits = class_logits(network.class_embed, content).expand_dims(3)  # [D, B, Q, 1, K]
-    predictions = {"logits": logits, "boxes": decoding["boxes"]}
+    predictions: Predictions = {"logits": logits, "boxes": decoding["boxes"], "masks": None}
     query = matcher(predictions, targets)
     rows = rows_of(query, content.shape[2])  # [D, B, N, Q]
     content, points = of_instances(rows, content), of_instances(rows, points)
-    masks = ()
+    masks: tuple[ms.Tensor, ...] = ()
     for layer in range(query.shape[0]):
         masks += (network.masks(encoded["mask_features"], content[layer], points[layer], sizes),)
     return {"predictions": predictions, "query": query, "masks": ops.stack(masks, 0)}

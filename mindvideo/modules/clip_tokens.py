@@ -36,7 +36,7 @@ class TokenProjection(nn.Cell):
         super().__init__()
         self.project = nn.CellList([nn.Conv2d(c, width, 1, has_bias=True) for c in in_channels])
 
-    def construct(self, maps):
+    def construct(self, maps: tuple[ms.Tensor, ...]) -> ms.Tensor:
         x = self.project[0](maps[0])
         for index in range(1, len(maps)):
             coarse = self.project[index](maps[index])
@@ -59,7 +59,7 @@ class QueryTable(nn.Cell):
         self.weight = Parameter(initializer(init, shape), name="weight")
         self.content_from_queries = content_from_queries
 
-    def construct(self, B):
+    def construct(self, B: int) -> tuple[ms.Tensor, ms.Tensor]:
         position = ops.broadcast_to(self.weight.expand_dims(0), (B, *self.weight.shape))
         if self.content_from_queries:
             return position, position
@@ -90,7 +90,9 @@ def states_by_query(states: ms.Tensor, T: int) -> ms.Tensor:
     return states.reshape(D, B, T, rows // T, C).swapaxes(2, 3)
 
 
-def scene_of(memory: ms.Tensor, token_padding: ms.Tensor | None, grid_map: ms.Tensor, fine_maps) -> Scene:
+def scene_of(
+    memory: ms.Tensor, token_padding: ms.Tensor | None, grid_map: ms.Tensor, fine_maps: tuple[ms.Tensor, ...]
+) -> Scene:
     """Memory [B, S, C], padding bool [B, S] or None; ``grid_map``: any map [B*T, C', h, w] on the tokens' grid."""
     F, _, h, w = grid_map.shape
     C = memory.shape[2]

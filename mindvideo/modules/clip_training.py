@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.modules.losses.matched import of_instances, rows_of
@@ -23,12 +24,21 @@ class ClipTraining(nn.Cell):
         self.criterion = criterion
         self.term_names = criterion.term_names
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.loss(frames, padding, targets)
 
-    def loss(self, frames, padding, targets: Targets):
+    def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] and padding bool [B, T, H, W]."""
         present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1))
         targets = {

@@ -99,12 +99,17 @@ def enter_frames(
     }
 
 
-def describe_levels(paddings, position: SinePositions2d, level_embed: ms.Parameter):
+def describe_levels(
+    paddings: tuple[ms.Tensor, ...], position: SinePositions2d, level_embed: ms.Parameter
+) -> tuple[tuple[tuple[int, int], ...], ms.Tensor, ms.Tensor, ms.Tensor]:
     """``paddings``, bool [B, h, w] one a level -> ((h, w), ...), the code of place and level [B, S, C], padding bool
 
     [B, S], and the share of each level that is not padding [B, L, 2].
     """
-    shapes, positions, ratios, flat_paddings = (), (), (), ()
+    shapes: tuple[tuple[int, int], ...] = ()
+    positions: tuple[ms.Tensor, ...] = ()
+    ratios: tuple[ms.Tensor, ...] = ()
+    flat_paddings: tuple[ms.Tensor, ...] = ()
     for level, padding in enumerate(paddings):
         B, h, w = padding.shape
         shapes += ((h, w),)
@@ -116,7 +121,8 @@ def describe_levels(paddings, position: SinePositions2d, level_embed: ms.Paramet
 
 def finest_maps(tokens: ms.Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[ms.Tensor, ...]:
     """The three finest levels of tokens [F, S, C] as maps [F, C, h, w]."""
-    maps, start = (), 0
+    start = 0
+    maps: tuple[ms.Tensor, ...] = ()
     for h, w in shapes[:MASK_LEVELS]:
         part = tokens[:, start : start + h * w]
         maps += (part.transpose(0, 2, 1).reshape(-1, tokens.shape[-1], h, w),)
@@ -142,7 +148,7 @@ def starting_queries(query_embed: ms.Tensor, B: int) -> tuple[ms.Tensor, ms.Tens
 
 def class_logits(heads: nn.CellList, content: ms.Tensor) -> ms.Tensor:
     """content [D, ..., C] -> [D, ..., K], each layer by its own head."""
-    logits = ()
+    logits: tuple[ms.Tensor, ...] = ()
     for layer, head in enumerate(heads):
         logits += (head(content[layer]),)
     return ops.stack(logits, 0)

@@ -25,6 +25,15 @@ class Targets(TypedDict):
     exists: Tensor  # bool [B, N]: the row is no padding
 
 
+class MatchTargets(TypedDict):
+    """The targets as far as queries are matched to them by class and box; a :class:`Targets` is one too."""
+
+    labels: Tensor
+    boxes: Tensor
+    present: Tensor
+    exists: Tensor
+
+
 class Predictions(TypedDict):
     """The network's answer for its queries."""
 

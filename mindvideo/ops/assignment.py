@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from mindspore import Tensor, ops
 from mindspore import dtype as mstype
 from mindspore.ops import constexpr
@@ -37,7 +40,7 @@ def assignment(cost: Tensor, valid: Tensor) -> Tensor:
 
 
 @constexpr
-def check_arguments(cost, valid) -> bool:
+def check_arguments(cost: Sequence[int], valid: Sequence[int]) -> bool:
     """Compare shapes with each other; the message names what was expected and what came."""
     if len(cost) != 3 or tuple(valid) != (cost[0], cost[2]):
         raise UserError(f"assignment: expected cost [B, Q, N] and valid [B, N]; got {tuple(cost)} and {tuple(valid)}")
@@ -56,20 +59,20 @@ def check_finite(cost: Tensor, valid: Tensor) -> None:
         )
 
 
-def _output_shape(cost, valid):
+def _output_shape(cost: list[int], valid: list[int]) -> list[int]:
     return valid
 
 
-def _output_type(cost, valid):
+def _output_type(cost: Any, valid: Any) -> mstype.Type:
     return mstype.int32
 
 
-def _bprop(cost, valid, output, gradient):
+def _bprop(cost: Tensor, valid: Tensor, output: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     return ops.zeros_like(cost), ops.zeros_like(valid)
 
 
 @constexpr
-def _assignment_op():
+def _assignment_op() -> ops.Custom:
     return native_op("Assignment", out_shape=_output_shape, out_dtype=_output_type, bprop=_bprop)
 
 

@@ -14,9 +14,12 @@ from mindspore.ops import constexpr
 UNREACHED = 1e300
 UNREACHED_FLOAT32 = 3e38
 
+Duals = tuple[Tensor, Tensor]  # of rows [B, N] and of columns [B, columns]
+Search = tuple[Tensor, Tensor, Tensor, Tensor]  # distance, previous, in_tree [B, columns], row_in_tree [B, N]
+
 
 @constexpr
-def _working_type():
+def _working_type() -> mstype.Type:
     """float64, so that the optimum is exact for float32 costs; Ascend has no float64 arithmetic."""
     return mstype.float32 if mindspore.get_context("device_target") == "Ascend" else mstype.float64
 
@@ -50,7 +53,9 @@ def _finite_costs(cost: Tensor, N: int, Q: int) -> Tensor:
     return ops.concat((start, cost), 2)
 
 
-def _grow(flat_cost, row_of, duals, search, grow, column):
+def _grow(
+    flat_cost: Tensor, row_of: Tensor, duals: Duals, search: Search, grow: Tensor, column: Tensor
+) -> tuple[Duals, Search, Tensor]:
     """One step of the search: add `column` and its row to the tree, relax, and find the nearest column.
 
     duals: (row_dual [B, N], column_dual [B, columns]). search: (distance, previous, in_tree [B, columns], row_in_tree
@@ -80,7 +85,7 @@ def _grow(flat_cost, row_of, duals, search, grow, column):
     return (row_dual, column_dual), (distance, previous, in_tree, row_in_tree), nearest
 
 
-def _read_result(row_of, valid, Q: int):
+def _read_result(row_of: Tensor, valid: Tensor, Q: int) -> Tensor:
     """row_of int32 [B, columns] -> the query of every instance, int32 [B, N], -1 without one."""
     B, N = valid.shape
     matched = ops.expand_dims(row_of[:, 1 : Q + 1], 2) == ops.arange(N, dtype=mstype.int32).reshape(

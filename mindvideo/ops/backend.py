@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections.abc import Callable
+from typing import Any
 
 import mindspore
 from mindspore import ops
@@ -56,12 +58,18 @@ def has_native_library() -> bool:
 
 
 @constexpr
-def runs_as(wanted: str, operator: str, dtype, sizes: tuple[int, int, int] = (0, 0, 0)) -> bool:
+def runs_as(wanted: str, operator: str, dtype: Any, sizes: tuple[int, int, int] = (0, 0, 0)) -> bool:
     """Whether the operator takes the implementation `wanted` for this type and sizes; a constant inside graphs."""
     return implementation(backend(), operator, str(dtype).lower(), sizes) == wanted
 
 
-def native_op(function: str, *, out_shape, out_dtype, bprop=None) -> ops.Custom:
+def native_op(
+    function: str,
+    *,
+    out_shape: Callable[..., Any],
+    out_dtype: Callable[..., Any],
+    bprop: Callable[..., Any] | None = None,
+) -> ops.Custom:
     """The compiled `function` as a MindSpore operator; call it through a cached function of no arguments."""
     device = mindspore.get_context("device_target")
     path = library_folder() / _LIBRARY_NAMES[device]
@@ -69,7 +77,7 @@ def native_op(function: str, *, out_shape, out_dtype, bprop=None) -> ops.Custom:
 
 
 @constexpr(check=False)
-def _is_compiling(function) -> bool:
+def _is_compiling(function: Any) -> bool:
     return function is None
 
 

@@ -57,7 +57,9 @@ def spread(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return ops.broadcast_to(ops.expand_dims(x, -1), shape)
 
 
-def _corners(stride: int, outside: int, base: Tensor, y: Tensor, x: Tensor, height: Tensor, width: Tensor):
+def _corners(
+    stride: int, outside: int, base: Tensor, y: Tensor, x: Tensor, height: Tensor, width: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of the corners (y0,x0) (y0,x1) (y1,x0) (y1,x1) and how far the position is from y0 and x0."""
     inside = is_inside(y, x, height, width)
     y = ops.select(inside, y, 0.0)
@@ -76,7 +78,7 @@ def _corners(stride: int, outside: int, base: Tensor, y: Tensor, x: Tensor, heig
     return rows, y - y0, x - x0
 
 
-def _weights(low_y: Tensor, low_x: Tensor):
+def _weights(low_y: Tensor, low_x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     high_y, high_x = 1.0 - low_y, 1.0 - low_x
     return high_y * high_x, high_y * low_x, low_y * high_x, low_y * low_x
 
@@ -88,7 +90,7 @@ class _Sampler(nn.Cell):
         super().__init__()
         self.stride = stride
 
-    def construct(self, table, base, y, x, height, width):
+    def construct(self, table: Tensor, base: Tensor, y: Tensor, x: Tensor, height: Tensor, width: Tensor) -> Tensor:
         rows, low_y, low_x = _corners(self.stride, table.shape[0] - 1, base, y, x, height, width)
         weights = _weights(low_y, low_x)
         output = ops.gather(table, rows[0], 0)
@@ -99,12 +101,23 @@ class _Sampler(nn.Cell):
             output = output + ops.gather(table, row, 0) * spread(weights[k], output.shape)
         return output
 
-    def bprop(self, table, base, y, x, height, width, output, gradient):
+    def bprop(
+        self,
+        table: Tensor,
+        base: Tensor,
+        y: Tensor,
+        x: Tensor,
+        height: Tensor,
+        width: Tensor,
+        output: Tensor,
+        gradient: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         rows, low_y, low_x = _corners(self.stride, table.shape[0] - 1, base, y, x, height, width)
         weights = _weights(low_y, low_x)
         channels = table.shape[1]
         gradient = gradient.reshape(-1, channels)
-        dots, shares = (), ()
+        dots: tuple[Tensor, ...] = ()
+        shares: tuple[Tensor, ...] = ()
         for k in range(4):
             row = rows[k].reshape(-1)
             if k > 0:

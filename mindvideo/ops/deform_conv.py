@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from mindspore import Tensor, ops
 from mindspore import dtype as mstype
 from mindspore.ops import constexpr
@@ -43,7 +46,14 @@ def _geometry(stride: int, padding: int, dilation: int) -> Tensor:
 
 
 @constexpr
-def check_arguments(x, offset, weight, stride, padding, dilation) -> bool:
+def check_arguments(
+    x: Sequence[int],
+    offset: Sequence[int],
+    weight: Sequence[int],
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> bool:
     """Compare shapes with each other; every message names what was expected and what came."""
     if len(x) != 4 or len(offset) != 4 or len(weight) != 4:
         raise UserError(
@@ -64,28 +74,30 @@ def check_arguments(x, offset, weight, stride, padding, dilation) -> bool:
     return True
 
 
-def _output_shape(x, offset, weight, geometry):
+def _output_shape(x: list[int], offset: list[int], weight: list[int], geometry: list[int]) -> list[int]:
     return [x[0], weight[0], offset[2], offset[3]]
 
 
-def _output_type(x, offset, weight, geometry):
+def _output_type(x: Any, offset: Any, weight: Any, geometry: Any) -> Any:
     return x
 
 
-def _three_inputs(x, offset, weight, geometry, gradient):
+def _three_inputs(x: Any, offset: Any, weight: Any, geometry: Any, gradient: Any) -> tuple[Any, Any, Any]:
     return (x, offset, weight)
 
 
-def _bprop(x, offset, weight, geometry, output, gradient):
+def _bprop(
+    x: Tensor, offset: Tensor, weight: Tensor, geometry: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_offset, grad_weight = _backward_op()(x, offset, weight, geometry, gradient)
     return grad_x, grad_offset, grad_weight, ops.zeros_like(geometry)
 
 
 @constexpr
-def _forward_op():
+def _forward_op() -> ops.Custom:
     return native_op("DeformConv2dForward", out_shape=_output_shape, out_dtype=_output_type, bprop=_bprop)
 
 
 @constexpr
-def _backward_op():
+def _backward_op() -> ops.Custom:
     return native_op("DeformConv2dBackward", out_shape=_three_inputs, out_dtype=_three_inputs)

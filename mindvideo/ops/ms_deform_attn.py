@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mindspore import Tensor, ops
@@ -70,14 +72,14 @@ def ms_deform_attn(
     return output.astype(result_type)
 
 
-def static_shapes(given):
+def static_shapes(given: Any) -> Any:
     """The argument when it is known while compiling (a tuple), else None."""
     if isinstance(given, Tensor):
         return None
     return given
 
 
-def as_int_tensor(given) -> Tensor:
+def as_int_tensor(given: Any) -> Tensor:
     """int32 tensor of a Python tuple or of an integer tensor."""
     if isinstance(given, Tensor):
         return given.astype(mstype.int32)
@@ -85,12 +87,12 @@ def as_int_tensor(given) -> Tensor:
 
 
 @constexpr
-def _constant(given) -> Tensor:
+def _constant(given: Any) -> Tensor:
     return Tensor(np.asarray(given, np.int32))
 
 
 @constexpr
-def level_starts(spatial_shapes) -> tuple[int, ...]:
+def level_starts(spatial_shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """First row of each level: the running sum of H*W."""
     if spatial_shapes is None:
         raise UserError("ms_deform_attn: level_start_index=None needs spatial_shapes as Python numbers, not a tensor")
@@ -102,7 +104,14 @@ def level_starts(spatial_shapes) -> tuple[int, ...]:
 
 
 @constexpr
-def check_arguments(value, locations, weights, spatial_shapes, starts, dtype) -> bool:
+def check_arguments(
+    value: Sequence[int],
+    locations: Sequence[int],
+    weights: Sequence[int],
+    spatial_shapes: Sequence[Sequence[int]] | None,
+    starts: Sequence[int] | None,
+    dtype: Any,
+) -> bool:
     """Compare shapes with each other; every message names what was expected and what came."""
     if len(value) != 4 or len(locations) != 6 or len(weights) != 5:
         raise UserError(
@@ -128,7 +137,7 @@ def check_arguments(value, locations, weights, spatial_shapes, starts, dtype) ->
     return True
 
 
-def _check_levels(S: int, L: int, spatial_shapes, starts) -> None:
+def _check_levels(S: int, L: int, spatial_shapes: Sequence[Sequence[int]] | None, starts: Sequence[int] | None) -> None:
     if spatial_shapes is not None:
         if len(spatial_shapes) != L or any(len(pair) != 2 or min(pair) < 0 for pair in spatial_shapes):
             raise UserError(
@@ -149,38 +158,51 @@ def _check_levels(S: int, L: int, spatial_shapes, starts) -> None:
             raise UserError(f"ms_deform_attn: level_start_index must be {expected}; got {list(starts)}")
 
 
-def _output_shape(value, shapes, starts, locations, weights):
+def _output_shape(
+    value: list[int], shapes: list[int], starts: list[int], locations: list[int], weights: list[int]
+) -> list[int]:
     return [locations[0], locations[1], value[2] * value[3]]
 
 
-def _output_type(value, shapes, starts, locations, weights):
+def _output_type(value: Any, shapes: Any, starts: Any, locations: Any, weights: Any) -> Any:
     return value
 
 
-def _gradient_shapes(value, shapes, starts, locations, weights, gradient):
+def _gradient_shapes(
+    value: list[int],
+    shapes: list[int],
+    starts: list[int],
+    locations: list[int],
+    weights: list[int],
+    gradient: list[int],
+) -> tuple[list[int], list[int], list[int]]:
     return (value, locations, weights)
 
 
-def _gradient_types(value, shapes, starts, locations, weights, gradient):
+def _gradient_types(
+    value: Any, shapes: Any, starts: Any, locations: Any, weights: Any, gradient: Any
+) -> tuple[Any, Any, Any]:
     return (value, locations, weights)
 
 
-def _bprop(value, shapes, starts, locations, weights, output, gradient):
+def _bprop(
+    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     grad_value, grad_locations, grad_weights = _backward_op()(value, shapes, starts, locations, weights, gradient)
     return grad_value, ops.zeros_like(shapes), ops.zeros_like(starts), grad_locations, grad_weights
 
 
 @constexpr
-def _forward_op():
+def _forward_op() -> ops.Custom:
     return native_op("MsDeformAttnForward", out_shape=_output_shape, out_dtype=_output_type, bprop=_bprop)
 
 
 @constexpr
-def _ascend_op():
+def _ascend_op() -> ops.Primitive:
     """MindSpore's primitive, which has its own gradient. It exists only for Ascend, and we have not run it."""
     return auto_generate.MultiScaleDeformableAttn()
 
 
 @constexpr
-def _backward_op():
+def _backward_op() -> ops.Custom:
     return native_op("MsDeformAttnBackward", out_shape=_gradient_shapes, out_dtype=_gradient_types)

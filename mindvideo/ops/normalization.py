@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mindspore import Tensor, ops
 from mindspore import dtype as mstype
 from mindspore.ops import constexpr
@@ -44,68 +46,76 @@ def _vectors(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @constexpr
-def _numbers(*values) -> Tensor:
+def _numbers(*values: float) -> Tensor:
     """Options of a native operator as a float32 tensor: it has no other way to receive them."""
     return Tensor([float(value) for value in values], mstype.float32)
 
 
-def _like_x(x, *others):
+def _like_x(x: Any, *others: Any) -> Any:
     return x
 
 
-def _layer_norm_gradients(x, weight, epsilon, gradient):
+def _layer_norm_gradients(x: Any, weight: Any, epsilon: Any, gradient: Any) -> tuple[Any, Any, Any]:
     return (x, weight, weight)
 
 
-def _residual_layer_norm_gradients(x, residual, weight, epsilon, gradient):
+def _residual_layer_norm_gradients(
+    x: Any, residual: Any, weight: Any, epsilon: Any, gradient: Any
+) -> tuple[Any, Any, Any]:
     return (x, weight, weight)
 
 
-def _group_norm_gradients(x, weight, bias, options, gradient):
+def _group_norm_gradients(x: Any, weight: Any, bias: Any, options: Any, gradient: Any) -> tuple[Any, Any, Any]:
     return (x, weight, bias)
 
 
-def _layer_norm_bprop(x, weight, bias, epsilon, output, gradient):
+def _layer_norm_bprop(
+    x: Tensor, weight: Tensor, bias: Tensor, epsilon: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_weight, grad_bias = _layer_norm_backward_op()(x, weight, epsilon, gradient)
     return grad_x, grad_weight, grad_bias, ops.zeros_like(epsilon)
 
 
-def _residual_layer_norm_bprop(x, residual, weight, bias, epsilon, output, gradient):
+def _residual_layer_norm_bprop(
+    x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, epsilon: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_weight, grad_bias = _residual_layer_norm_backward_op()(x, residual, weight, epsilon, gradient)
     return grad_x, grad_x, grad_weight, grad_bias, ops.zeros_like(epsilon)
 
 
-def _group_norm_bprop(x, weight, bias, options, output, gradient):
+def _group_norm_bprop(
+    x: Tensor, weight: Tensor, bias: Tensor, options: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_weight, grad_bias = _group_norm_backward_op()(x, weight, bias, options, gradient)
     return grad_x, grad_weight, grad_bias, ops.zeros_like(options)
 
 
 @constexpr
-def _layer_norm_op():
+def _layer_norm_op() -> ops.Custom:
     return native_op("LayerNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_layer_norm_bprop)
 
 
 @constexpr
-def _residual_layer_norm_op():
+def _residual_layer_norm_op() -> ops.Custom:
     return native_op("ResidualLayerNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_residual_layer_norm_bprop)
 
 
 @constexpr
-def _group_norm_op():
+def _group_norm_op() -> ops.Custom:
     return native_op("GroupNormForward", out_shape=_like_x, out_dtype=_like_x, bprop=_group_norm_bprop)
 
 
 @constexpr
-def _layer_norm_backward_op():
+def _layer_norm_backward_op() -> ops.Custom:
     return native_op("LayerNormBackward", out_shape=_layer_norm_gradients, out_dtype=_layer_norm_gradients)
 
 
 @constexpr
-def _residual_layer_norm_backward_op():
+def _residual_layer_norm_backward_op() -> ops.Custom:
     shapes = _residual_layer_norm_gradients
     return native_op("ResidualLayerNormBackward", out_shape=shapes, out_dtype=shapes)
 
 
 @constexpr
-def _group_norm_backward_op():
+def _group_norm_backward_op() -> ops.Custom:
     return native_op("GroupNormBackward", out_shape=_group_norm_gradients, out_dtype=_group_norm_gradients)

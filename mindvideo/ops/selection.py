@@ -7,7 +7,7 @@ with MindSpore's own operators.
 from __future__ import annotations
 
 # Types that the compiled libraries read as they are; deformable attention and convolution are given float32 otherwise.
-NATIVE_TYPES = {
+NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {
         "ms_deform_attn": ("float32",),
         "deform_conv2d": ("float32",),

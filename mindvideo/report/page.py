@@ -75,7 +75,7 @@ def fill_template(*, title: str, subtitle: str, sections: Sequence[str], videos:
 
 
 def _asset(name: str) -> str:
-    return resources.files("mindvideo.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return (resources.files("mindvideo.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _breakable(title: str) -> str:
@@ -157,7 +157,9 @@ def _errors_and_curves(evaluation: Evaluation, metrics: Mapping) -> str:
             f"{bar_rows(rows)}<details><summary>What the kinds mean</summary><dl class='meanings'>{meanings}</dl>"
             "<p>Each cost is what AP50 would gain if only this kind were put right.</p></details></figure>"
         )
-    curves = [(name, RECALL_POINTS, evaluation.tracks.curve(threshold)) for threshold, name in _CURVES]
+    curves = [
+        (name, RECALL_POINTS.tolist(), evaluation.tracks.curve(threshold).tolist()) for threshold, name in _CURVES
+    ]
     chart = line_chart(curves, x_label="recall", y_label="precision", top=1.0)
     panels.append(f"<figure><figcaption>Precision over recall, mean of the classes</figcaption>{chart}</figure>")
     return section("errors", "What goes wrong", f'<div class="grid-2">{"".join(panels)}</div>')

@@ -16,7 +16,7 @@ from mindvideo.evaluation.ground_truth import LabelledVideo
 from mindvideo.inference.output.draw import draw_instances
 from mindvideo.masks.forms import Tube
 from mindvideo.masks.rle import decode_mask, encode_mask
-from mindvideo.structures import VideoInstances
+from mindvideo.structures import Segmentation, VideoInstances
 
 LONG_SIDE = 448  # of the pictures in the page
 _JPEG_QUALITY = 80
@@ -50,7 +50,7 @@ class FramePainter:
     def paint(self, background: np.ndarray, tubes: Sequence[Tube], colors: Sequence[int], frame: int) -> np.ndarray:
         """``background`` with one mask for each tube; equal numbers in ``colors`` give equal colours."""
         shown = [(tube[frame], color) for tube, color in zip(tubes, colors) if tube[frame]]
-        segmentations = [[self._scaled(counts)] for counts, _ in shown]
+        segmentations: list[list[Segmentation | None]] = [[self._scaled(counts)] for counts, _ in shown]
         instances = VideoInstances(
             video_id=self._video.id,
             size=self.size,
@@ -62,7 +62,7 @@ class FramePainter:
         )
         return draw_instances(background, instances, {}, boxes=False, tags=False)
 
-    def _scaled(self, counts: bytes) -> dict:
+    def _scaled(self, counts: bytes) -> Segmentation:
         """The RLE of a mask at the page's size."""
         mask = decode_mask({"size": [self._video.height, self._video.width], "counts": counts})
         scaled = cv2.resize(mask * np.float32(1), self.size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,7 @@ def _entry(
     video: LabelledVideo,
     records: list[dict],
     verdict: VideoVerdict,
-    names: dict[int, str],
+    names: Mapping[int, str],
     frames: Path | None,
     confidence: float,
 ) -> dict:
@@ -115,7 +115,7 @@ def _colors(shown: list[DetectionVerdict], num_truths: int) -> list[int]:
     return [d.truth if d.kind == RIGHT and d.truth is not None else next(fresh) for d in shown]
 
 
-def _track_line(verdict: DetectionVerdict, color: int, video: LabelledVideo, names: dict[int, str]) -> dict:
+def _track_line(verdict: DetectionVerdict, color: int, video: LabelledVideo, names: Mapping[int, str]) -> dict:
     words = verdict.kind
     if verdict.kind == "wrong class" and verdict.truth is not None:
         words = f"wrong class: it is {names[video.tracks[verdict.truth].category_id]}"

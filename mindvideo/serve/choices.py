@@ -34,10 +34,10 @@ class Choices:
     configurations: dict[str, Choice]
     weights: dict[str, Choice]
 
-    def configuration(self, name: str) -> Choice:
+    def configuration(self, name: object) -> Choice:
         return _chosen(self.configurations, name, "configuration")
 
-    def weights_file(self, name: str) -> Choice:
+    def weights_file(self, name: object) -> Choice:
         return _chosen(self.weights, name, "weights")
 
 

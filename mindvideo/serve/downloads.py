@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mindvideo.data.exporters.cvat import cvat_xml
 from mindvideo.data.exporters.formats import TOLERANCE
 from mindvideo.data.exporters.objects_csv import objects_csv
@@ -121,7 +123,7 @@ def write_masks(finished: Finished, path: Path) -> None:
         try:
             for place in range(result.num_frames):
                 instances = frame_of(result, place)
-                rows = sorted(range(len(instances)), key=lambda row, of=instances: float(of.scores[row]))
+                rows = np.argsort(instances.scores, kind="stable").tolist()
                 write_mask_picture(picture, instances, rows, look)
                 archive.write(picture, f"{place:06d}.png")
         finally:

@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 COOKIE = "mindvideo"
@@ -24,6 +25,14 @@ HEADERS = {
 }
 
 
+class Headers(Protocol):
+    """Those of a request: a mapping of strings, or what http.server makes of them."""
+
+    def get(self, name: str, default: Any = None, /) -> Any: ...
+
+    def __contains__(self, name: Any, /) -> bool: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Guard:
     """``names``: what the server may be called beside ``localhost`` and its addresses. ``token``: None needs none."""
@@ -31,7 +40,7 @@ class Guard:
     names: frozenset[str] = frozenset()
     token: str | None = None
 
-    def refusal(self, method: str, headers: Mapping[str, str]) -> str | None:
+    def refusal(self, method: str, headers: Headers) -> str | None:
         """Why a request is refused, None where it is not."""
         host = headers.get("Host", "")
         if not self._is_ours(host):
@@ -40,14 +49,13 @@ class Guard:
             if headers.get("Sec-Fetch-Mode") != "navigate" or method not in ("GET", "HEAD"):
                 return "another site's page asks"
         if method not in ("GET", "HEAD"):
-            origin = headers.get("Origin")
-            if origin is not None and urlsplit(origin).netloc != host:
+            if "Origin" in headers and urlsplit(headers.get("Origin", "")).netloc != host:
                 return "another site's page asks"
             if OWN_HEADER not in headers:
                 return f"the header {OWN_HEADER} is missing"
         return None
 
-    def knows(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
+    def knows(self, headers: Headers, query: Mapping[str, str]) -> bool:
         """Whether the request brings the token, in the cookie or in the address."""
         if self.token is None:
             return True

@@ -20,6 +20,7 @@ from mindvideo.serve.choices import Choices, find_choices
 from mindvideo.serve.guard import COOKIE, HEADERS, Guard
 from mindvideo.serve.jobs import JobStore
 from mindvideo.serve.limits import Limits
+from mindvideo.serve.published import PublishedModels
 from mindvideo.serve.queue_runner import STOP_SECONDS, QueueRunner
 from mindvideo.serve.site import Answer, Request, Site, problem
 from mindvideo.serve.uploads import Uploads
@@ -141,15 +142,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer, cookie: str | None = None) -> None:
         if answer.file is not None:
-            self._send_file(answer)
+            self._send_file(answer, answer.file)
             return
         self._begin(answer.status, answer, len(answer.content), cookie=cookie)
         if self.command != "HEAD":
             self.wfile.write(answer.content)
 
-    def _send_file(self, answer: Answer) -> None:
+    def _send_file(self, answer: Answer, file: Path) -> None:
         try:
-            stream = open(answer.file, "rb")
+            stream = open(file, "rb")
         except FileNotFoundError:  # removed a moment ago
             self._send(problem("there is no such file any more", 404))
             return
@@ -243,6 +244,7 @@ def running_server(
     folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder)
     runner = None
+    published = PublishedModels()
     try:
 
         def choices() -> Choices:
@@ -254,7 +256,7 @@ def running_server(
         runner = QueueRunner(
             store, folder=folder, command=worker, choices=choices, limits=limits, stop_seconds=stop_seconds
         )
-        site = Site(store=store, uploads=uploads, runner=runner, choices=choices, limits=limits)
+        site = Site(store=store, uploads=uploads, runner=runner, published=published, choices=choices, limits=limits)
         try:
             listening = Server((host, port), site, guard)
         except OSError as error:
@@ -265,6 +267,7 @@ def running_server(
             runner.start()
             yield server
     finally:
+        published.close()
         if runner is not None:
             runner.close()
         lock.release()

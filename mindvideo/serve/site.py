@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mindvideo.errors import UserError
 from mindvideo.files import write_json
@@ -18,9 +18,10 @@ from mindvideo.serve.downloads import KINDS, VIDEO_FOLDER, prepare
 from mindvideo.serve.jobs import Job, JobStore
 from mindvideo.serve.limits import Limits
 from mindvideo.serve.line_index import frame_lines
+from mindvideo.serve.published import PublishedModels
 from mindvideo.serve.queue_runner import QueueRunner
 from mindvideo.serve.tracks import checked_confidence, checked_edits, read_edits
-from mindvideo.serve.uploads import Uploads, shown_name
+from mindvideo.serve.uploads import Body, Uploads, shown_name
 
 ASSETS = Path(__file__).parent / "assets"
 REPORT_STYLE = Path(__file__).parents[1] / "report" / "assets" / "page.css"  # the report's look is this page's too
@@ -29,6 +30,7 @@ PAGES = {
     "/assets/page.css": (REPORT_STYLE, "text/css; charset=utf-8"),
     "/assets/serve.css": (ASSETS / "serve.css", "text/css; charset=utf-8"),
     "/assets/serve.js": (ASSETS / "serve.js", "text/javascript; charset=utf-8"),
+    "/assets/published.js": (ASSETS / "published.js", "text/javascript; charset=utf-8"),
     "/assets/player.js": (ASSETS / "player.js", "text/javascript; charset=utf-8"),
     "/assets/icon.svg": (ASSETS / "icon.svg", "image/svg+xml"),
     "/assets/masks.js": (ASSETS / "masks.js", "text/javascript; charset=utf-8"),
@@ -49,7 +51,7 @@ class Request:
 
     query: Mapping[str, str]
     length: int = 0
-    body: BinaryIO | None = None
+    body: Body | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,34 +78,37 @@ class Site:
         store: JobStore,
         uploads: Uploads,
         runner: QueueRunner,
+        published: PublishedModels,
         choices: Callable[[], Choices],
         limits: Limits,
     ) -> None:
         self._store, self._uploads, self._runner = store, uploads, runner
-        self._choices, self.limits = choices, limits
+        self._published, self._choices, self.limits = published, choices, limits
         job = r"/api/jobs/(?P<job>[0-9a-f]{16})"
         upload = r"/api/uploads/(?P<upload>[0-9a-f]{16})"
-        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
-            (method, re.compile(path), answer)
-            for method, path, answer in [
-                ("GET", r"/api/state", self._state),
-                ("GET", r"/api/jobs", self._jobs),
-                ("POST", r"/api/uploads", self._begin_upload),
-                ("PUT", upload, self._receive),
-                ("DELETE", upload, self._abandon_upload),
-                ("POST", r"/api/jobs", self._add_job),
-                ("DELETE", job, self._remove),
-                ("POST", job + "/stop", self._stop),
-                ("POST", job + "/again", self._again),
-                ("GET", job + "/preview", self._preview),
-                ("GET", job + "/video", self._video),
-                ("GET", job + "/frames", self._frames),
-                ("GET", job + "/tracks", self._tracks),
-                ("PUT", job + "/edits", self._edit),
-                ("POST", job + "/downloads/(?P<kind>[a-z]+)", self._prepare),
-                ("GET", job + "/downloads/(?P<kind>[a-z]+)", self._download),
-            ]
+        weights = r"/api/published/(?P<name>[\w.-]{1,80})"
+        routes: list[tuple[str, str, Callable[..., Answer]]] = [
+            ("GET", r"/api/state", self._state),
+            ("GET", r"/api/jobs", self._jobs),
+            ("GET", r"/api/published", self._list_published),
+            ("POST", weights, self._fetch),
+            ("DELETE", weights, self._stop_fetching),
+            ("POST", r"/api/uploads", self._begin_upload),
+            ("PUT", upload, self._receive),
+            ("DELETE", upload, self._abandon_upload),
+            ("POST", r"/api/jobs", self._add_job),
+            ("DELETE", job, self._remove),
+            ("POST", job + "/stop", self._stop),
+            ("POST", job + "/again", self._again),
+            ("GET", job + "/preview", self._preview),
+            ("GET", job + "/video", self._video),
+            ("GET", job + "/frames", self._frames),
+            ("GET", job + "/tracks", self._tracks),
+            ("PUT", job + "/edits", self._edit),
+            ("POST", job + "/downloads/(?P<kind>[a-z]+)", self._prepare),
+            ("GET", job + "/downloads/(?P<kind>[a-z]+)", self._download),
         ]
+        self._routes = [(method, re.compile(path), answer) for method, path, answer in routes]
 
     def answer(self, method: str, path: str, request: Request) -> Answer:
         """The answer to a request; a mistake of the visitor's is one line in it."""
@@ -139,6 +144,17 @@ class Site:
             "downloads": list(KINDS),
         }
         return as_json(content)
+
+    def _list_published(self, request: Request) -> Answer:
+        return as_json(self._published.all())
+
+    def _fetch(self, request: Request, name: str) -> Answer:
+        self._published.fetch(name)
+        return as_json({})
+
+    def _stop_fetching(self, request: Request, name: str) -> Answer:
+        self._published.stop(name)
+        return as_json({})
 
     def _jobs(self, request: Request) -> Answer:
         return as_json([self._as_seen(job) for job in self._store.all()])

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Protocol
 
 from mindvideo.data.media.images import IMAGE_SUFFIXES, natural_key
 from mindvideo.data.media.sources import VIDEO_SUFFIXES
@@ -22,6 +22,12 @@ ZIP = ".zip"
 MAX_OPEN = 20  # uploads that are begun and have not become a job
 _CHUNK = 1 << 20
 _MAX_NAME = 120
+
+
+class Body(Protocol):
+    """The part of a request that is still to come."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclasses.dataclass
@@ -70,7 +76,7 @@ class Uploads:
             raise UserError(f"more than {self._limits.files} files; at most so many make a video")
         self._limits.check_size(upload.size + length, self._folder)
 
-    def receive(self, upload_id: str, name: str, length: int, stream: BinaryIO) -> None:
+    def receive(self, upload_id: str, name: str, length: int, stream: Body) -> None:
         """Take ``length`` bytes as the next file; a file that is cut off leaves nothing."""
         upload = self._get(upload_id)
         with self._room:  # two at once must not both take the last of it

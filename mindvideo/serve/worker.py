@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -180,7 +180,7 @@ class Watched:
     def __init__(self, predictor: Predictor, watch: Watch) -> None:
         self._predictor, self.watch = predictor, watch
 
-    def track_frames(self, *given: Any, **options: Any) -> Iterator[tuple[Frame, VideoInstances]]:
+    def track_frames(self, *given: Any, **options: Any) -> Generator[tuple[Frame, VideoInstances], None, None]:
         with contextlib.closing(self._predictor.track_frames(*given, **options)) as tracked:
             for frame, instances in tracked:
                 self.watch.look(frame, instances)

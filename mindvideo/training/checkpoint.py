@@ -41,8 +41,9 @@ class CheckpointFolder:
 
     def states(self) -> list[Path]:
         """Complete or damaged, newest first; files half written when a process died do not count."""
-        found = [path for path in self.path.glob("step_*.state") if _STATE_NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: int(_STATE_NAME.fullmatch(path.name).group(1)), reverse=True)
+        numbered = [(_STATE_NAME.fullmatch(path.name), path) for path in self.path.glob("step_*.state")]
+        found = [(int(name[1]), path) for name, path in numbered if name]
+        return [path for _, path in sorted(found, reverse=True)]
 
     def save(self, iteration: int, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Path:
         path = self.state_path(iteration)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 
 import mindspore as ms
-from mindspore import communication, nn, ops
+from mindspore import Parameter, communication, nn, ops
 from mindspore.communication import GlobalComm
 
 
@@ -52,8 +52,8 @@ class MeanOverRanks(nn.Cell):
         self.world_size = current_ranks().world_size
         self.all_reduce = ops.AllReduce() if self.world_size > 1 else None
 
-    def construct(self, value):
-        if self.world_size == 1:
+    def construct(self, value: ms.Tensor) -> ms.Tensor:
+        if self.all_reduce is None:
             return value
         return self.all_reduce(value) / self.world_size
 
@@ -63,7 +63,7 @@ class _SumOverRanks(nn.Cell):
         super().__init__(auto_prefix=False)
         self.all_reduce = ops.AllReduce()
 
-    def construct(self, value):
+    def construct(self, value: ms.Tensor) -> ms.Tensor:
         return self.all_reduce(value)
 
 
@@ -92,7 +92,7 @@ _mean_of = ops.MultitypeFuncGraph("mean_of")
 
 
 @_mean_of.register("Function", "Number", "Tensor")
-def _mean_of_tensor(all_reduce, world_size, value):
+def _mean_of_tensor(all_reduce: ops.AllReduce, world_size: int, value: ms.Tensor) -> ms.Tensor:
     return all_reduce(value) / world_size
 
 
@@ -104,13 +104,13 @@ class MeanOfEach(nn.Cell):
         self.mean = MeanOverRanks()
         self.map = ops.HyperMap()
 
-    def construct(self, values):
+    def construct(self, values: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         if self.mean.world_size == 1:
             return values
         return self.map(ops.partial(_mean_of, self.mean.all_reduce, self.mean.world_size), values)
 
 
-def gradient_reducer(parameters) -> nn.Cell:
+def gradient_reducer(parameters: Sequence[Parameter]) -> nn.Cell:
     """The Cell that averages gradients over the processes, in the device's own way of grouping transfers."""
     world_size = current_ranks().world_size
     if world_size == 1 or ms.get_context("device_target") == "CPU":

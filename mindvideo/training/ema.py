@@ -12,7 +12,7 @@ _follow = ops.MultitypeFuncGraph("follow")
 
 
 @_follow.register("Tensor", "Tensor", "Tensor")
-def _follow_parameter(share, average, parameter):
+def _follow_parameter(share: ms.Tensor, average: ms.Tensor, parameter: ms.Tensor) -> ms.Tensor:
     return ops.assign(average, average + share * (parameter - average))
 
 
@@ -32,7 +32,7 @@ class WeightAverage(nn.Cell):
         self.decay = Tensor(decay, ms.float32)
         self.map = ops.HyperMap()
 
-    def construct(self, apply):
+    def construct(self, apply: ms.Tensor) -> ms.Tensor:
         """apply float32 []: 1 after an update of the weights, 0 leaves the average as it is."""
         decay = ops.minimum(self.decay, (1.0 + self.updates) / (10.0 + self.updates))
         share = apply * (1.0 - decay)

@@ -20,18 +20,18 @@ _clear = ops.MultitypeFuncGraph("clear")
 
 
 @_square_by_product.register("Tensor")
-def _square_by_product_of(gradient):
+def _square_by_product_of(gradient: ms.Tensor) -> ms.Tensor:
     row = gradient.reshape(1, -1)
     return ops.matmul(row, row.reshape(-1, 1)).reshape(1)
 
 
 @_square_by_sum.register("Tensor")
-def _square_by_sum_of(gradient):
+def _square_by_sum_of(gradient: ms.Tensor) -> ms.Tensor:
     return ops.square(gradient).sum().reshape(1)
 
 
 @_rescale.register("Tensor", "Tensor", "Tensor")
-def _rescale_or_zero(finite, factor, gradient):
+def _rescale_or_zero(finite: ms.Tensor, factor: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
     # A condition of the gradient's own shape: with one number MindSpore's kernel on CPU keeps 24 bytes for every number
     # of the gradient, see docs/performance.md.
     finite = ops.broadcast_to(finite, gradient.shape)
@@ -39,12 +39,12 @@ def _rescale_or_zero(finite, factor, gradient):
 
 
 @_accumulate.register("Tensor", "Tensor", "Tensor")
-def _accumulate_share(share, summed, gradient):
+def _accumulate_share(share: ms.Tensor, summed: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
     return summed + gradient * share
 
 
 @_clear.register("Tensor", "Tensor", "Tensor")
-def _keep_or_clear(keep, summed, mean):
+def _keep_or_clear(keep: ms.Tensor, summed: ms.Tensor, mean: ms.Tensor) -> ms.Tensor:
     return ops.assign(summed, mean * keep)
 
 
@@ -58,7 +58,7 @@ class SquaredNorms(nn.Cell):
         self.square = _square_by_product if ms.get_context("device_target") == "CPU" else _square_by_sum
         self.map = ops.HyperMap()
 
-    def construct(self, gradients):
+    def construct(self, gradients: tuple[ms.Tensor, ...]) -> ms.Tensor:
         return ops.concat(self.map(self.square, gradients))
 
 
@@ -80,7 +80,9 @@ class PreparedGradients(nn.Cell):
             self.sums = zeros_for(weights, f"{owner}accumulated")
             self.summed = Parameter(Tensor(0.0, ms.float32), name=f"{owner}accumulated.steps", requires_grad=False)
 
-    def construct(self, gradients, squares, unscale, finite):
+    def construct(
+        self, gradients: tuple[ms.Tensor, ...], squares: ms.Tensor, unscale: ms.Tensor, finite: ms.Tensor
+    ) -> tuple[tuple[ms.Tensor, ...], ms.Tensor, ms.Tensor]:
         """``squares`` float32 [n], the squared norms; ``unscale`` [] multiplies; ``finite`` bool [].
 
         The gradients of this update, clipped; their norm before that; and whether there is an update (1.0, 0.0).
@@ -94,12 +96,14 @@ class PreparedGradients(nn.Cell):
         norm = ops.sqrt(self.squared_norms(gradients).sum())
         return self.map(ops.partial(_rescale, finite, self.clip(norm)), gradients), norm, apply
 
-    def clip(self, norm):
+    def clip(self, norm: ms.Tensor) -> ms.Tensor:
         """The factor that brings a gradient of this norm down to ``clip_norm``."""
         one = Tensor(1.0, ms.float32)
         return ops.minimum(self.clip_norm / (norm + CLIP_EPS), one) if self.clip_norm > 0 else one
 
-    def accumulated(self, gradients, apply):
+    def accumulated(
+        self, gradients: tuple[ms.Tensor, ...], apply: ms.Tensor
+    ) -> tuple[tuple[ms.Tensor, ...], ms.Tensor]:
         """The mean over the last ``accumulate`` finite steps and, at the last of them, apply = 1.
 
         A step that is not finite is left out and not counted.

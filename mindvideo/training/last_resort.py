@@ -22,7 +22,8 @@ STEP_BEGINS, STEP_ENDS = 200, 201
 
 def watch(pid: int, source: int, grace: float = GRACE_SECONDS) -> None:
     """Until the pipe closes, which is when the process has ended or needs no watching any more."""
-    first = deadline = None
+    first: float | None = None
+    deadline: float | None = None
     in_step = False
     while True:
         waiting = None if deadline is None or in_step else max(0.0, deadline - time.monotonic())

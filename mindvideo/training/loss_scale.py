@@ -19,7 +19,7 @@ class LossScale(nn.Cell):
         self.patience = patience
         self.smallest = Tensor(SMALLEST_SCALE, ms.float32)
 
-    def construct(self, finite):
+    def construct(self, finite: ms.Tensor) -> ms.Tensor:
         """finite bool []: whether the gradients at the present scale were. Returns the scale of the next step."""
         if not self.dynamic:
             return self.scale

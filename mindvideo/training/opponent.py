@@ -11,6 +11,8 @@ The network's gradient does not reach the opponent's weights, nor the opponent's
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
@@ -44,7 +46,9 @@ class Opponent(nn.Cell):
         self.mean_over_ranks = MeanOverRanks()
         self.one = Tensor(1.0, ms.float32)
 
-    def construct(self, material, factor, finite, after):
+    def construct(
+        self, material: tuple[ms.Tensor, ...], factor: ms.Tensor, finite: ms.Tensor, after: Any
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         """``factor`` as in the optimiser; ``finite`` bool [], of the network's step; ``after``: what comes before."""
         material = (ops.depend(material[0], after), *material[1:])
         (loss, values), gradients = self.differentiate(*material)

@@ -36,22 +36,41 @@ _with_decay = ops.MultitypeFuncGraph("with_decay")
 
 
 @_adamw_update.register("Function", *["Tensor"] * 10)
-def _update_adamw(fused, power1, power2, rate, beta1, beta2, eps, parameter, first, second, gradient):
+def _update_adamw(
+    fused: ops.Primitive,
+    power1: ms.Tensor,
+    power2: ms.Tensor,
+    rate: ms.Tensor,
+    beta1: ms.Tensor,
+    beta2: ms.Tensor,
+    eps: ms.Tensor,
+    parameter: ms.Tensor,
+    first: ms.Tensor,
+    second: ms.Tensor,
+    gradient: ms.Tensor,
+) -> ms.Tensor:
     return fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
 
 
 @_sgd_update.register("Function", *["Tensor"] * 5)
-def _update_sgd(fused, rate, momentum, parameter, velocity, gradient):
+def _update_sgd(
+    fused: ops.Primitive,
+    rate: ms.Tensor,
+    momentum: ms.Tensor,
+    parameter: ms.Tensor,
+    velocity: ms.Tensor,
+    gradient: ms.Tensor,
+) -> ms.Tensor:
     return fused(parameter, velocity, rate, gradient, momentum)
 
 
 @_decay.register("Tensor", "Tensor")
-def _decay_parameter(factor, parameter):
+def _decay_parameter(factor: ms.Tensor, parameter: ms.Tensor) -> ms.Tensor:
     return ops.assign(parameter, parameter * factor)
 
 
 @_with_decay.register("Tensor", "Tensor", "Tensor")
-def _add_decay(factor, parameter, gradient):
+def _add_decay(factor: ms.Tensor, parameter: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
     return gradient + parameter * factor
 
 
@@ -76,7 +95,7 @@ class GroupedOptimizer(nn.Cell):
         self.ranges = list(zip([0, *ends[:-1]], ends))
         self.map = ops.HyperMap()
 
-    def factor_of(self, factor, group: int):
+    def factor_of(self, factor: ms.Tensor, group: int) -> ms.Tensor:
         """The factor on a group's rate; ``factor`` is one for all, or [2]: the others' and that of late ones."""
         return factor[self.late[group]] if factor.ndim else factor
 
@@ -103,7 +122,7 @@ class AdamW(GroupedOptimizer):
         self.updates = Parameter(Tensor(0.0, ms.float32), name=f"{owner}adamw.updates", requires_grad=False)
         self.fused = ops.Adam()
 
-    def construct(self, gradients, factor, apply):
+    def construct(self, gradients: tuple[ms.Tensor, ...], factor: ms.Tensor, apply: ms.Tensor) -> ms.Tensor:
         updates = ops.depend(self.updates + apply, gradients)
         ops.assign(self.updates, updates)
         # At least one, so that a first step which is left out corrects by no 0/0.
@@ -141,7 +160,7 @@ class SGD(GroupedOptimizer):
         self.velocity = zeros_for(self.parameters, f"{owner}sgd.velocity")
         self.fused = ops.ApplyMomentum()
 
-    def construct(self, gradients, factor, apply):
+    def construct(self, gradients: tuple[ms.Tensor, ...], factor: ms.Tensor, apply: ms.Tensor) -> ms.Tensor:
         momentum = self.one + apply * (self.momentum - self.one)
         for group in range(len(self.ranges)):
             start, end = self.ranges[group]

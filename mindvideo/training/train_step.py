@@ -27,7 +27,17 @@ class ScaledLoss(nn.Cell):
         super().__init__(auto_prefix=False)
         self.training_network, self.plays = training, plays
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists, scale):
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+        scale: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, tuple[ms.Tensor, ...]]:
         if self.plays:
             total, terms, material = self.training_network.play(images, sizes, labels, boxes, masks, present, exists)
         else:
@@ -44,12 +54,12 @@ _restore = ops.MultitypeFuncGraph("restore")
 
 
 @_copy.register("Tensor")
-def _copy_of(statistic):
+def _copy_of(statistic: ms.Tensor) -> ms.Tensor:
     return statistic + 0.0
 
 
 @_restore.register("Tensor", "Tensor", "Tensor", "Tensor")
-def _restore_unless_finite(finite, after, statistic, before):
+def _restore_unless_finite(finite: ms.Tensor, after: ms.Tensor, statistic: ms.Tensor, before: ms.Tensor) -> ms.Tensor:
     return ops.assign(statistic, ops.select(finite, ops.depend(statistic, after), before))
 
 
@@ -104,7 +114,17 @@ class TrainStep(nn.Cell):
         self.iteration = Parameter(Tensor(0, ms.int32), name="iteration", requires_grad=False)
         self.stop_request = Parameter(Tensor(0.0, ms.float32), name="stop_request", requires_grad=False)
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists, clip_ids):  # noqa: ARG002
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+        clip_ids: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:  # noqa: ARG002
         scale = self.loss_scale.scale + 0.0
         before = self.read_statistics()
         (_, total, terms, material), gradients = self.differentiate(
@@ -132,10 +152,10 @@ class TrainStep(nn.Cell):
         summary = ops.depend(ops.concat((head, shown_terms)), ops.assign(self.iteration, iteration))
         return summary, ops.sqrt(squares)
 
-    def read_statistics(self):
+    def read_statistics(self) -> tuple[ms.Tensor, ...]:
         return self.map(_copy, self.statistics) if len(self.statistics) > 0 else ()
 
-    def restore_statistics(self, before, finite, after):
+    def restore_statistics(self, before: tuple[ms.Tensor, ...], finite: ms.Tensor, after: ms.Tensor) -> None:
         """Undo what the forward pass of a step that is not finite did to the running statistics."""
         if len(self.statistics) > 0:
             self.map(ops.partial(_restore, finite, after), self.statistics, before)

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +40,7 @@ class Download:
     sha256: str | None = None
     size: int | None = None
     advice: str = ""  # for the message where the network is not to be had
+    progress: Callable[[int, int | None], None] | None = None  # told of the bytes there, and of all; it may raise
 
     @property
     def partial(self) -> Path:
@@ -129,7 +130,7 @@ def _transfer(download: Download) -> None:
         state = {"url": download.url, "etag": "" if etag.startswith("W/") else etag, "sha256": sha256}
         download.state.write_text(json.dumps(state), encoding="utf-8")
         with open(download.partial, "ab" if goes_on else "wb") as stream:
-            _copy(answer, stream, start=start, total=total, name=download.place.name)
+            _copy(answer, stream, download, start=start, total=total)
     _check(download, total, sha256)
 
 
@@ -166,7 +167,7 @@ def _require_a_file(download: Download, headers: Message, total: int | None) -> 
         raise UserError(f"{download.url}: the server's file has {total} bytes; {download.size} are stated for it")
 
 
-def _copy(answer: IO[bytes], stream: IO[bytes], *, start: int, total: int | None, name: str) -> None:
+def _copy(answer: IO[bytes], stream: IO[bytes], download: Download, *, start: int, total: int | None) -> None:
     from tqdm import tqdm
 
     with tqdm(
@@ -174,13 +175,17 @@ def _copy(answer: IO[bytes], stream: IO[bytes], *, start: int, total: int | None
         initial=start,
         unit="B",
         unit_scale=True,
-        desc=name,
+        desc=download.place.name,
         mininterval=0.5,
-        disable=not sys.stderr.isatty(),
+        disable=download.progress is not None or not sys.stderr.isatty(),
     ) as bar:
+        done = start
         while block := answer.read(BLOCK):
             stream.write(block)
             bar.update(len(block))
+            done += len(block)
+            if download.progress is not None:
+                download.progress(done, total)
 
 
 def _check(download: Download, total: int | None, sha256: str | None) -> None:

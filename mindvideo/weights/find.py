@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,16 @@ def find_weights(given: str | Path) -> Path:
     )
 
 
-def published_file(entry: PublishedWeights) -> Path:
-    """The file of a catalogue entry, from the cache folder or downloaded into it."""
+def published_file(entry: PublishedWeights, *, progress: Callable[[int, int | None], None] | None = None) -> Path:
+    """The file of a catalogue entry, from the cache folder or downloaded into it. ``progress`` as in a Download."""
     if entry.place.is_file():
         return entry.place
     if entry.url is None:
         raise how_to_get(entry)
     advice = f"On another machine: open {entry.page} and put {entry.url.rsplit('/', 1)[-1]} at {entry.place}"
-    return fetch(Download(entry.url, entry.place, sha256=entry.sha256, size=entry.size, advice=advice))
+    return fetch(
+        Download(entry.url, entry.place, sha256=entry.sha256, size=entry.size, advice=advice, progress=progress)
+    )
 
 
 def _from_hub(given: str) -> Path:

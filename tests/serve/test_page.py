@@ -10,6 +10,7 @@ import pytest
 
 from tests.inference.colored_videos import make_frame, true_masks, write_frame_folder
 from tests.report.chromium import Page, find_chromium
+from tests.serve.made_catalogue import published_models
 from tests.serve.visitor import Visitor, served
 
 pytestmark = pytest.mark.skipif(
@@ -55,7 +56,9 @@ def row(track: int) -> str:
 
 @pytest.fixture(scope="module")
 def visitor(tmp_path_factory: pytest.TempPathFactory):
-    with served(tmp_path_factory.mktemp("page") / "served") as visitor:
+    folder = tmp_path_factory.mktemp("page")
+    with published_models(folder / "cache") as files, served(folder / "served") as visitor:
+        files.pause = 0.06  # so that a download is seen on its way
         yield visitor
 
 
@@ -136,6 +139,33 @@ def test_from_the_file_to_the_download(visitor: Visitor, frames: list[Path], tmp
         assert all(
             address.startswith((f"http://localhost:{visitor.port}/", "data:", "blob:")) for address in page.requests
         )
+
+
+def test_a_published_model_is_downloaded_and_chosen(visitor: Visitor) -> None:
+    """With a bar while it comes; where a person has to click, the page is linked and the file's name is said."""
+    entry = "document.querySelectorAll('#published li')[{}]"
+    with Page(f"http://localhost:{visitor.port}/", width=390, height=844) as page:
+        page.wait_for(f"{by_id('weights')}.options.length > 0")
+        press(page, "document.querySelector('#published-models summary')")
+        page.wait_for("document.querySelectorAll('#published li').length === 3")
+        shown = "[...{}.querySelectorAll('button, a')].filter(e => !e.hidden).map(e => e.textContent)"
+        assert page.ask(shown.format(entry.format(0))) == ["Download"]
+        assert page.ask(shown.format(entry.format(2))) == ["Open its page"]
+        assert page.ask(f"{entry.format(2)}.querySelector('a').href") == "https://example.org/models"
+        assert "clicked.pth" in page.ask(f"{entry.format(2)}.textContent")
+        assert "<b>second</b>" in page.ask(f"{entry.format(2)}.textContent")
+        press(page, f"{entry.format(0)}.querySelectorAll('button')[0]")
+        page.wait_for(f"{entry.format(0)}.querySelector('progress').value > 0")
+        show(page, "phone-download")
+        page.wait_for(f"{by_id('weights')}.value === 'discs' && {by_id('configuration')}.value === 'vistr_toy'", 40)
+        assert page.ask(shown.format(entry.format(0))) == ["Use"]
+        press(page, f"{entry.format(1)}.querySelectorAll('button')[0]")  # not what its check sum says
+        page.wait_for(
+            f"{entry.format(1)}.className === 'failed' && {entry.format(1)}.textContent.includes('SHA-256')", 40
+        )
+        assert page.ask("document.documentElement.scrollWidth") <= 390
+        show(page, "phone-published")
+        assert complaints(page) == []
 
 
 def test_what_is_dropped(visitor: Visitor) -> None:

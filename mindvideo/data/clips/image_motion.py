@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from mindvideo.data.clips.warp import rotation_about_centre, warp_bilinear, warp_nearest
+from mindvideo.structures.picture_size import picture_size
 
 BRIGHTNESS_REACH = 40
 HUE_REACH = 5
@@ -63,14 +64,14 @@ def move_picture(image: np.ndarray, motion: ImageMotion) -> np.ndarray:
         image = add_brightness(image, motion.brightness)
     if motion.hue_saturation is not None:
         image = add_hue_and_saturation(image, motion.hue_saturation)
-    image = picture_in_perspective(image, *perspective(motion.corners, image.shape[:2]))
+    image = picture_in_perspective(image, *perspective(motion.corners, picture_size(image)))
     image = shift_and_turn_picture(image, motion.shift, motion.rotation)
     return image if motion.blur is None else blur(image, motion_kernel(*motion.blur))
 
 
 def move_labels(label_map: np.ndarray, motion: ImageMotion) -> np.ndarray:
     """Label map [H, W] -> moved as the picture is."""
-    label_map = labels_in_perspective(label_map, *perspective(motion.corners, label_map.shape))
+    label_map = labels_in_perspective(label_map, *perspective(motion.corners, picture_size(label_map)))
     return shift_and_turn_labels(label_map, motion.shift, motion.rotation)
 
 
@@ -119,12 +120,13 @@ def labels_in_perspective(label_map: np.ndarray, matrix: np.ndarray, size: tuple
 
 
 def shift_and_turn_picture(image: np.ndarray, shift: float, degrees: float) -> np.ndarray:
-    size = image.shape[:2]
+    size = picture_size(image)
     return warp_bilinear(image, _shift_and_turn(size, shift, degrees), size)
 
 
 def shift_and_turn_labels(label_map: np.ndarray, shift: float, degrees: float) -> np.ndarray:
-    return warp_nearest(label_map, _shift_and_turn(label_map.shape, shift, degrees), label_map.shape)
+    size = picture_size(label_map)
+    return warp_nearest(label_map, _shift_and_turn(size, shift, degrees), size)
 
 
 def _shift_and_turn(size: tuple[int, int], shift: float, degrees: float) -> np.ndarray:

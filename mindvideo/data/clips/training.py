@@ -22,6 +22,9 @@ class ClipSource(Protocol):
 
     def __len__(self) -> int: ...
 
+    def category_ids(self) -> set[int]:
+        """The labels that its clips have."""
+
     def frame_size(self, index: int) -> tuple[int, int]: ...
 
     def clip(self, index: int, rng: np.random.Generator) -> ClipSample: ...

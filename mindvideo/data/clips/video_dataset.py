@@ -38,6 +38,7 @@ class VideoDataset:
         self.clip_rule = clip_rule
         self.reader = FrameReader(folder=frame_folder, cache_megabytes=cache_megabytes)
         self.videos = [video for video in self.annotations.videos if video.tracks]
+        self._samples: list[tuple[int, int | None]]  # number of a video and of its key frame, None to draw one
         if samples_per == "frame":
             self._samples = [(v, frame) for v, video in enumerate(self.videos) for frame in range(video.length)]
         else:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.errors import UserError
-from mindvideo.masks.rle import decode_mask, mask_box
+from mindvideo.masks.rle import box_of_pixels, decode_mask
 
 _VP9 = {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"}
 _PRORES = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
@@ -30,7 +30,7 @@ Objects = Sequence[tuple[int, Mapping[str, Any]]]  # number of the track, mask w
 def write_cutouts(folder: Path, image: np.ndarray, objects: Objects, *, number: int) -> None:
     """``track_003/000012.png``: RGBA, cropped to the object, for each object of the frame ``number``."""
     for track, mask in objects:
-        left, top, width, height = (int(side) for side in mask_box(mask))
+        left, top, width, height = box_of_pixels(mask)
         place = (slice(top, top + height), slice(left, left + width))
         opacity = decode_mask(mask)[place] * np.uint8(255)
         path = folder / f"track_{track:03d}" / f"{number:06d}.png"
@@ -46,7 +46,8 @@ class TransparentVideo:
         require_encoder(kind)
         rate = min(max(frames_per_second, _LIMITS[0]), _LIMITS[1])
         self._rate = Fraction(rate).limit_denominator(1001)
-        self._path, self._container, self._count = path, None, 0
+        self._path, self._count = path, 0
+        self._container: Any = None
 
     def add(self, image: np.ndarray, objects: Objects) -> None:
         """``image`` uint8 RGB [H, W, 3]; transparent outside the masks of ``objects``."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mindvideo.data.exporters.outlines import outline_parts
 from mindvideo.data.exporters.tracked_video import TrackedVideo
-from mindvideo.masks.rle import decode_mask, mask_box
+from mindvideo.masks.rle import box_of_pixels, decode_mask
 from mindvideo.structures import Segmentation
 
 _VERSION = "5.5.0"  # of labelme, the release whose files have masks
@@ -44,7 +44,7 @@ def labelme_frame(video: TrackedVideo, place: int, *, picture: str, tolerance: f
 
 
 def _shapes(mask: Segmentation, tolerance: float) -> list[dict[str, Any]]:
-    left, top, width, height = (int(side) for side in mask_box(mask))
+    left, top, width, height = box_of_pixels(mask)
     cropped = decode_mask(mask)[top : top + height, left : left + width]
     if tolerance <= 0 or _has_hole(cropped):
         return [_mask_shape(cropped, left, top)]

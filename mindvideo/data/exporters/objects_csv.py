@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from mindvideo.data.exporters.tracked_video import TrackedVideo
-from mindvideo.masks.rle import mask_area, mask_box
+from mindvideo.masks.rle import box_of_pixels, mask_area
 
 COLUMNS = ("video", "frame", "file_name", "track", "class_id", "class", "score", "x", "y", "width", "height", "area")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -21,7 +21,7 @@ def objects_csv(videos: Sequence[TrackedVideo]) -> str:
     for video in videos:
         for place, (number, name) in enumerate(zip(video.numbers, video.file_names)):
             for track, mask in video.at(place):
-                box = [int(side) for side in mask_box(mask)]
+                box = box_of_pixels(mask)
                 score = "" if track.score is None else f"{track.score:.4f}"
                 who = (track.id, track.category_id, plain_cell(track.category), score)
                 writer.writerow([plain_cell(video.name), number, plain_cell(name), *who, *box, mask_area(mask)])

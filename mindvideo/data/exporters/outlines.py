@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mindvideo.masks.rle import decode_mask, mask_box
+from mindvideo.masks.rle import box_of_pixels, decode_mask
 
 
 def outline_parts(mask: np.ndarray, tolerance: float) -> list[np.ndarray]:
@@ -29,7 +29,7 @@ def mask_outline(mask: Mapping[str, Any], tolerance: float) -> np.ndarray:
 
     Tools that keep one polygon for an object show the same area; filled, the cuts have no pixel.
     """
-    left, top, width, height = (int(side) for side in mask_box(mask))
+    left, top, width, height = box_of_pixels(mask)
     cropped = decode_mask(mask)[top : top + height, left : left + width]
     outline, *others = outline_parts(cropped, tolerance)
     for ring in others:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class BatchMaker:
     def make(
         self,
         epoch: int,
-        indices: Sequence[int],
+        indices: np.ndarray,
         columns_for: Callable[[Layout], list[np.ndarray]] = fresh_columns,
     ) -> tuple[list[np.ndarray], list[str]]:
         """(packed columns, lines about frames that could not be read); see :meth:`Collate.pack`."""

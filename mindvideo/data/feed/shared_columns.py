@@ -48,7 +48,7 @@ class SharedColumns:
             self._memory = np.frombuffer(mmap.mmap(self.descriptor, 0), np.uint8)  # the whole file
         views, offset = [], 0
         for shape, dtype in layout:
-            view = np.ndarray(shape, np.dtype(dtype), buffer=self._memory, offset=offset)
+            view: np.ndarray = np.ndarray(shape, np.dtype(dtype), buffer=self._memory, offset=offset)
             views.append(view)
             offset += aligned(view.nbytes)
         return views

@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
+from typing import Any
 
 import cv2
 
@@ -20,7 +21,7 @@ def serve(connection: Connection, memory: list[SharedColumns]) -> None:
         place, epoch, indices = connection.recv()
         try:
             columns, broken = maker.make(epoch, indices, memory[place].reserve)
-            answer = ("batch", [(column.shape, column.dtype.str) for column in columns], broken)
+            answer: tuple[str, Any, Any] = ("batch", [(column.shape, column.dtype.str) for column in columns], broken)
         except UserError as error:
             answer = ("mistake", str(error), [])
         except Exception:  # noqa: BLE001  sent to the training process, which raises it

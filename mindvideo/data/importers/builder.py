@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mindvideo.errors import UserError, printable
-from mindvideo.masks.rle import Rle, decode_mask, encode_mask, pixel_box, unite_masks
+from mindvideo.masks.rle import decode_mask, encode_mask, pixel_box, unite_masks
 
 _log = logging.getLogger("mindvideo.data")
 
@@ -21,18 +21,18 @@ class TrackBuilder:
     def __init__(self, category: str, *, is_crowd: bool = False) -> None:
         self.category = category
         self.is_crowd = is_crowd
-        self.masks: dict[int, Rle] = {}
+        self.masks: dict[int, Mapping[str, Any]] = {}
 
     def add(self, frame: int, mask: np.ndarray) -> None:
         """``mask`` bool or 0/1 [H, W]. An empty one is passed over."""
         if mask.any():
             self._unite(frame, encode_mask(mask))
 
-    def add_rle(self, frame: int, rle: Rle) -> None:
+    def add_rle(self, frame: int, rle: Mapping[str, Any]) -> None:
         if decode_mask(rle).any():
             self._unite(frame, rle)
 
-    def _unite(self, frame: int, rle: Rle) -> None:
+    def _unite(self, frame: int, rle: Mapping[str, Any]) -> None:
         self.masks[frame] = unite_masks([self.masks[frame], rle]) if frame in self.masks else rle
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mindvideo.data.importers.shapes import box_mask, point_array
 from mindvideo.masks.forms import read_mask
-from mindvideo.masks.rle import Rle, encode_mask
+from mindvideo.masks.rle import encode_mask
 
 
-def entry_rle(entry: dict[str, Any], size: tuple[int, int]) -> Rle:
+def entry_rle(entry: dict[str, Any], size: tuple[int, int]) -> Mapping[str, Any]:
     """Compressed RLE of an entry's segmentation, or of its bbox where there is none (a drawn rectangle)."""
     segmentation = entry.get("segmentation")
     if segmentation in (None, [], [[]]):
@@ -17,7 +18,7 @@ def entry_rle(entry: dict[str, Any], size: tuple[int, int]) -> Rle:
     return read_mask(segmentation, *size)
 
 
-def _box_rle(entry: dict[str, Any], size: tuple[int, int]) -> Rle:
+def _box_rle(entry: dict[str, Any], size: tuple[int, int]) -> Mapping[str, Any]:
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         raise ValueError("it has no segmentation and no bbox [x, y, width, height]")

@@ -76,7 +76,10 @@ def _read_image(entry: dict[str, Any], where: str) -> _Image:
         video=folder if video is None else identifier(video, f"{where}.video_id"),
         number=None if number is None else whole(number, f"{where}.frame_id"),
         file_name=file_name,
-        size=tuple(whole(entry.get(side), f"{where}.{side}", minimum=1) for side in ("height", "width")),
+        size=(
+            whole(entry.get("height"), f"{where}.height", minimum=1),
+            whole(entry.get("width"), f"{where}.width", minimum=1),
+        ),
     )
 
 

@@ -61,8 +61,10 @@ def convert_cvat_video(
         size, numbering = _frame_size(root), _numbering(root)
     if video is not None:
         names = _names_in_video(Path(video), Path(video).parent if frames is None else Path(frames), numbering, size)
-    else:
+    elif frames is not None:
         names = _names_of_pictures(Path(frames), size, file)
+    else:
+        raise UserError(f"{file}: the pictures of the task are needed, or its video")
     tracks = [_read_track(track, len(names), numbering, size, file) for track in root.iter("track")]
     _tell_of_unlabelled_frames(file, tracks, len(names))
     builder = VisBuilder(categories=categories)
@@ -182,7 +184,8 @@ def _read_track(
 
 
 def _read_shape(element: ElementTree.Element) -> _Shape:
-    kind, numbers = element.tag, ()
+    kind = element.tag
+    numbers: tuple[float, ...] = ()
     if kind in _NUMBERS:
         numbers = tuple(number_in(element.get(name), name) for name in _NUMBERS[kind])
     elif kind == "polygon":
@@ -227,7 +230,8 @@ def _between(shape: _Shape, following: _Shape | None, part: float) -> _Shape:
 
 def _mask(shape: _Shape, size: tuple[int, int]) -> np.ndarray:
     if shape.kind == "box":
-        return box_mask(*shape.numbers, size, degrees=shape.rotation)
+        left, top, right, bottom = shape.numbers
+        return box_mask(left, top, right, bottom, size, degrees=shape.rotation)
     if shape.kind == "ellipse":
         x, y, across, along = shape.numbers
         return ellipse_mask((x, y), (across, along), size, degrees=shape.rotation)

@@ -55,7 +55,7 @@ def convert_label_studio(
         if task.kind == "video":
             video = _find(task, _files_below(frames), frames)
             with naming(f"{file}: {task.where}"):
-                add_box_tracks(builder, task.results, video, frames)
+                add_box_tracks(builder, task.results or [], video, frames)
     return builder.content()
 
 
@@ -110,7 +110,7 @@ def _add_pictures(builder: VisBuilder, tasks: Sequence[_Task], frames: Path, fil
         for frame, picture in enumerate(ordered):
             task = members[picture]
             with naming(f"{file}: {task.where}"):
-                regions = regions_of(task.results)
+                regions = regions_of(task.results or [])
                 _add_regions(tracks, frame, regions)
             sizes = {region.size for region in regions} or ({size} if size else set())
             for found in sizes:

@@ -44,7 +44,8 @@ def _read_track(value: Mapping[str, Any], where: str, total: int, size: tuple[in
         box = [*share_values(entry, _KEYS, size), number(entry.get("rotation", 0), "rotation")]
         keys[frame] = (box, entry.get("enabled", True) is True)
     for frame, box in _every_frame(keys, total).items():
-        track.add(frame, turned_box(*box, size))
+        x, y, width, height, degrees = box
+        track.add(frame, turned_box(x, y, width, height, degrees, size))
     return track
 
 

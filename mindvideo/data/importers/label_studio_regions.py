@@ -38,9 +38,9 @@ def regions_of(results: Sequence[Mapping[str, Any]]) -> list[Region]:
         together.setdefault(str(result.get("id", f"result[{place}]")), []).append(result)
     regions = []
     for name, parts in together.items():
-        shapes = [part for part in parts if _shape_of(part) is not None]
+        shapes = [(shape, part) for part in parts if (shape := _shape_of(part)) is not None]
         if shapes:
-            regions.append(_read_region(name, shapes[0], parts))
+            regions.append(_read_region(name, *shapes[0], parts))
     return regions
 
 
@@ -49,15 +49,17 @@ def _shape_of(result: Mapping[str, Any]) -> str | None:
     return next((shape for shape in _SHAPES if kind in (shape, f"{shape}labels")), None)
 
 
-def _read_region(name: str, result: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> Region:
-    sides = ("original_height", "original_width")
-    size = tuple(whole(result.get(side), f"{name}.{side}", minimum=1) for side in sides)
+def _read_region(name: str, shape: str, result: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> Region:
+    height, width = (
+        whole(result.get(side), f"{name}.{side}", minimum=1) for side in ("original_height", "original_width")
+    )
+    size = (height, width)
     if size[0] * size[1] > _MAX_PIXELS:
         raise ValueError(f"region '{name}' is of a picture of {size[0]} x {size[1]} pixels, which is a mistake")
     if (result.get("image_rotation") or 0) != 0:
         raise ValueError(f"region '{name}' is of a picture turned in Label Studio; turn the file instead")
     values = [dictionary(part.get("value"), f"{name}.value") for part in parts]
-    return Region(name, _label(name, values), _track(parts, values), _shape_of(result), size, result["value"])
+    return Region(name, _label(name, values), _track(parts, values), shape, size, result["value"])
 
 
 def _label(name: str, values: Sequence[Mapping[str, Any]]) -> str:

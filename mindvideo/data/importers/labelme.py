@@ -51,16 +51,19 @@ def _add_video(builder: VisBuilder, folder: Path, root: Path) -> None:
     if labels:
         raise UserError(f"{next(iter(labels.values()))} has no picture of its name beside it")
     tracks: dict[tuple[str, Any], TrackBuilder] = {}
-    size = None
+    size: tuple[int, int] | None = None
     for frame, file in labelled.items():
         with naming(file):
             content = dictionary(read_json(file), "content")
-            found = tuple(whole(content.get(side), side, minimum=1) for side in ("imageHeight", "imageWidth"))
+            height, width = (whole(content.get(side), side, minimum=1) for side in ("imageHeight", "imageWidth"))
+            found = (height, width)
             size = size or found
             if size != found:
                 raise ValueError(f"the frame size differs from that of the frames before, {size} (height, width)")
             require_size(pictures[frame], size, labels=file)
             _add_shapes(tracks, frame, entries(content, "shapes"), size)
+    if size is None:  # none of the files lies beside one of the pictures: the lines above have said so
+        raise UserError(f"{folder} has no labelled picture")
     for frame in range(len(pictures)):
         if frame not in labelled:
             require_size(pictures[frame], size, labels=folder)
@@ -93,7 +96,8 @@ def shape_mask(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         return polygon_mask(shape.get("points"), size)
     if kind == "rectangle":
         points = point_array(shape.get("points"), minimum=2)
-        return box_mask(*points.min(axis=0), *points.max(axis=0), size)
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        return box_mask(left, top, right, bottom, size)
     if kind == "circle":
         centre, edge = point_array(shape.get("points"), minimum=2)[:2]
         radius = float(np.linalg.norm(edge - centre))

@@ -14,6 +14,7 @@ from mindvideo.data.importers.pictures import require_size, video_folders, visib
 from mindvideo.data.labels.reading import read_json
 from mindvideo.data.media.images import is_image
 from mindvideo.errors import UserError
+from mindvideo.structures.picture_size import picture_size
 
 VOID = 255  # pixels that belong to nothing, or the one object of binary masks
 DEFAULT_CATEGORY = "object"
@@ -67,19 +68,22 @@ def _add_video(builder: VisBuilder, folder: Path, frames: Path, names: Names | N
     pictures = {path.stem: path for path in (frames / folder.name).glob("*") if is_image(path)}
     mask_files = visible_files(folder, _SUFFIX)
     found: dict[int, TrackBuilder] = {}
-    file_names, size = [], None
+    file_names: list[str] = []
+    size: tuple[int, int] | None = None
     for frame, mask_file in enumerate(mask_files):
         picture = pictures.get(mask_file.stem)
         if picture is None:
             raise UserError(f"{mask_file} has no frame {frames / folder.name / mask_file.stem}.*")
         numbers = _read_numbers(mask_file)
-        require_size(picture, numbers.shape, labels=mask_file)
-        size = size or numbers.shape
+        require_size(picture, picture_size(numbers), labels=mask_file)
+        size = size or picture_size(numbers)
         if numbers.shape != size:
             raise UserError(f"{mask_file} is {numbers.shape}, the masks before {size} (height, width)")
         for number in np.unique(numbers[numbers > 0]).tolist():
             found.setdefault(number, TrackBuilder(DEFAULT_CATEGORY)).add(frame, numbers == number)
         file_names.append(relative_name(picture, frames))
+    if size is None:
+        raise UserError(f"{folder} has no mask pictures")
     tracks = _without_void(found)
     for number, track in tracks.items():
         track.category = _category(number, names, folder)

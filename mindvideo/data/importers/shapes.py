@@ -47,7 +47,7 @@ def box_mask(x0: float, y0: float, x1: float, y1: float, size: tuple[int, int], 
 def ellipse_mask(
     centre: tuple[float, float], radii: tuple[float, float], size: tuple[int, int], *, degrees: float = 0.0
 ) -> np.ndarray:
-    outline = cv2.ellipse2Poly((0, 0), (1000, 1000), 0, 0, 360, 3) / 1000.0 * np.array(radii)
+    outline = np.asarray(cv2.ellipse2Poly((0, 0), (1000, 1000), 0, 0, 360, 3)) / 1000.0 * np.array(radii)
     return polygon_mask(_turned(outline, degrees) + np.array(centre), size)
 
 

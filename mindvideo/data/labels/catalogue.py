@@ -168,5 +168,5 @@ def _set_fault(entry: Any) -> str | None:
 
 def _are_names(value: Any) -> bool:
     return isinstance(value, str) or (
-        isinstance(value, list) and value and all(isinstance(name, str) for name in value)
+        isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
     )

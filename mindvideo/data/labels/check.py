@@ -107,8 +107,8 @@ def _check_frames(video: dict[str, Any], where: str, folder: Path, decode: bool)
 
 def annotated_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
     """(height, width) of a video or image; None where they are not numbers, which is a problem of its form."""
-    size = (entry.get("height"), entry.get("width"))
-    return size if all(type(side) is int for side in size) else None
+    height, width = entry.get("height"), entry.get("width")
+    return (height, width) if type(height) is int and type(width) is int else None
 
 
 def _check_track(

@@ -20,6 +20,7 @@ from mindvideo.data.media.video_file import VideoFile
 from mindvideo.data.media.video_frames import VideoFrames, parse_video_frame
 from mindvideo.errors import UserError
 from mindvideo.structures import Frame
+from mindvideo.structures.picture_size import picture_size
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # Marks of whole files: how they start -> how they end.
@@ -69,7 +70,7 @@ def _frames_left(file: Path) -> str:
 def _video_frame_size(videos: VideoFrames, file: str, frame: int, decode: bool) -> tuple[int, int]:
     """The frame's own size, or the video's when the frame is in range and need not be decoded."""
     if decode or frame >= videos.num_frames(file):
-        return videos.read(file, [frame]).shape[1:3]
+        return picture_size(videos.read(file, [frame])[0])
     return videos.size(file)
 
 
@@ -83,7 +84,7 @@ def _picture_size(path: Path, decode: bool) -> tuple[int, int]:
     except UserError as error:
         raise BrokenFrameError(str(error)) from error
     with silent_decoders():
-        return decode_frame(path).shape[:2]
+        return picture_size(decode_frame(path))
 
 
 def _require_whole(path: Path) -> None:

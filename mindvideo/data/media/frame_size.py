@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mindvideo.errors import UserError
+from mindvideo.structures.picture_size import picture_size
 
 
 def short_side_size(size: tuple[int, int], *, short_side: int, long_side: int | None = None) -> tuple[int, int]:
@@ -67,4 +68,4 @@ class ShortSideResize:
         return H, W
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        return resize_frame(frame, self.size_for(frame.shape[:2]))
+        return resize_frame(frame, self.size_for(picture_size(frame)))

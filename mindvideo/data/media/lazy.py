@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mindvideo.data.media.resize import Region, resize_part, source_region
+from mindvideo.structures.picture_size import picture_size
 
 # uint8 [H, W, 3] -> the same shape. It is given any part of a frame, mirrored views too.
 PixelChange = Callable[[np.ndarray], np.ndarray]
@@ -59,7 +60,7 @@ def needed_region(step: Step, size: tuple[int, int], wanted: Region) -> Region:
 
 def run_chain(frame: np.ndarray, steps: Sequence[Step], result: np.ndarray) -> None:
     """Write the frame [H, W, 3] after all steps to ``result``; only the pixels that it shows are computed."""
-    sizes = [frame.shape[:2]]
+    sizes = [picture_size(frame)]
     for step in steps:
         sizes.append(size_after(step, sizes[-1]))
     regions = [Region(0, sizes[-1][0], 0, sizes[-1][1])]
@@ -95,7 +96,7 @@ class ClipFrames:
     @classmethod
     def of_pixels(cls, pixels: np.ndarray) -> ClipFrames:
         """Frames that are in memory already, uint8 [T, H, W, 3]."""
-        return cls([_InMemory(frame) for frame in pixels], pixels.shape[1:3])
+        return cls([_InMemory(frame) for frame in pixels], (pixels.shape[1], pixels.shape[2]))
 
     def __len__(self) -> int:
         return len(self._chains)

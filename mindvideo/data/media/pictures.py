@@ -18,6 +18,7 @@ from mindvideo.data.media.reader import (
 )
 from mindvideo.errors import UserError
 from mindvideo.structures import Frame
+from mindvideo.structures.picture_size import picture_size
 
 _log = logging.getLogger("mindvideo.data")
 
@@ -103,7 +104,7 @@ class Animation(VideoReader):
         if not self.num_frames:
             raise UserError(nothing_selected(name, selection, total))
         first, seconds = next(pictures_of(file))
-        self.size = first.shape[:2]
+        self.size = picture_size(first)
         self.frames_per_second = (1 / seconds if seconds > 0 else frames_per_second) / selection.step
 
     def decode(self) -> Iterator[Frame | BrokenFrame]:

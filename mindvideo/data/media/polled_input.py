@@ -6,6 +6,7 @@ import io
 import os
 import select
 import threading
+from typing import Any
 
 _POLL_SECONDS = 0.1
 
@@ -24,7 +25,7 @@ class PolledInput(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         while not self._ended.is_set():
             ready, _, _ = select.select([self._descriptor], [], [], _POLL_SECONDS)
             if ready:

@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -89,7 +90,7 @@ def resize_part(
 
 
 @functools.cache
-def _native_resize():
+def _native_resize() -> Any:
     """The compiled function; None where it is not built or not wanted."""
     takes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_int] * 12, ctypes.c_void_p]
     return find_function("mindvideo_resize_rgb", takes=takes, returns=ctypes.c_int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -102,8 +102,8 @@ def open_stream(
 ) -> VideoReader:
     """Standard input: MJPEG, recognised by its first bytes, or raw RGB24 frames of ``raw_size`` (H, W)."""
     polled = PolledInput(sys.stdin.fileno()) if stream is None else None
-    stream = polled or stream
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, buffer_size=1 << 16)
+    source: Any = polled or stream
+    buffered = source if isinstance(source, io.BufferedReader) else io.BufferedReader(source, buffer_size=1 << 16)
     beginning = buffered.peek(2)[:2]
     if not beginning:
         raise UserError("standard input: nothing arrived; pipe MJPEG or raw RGB24 frames into it")
@@ -113,10 +113,11 @@ def open_stream(
             "ffmpeg -i in.avi -f mjpeg - | infer.py --input -"
         )
     if raw_size is not None:
-        options = {"size": raw_size, "frames_per_second": frames_per_second}
-        reader: VideoReader = RawStream(buffered, name="stdin", selection=selection, **options)
+        reader: VideoReader = RawStream(
+            buffered, name="stdin", selection=selection, size=raw_size, frames_per_second=frames_per_second
+        )
     else:
         reader = VideoFile(buffered, name="stdin", selection=selection, format_name="mjpeg")
     if polled is not None:
-        reader.interrupt = polled.end
+        reader.interrupt = polled.end  # type: ignore[method-assign]  # what waits is the input, which no reader knows
     return reader

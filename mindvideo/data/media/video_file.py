@@ -65,7 +65,7 @@ class VideoFile(VideoReader):
                 self.size = item.size
                 return
         self.close()
-        if self._head:
+        if self._head and isinstance(self._head[0], BrokenFrame):
             raise UserError(f"{self._label}: no frame can be decoded ({self._head[0].reason})")
         raise UserError(nothing_selected(self._label, selection, self._decoded))
 

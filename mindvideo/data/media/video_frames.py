@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mindvideo.data.media.broken_frame import BrokenFrameError, BrokenVideoError
+from mindvideo.structures.picture_size import picture_size
 
 MAX_OPEN = 4  # files; each holds a decoder with its frames
 _NAME = re.compile(r"(.+)#(\d+)")
@@ -53,7 +54,7 @@ class VideoFrames:
 
     def size(self, file: str | Path) -> tuple[int, int]:
         """(H, W) of the file's first frame."""
-        return self.read(file, [0]).shape[1:3]
+        return picture_size(self.read(file, [0])[0])
 
     def read(self, file: str | Path, frames: Sequence[int]) -> np.ndarray:
         """uint8 [T, H, W, 3] RGB of the frames with these numbers, in the given order."""
@@ -102,12 +103,12 @@ def _load_decord() -> Any:
     It would make its C++ runtime's symbols those of the whole process, and MindSpore, imported after it, ends the
     program. Kept to itself it does no harm.
     """
-    shared = ctypes.RTLD_GLOBAL
-    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
+    shared: int = ctypes.RTLD_GLOBAL
+    vars(ctypes)["RTLD_GLOBAL"] = ctypes.RTLD_LOCAL
     try:
         import decord
     finally:
-        ctypes.RTLD_GLOBAL = shared
+        vars(ctypes)["RTLD_GLOBAL"] = shared
     return decord
 
 

@@ -75,7 +75,8 @@ def write_split(
     ``<split>/JPEGImages/<video>/<frame>.jpg`` and ``annotations/instances_<split>.json``.
     """
     folder = Path(folder)
-    videos, annotations = [], []
+    videos: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index in range(num_videos):
         video = render_video(recipe, seed=seed, split=split, index=index)
         name = f"{index:05d}"

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def distort(frame: np.ndarray, *, colours: FrameColours, wrap: bool) -> np.ndarr
 
 
 @functools.cache
-def _native_distortion():
+def _native_distortion() -> Any:
     """The compiled function; None where it is not built or not wanted."""
     pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
     takes = [pointer, ctypes.c_int64, number, number, number, *[real] * 5, *[number] * 4, pointer]

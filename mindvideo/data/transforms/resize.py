@@ -62,6 +62,6 @@ class RandomCrop:
         top, left, height, width = parameters
         clip.frames.crop(top, left, height, width)
         clip.masks.crop(top, left, height, width)
-        moved = clip.boxes - np.array([left, top, left, top], np.float32)
+        moved: np.ndarray = clip.boxes - np.array([left, top, left, top], np.float32)
         clip.boxes = np.clip(moved, 0, np.array([width, height, width, height], np.float32))
         return zero_empty_boxes(clip) if self.zero_vanished else clip

@@ -46,6 +46,9 @@ class ClipRunner(Protocol):
 
     def __call__(self, frames: Sequence[Any]) -> ClipPrediction: ...
 
+    def export_plan(self, *, num_frames: int, size: tuple[int, int]) -> Any:
+        """The same as one graph, an ExportPlan."""
+
 
 def require_finite(*outputs: np.ndarray) -> None:
     """UserError where a network's outputs hold NaN or infinity, which would pass for "nothing found"."""

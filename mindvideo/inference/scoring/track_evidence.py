@@ -15,7 +15,7 @@ class TrackEvidence:
     """
 
     def __init__(self) -> None:
-        self._sum: np.ndarray | float = 0.0  # of probabilities times weights, float64 [K]
+        self._sum: np.ndarray = np.zeros(1)  # of probabilities times weights, float64 [K]
         self._weight = 0.0
         self._frames = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,8 +41,8 @@ class ScoreRule(Protocol):
 
     def begin_track(self) -> TrackScores: ...
 
-    def entries(self, tracks: Sequence[TrackScores]) -> list[Entry]:
-        """The records, in the order of the tracks."""
+    def entries(self, tracks: Sequence[Any]) -> list[Entry]:
+        """The records, in the order of the tracks, each as ``begin_track`` gave it."""
 
 
 class FrameVotes:
@@ -81,7 +81,7 @@ class MeanProbabilities:
     """The mean probabilities of a track over its frames."""
 
     def __init__(self) -> None:
-        self._sum: np.ndarray | float = 0.0
+        self._sum: np.ndarray = np.zeros(1)  # of the frames so far, float64 [K]
         self._frames = 0
 
     def add(self, probabilities: np.ndarray) -> bool:

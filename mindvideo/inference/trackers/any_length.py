@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -19,23 +19,27 @@ from mindvideo.inference.scoring.clip_prediction import crop_to_valid, require_f
 from mindvideo.inference.trackers.lives import Life, LifeRules, Observation, TrackLives
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
+from mindvideo.structures.picture_size import picture_size
 
 # YouTube-VIS counts at most this many tracks a video; a long one would otherwise collect without end.
 MAX_ENDED_TRACKS = 100
 
 
 class RenewableStep(Protocol):
-    """One frame through an online network whose queries can begin anew one by one."""
+    """One frame through an online network whose queries can begin anew one by one.
 
-    def initial_state(self) -> NamedTuple: ...
+    A state is a NamedTuple of the family's own.
+    """
+
+    def initial_state(self) -> Any: ...
 
     def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The height and width that the masks of a frame of that size cover: its own, or more where it is padded."""
 
-    def observe(self, image: Tensor, state: NamedTuple) -> tuple[Observation, NamedTuple]:
+    def observe(self, image: Tensor, state: Any) -> tuple[Observation, Any]:
         """``image`` uint8 [H, W, 3], as the network is to see it."""
 
-    def renewed(self, state: NamedTuple, queries: np.ndarray) -> NamedTuple:
+    def renewed(self, state: Any, queries: np.ndarray) -> Any:
         """The state with ``queries``, bool [Q], as they are before the first frame of a video."""
 
 
@@ -77,7 +81,7 @@ class AnyLengthTracker:
         image = np.ascontiguousarray(self.resize(frame))
         seen, state = self.step.observe(Tensor(image), self.state)
         require_finite(seen.probabilities)
-        valid = image.shape[:2]
+        valid = picture_size(image)
         padded = self.step.padded_size(valid)
         shown, ended, idle = self.lives.follow(seen, _at_resolution_of_masks(image, padded, seen.mask_logits))
         self.state = self.step.renewed(state, idle) if idle.any() else state

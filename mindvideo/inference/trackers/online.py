@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -24,15 +24,18 @@ MIN_TRACK_SCORE = 0.001
 VOTE_INTERVAL = 1.1
 
 
+OnDeviceOrHost = Any  # a Tensor as the graph gave it, an np.ndarray once it was fetched
+
+
 class SeenFrame(NamedTuple):
     """A frame as the network saw it: tensors of all queries, arrays of some of them once they are on the host."""
 
-    probabilities: Tensor | np.ndarray  # of the classes, [Q, K]
-    boxes: Tensor | np.ndarray  # [Q, 4], cxcywh in units of the frame
-    mask_logits: Tensor | np.ndarray  # [Q, h, w]
-    embeddings: Tensor | np.ndarray  # [Q, C], what the queries held at the end
-    references: Tensor | np.ndarray  # [Q, 2 or 4], where they began to look
-    locations: Tensor | np.ndarray  # [Q, M, L, P, 2], where they looked at last
+    probabilities: OnDeviceOrHost  # of the classes, [Q, K]
+    boxes: OnDeviceOrHost  # [Q, 4], cxcywh in units of the frame
+    mask_logits: OnDeviceOrHost  # [Q, h, w]
+    embeddings: OnDeviceOrHost  # [Q, C], what the queries held at the end
+    references: OnDeviceOrHost  # [Q, 2 or 4], where they began to look
+    locations: OnDeviceOrHost  # [Q, M, L, P, 2], where they looked at last
 
     def on_host(self) -> SeenFrame:
         return SeenFrame(*(part.asnumpy() for part in self))
@@ -51,7 +54,7 @@ class OnlineStep(RenewableStep, Protocol):
 
     graph: nn.Cell
 
-    def __call__(self, image: Tensor, state: NamedTuple) -> tuple[SeenFrame, NamedTuple]:
+    def __call__(self, image: Tensor, state: Any) -> tuple[SeenFrame, Any]:
         """``image`` uint8 [H, W, 3]."""
 
 
@@ -124,7 +127,7 @@ class OnlineTracker:
         seen = seen.on_host()
         require_finite(seen.probabilities)
         if self.queries is not None:
-            return [self._keep(seen)]
+            return [self._keep(seen, self.queries)]
         self.undecided.append(seen)
         return self._decide() if len(self.undecided) == self.first_frames else []
 
@@ -135,8 +138,8 @@ class OnlineTracker:
         tracks = range(len(self.queries or ()))
         kept = [track for track in tracks if any(has_pixels(masks) for masks in self.masks[track])]
         scores, labels = self.vote.result() if self.queries else (np.zeros(0, np.float32), np.zeros(0, np.int64))
-        segmentations = [
-            self.masks[track] if scores[track] >= MIN_TRACK_SCORE else [None] * len(self.boxes) for track in kept
+        segmentations: list[list[Segmentation | None]] = [
+            list(self.masks[track]) if scores[track] >= MIN_TRACK_SCORE else [None] * len(self.boxes) for track in kept
         ]
         video = VideoInstances(
             video_id=self.video_id,
@@ -161,13 +164,13 @@ class OnlineTracker:
             num_tracks=len(self.queries), frames_per_vote=self.frames_per_vote, num_frames=self.num_frames
         )
         self.next_vote = 1.0
-        first = [self._keep(seen) for seen in self.undecided]
+        first = [self._keep(seen, self.queries) for seen in self.undecided]
         self.undecided = []
         return first
 
-    def _keep(self, seen: SeenFrame) -> VideoInstances:
+    def _keep(self, seen: SeenFrame, queries: list[int]) -> VideoInstances:
         """Store what the result needs of one frame, and give the frame as it looks now."""
-        seen = seen.of_queries(self.queries)
+        seen = seen.of_queries(queries)
         self.vote.add(seen.probabilities)
         masks = [segment_frame(track, self.size) for track in seen.mask_logits]
         for track, mask in zip(self.masks, masks):

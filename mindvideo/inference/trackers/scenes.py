@@ -7,6 +7,7 @@ tracker and starts it anew at each cut; to everyone else the video is one.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,7 +75,7 @@ class SceneTracker:
         self.tracker = tracker
         self.cuts: list[int] = []
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         """Everything that a tracker offers besides following videos, such as its export, is the inner one's."""
         if name == "tracker":
             raise AttributeError(name)
@@ -103,7 +104,7 @@ class SceneTracker:
         if not self._ended and not self._start:
             return last
         ended = [self._in_video(track) for track in [*self._ended, *self._tracks_of(last)]]
-        has_boxes = bool(ended) and all(track.boxes is not None for track in ended)
+        boxes = [track.boxes for track in ended if track.boxes is not None]
         return VideoInstances(
             video_id=self._video_id,
             size=self._size,
@@ -112,7 +113,7 @@ class SceneTracker:
             labels=np.array([track.label for track in ended], np.int64),
             track_ids=np.array([track.track_id for track in ended], np.int64),
             segmentations=[track.segmentations for track in ended],
-            boxes=np.stack([track.boxes for track in ended]) if has_boxes else None,
+            boxes=np.stack(boxes) if ended and len(boxes) == len(ended) else None,
         )
 
     def _begin_scene(self, num_frames: int | None) -> None:

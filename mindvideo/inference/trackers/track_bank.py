@@ -96,7 +96,7 @@ class TrackBank:
         self._query_before = {number: query for query, number in enumerate(numbers) if number is not None}
         return numbers
 
-    def _assign(self, window, nodes, features, shared: int) -> dict[int, int]:
+    def _assign(self, window: ClipPrediction, nodes: np.ndarray, features: np.ndarray, shared: int) -> dict[int, int]:
         """Query of the window -> number of a track of the bank."""
         if not self._bank or not len(nodes):
             return {}
@@ -117,7 +117,7 @@ class TrackBank:
     def _overlap(self, window: ClipPrediction, nodes: np.ndarray, shared: int) -> np.ndarray:
         """[tracks, nodes], 0 for a track that the window before did not show."""
         overlap = np.zeros((len(self._bank), len(nodes)))
-        if shared:
+        if shared and self._before is not None:
             current = window.mask_logits[nodes, :shared] > 0.0
             for row, track in enumerate(self._bank):
                 query = self._query_before.get(track.number)

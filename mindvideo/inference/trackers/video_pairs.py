@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -15,6 +15,7 @@ from mindvideo.inference.trackers.any_length import AnyLengthTracker, RenewableS
 from mindvideo.inference.trackers.lives import LifeRules
 from mindvideo.masks.rle import empty_mask, has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
+from mindvideo.structures.picture_size import picture_size
 
 # Masks are coded at once for this many times as many pairs as a result has; what they miss is looked at again.
 MARGIN = 2
@@ -36,7 +37,7 @@ class QueryStep(RenewableStep, Protocol):
 
     graph: nn.Cell
 
-    def __call__(self, image: Tensor, state: NamedTuple) -> tuple[QueryFrame, NamedTuple]:
+    def __call__(self, image: Tensor, state: Any) -> tuple[QueryFrame, Any]:
         """``image`` uint8 [H, W, 3]."""
 
 
@@ -95,20 +96,21 @@ class VideoPairsTracker:
         self.size, self.video_id = size, video_id
         self.state = self.step.initial_state()
         self.frames: list[_Frame] = []
-        self.logits: np.ndarray | float = 0.0  # their sum over the frames, float64 [Q, K + 1]
+        self.logits: np.ndarray = np.zeros((0, 0))  # their sum over the frames, float64 [Q, K + 1]
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
         if frame.shape[:2] != tuple(self.size):
             raise ValueError(f"VideoPairsTracker: the video began with frames of {self.size}, got {frame.shape[:2]}")
         image, before = np.ascontiguousarray(self.resize(frame)), self.state
         seen, self.state = self.step(Tensor(image), before)
-        self.logits = self.logits + seen.logits.asnumpy().astype(np.float64)
+        logits = seen.logits.asnumpy().astype(np.float64)
+        self.logits = self.logits + logits if self.frames else logits
         self.frames.append(_Frame(image, before, {}))
         if len(self.frames) > self.max_frames:
             forgotten = self.frames[-self.max_frames - 1]
             forgotten.image = forgotten.state = None
         pairs = self.best_pairs(MARGIN * self.max_tracks)
-        self._code_masks(self.frames[-1], {pair.query for pair in pairs}, seen)
+        self._code_masks(self.frames[-1], {pair.query for pair in pairs}, seen, image)
         return [self._shown(pairs[: self.max_tracks])]
 
     def finish(self) -> VideoInstances:
@@ -119,17 +121,17 @@ class VideoPairsTracker:
             missing = queries - frame.masks.keys()
             if missing and frame.image is not None:
                 seen, _ = self.step(Tensor(frame.image), frame.state)
-                self._code_masks(frame, missing, seen)
+                self._code_masks(frame, missing, seen, frame.image)
         masks = [[frame.masks.get(pair.query, empty_mask(self.size)) for frame in self.frames] for pair in pairs]
         return self._instances(pairs, masks, num_frames=len(self.frames))
 
     def best_pairs(self, count: int) -> list[Pair]:
         return best_pairs(self.logits / len(self.frames), count)
 
-    def _code_masks(self, frame: _Frame, queries: set[int], seen: QueryFrame) -> None:
+    def _code_masks(self, frame: _Frame, queries: set[int], seen: QueryFrame, image: np.ndarray) -> None:
         chosen = sorted(queries)
         maps = seen.masks.asnumpy()[chosen]
-        valid = frame.image.shape[:2]
+        valid = picture_size(image)
         for query, logits in zip(chosen, maps):
             inside = crop_to_valid(logits, padded=self.step.padded_size(valid), valid=valid)
             frame.masks[query] = segment_frame(inside, self.size)
@@ -141,7 +143,9 @@ class VideoPairsTracker:
         first = [pair for pair in first if has_pixels(masks[pair.query])]
         return self._instances(first, [[masks[pair.query]] for pair in first], num_frames=1)
 
-    def _instances(self, pairs: list[Pair], masks: list[list[Segmentation]], *, num_frames: int) -> VideoInstances:
+    def _instances(
+        self, pairs: list[Pair], masks: Sequence[Sequence[Segmentation]], *, num_frames: int
+    ) -> VideoInstances:
         return VideoInstances(
             video_id=self.video_id,
             size=self.size,
@@ -149,7 +153,7 @@ class VideoPairsTracker:
             scores=np.array([pair.score for pair in pairs], np.float32),
             labels=np.array([pair.label + 1 for pair in pairs], np.int64),  # category ids count from 1
             track_ids=track_ids(pairs, num_queries=len(self.logits) if pairs else 0),
-            segmentations=masks,
+            segmentations=[list(frames) for frames in masks],
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mindvideo.data.media.frame_size import size_after
+from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.scoring.clip_prediction import (
     ClipPrediction,
     ClipRunner,
@@ -85,7 +86,7 @@ class WindowTracker:
         self._linking = OverlapLinking() if linking is None else linking
         self.observer = observer
 
-    def export_plan(self, *, size: tuple[int, int]):
+    def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
         return self._runner.export_plan(num_frames=self._T, size=size)
 
@@ -169,14 +170,17 @@ class WindowTracker:
 
     def _decide_until(self, end: int) -> None:
         """Read masks and votes of the frames up to ``end`` from the latest window."""
+        window = self._window
+        if window is None:
+            return
         start = max(self._covered - self._T, 0)
         for query, track in self._track_of_query.items():
             for index in range(self._decided, end):
                 place = index - start
-                mask = segment_frame(self._window.mask_logits[query, place], self._size)
+                mask = segment_frame(window.mask_logits[query, place], self._size)
                 # PARITY(vistr): a query is dropped for having no pixel before low scores empty its frames.
                 track.visible = track.visible or has_pixels(mask)
-                track.segmentations.append(mask if track.scores.add(self._window.probabilities[query, place]) else None)
+                track.segmentations.append(mask if track.scores.add(window.probabilities[query, place]) else None)
         self._decided = end
 
     def _frame_result(self, index: int) -> VideoInstances:

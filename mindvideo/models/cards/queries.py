@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, TypedDict
+
 from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
@@ -38,7 +40,7 @@ def frame_parts(
     *,
     attention_type: type[DeformableAttention] = DeformableAttention,
     split_width: int = 0,
-):
+) -> dict[str, Any]:
     """The parts of section ``name`` that the networks take: those up to the encoder, those of the masks, and sizes."""
     section = cfg[name]
     width = section.width
@@ -67,8 +69,17 @@ def frame_parts(
     }
 
 
-def transformer_settings(cfg: ConfigDict, name: str) -> dict[str, int | float]:
+class TransformerSettings(TypedDict):
     """The sizes that encoder and decoder have in common."""
+
+    width: int
+    heads: int
+    num_levels: int
+    hidden: int
+    dropout: float
+
+
+def transformer_settings(cfg: ConfigDict, name: str) -> TransformerSettings:
     section = cfg[name]
     return {
         "width": section.width,

@@ -20,6 +20,7 @@ from mindvideo.execution.shared_graph import SharedGraph
 from mindvideo.modules.clip_queries import first_reference
 from mindvideo.modules.encoded_frames import level_shapes, starting_queries
 from mindvideo.modules.layers.reference_points import refine, scale_reference
+from mindvideo.structures.picture_size import picture_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class EachFrame:
         self._encode.set_train(False)
 
     def encode(self, image: np.ndarray) -> EncodedFrame:
-        size = image.shape[:2]
+        size = picture_size(image)
         tokens, features = self._encode(ms.Tensor(image), size_tensor(size))
         return EncodedFrame(tokens, features, size)
 
@@ -87,7 +88,7 @@ class _Encode(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network, self.pixels = network, pixels
 
-    def construct(self, image, size):
+    def construct(self, image: ms.Tensor, size: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), size)
         encoded = self.network.encode(frames, padding)
@@ -105,7 +106,14 @@ class _OnFrame(nn.Cell):
         super().__init__(auto_prefix=False)
         self.layer, self.box_head, self.have_met = layer, box_head, have_met
 
-    def construct(self, box_content, query_position, reference, tokens, spatial_shapes):
+    def construct(
+        self,
+        box_content: ms.Tensor,
+        query_position: ms.Tensor,
+        reference: ms.Tensor,
+        tokens: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
         ratios = ops.ones((1, len(spatial_shapes), 2), ms.float32)  # no padding: frames come by themselves
         if not self.have_met:
             box_content = self.layer.attend_boxes(box_content, query_position)
@@ -123,7 +131,7 @@ class _AttendBoxes(nn.Cell):
         super().__init__(auto_prefix=False)
         self.layer = layer
 
-    def construct(self, box_content, query_position):
+    def construct(self, box_content: ms.Tensor, query_position: ms.Tensor) -> ms.Tensor:
         return self.layer.attend_boxes(box_content, query_position)
 
 
@@ -134,7 +142,7 @@ class _Meet(nn.Cell):
         super().__init__(auto_prefix=False)
         self.layer = layer
 
-    def construct(self, absent, *box_contents):
+    def construct(self, absent: ms.Tensor, *box_contents: ms.Tensor) -> ms.Tensor:
         return self.layer.attend_frames(ops.cat(box_contents, 0), 1, absent)
 
 
@@ -145,7 +153,7 @@ class _OnInstances(nn.Cell):
         super().__init__(auto_prefix=False)
         self.layer = layer
 
-    def construct(self, content, query_position, summary):
+    def construct(self, content: ms.Tensor, query_position: ms.Tensor, summary: ms.Tensor) -> ms.Tensor:
         return self.layer.update_instances(self.layer.attend_instances(content, query_position), summary)
 
 
@@ -156,7 +164,7 @@ class _Masks(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
 
-    def construct(self, features, content, reference, size):
+    def construct(self, features: ms.Tensor, content: ms.Tensor, reference: ms.Tensor, size: ms.Tensor) -> ms.Tensor:
         return self.network.masks(features, content, reference[..., :2].expand_dims(2), size)[0, :, 0]
 
 
@@ -214,7 +222,13 @@ class PortionedSequence:
         met = meeting(absent, *held)
         return [met[frame : frame + 1] for frame in range(len(boxes))]
 
-    def _masks_of(self, queries, frames, content, references) -> np.ndarray:
+    def _masks_of(
+        self,
+        queries: Sequence[int],
+        frames: Sequence[EncodedFrame],
+        content: ms.Tensor,
+        references: Sequence[ms.Tensor],
+    ) -> np.ndarray:
         """``references``: those that the last layer started from, one a frame."""
         chosen = ms.Tensor(np.asarray(queries, np.int32))
         content, size = ops.gather(content, chosen, 1), size_tensor(frames[0].size)

@@ -65,22 +65,28 @@ class DeformableVisTR(nn.Cell):
         self.mask_branch = mask_branch
         self.num_fine_levels = num_fine_levels
 
-    def construct(self, frames, padding=None):
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         clip = self.decode(frames, padding)
         return clip["logits"], clip["boxes"], self.mask_branch(clip["queries"], clip["scene"])
 
-    def decode(self, frames, padding=None) -> DecodedClip:
+    def decode(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> DecodedClip:
         """All but the masks."""
         maps = self.features(frames)
         fine_maps = maps[: self.num_fine_levels][::-1]  # coarse to fine
         return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, fine_maps)
 
-    def features(self, frames):
+    def features(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """The backbone's maps, fine to coarse, each [B*T, C', h, w]."""
         B, T, _, H, W = frames.shape
         return self.backbone(frames.reshape(B * T, 3, H, W))
 
-    def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedClip:
+    def decode_maps(
+        self,
+        maps: tuple[ms.Tensor, ...],
+        B: int,
+        padding: ms.Tensor | None = None,
+        fine_maps: tuple[ms.Tensor, ...] = (),
+    ) -> DecodedClip:
         """As ``decode``, from those of the backbone's maps that become tokens."""
         trace = self.trace(maps, B, padding)
         tokens, memory = trace["tokens"], trace["memory"]
@@ -88,7 +94,7 @@ class DeformableVisTR(nn.Cell):
         scene = self.scene(memory, tokens["padding"], maps, fine_maps)
         return {"logits": clip["logits"], "boxes": clip["boxes"], "queries": clip["states"], "scene": scene}
 
-    def trace(self, maps, B, padding=None) -> Trace:
+    def trace(self, maps: tuple[ms.Tensor, ...], B: int, padding: ms.Tensor | None = None) -> Trace:
         """The encoder, with everything on the way by name."""
         F, _, h, w = maps[0].shape
         padding = ops.zeros((B, F // B, h, w), ms.bool_) if padding is None else padding
@@ -96,10 +102,14 @@ class DeformableVisTR(nn.Cell):
         shapes = self.level_shapes(maps, F // B)
         memory = self.encoder(tokens["content"], tokens["position"], shapes, tokens["valid_ratios"], tokens["padding"])
         tokens_per_query = 0 if self.query_tokens is None else self.query_tokens.shape[1]
-        levels = {"shapes": shapes, "valid_ratios": tokens["valid_ratios"], "tokens_per_query": tokens_per_query}
+        levels: FrameLevels = {
+            "shapes": shapes,
+            "valid_ratios": tokens["valid_ratios"],
+            "tokens_per_query": tokens_per_query,
+        }
         return {"tokens": tokens, "levels": levels, "memory": memory}
 
-    def tokenize(self, maps, padding) -> Tokens:
+    def tokenize(self, maps: tuple[ms.Tensor, ...], padding: ms.Tensor) -> Tokens:
         tokens = self.frame_tokens(maps, padding)
         if self.query_tokens is None:
             return tokens
@@ -112,15 +122,17 @@ class DeformableVisTR(nn.Cell):
             "valid_ratios": ops.cat((tokens["valid_ratios"], ops.ones((B, 1, 2), ms.float32)), 1),
         }
 
-    def level_shapes(self, maps, T):
+    def level_shapes(self, maps: tuple[ms.Tensor, ...], T: int) -> tuple[tuple[int, int], ...]:
         """(h, w) of every level: the maps of each frame, then the grid of the queries' tokens."""
-        of_frame = ()
+        of_frame: tuple[tuple[int, int], ...] = ()
         for x in maps:
             of_frame += ((x.shape[2], x.shape[3]),)
         shapes = of_frame * T
         return shapes if self.query_tokens is None else (*shapes, self.query_tokens.shape)
 
-    def scene(self, memory, padding, maps, fine_maps) -> Scene:
+    def scene(
+        self, memory: ms.Tensor, padding: ms.Tensor, maps: tuple[ms.Tensor, ...], fine_maps: tuple[ms.Tensor, ...]
+    ) -> Scene:
         """The finest level of each frame out of the memory [B, S, C], and its padding."""
         F, _, h, w = maps[0].shape
         B, _, C = memory.shape
@@ -148,10 +160,13 @@ class FrameTokens(nn.Cell):
         if len(in_channels) > 1:
             self.level_embed = Parameter(initializer(Normal(1.0), (len(in_channels), width)), name="level_embed")
 
-    def construct(self, maps, padding):
+    def construct(self, maps: tuple[ms.Tensor, ...], padding: ms.Tensor) -> Tokens:
         """maps [B*T, C', h, w] fine to coarse, padding bool [B, T, H, W] -> :class:`Tokens`"""
         B, T = padding.shape[:2]
-        contents, positions, paddings, ratios = (), (), (), ()
+        contents: tuple[ms.Tensor, ...] = ()
+        positions: tuple[ms.Tensor, ...] = ()
+        paddings: tuple[ms.Tensor, ...] = ()
+        ratios: tuple[ms.Tensor, ...] = ()
         for level, project in enumerate(self.project):
             x = project(maps[level])
             _, C, h, w = x.shape
@@ -182,7 +197,7 @@ class QueryTokens(nn.Cell):
         self.position = position
         self.shape = (num_queries, tokens_per_query)
 
-    def construct(self, B):
+    def construct(self, B: int) -> tuple[ms.Tensor, ms.Tensor]:
         """-> content and position [B, Q*J, C] with J tokens a query"""
         rows, columns = self.shape
         count, width = self.weight.shape

@@ -32,7 +32,7 @@ class ClipGraph(nn.Cell):
         self.network, self.pixels = network, pixels
         self.set_train(False)
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         found = self.network(self.pixels(images, sizes)[0])  # the frames fill the canvas: no padding to mask
         probabilities = ops.softmax(found[0][-1, 0], axis=-1)
         if self.network.second_classes is not None:
@@ -47,7 +47,7 @@ class _Frames(nn.Cell):
         super().__init__(auto_prefix=False)
         self.pixels = pixels
 
-    def construct(self, images, sizes):
+    def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         return self.pixels(images, sizes)[0]
 
 
@@ -66,9 +66,9 @@ class GMPVISRunner:
 
     def __call__(self, frames: Sequence[np.ndarray]) -> ClipPrediction:
         """Frames uint8 [h, w, 3] of the network's size."""
-        frames = np.stack(frames)
-        sizes = np.array([frames.shape[1:3]], np.int32)
-        found = self._portioned.run(self._frames(ms.Tensor(frames[None]), ms.Tensor(sizes)))
+        images = np.stack(frames)
+        sizes = np.array([images.shape[1:3]], np.int32)
+        found = self._portioned.run(self._frames(ms.Tensor(images[None]), ms.Tensor(sizes)))
         probabilities = softmax(found["logits"][-1, 0].asnumpy())
         if self._second is not None:
             probabilities = 0.5 * (probabilities + softmax(self._second(found["masks"])[0].asnumpy()))

@@ -69,25 +69,31 @@ class GMPVIS(nn.Cell):
         self.graph_matcher = graph_matcher
         self.second_classes = second_classes
 
-    def construct(self, frames, padding=None):
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> tuple[ms.Tensor, ...]:
         clip = self.decode(frames, padding)
         masks = self.mask_branch(clip["queries"], clip["scene"])
         if self.second_classes is None:
             return clip["logits"], clip["boxes"], masks, clip["nodes"]
         return clip["logits"], clip["boxes"], masks, clip["nodes"], self.second_classes(masks)
 
-    def decode(self, frames, padding=None) -> DecodedNodes:
+    def decode(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> DecodedNodes:
         """All but the masks."""
         maps = self.features(frames)
         fine_maps = maps[: self.num_fine_levels][::-1]  # those that serve the masks only, coarse to fine
         return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, fine_maps)
 
-    def features(self, frames):
+    def features(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """The backbone's maps, fine to coarse, each [B*T, C', h, w]."""
         B, T, _, H, W = frames.shape
         return self.backbone(frames.reshape(B * T, 3, H, W))
 
-    def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedNodes:
+    def decode_maps(
+        self,
+        maps: tuple[ms.Tensor, ...],
+        B: int,
+        padding: ms.Tensor | None = None,
+        fine_maps: tuple[ms.Tensor, ...] = (),
+    ) -> DecodedNodes:
         """As ``decode``, from those of the backbone's maps that become tokens."""
         tokens = self.tokenize(maps, B, padding)
         memory = self.encoder(tokens["content"], tokens["position"], tokens["padding"])
@@ -95,14 +101,21 @@ class GMPVIS(nn.Cell):
         states = self.decoder(content, query_position, memory, tokens["position"], tokens["padding"])
         return self.answer(states, memory, tokens["padding"], maps[0], fine_maps)
 
-    def tokenize(self, maps, B, padding=None) -> Tokens:
+    def tokenize(self, maps: tuple[ms.Tensor, ...], B: int, padding: ms.Tensor | None = None) -> Tokens:
         x = self.token_projection(maps)  # [B*T, C, h, w]
         grid = padding_of_grid(padding, B, x)
         content, position = sequence_of(x, self.position(grid), self.position_in_tokens)
         token_padding = None if padding is None else grid.reshape(position.shape[:2])
         return {"content": content, "position": position, "padding": token_padding}
 
-    def answer(self, states, memory, token_padding, grid_map, fine_maps=()) -> DecodedNodes:
+    def answer(
+        self,
+        states: ms.Tensor,
+        memory: ms.Tensor,
+        token_padding: ms.Tensor | None,
+        grid_map: ms.Tensor,
+        fine_maps: tuple[ms.Tensor, ...] = (),
+    ) -> DecodedNodes:
         """The heads over states [D, B, T*Q, C]; memory [B, S, C]; ``grid_map``: any map on the grid of the tokens."""
         states = states_by_query(states, grid_map.shape[0] // memory.shape[0])  # [D, B, Q, T, C]
         logits, boxes = self.head(states)

@@ -37,12 +37,21 @@ class GMPVISTraining(nn.Cell):
         self.matcher, self.criterion, self.sharpness = matcher, criterion, sharpness
         self.term_names = criterion.term_names
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.loss(frames, padding, targets)
 
-    def loss(self, frames, padding, targets: Targets):
+    def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] or [B, 2T, 3, H, W] and their padding."""
         clips = frames.shape[1] // self.num_frames
         targets = targets_of_clips(targets, clips)
@@ -60,7 +69,9 @@ class GMPVISTraining(nn.Cell):
         graphs = self.match(clip["nodes"], clip["logits"][-1], rows[0], targets["present"], clips)
         return self.criterion(predictions, targets, query, masks, {"graphs": graphs, "second_logits": second})
 
-    def match(self, nodes, logits, rows, present, clips: int) -> MatchedGraphs:
+    def match(
+        self, nodes: ms.Tensor, logits: ms.Tensor, rows: ms.Tensor, present: ms.Tensor, clips: int
+    ) -> MatchedGraphs:
         """Nodes [B, Q, T, C], logits [B, Q, T, K], rows [B, N, Q] of the instances' queries, present [B, N, T]."""
         seen = ops.stop_gradient(1.0 - ops.softmax(logits, -1)[..., -1:])  # [B, Q, T, 1]
         visible = present.astype(ms.float32)
@@ -124,10 +135,15 @@ def mean_nodes(nodes: ms.Tensor, seen: ms.Tensor) -> ms.Tensor:
 
 def second_classes(m: Matched, *, no_object_weight: float) -> ms.Tensor:
     """The cross-entropy of the classes that were read from the masks' shapes."""
-    second = {
+    second: Matched = {
         "logits": m["extra"]["second_logits"],
         "rows": m["rows"],
+        "taken": m["taken"],
         "supervised": m["supervised"],
+        "boxes": None,
+        "masks": None,
+        "target_masks": None,
         "targets": m["targets"],
+        "extra": None,
     }
     return softmax_classes(second, no_object_weight=no_object_weight)

@@ -10,7 +10,7 @@ from mindspore import nn, ops
 
 from mindvideo.inference.trackers.lives import Observation
 from mindvideo.inference.trackers.online import SeenFrame
-from mindvideo.models.instanceformer.network import FramePrediction, InstanceFormer, OnlineState
+from mindvideo.models.instanceformer.network import CarriedState, FramePrediction, InstanceFormer, OnlineState
 from mindvideo.modules.encoded_frames import EncodedFrames
 
 
@@ -20,7 +20,7 @@ class OnlineFrame(TypedDict):
     encoded: EncodedFrames
     prediction: FramePrediction
     mask_logits: ms.Tensor  # [1, Q, 2 h, 2 w]
-    following: OnlineState
+    following: CarriedState
 
 
 class FrameGraph(nn.Cell):
@@ -31,11 +31,18 @@ class FrameGraph(nn.Cell):
         super().__init__(auto_prefix=False)  # what a frame is seen with must not rename what is trained
         self.network, self.pixels = network, pixels
 
-    def construct(self, image, content, reference, frames_seen, memory=None):
+    def construct(
+        self,
+        image: ms.Tensor,
+        content: ms.Tensor,
+        reference: ms.Tensor,
+        frames_seen: ms.Tensor,
+        memory: ms.Tensor | None = None,
+    ) -> tuple[ms.Tensor, ...]:
         """image uint8 [H, W, 3]; the others as in OnlineState, for one video."""
         H, W, _ = image.shape
         frames, padding = self.pixels(image.reshape(1, 1, H, W, 3), frame_size(H, W))
-        state = {"content": content, "reference": reference, "frames_seen": frames_seen, "memory": memory}
+        state: CarriedState = {"content": content, "reference": reference, "frames_seen": frames_seen, "memory": memory}
         frame = self.frame(frames, padding, frame_size(H, W), state)
         prediction, following = frame["prediction"], frame["following"]
         decoding = prediction["decoding"]
@@ -50,7 +57,7 @@ class FrameGraph(nn.Cell):
         columns = (following["content"], following["reference"], following["frames_seen"])
         return (*seen, *columns) if memory is None else (*seen, *columns, following["memory"])
 
-    def frame(self, frames, padding, size, state: OnlineState) -> OnlineFrame:
+    def frame(self, frames: ms.Tensor, padding: ms.Tensor, size: ms.Tensor, state: CarriedState) -> OnlineFrame:
         """Normalised frames [1, 1, 3, H, W], padding [1, 1, H, W], size [1, 2] as (h, w)."""
         network = self.network
         encoded = network.encode(frames, padding)

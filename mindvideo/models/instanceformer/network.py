@@ -26,18 +26,27 @@ from mindvideo.modules.layers.feature_projection import FeatureProjection
 from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
-from mindvideo.modules.transformers.memory_decoder import FrameDecoding, MemoryDecoder
+from mindvideo.modules.transformers.memory_decoder import FrameDecoding, Memory, MemoryDecoder
 
 REFERENCE_PROPAGATIONS = ("none", "multiply", "add", "box")
 
 
 class OnlineState(NamedTuple):
-    """All that passes from frame to frame: tensors of fixed size. Inside a graph it is a dict with these keys."""
+    """All that passes from frame to frame: tensors of fixed size. Inside a graph it is a :class:`CarriedState`."""
 
     content: ms.Tensor  # [B, Q, C], what the queries held at the end of the last frame
     reference: ms.Tensor  # [B, Q, 2 or 4], what that frame left for the reference of the next
     frames_seen: ms.Tensor  # int32 []
     memory: ms.Tensor | None = None  # [B, F - 1, N, X], the tokens of the last frames; None in a model without memory
+
+
+class CarriedState(TypedDict):
+    """An :class:`OnlineState` inside a graph."""
+
+    content: ms.Tensor
+    reference: ms.Tensor
+    frames_seen: ms.Tensor
+    memory: ms.Tensor | None
 
 
 class FramePrediction(TypedDict):
@@ -112,7 +121,7 @@ class InstanceFormer(nn.Cell):
         if temporal_class_heads is not None:
             self.temporal_class_embed = temporal_class_heads
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         B, T = frames.shape[:2]
         encoded = self.encode(frames, padding)
         values = self.values_of_frames(encoded, T)
@@ -126,7 +135,9 @@ class InstanceFormer(nn.Cell):
             masks.append(self.masks(encoded["mask_features"][:, frame], decoding, frame_sizes(padding)))
         return ops.stack(logits, 3), ops.stack(boxes, 3), ops.stack(masks, 2)
 
-    def step(self, values, encoded: EncodedFrames, state: OnlineState) -> tuple[FramePrediction, OnlineState]:
+    def step(
+        self, values: tuple[ms.Tensor, ...], encoded: EncodedFrames, state: CarriedState
+    ) -> tuple[FramePrediction, CarriedState]:
         """One frame, of which ``values`` has what each decoder layer reads."""
         content, frames_seen = state["content"], state["frames_seen"]
         own = self.first_reference(self.query_position(content.shape[0]))
@@ -134,7 +145,7 @@ class InstanceFormer(nn.Cell):
         reference = ops.select(ops.equal(frames_seen, 0).broadcast_to(own.shape), own, carried)
         decoding = self.decode(values, encoded, content, reference, self.recall(state), 0)
         logits = class_logits(self.class_embed, decoding["content"])
-        following = {
+        following: CarriedState = {
             "content": decoding["content"][-1],
             "reference": self.left_over(reference, decoding["boxes"][-1]),
             "frames_seen": frames_seen + 1,
@@ -155,16 +166,24 @@ class InstanceFormer(nn.Cell):
             mask_features=self.mask_features,
         )
 
-    def values_of_frames(self, encoded: EncodedFrames, T: int):
+    def values_of_frames(self, encoded: EncodedFrames, T: int) -> list[tuple[ms.Tensor, ...]]:
         """For each frame the values of all decoder layers: T tuples of D tensors [B, S, M, C / M]."""
-        frames = [() for _ in range(T)]
+        frames: list[tuple[ms.Tensor, ...]] = [() for _ in range(T)]
         for value in self.decoder.project(encoded["tokens"], per_frame(encoded["padding"], T)):
             parts = ops.unstack(value.reshape(-1, T, *value.shape[1:]), 1)
             for frame in range(T):
                 frames[frame] += (parts[frame],)
         return frames
 
-    def decode(self, values, encoded: EncodedFrames, content, reference, memory, frame) -> FrameDecoding:
+    def decode(
+        self,
+        values: tuple[ms.Tensor, ...],
+        encoded: EncodedFrames,
+        content: ms.Tensor,
+        reference: ms.Tensor,
+        memory: Memory | None,
+        frame: int,
+    ) -> FrameDecoding:
         """The decoder on one frame: content [B, Q, C], reference [B, Q, 2 or 4], a Memory or None."""
         position, ratios = self.query_position(content.shape[0]), encoded["valid_ratios"]
         return self.decoder(content, position, reference, values, encoded["shapes"], ratios, memory, frame)
@@ -173,11 +192,11 @@ class InstanceFormer(nn.Cell):
         """The last layer's mask logits of one frame: features [B, c, h, w], sizes [B, 2] -> [B, Q, 2 h, 2 w]."""
         return self.masks_of(features, decoding["content"][-1], decoding["points"][-1], sizes)
 
-    def masks_of(self, features, content, points, sizes):
+    def masks_of(self, features: ms.Tensor, content: ms.Tensor, points: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         """features [F, c, h, w], content [F, N, C], points [F, N, 2], sizes [F, 2] as (h, w) -> [F, N, 2 h, 2 w]."""
         return self.dynamic_masks(features, self.controller(content), in_pixels(points, sizes))
 
-    def initial_state(self, B: int) -> OnlineState:
+    def initial_state(self, B: int) -> CarriedState:
         """Before the first frame of B videos."""
         content, _ = starting_queries(self.query_embed, B)
         reference = ops.zeros((B, self.num_queries, self.reference_width), ms.float32)
@@ -217,13 +236,13 @@ class InstanceFormer(nn.Cell):
         """The part of a frame that the reference of the next follows from."""
         return ops.stop_gradient(box) if self.reference_propagation == "box" else reference
 
-    def recall(self, state: OnlineState):
+    def recall(self, state: CarriedState) -> Memory | None:
         """The memory as the decoder attends to it, a Memory; None in a model without."""
         if not self.has_memory:
             return None
         return recall_tokens(state["memory"], state["frames_seen"], self.width, self.mem_token_proj)
 
-    def remember(self, state: OnlineState, decoding: FrameDecoding, logits: ms.Tensor):
+    def remember(self, state: CarriedState, decoding: FrameDecoding, logits: ms.Tensor) -> ms.Tensor | None:
         """The memory with the tokens of this frame's best queries; logits [B, Q, K] of the last layer."""
         if not self.has_memory:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -58,24 +58,36 @@ class InstanceFormerTraining(nn.Cell):
         self.term_names = criterion.term_names
         self.by_layer = LeadingAxes(2, 0, 3, 1)  # [B, T, D, N, ...] -> [D, B, N, T, ...]
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.unroll(frames, padding, sizes, targets), targets)
 
-    def losses(self, clip: MatchedClip, targets: Targets):
+    def losses(self, clip: MatchedClip, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """(total [], terms [n])."""
         return self.criterion(clip["predictions"], targets, clip["query"], clip["masks"], clip["samples"])
 
-    def unroll(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
+    def unroll(self, frames: ms.Tensor, padding: ms.Tensor, sizes: ms.Tensor, targets: Targets) -> MatchedClip:
         """All frames in order: frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         network = self.network
         B, T = frames.shape[:2]
         encoded = network.encode(frames, padding)
         values = network.values_of_frames(encoded, T)
         own = network.first_reference(network.query_position(B))
-        content, left, query = network.initial_state(B)["content"], own, None
-        contents, boxes, points, tokens, samples = [], [], [], [], []
+        content, left = network.initial_state(B)["content"], own
+        query: Any = None  # int [D, B, N], from the first frame or, to match whole clips, from all of them
+        contents, boxes, points = [], [], []
+        tokens: list[ms.Tensor] = []
+        samples: list[tuple[ms.Tensor, ms.Tensor]] = []
         for frame in range(T):
             reference = own if frame == 0 else network.propagate(left, own, network.reference_propagation)
             memory = self.recall(tokens, T) if network.has_memory and frame > 0 else None
@@ -94,24 +106,28 @@ class InstanceFormerTraining(nn.Cell):
                 tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
                 samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
         contents = ops.stack(contents, 3)  # [D, B, Q, T, C]
-        predictions = {"logits": class_logits(network.class_embed, contents), "boxes": ops.stack(boxes, 3)}
+        predictions: Predictions = {
+            "logits": class_logits(network.class_embed, contents),
+            "boxes": ops.stack(boxes, 3),
+            "masks": None,
+        }
         if self.match_whole_clip:
             query = self.matcher(predictions, targets)
         masks = self.mask_logits(contents, ops.stack(points, 3), encoded["mask_features"], query, sizes)
         return {"predictions": predictions, "query": query, "masks": masks, "samples": joined(samples)}
 
-    def match(self, contents, boxes, targets: Targets):
+    def match(self, contents: ms.Tensor, boxes: ms.Tensor, targets: Targets) -> ms.Tensor:
         """contents [D, B, Q, T, C] and boxes [D, B, Q, T, 4] of the first frame or of all."""
         return self.matcher({"logits": class_logits(self.network.class_embed, contents), "boxes": boxes}, targets)
 
-    def recall(self, tokens, T: int) -> Memory:
+    def recall(self, tokens: list[ms.Tensor], T: int) -> Memory:
         """Tokens of the frames so far, a list of [B, N, X] -> the Memory that a decoder layer attends to."""
         keys, values = read_tokens(ops.stack(tokens, 1), T, self.network.width, self.network.mem_token_proj)
         if self.network.memory_mixes_clips:
             keys, values = mix_clips(keys), mix_clips(values)
         return {"keys": keys, "values": values, "ignored": None, "any_valid": None}
 
-    def choose_tokens(self, logits, query, frame: int):
+    def choose_tokens(self, logits: ms.Tensor, query: ms.Tensor, frame: int) -> ms.Tensor:
         """Queries to remember of a frame, int [B, S]: the matched ones in order, then the best scored others.
 
         ``frame`` is there for a reader that replays a stored choice.
@@ -122,7 +138,9 @@ class InstanceFormerTraining(nn.Cell):
         in_order = (2.0 + ops.arange(Q - 1, -1, -1).astype(ms.float32)).broadcast_to(scores.shape)
         return ops.topk(ops.select(is_matched, in_order, scores), self.network.memory_tokens, dim=-1)[1]
 
-    def mask_logits(self, contents, points, features, query, sizes):
+    def mask_logits(
+        self, contents: ms.Tensor, points: ms.Tensor, features: ms.Tensor, query: ms.Tensor, sizes: ms.Tensor
+    ) -> ms.Tensor:
         """contents [D, B, Q, T, C], points [D, B, Q, T, 2], features [B, T, c, h, w] -> [D, B, N, T, 2 h, 2 w]."""
         B, T = features.shape[:2]
         D, _, N = query.shape
@@ -133,7 +151,7 @@ class InstanceFormerTraining(nn.Cell):
         masks = self.network.masks_of(flat_features, contents, points, per_frame(sizes, T))
         return self.by_layer(masks.reshape(B, T, D, N, *masks.shape[2:]))
 
-    def mask_queries(self, query, T: int):
+    def mask_queries(self, query: ms.Tensor, T: int) -> ms.Tensor:
         """Whose mask is compared with each instance in each frame: int [D, B, N, T]; 0 where there is no instance."""
         D, B, N = query.shape
         own = ops.maximum(query, ops.zeros_like(query)).expand_dims(3).broadcast_to((D, B, N, T))
@@ -151,7 +169,7 @@ class InstanceFormerTraining(nn.Cell):
         return ops.select(later, theirs.broadcast_to(own.shape), own)
 
 
-def joined(samples) -> Samples | None:
+def joined(samples: list[tuple[ms.Tensor, ms.Tensor]]) -> Samples | None:
     """Features [B, S, C] and identities [B, S] of each frame -> those of all frames; None for fewer than two frames."""
     if len(samples) < 2:
         return None

@@ -18,6 +18,7 @@ from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.sequence_portions import (
     EachFrame,
     EncodedFrame,
+    FrameEncoder,
     PortionedSequence,
     filled_up,
     size_tensor,
@@ -27,6 +28,7 @@ from mindvideo.models.mssts.network import MSSTS
 from mindvideo.modules.encoded_frames import finest_maps, level_shapes
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.transformers.deformable_encoder import token_reference_points
+from mindvideo.structures.picture_size import picture_size
 
 
 class _Enter(nn.Cell):
@@ -36,7 +38,7 @@ class _Enter(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network, self.pixels = network, pixels
 
-    def construct(self, image, size):
+    def construct(self, image: ms.Tensor, size: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         H, W, _ = image.shape
         entering = self.network.enter(*self.pixels(image.reshape(1, 1, H, W, 3), size))
         return entering["tokens"], entering["code"]
@@ -49,7 +51,7 @@ class _EnterSplit(nn.Cell):
         super().__init__(auto_prefix=False)
         self.split_attention = layer.split_attention
 
-    def construct(self, tokens, code):
+    def construct(self, tokens: ms.Tensor, code: ms.Tensor) -> ms.Tensor:
         return self.split_attention.enter(tokens, code)
 
 
@@ -60,7 +62,9 @@ class _MeetFrames(nn.Cell):
         super().__init__(auto_prefix=False)
         self.split_attention = layer.split_attention
 
-    def construct(self, absent, spatial_shapes, *states):
+    def construct(
+        self, absent: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...], *states: ms.Tensor
+    ) -> ms.Tensor:
         together = ops.stack(states, 2)
         padding = ops.zeros(together.shape[:2], ms.bool_)  # none: frames come by themselves
         return self.split_attention.meet(together, spatial_shapes, padding, absent)
@@ -73,7 +77,9 @@ class _WithinFrame(nn.Cell):
         super().__init__(auto_prefix=False)
         self.layer = layer
 
-    def construct(self, tokens, code, state, spatial_shapes):
+    def construct(
+        self, tokens: ms.Tensor, code: ms.Tensor, state: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]
+    ) -> ms.Tensor:
         ratios = ops.ones((1, len(spatial_shapes), 2), ms.float32)
         points = token_reference_points(spatial_shapes, ratios)
         from_clip = self.layer.split_attention.leave(state)
@@ -87,7 +93,7 @@ class _Features(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
 
-    def construct(self, tokens, spatial_shapes):
+    def construct(self, tokens: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
         return self.network.mask_features(*finest_maps(tokens, spatial_shapes)).expand_dims(0)
 
 
@@ -107,14 +113,14 @@ class SplitEncoder:
 
     def encode(self, image: np.ndarray) -> EncodedFrame:
         """uint8 [H, W, 3]."""
-        size = image.shape[:2]
+        size = picture_size(image)
         tokens, code = self._enter(ms.Tensor(image), size_tensor(size))
         self._code = size, code
         return EncodedFrame(tokens, None, size)
 
     def together(self, frames: Sequence[EncodedFrame]) -> Sequence[EncodedFrame]:
         size = frames[0].size
-        network, (size_of_code, code) = self._network, self._code
+        network, (size_of_code, code) = self._network, self._code or (None, None)
         if size_of_code != size:
             raise ValueError(f"a clip of {size} after a frame of {size_of_code} was encoded")
         shapes = level_shapes(size, strides=network.backbone.strides, num_levels=network.num_levels)
@@ -128,9 +134,8 @@ class SplitEncoder:
 
 def build_tracker(cfg: ConfigDict, network: MSSTS) -> WindowTracker:
     pixels, window_frames = NormalizePixels(), cfg.mssts.window_frames
+    encoder: FrameEncoder = EachFrame(network=network, pixels=pixels)
     if cfg.mssts.split_attention:
         encoder = SplitEncoder(network=network, pixels=pixels, window_frames=window_frames)
-    else:
-        encoder = EachFrame(network=network, pixels=pixels)
     portioned = PortionedSequence(network=network, encoder=encoder, window_frames=window_frames)
     return sequence_tracker(cfg, "mssts", network=network, portioned=portioned, pixels=pixels)

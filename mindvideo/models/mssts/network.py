@@ -63,7 +63,7 @@ class MSSTS(nn.Cell):
         self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, width)), name="level_embed")
         self.reference_points = nn.Dense(width, 2, weight_init="xavier_uniform", bias_init="zeros")
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor):
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         encoded = self.encode(frames, padding)
         decoding = self.decode(encoded)
         content, points = decoding["content"][-1], decoding["points"][-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -27,7 +29,16 @@ class Discrimination(nn.Cell):
         super().__init__()
         self.discriminator = discriminator
 
-    def construct(self, frames, fine, middle, coarse, annotated, predicted, counts):
+    def construct(
+        self,
+        frames: ms.Tensor,
+        fine: ms.Tensor,
+        middle: ms.Tensor,
+        coarse: ms.Tensor,
+        annotated: ms.Tensor,
+        predicted: ms.Tensor,
+        counts: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         of_annotated, of_predicted = self.discriminator(frames, (fine, middle, coarse), annotated, predicted)
         loss = mean_of_frames(softplus(-of_annotated) + softplus(of_predicted), counts)
         scores = mean_of_frames(ops.sigmoid(of_annotated), counts), mean_of_frames(ops.sigmoid(of_predicted), counts)
@@ -59,27 +70,54 @@ class MSSTSTraining(nn.Cell):
         self.opponent, self.adversarial_weight, self.mask_scale = opponent, adversarial_weight, mask_scale
         self.term_names = (*criterion.term_names, *(() if opponent is None else ("loss_adversarial",)))
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         if self.opponent is None:
             total, terms, _ = self.learn(images, sizes, labels, boxes, masks, present, exists)
             return total, terms
         total, terms, _ = self.play(images, sizes, labels, boxes, masks, present, exists)
         return total, terms
 
-    def play(self, images, sizes, labels, boxes, masks, present, exists):
+    def play(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor, tuple[ms.Tensor, ...]]:
         """(total [], terms [n], what the opponent's ``construct`` takes)."""
         total, terms, seen = self.learn(images, sizes, labels, boxes, masks, present, exists)
         frames, features, annotated, predicted, counts = seen
-        [logits] = self.opponent.discriminator(frames, features, predicted)
+        [logits] = self.opponent.discriminator(frames, features, predicted)  # type: ignore[union-attr]  # there is one
         deceived = mean_of_frames(softplus(-logits), counts)
         total = total + self.adversarial_weight * deceived
         material = (frames, *features, annotated, predicted, counts)
         return total, ops.concat((terms, deceived.reshape(1))), material
 
-    def learn(self, images, sizes, labels, boxes, masks, present, exists):
+    def learn(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor, tuple[Any, ...]]:
         """SeqFormer's losses, and what a discriminator sees of the clips."""
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         encoded = self.network.encode(frames, padding)
         clip = match_clip(self.network, self.matcher, encoded, sizes, targets)
         total, terms = self.criterion(clip["predictions"], targets, clip["query"], clip["masks"])
@@ -87,7 +125,9 @@ class MSSTSTraining(nn.Cell):
             return total, terms, ()
         return total, terms, self.seen(frames, encoded, clip["query"][-1], clip["masks"][-1], targets)
 
-    def seen(self, frames, encoded: EncodedFrames, query, mask_logits, targets: Targets):
+    def seen(
+        self, frames: ms.Tensor, encoded: EncodedFrames, query: ms.Tensor, mask_logits: ms.Tensor, targets: Targets
+    ) -> tuple[ms.Tensor, tuple[ms.Tensor, ...], ms.Tensor, ms.Tensor, ms.Tensor]:
         """Frames, features, annotated and predicted masks at the finest level, and the frames that count.
 
         query int [B, N], mask_logits [B, N, T, 2 h, 2 w], of the last decoder layer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 from mindspore import nn
 
 from mindvideo.models.seqformer.network import SeqFormer
@@ -21,15 +22,24 @@ class SeqFormerTraining(nn.Cell):
         self.matcher, self.criterion = matcher, criterion
         self.term_names = criterion.term_names
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, padding = self.pixels(images, sizes)
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, padding, sizes, targets), targets)
 
-    def losses(self, clip: MatchedClip, targets: Targets):
+    def losses(self, clip: MatchedClip, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """(total [], terms [n])."""
         return self.criterion(clip["predictions"], targets, clip["query"], clip["masks"])
 
-    def predict(self, frames, padding, sizes, targets: Targets) -> MatchedClip:
+    def predict(self, frames: ms.Tensor, padding: ms.Tensor, sizes: ms.Tensor, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         return match_clip(self.network, self.matcher, self.network.encode(frames, padding), sizes, targets)

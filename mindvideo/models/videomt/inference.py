@@ -13,6 +13,7 @@ from mindvideo.inference.post_process import softmax
 from mindvideo.inference.trackers.lives import Observation
 from mindvideo.inference.trackers.video_pairs import QueryFrame
 from mindvideo.models.videomt.network import VidEoMT
+from mindvideo.structures.picture_size import picture_size
 
 
 class OnlineState(NamedTuple):
@@ -28,7 +29,7 @@ class FrameGraph(nn.Cell):
         super().__init__(auto_prefix=False)  # what a frame is seen with must not rename what is trained
         self.network, self.pixels, self.divisor = network, pixels, divisor
 
-    def construct(self, image: ms.Tensor, query: ms.Tensor):
+    def construct(self, image: ms.Tensor, query: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """image uint8 [H, W, 3], query [1, Q, C] -> logits [Q, K + 1], masks [Q, h, w], the next query [1, Q, C]."""
         H, W, _ = image.shape
         frames, _ = self.pixels(image.reshape(1, 1, H, W, 3), _frame_size(H, W))
@@ -54,7 +55,8 @@ class VidEoMTStep:
         return OnlineState(ms.Tensor(self.graph.network.query.asnumpy()[None]))
 
     def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        return tuple(side + -side % self.graph.divisor for side in size)
+        H, W = size
+        return H + -H % self.graph.divisor, W + -W % self.graph.divisor
 
     def observe(self, image: ms.Tensor, state: OnlineState) -> tuple[Observation, OnlineState]:
         """A frame in the terms of the tracker for videos of any length, whose categories count from 1."""
@@ -101,4 +103,4 @@ class RoundedResize:
         return int(h + 0.5), int(w + 0.5)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        return resize_frame(frame, self.size_for(frame.shape[:2]))
+        return resize_frame(frame, self.size_for(picture_size(frame)))

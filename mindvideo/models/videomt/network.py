@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TypedDict
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from mindvideo.modules.backbones.vit import VisionTransformer
 from mindvideo.modules.heads.upscaled_mask import GeluMLP, UpscaleBlock
 from mindvideo.modules.layers.patches import grid_of
+from mindvideo.modules.layers.rotary import Rotation
 
 
 class Trace(TypedDict):
@@ -47,7 +49,7 @@ class VidEoMT(nn.Cell):
         num_queries: int,
         num_classes: int,
         norm_queries: bool = False,
-        start_queries=None,
+        start_queries: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         C = backbone.width
@@ -61,7 +63,7 @@ class VidEoMT(nn.Cell):
         self.mask_head = GeluMLP(width=C)
         self.upscale = nn.CellList(upscale)
 
-    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None):  # noqa: ARG002
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> tuple[ms.Tensor, None, ms.Tensor]:  # noqa: ARG002
         """frames [B, T, 3, H, W] -> logits, boxes (None) and masks as in :class:`Predictions`.
 
         D predictions: one before each query block but the last, and the final one.
@@ -78,25 +80,25 @@ class VidEoMT(nn.Cell):
         """The entry to the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""
         return self.query.expand_dims(0).broadcast_to((B, *self.query.shape))
 
-    def follow(self, frames: ms.Tensor, query: ms.Tensor):
+    def follow(self, frames: ms.Tensor, query: ms.Tensor) -> tuple[tuple[ms.Tensor, ...], ms.Tensor]:
         """The tokens that each of the D predictions is made from, [B, T, Q + S, C], and the next frame's queries."""
         blocks, _, rotation = self.encode(frames)
         around, query = self.decode(blocks[-1], rotation, query)
         return self.stages(around), query
 
-    def encode(self, frames: ms.Tensor):
+    def encode(self, frames: ms.Tensor) -> tuple[tuple[ms.Tensor, ...], ms.Tensor, Rotation | None]:
         """Frames by themselves: tokens [B, T, S, C] after each block, embeddings, the rotation of query blocks."""
         B, T, _, H, W = frames.shape
         grid, zoom = grid_of(H, W, self.backbone.patch_size), self.backbone.zoom()
         embeddings = self.backbone.embed(frames.reshape(B * T, 3, H, W))
         alone = self.backbone.rotation(0, grid, zoom)
-        blocks = ()
+        blocks: tuple[ms.Tensor, ...] = ()
         for tokens in self.backbone.blocks(embeddings, alone, 0, self.first_query_block):
             blocks += (tokens.reshape(B, T, *tokens.shape[1:]),)
         rotation = self.backbone.rotation(self.num_queries, grid, zoom)
         return blocks, embeddings.reshape(B, T, *embeddings.shape[1:]), rotation
 
-    def decode(self, tokens: ms.Tensor, rotation, query: ms.Tensor):
+    def decode(self, tokens: ms.Tensor, rotation: Rotation | None, query: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         """Frame after frame, queries [B, Q, C] in front of the tokens [B, T, S, C].
 
         Gives what enters the first query block and what leaves each of them, [nb + 1, B, T, Q + S, C], and the queries
@@ -117,9 +119,9 @@ class VidEoMT(nn.Cell):
             query = self.backbone.norm(query)
         return self.query_updater(query) + self.query
 
-    def stages(self, around: ms.Tensor):
+    def stages(self, around: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """Tokens around the query blocks -> the D tokens to predict from; what enters the last block is left out."""
-        used = ()
+        used: tuple[ms.Tensor, ...] = ()
         for block in range(self.num_blocks - self.first_query_block - 1):
             tokens = around[block]
             used += (self.backbone.norm(tokens) if self.norm_queries else tokens,)
@@ -129,19 +131,20 @@ class VidEoMT(nn.Cell):
         """[B, T, Q + S, C] -> [B, T, Q, C]."""
         return tokens[:, :, : self.num_queries]
 
-    def classify(self, stages) -> ms.Tensor:
+    def classify(self, stages: tuple[ms.Tensor, ...]) -> ms.Tensor:
         """[D, B, Q, T, K + 1]."""
-        logits = ()
+        logits: tuple[ms.Tensor, ...] = ()
         for tokens in stages:
             logits += (self.class_head(self.queries_of(tokens)).swapaxes(1, 2),)
         return ops.stack(logits, 0)
 
-    def features(self, tokens: ms.Tensor, size):
+    def features(self, tokens: ms.Tensor, size: tuple[int, int]) -> tuple[ms.Tensor, ...]:
         """The patch tokens as maps [B, T, h, w, C], each twice as fine as the one before; ``size`` of the frames."""
         B, T, _, C = tokens.shape
         rows, columns = grid_of(size[0], size[1], self.backbone.patch_size)
         patches = tokens[:, :, self.num_queries + self.backbone.num_prefix :]
-        maps, finer = patches.reshape(B * T, rows, columns, C), ()
+        maps = patches.reshape(B * T, rows, columns, C)
+        finer: tuple[ms.Tensor, ...] = ()
         for block in self.upscale:
             maps = block(maps)
             finer += (maps.reshape(B, T, *maps.shape[1:]),)

@@ -46,17 +46,26 @@ class VidEoMTTraining(nn.Cell):
         self.absent_as_positive = absent_as_positive
         self.term_names = criterion.term_names
 
-    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, _ = self.pixels(images, sizes)
         # Category ids count from 1 and class outputs from 0; rows of padding hold any number.
         labels = ops.select(exists, labels.astype(ms.int32) - 1, ops.zeros_like(labels.astype(ms.int32)))
-        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, targets), targets)
 
-    def losses(self, clip: MatchedClip, targets: Targets):
+    def losses(self, clip: MatchedClip, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """(total [], terms [n])."""
         present = targets["present"]
-        taught = {
+        taught: Targets = {
             "labels": targets["labels"],
             "boxes": targets["boxes"],
             "masks": targets["masks"],
@@ -70,27 +79,30 @@ class VidEoMTTraining(nn.Cell):
         network = self.network
         stages, _ = network.follow(frames, network.first_query(frames.shape[0]))
         logits = network.classify(stages)
-        vectors, features = (), ()
+        vectors: tuple[ms.Tensor, ...] = ()
+        features: tuple[ms.Tensor, ...] = ()
         for tokens in stages:
             vectors += (network.mask_head(network.queries_of(tokens)),)  # [B, T, Q, C]
             features += (network.features(tokens, frames.shape[-2:])[-1],)  # [B, T, h, w, C]
         query = self.match(logits, vectors, features, targets)
         rows = rows_of(query, network.num_queries)  # [D, B, N, Q]
-        point_logits, point_targets = (), ()
+        point_logits: tuple[ms.Tensor, ...] = ()
+        point_targets: tuple[ms.Tensor, ...] = ()
         for stage in range(len(stages)):
             taken = ops.matmul(rows[stage].expand_dims(1), vectors[stage])  # [B, T, N, C]
             predicted, wanted = self.at_points(network.masks(taken, features[stage]), targets["masks"], stage)
             point_logits += (predicted,)
             point_targets += (wanted,)
-        masks = {"logits": ops.stack(point_logits, 0), "targets": ops.stack(point_targets, 0)}
+        masks: PointMasks = {"logits": ops.stack(point_logits, 0), "targets": ops.stack(point_targets, 0)}
         return {"logits": logits, "query": query, "masks": masks}
 
-    def match(self, logits, vectors, features, targets: Targets) -> ms.Tensor:
+    def match(self, logits: ms.Tensor, vectors: ms.Tensor, features: ms.Tensor, targets: Targets) -> ms.Tensor:
         """int [D, B, N]."""
         D = len(vectors)
         B, T = vectors[0].shape[:2]
         points = self.points.uniform(D, B, T)  # [D, B, T, P, 2]
-        predicted, wanted = (), ()
+        predicted: tuple[ms.Tensor, ...] = ()
+        wanted: tuple[ms.Tensor, ...] = ()
         for stage in range(D):
             of_stage = points[stage].reshape(B * T, -1, 2)
             predicted += (
@@ -99,21 +111,21 @@ class VidEoMTTraining(nn.Cell):
             wanted += (self.targets_at(targets["masks"], of_stage),)
         return self.matcher(ops.stop_gradient(logits), ops.stack(predicted, 0), ops.stack(wanted, 0), targets)
 
-    def masks_at(self, vectors, features, points):
+    def masks_at(self, vectors: ms.Tensor, features: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
         """Mask logits of all queries at points [B * T, P, 2] of the frames: [B, T, P, Q]."""
         B, T, h, w, C = features.shape
         maps = ops.matmul(features.reshape(B, T, h * w, C), vectors.swapaxes(2, 3))  # [B, T, h * w, Q]
         sampled = sample_channels(maps.reshape(B * T, h, w, -1), points)
         return sampled.reshape(B, T, *sampled.shape[1:])
 
-    def targets_at(self, masks, points):
+    def targets_at(self, masks: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
         """uint8 [B, N, T, H, W] at points [B * T, P, 2] of the frames: [B, T, P, N]."""
         B, N, T, H, W = masks.shape
         P = points.shape[1]
         points = points.reshape(B, 1, T, P, 2).broadcast_to((B, N, T, P, 2)).reshape(B * N * T, P, 2)
         return sample_maps(masks.reshape(B * N * T, H, W), points).reshape(B, N, T, P).transpose(0, 2, 3, 1)
 
-    def at_points(self, masks, target_masks, stage: int):
+    def at_points(self, masks: ms.Tensor, target_masks: ms.Tensor, stage: int) -> tuple[ms.Tensor, ms.Tensor]:
         """Masks of the instances' queries [B, T, N, h, w] and of the instances: [B, N, T, P] each."""
         B, N, T, H, W = target_masks.shape
         maps = masks.swapaxes(1, 2).reshape(B * N * T, *masks.shape[3:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -226,7 +227,7 @@ def dinov2_tables(*, grid: tuple[int, int], patch_size: int) -> list[RuleTable]:
     return [RuleTable(name, tuple(rules), describes, NEW_PARTS, (), dropped) for name, rules in tables.items()]
 
 
-def with_class_position(prefix: str, table: str, to_grid) -> list[Rule]:
+def with_class_position(prefix: str, table: str, to_grid: Callable[[np.ndarray], np.ndarray]) -> list[Rule]:
     """The first row of the table is the class token's position: it is added to the token."""
     return [
         Rule(prefix + "(cls_token|register_tokens)", r"backbone.\1", one_way=True),
@@ -262,7 +263,7 @@ def _class_row(table: np.ndarray) -> np.ndarray:
     return table[:, :1]
 
 
-def _patch_rows(to_grid, table: np.ndarray) -> np.ndarray:
+def _patch_rows(to_grid: Callable[[np.ndarray], np.ndarray], table: np.ndarray) -> np.ndarray:
     return to_grid(table[:, 1:])
 
 

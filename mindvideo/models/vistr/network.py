@@ -70,32 +70,38 @@ class VisTR(nn.Cell):
         self.num_fine_levels = num_fine_levels
         self.position_in_tokens = position_in_tokens
 
-    def construct(self, frames, padding=None):
+    def construct(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> tuple[ms.Tensor, ...]:
         clip = self.decode(frames, padding)
         if self.mask_branch is None:
             return clip["logits"], clip["boxes"]
         return clip["logits"], clip["boxes"], self.mask_branch(clip["queries"], clip["scene"])
 
-    def decode(self, frames, padding=None) -> DecodedClip:
+    def decode(self, frames: ms.Tensor, padding: ms.Tensor | None = None) -> DecodedClip:
         """All but the masks."""
         maps = self.features(frames)
         return self.decode_maps(maps[self.num_fine_levels :], frames.shape[0], padding, self.fine_maps(maps))
 
-    def features(self, frames):
+    def features(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """The backbone's maps, fine to coarse, each [B*T, C', h, w]."""
         B, T, _, H, W = frames.shape
         return self.backbone(frames.reshape(B * T, 3, H, W))
 
-    def fine_maps(self, maps):
+    def fine_maps(self, maps: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         """Those of the backbone's maps that serve the masks only, coarse to fine."""
         return maps[: self.num_fine_levels][::-1] if self.num_fine_levels > 0 else ()
 
-    def decode_maps(self, maps, B, padding=None, fine_maps=()) -> DecodedClip:
+    def decode_maps(
+        self,
+        maps: tuple[ms.Tensor, ...],
+        B: int,
+        padding: ms.Tensor | None = None,
+        fine_maps: tuple[ms.Tensor, ...] = (),
+    ) -> DecodedClip:
         """As ``decode``, from those of the backbone's maps that become tokens."""
         trace = self.trace(maps, B, padding)
         return self.answer(trace["states"], trace["memory"], trace["tokens"]["padding"], maps[0], fine_maps)
 
-    def trace(self, maps, B, padding=None) -> Trace:
+    def trace(self, maps: tuple[ms.Tensor, ...], B: int, padding: ms.Tensor | None = None) -> Trace:
         """The transformer, with everything on the way by name."""
         tokens = self.tokenize(maps, B, padding)
         encoded = self.encoder.states(tokens["content"], tokens["position"], tokens["padding"])
@@ -105,14 +111,21 @@ class VisTR(nn.Cell):
         states = self.decoder.collect(decoded)
         return {"tokens": tokens, "encoded": encoded, "memory": memory, "decoded": decoded, "states": states}
 
-    def tokenize(self, maps, B, padding=None) -> Tokens:
+    def tokenize(self, maps: tuple[ms.Tensor, ...], B: int, padding: ms.Tensor | None = None) -> Tokens:
         x = self.token_projection(maps)  # [B*T, C, h, w]
         grid = padding_of_grid(padding, B, x)
         content, position = sequence_of(x, self.position(grid), self.position_in_tokens)
         token_padding = None if padding is None else grid.reshape(position.shape[:2])
         return {"content": content, "position": position, "padding": token_padding}
 
-    def answer(self, states, memory, token_padding, grid_map, fine_maps=()) -> DecodedClip:
+    def answer(
+        self,
+        states: ms.Tensor,
+        memory: ms.Tensor,
+        token_padding: ms.Tensor | None,
+        grid_map: ms.Tensor,
+        fine_maps: tuple[ms.Tensor, ...] = (),
+    ) -> DecodedClip:
         """The heads over states [D, B, T*Q, C]; memory [B, S, C]; ``grid_map``: any map on the grid of the tokens."""
         states = states_by_query(states, grid_map.shape[0] // memory.shape[0])
         logits, boxes = self.head(states)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import TruncatedNormal, initializer
@@ -30,7 +31,7 @@ _INIT_STD = 0.02
 class ChannelNorm(LayerNorm):
     """LayerNorm over the channels of each cell: x [N, C, H, W] -> [N, C, H, W]."""
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:  # type: ignore[override]  # no residual is added to a map
         y = layer_norm(x.transpose(0, 2, 3, 1), self.weight, self.bias, self.epsilon, None)
         return y.transpose(0, 3, 1, 2)
 
@@ -45,7 +46,7 @@ class Shrink(nn.Cell):
         self.convolve = ops.Conv2D(out_channels, stride, stride=stride, pad_mode="valid")
         self.stride = stride
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         N, C, H, W = x.shape
         right, below = -W % self.stride, -H % self.stride
         if right:
@@ -58,21 +59,21 @@ class Shrink(nn.Cell):
 class ChannelsLast(nn.Cell):
     """[N, C, H, W] -> [N, H, W, C]"""
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         return x.transpose(0, 2, 3, 1)
 
 
 class ChannelsFirst(nn.Cell):
     """[N, H, W, C] -> [N, C, H, W]"""
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         return x.transpose(0, 3, 1, 2)
 
 
 class ExactGelu(nn.Cell):
     """The exact form, not the one by tanh."""
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         return x * (0.5 + 0.5 * ops.erf(x * 0.5**0.5))
 
 
@@ -94,7 +95,7 @@ class ConvNeXtBlock(nn.Cell):
         self.layer_scale = Parameter(initializer(LAYER_SCALE, (channels, 1, 1)), name="layer_scale")
         self.drop_path = DropPath(drop_path)
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         return x + self.drop_path(self.block(x) * self.layer_scale)
 
 
@@ -135,9 +136,9 @@ class ConvNeXt(nn.Cell):
         self.channels = tuple(widths[level] for level in self.out_levels)
         self.strides = tuple(STAGE_STRIDES[level] for level in self.out_levels)
 
-    def construct(self, frames):
+    def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         x = frames
-        maps = ()
+        maps: tuple[ms.Tensor, ...] = ()
         for stage in range(self.last + 1):
             x = self.features[2 * stage + 1](self.features[2 * stage](x))
             if stage in self.out_levels:
@@ -145,7 +146,7 @@ class ConvNeXt(nn.Cell):
         return maps
 
 
-def _weights(*shape: int):
+def _weights(*shape: int) -> ms.Tensor:
     return initializer(TruncatedNormal(_INIT_STD), shape)
 
 

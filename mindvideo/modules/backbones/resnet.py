@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.convolution import Convolution
@@ -39,7 +40,7 @@ class BasicBlock(nn.Cell):
         self.bn2 = norm(width)
         self.downsample = shortcut(in_channels, width, stride, norm, trainable)
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C', H', W']."""
         y = ops.relu(self.bn1.after(self.conv1, x))
         y = self.bn2.after(self.conv2, y)
@@ -76,7 +77,7 @@ class Bottleneck(nn.Cell):
         self.bn3 = norm(out_channels)
         self.downsample = shortcut(in_channels, out_channels, stride, norm, trainable)
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, 4 * width, H', W']."""
         y = ops.relu(self.bn1.after(self.conv1, x))
         y = ops.relu(self.bn2.after(self.conv2, y))
@@ -145,12 +146,12 @@ class ResNet(nn.Cell):
         strides = stage_strides(stem_pool=stem_pool, dilate_last=dilate_last)
         self.strides = tuple(strides[level] for level in self.out_levels)
 
-    def construct(self, frames):
+    def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """frames [N, 3, H, W] -> one map [N, C, ceil(H / stride), ceil(W / stride)] for each of ``out_levels``."""
         x = ops.relu(self.bn1.after(self.conv1, frames))
         if self.stem_pool is not None:
             x = self.stem_pool(x)
-        maps = ()
+        maps: tuple[ms.Tensor, ...] = ()
         for level, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
             x = stage(x)
             if level in self.out_levels:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
@@ -38,7 +39,7 @@ class PatchEmbed(nn.Cell):
         self.proj = nn.Conv2d(3, channels, PATCH, stride=PATCH, pad_mode="valid", has_bias=True)
         self.norm = LayerNorm(channels)
 
-    def construct(self, frames):
+    def construct(self, frames: ms.Tensor) -> ms.Tensor:
         N, _, H, W = frames.shape
         right, below = -W % PATCH, -H % PATCH
         if right:
@@ -56,7 +57,7 @@ class PatchMerging(nn.Cell):
         self.norm = LayerNorm(4 * channels)
         self.reduction = _dense(4 * channels, 2 * channels, has_bias=False)
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         N, H, W, C = x.shape
         x = pad_right_and_bottom(x, H + H % 2, W + W % 2)
         x = x.reshape(N, (H + 1) // 2, 2, (W + 1) // 2, 2, C)
@@ -73,7 +74,7 @@ class FeedForward(nn.Cell):
         self.fc1 = _dense(channels, MLP_RATIO * channels)
         self.fc2 = _dense(MLP_RATIO * channels, channels)
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         x = self.fc1(x)
         return self.fc2(x * (0.5 + 0.5 * ops.erf(x * 0.5**0.5)))
 
@@ -90,7 +91,7 @@ class SwinBlock(nn.Cell):
         self.norm2 = LayerNorm(channels)
         self.mlp = FeedForward(channels=channels)
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, H, W, C] -> the same shape."""
         _, H, W, _ = x.shape
         height, width = H + -H % self.window, W + -W % self.window
@@ -126,7 +127,7 @@ class SwinStage(nn.Cell):
         )
         self.downsample = PatchMerging(channels=channels) if merges else None
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         """x [N, H, W, C] -> (the stage's own map, the next stage's input)."""
         for block in self.blocks:
             x = block(x)
@@ -163,7 +164,7 @@ class Swin(nn.Cell):
                     channels=widths[stage],
                     heads=heads[stage],
                     window=window,
-                    drop_paths=rates[starts[stage] : starts[stage + 1]],
+                    drop_paths=rates[starts[stage] : starts[stage + 1]].tolist(),
                     merges=stage < STAGES - 1,
                 )
                 for stage in range(STAGES)
@@ -173,11 +174,11 @@ class Swin(nn.Cell):
         self.channels = tuple(widths[level] for level in self.out_levels)
         self.strides = tuple(STAGE_STRIDES[level] for level in self.out_levels)
 
-    def construct(self, frames):
+    def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """frames [N, 3, H, W] -> one map [N, C, ceil(H / stride), ceil(W / stride)] for each of ``out_levels``."""
         x = self.patch_embed(frames)
         norms = (self.norm0, self.norm1, self.norm2, self.norm3)
-        maps = ()
+        maps: tuple[ms.Tensor, ...] = ()
         for level in range(STAGES):
             own, x = self.layers[level](x)
             if level in self.out_levels:

@@ -11,7 +11,7 @@ from mindspore.common.initializer import initializer
 from mindvideo.modules.layers.feed_forward import FEED_FORWARDS
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.patches import PositionTable, grid_of
-from mindvideo.modules.layers.rotary import RotaryPositions
+from mindvideo.modules.layers.rotary import RotaryPositions, Rotation
 from mindvideo.modules.layers.self_attention import SelfAttention
 
 
@@ -35,7 +35,7 @@ class VitBlock(nn.Cell):
         self.attention, self.mlp = attention, feed_forward
         self.layer_scale1, self.layer_scale2 = (LayerScale(width=width, start=scale) for _ in range(2))
 
-    def construct(self, tokens: ms.Tensor, rotation=None) -> ms.Tensor:
+    def construct(self, tokens: ms.Tensor, rotation: Rotation | None = None) -> ms.Tensor:
         tokens = tokens + self.layer_scale1(self.attention(self.norm1(tokens), rotation))
         return tokens + self.layer_scale2(self.mlp(self.norm2(tokens)))
 
@@ -89,19 +89,19 @@ class VisionTransformer(nn.Cell):
         prefix = ops.cat((self.cls_token, self.register_tokens), 1)
         return ops.cat((prefix.broadcast_to((F, self.num_prefix, self.width)), patches), 1)
 
-    def blocks(self, tokens: ms.Tensor, rotation, first: int, last: int):
+    def blocks(self, tokens: ms.Tensor, rotation: Rotation | None, first: int, last: int) -> tuple[ms.Tensor, ...]:
         """The tokens [B, S, C] after each of the blocks ``first`` to ``last`` - 1."""
-        outputs = ()
+        outputs: tuple[ms.Tensor, ...] = ()
         for number in range(first, last):  # a slice would be a list of its own, and name the parameters after itself
             tokens = self.layers[number](tokens, rotation)
             outputs += (tokens,)
         return outputs
 
-    def zoom(self):
+    def zoom(self) -> ms.Tensor | None:
         """The factor on this pass's coordinates; None without rotary positions."""
         return self.rotary.zoom() if self.has_rotary else None
 
-    def rotation(self, num_in_front: int, grid, zoom):
+    def rotation(self, num_in_front: int, grid: tuple[int, int], zoom: ms.Tensor | None) -> Rotation | None:
         """The rotation for :meth:`blocks` with ``num_in_front`` more tokens before the class token."""
         if not self.has_rotary:
             return None

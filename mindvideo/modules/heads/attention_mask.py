@@ -13,6 +13,7 @@ from mindspore.common.initializer import HeUniform, Uniform, XavierUniform, init
 from mindvideo.modules.layers.attention import MASKED
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.layers.row_order import LeadingAxes
+from mindvideo.modules.values import Scene
 from mindvideo.ops.deform_conv import deform_conv2d
 from mindvideo.ops.masks import resize_nearest
 
@@ -40,7 +41,7 @@ class AttentionMap(nn.Cell):
         self.times_transposed = ops.BatchMatMul(transpose_b=True)
         self.softmax = ops.Softmax(-1)
 
-    def construct(self, queries, memory, padding=None):
+    def construct(self, queries: ms.Tensor, memory: ms.Tensor, padding: ms.Tensor | None = None) -> ms.Tensor:
         """padding bool [F,H,W], True = ignore"""
         F, Q, width = queries.shape
         height, columns = memory.shape[2:]
@@ -80,7 +81,7 @@ class DeformConv(nn.Cell):
         init = HeUniform(nonlinearity="relu")
         self.weight = Parameter(initializer(init, (out_channels, in_channels, 3, 3)), name="weight")
 
-    def construct(self, x, offset):
+    def construct(self, x: ms.Tensor, offset: ms.Tensor) -> ms.Tensor:
         return deform_conv2d(x, offset, self.weight)
 
 
@@ -108,7 +109,7 @@ class FrameMaskHead(nn.Cell):
         self.gn_out = _group_norm_relu(out_channels)
         self.first = ops.Conv2D(joined, 3, pad_mode="pad", pad=1)
 
-    def first_layer(self, memory, maps):
+    def first_layer(self, memory: ms.Tensor, maps: ms.Tensor) -> ms.Tensor:
         """lay1 of the concatenation [memory, map] for every query: [F,C,H,W], [F,Q,M,H,W] -> [F*Q,C+M,H,W].
 
         The memory is the same for all queries of a frame and a convolution is linear, so its part is computed once.
@@ -120,18 +121,18 @@ class FrameMaskHead(nn.Cell):
         own = own.reshape(F, Q, own.shape[1], height, columns)
         return (own + ops.broadcast_to(shared.expand_dims(1), own.shape)).reshape(F * Q, own.shape[2], height, columns)
 
-    def join(self, x, fine, adapter, num_queries):
+    def join(self, x: ms.Tensor, fine: ms.Tensor, adapter: nn.Cell, num_queries: int) -> ms.Tensor:
         """The upsampled x [F*Q,C,.,.] plus the frame's adapted map [F,C',H,W] -> [F*Q,C,H,W]."""
         fine = adapter(fine)
         F, C, height, columns = fine.shape
         x = resize_nearest(x, height, columns).reshape(F, num_queries, C, height, columns)
         return (x + ops.broadcast_to(fine.expand_dims(1), x.shape)).reshape(F * num_queries, C, height, columns)
 
-    def stages(self, memory, maps, fine_maps):
+    def stages(self, memory: ms.Tensor, maps: ms.Tensor, fine_maps: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         """Every intermediate map, in order: after gn1, gn2 ... (with ReLU), offsets, deformable convolution, result."""
         num_queries = maps.shape[1]
         x = self.gn1(self.first_layer(memory, maps))
-        trace = (x,)
+        trace: tuple[ms.Tensor, ...] = (x,)
         for index, fine in enumerate(fine_maps):
             x = self.gn[index](self.lay[index](x))
             trace = (*trace, x)
@@ -140,7 +141,7 @@ class FrameMaskHead(nn.Cell):
         x = self.dcn(x, offset)
         return (*trace, offset, x, self.gn_out(x))
 
-    def construct(self, memory, maps, fine_maps):
+    def construct(self, memory: ms.Tensor, maps: ms.Tensor, fine_maps: tuple[ms.Tensor, ...]) -> ms.Tensor:
         """memory [F,C,H,W], maps [F,Q,M,H,W], fine_maps tuple of [F,C',H',W'] coarse to fine -> [F*Q,C'',H'',W'']"""
         return self.stages(memory, maps, fine_maps)[-1]
 
@@ -162,7 +163,7 @@ class _TimeConvolution(nn.Cell):
         self.out_channels = out_channels
         self.taps = ops.Conv2D(3 * out_channels, 3, pad_mode="pad", pad=2, dilation=2)
 
-    def construct(self, x, num_frames):
+    def construct(self, x: ms.Tensor, num_frames: int) -> ms.Tensor:
         height, columns = x.shape[2:]
         kernel = self.weight.transpose(2, 0, 1, 3, 4).reshape(3 * self.out_channels, x.shape[1], 3, 3)
         size = self.out_channels * height * columns  # of one frame
@@ -191,7 +192,7 @@ class SequenceMaskHead(nn.Cell):
         self.width = width
         self.swap = LeadingAxes(0, 2, 1)
 
-    def construct(self, x, num_frames):
+    def construct(self, x: ms.Tensor, num_frames: int) -> ms.Tensor:
         height, columns = x.shape[2:]
         for conv, norm in zip(self.conv, self.gn):
             x = conv(x, num_frames)
@@ -223,10 +224,10 @@ class AttentionMaskHead(nn.Cell):
         self.sequence_head = sequence_head
         self.swap = LeadingAxes(0, 2, 1)
 
-    def construct(self, queries, scene):
+    def construct(self, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
         return self.trace(queries, scene)["logits"]
 
-    def trace(self, queries, scene):
+    def trace(self, queries: ms.Tensor, scene: Scene) -> MaskTrace:
         """-> :class:`MaskTrace`."""
         B, Q, T, C = queries.shape
         attention, stages = self.frame_stages(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
@@ -235,18 +236,18 @@ class AttentionMaskHead(nn.Cell):
         logits = self.per_query(of_query.reshape(B * Q, T, *maps.shape[1:]))
         return {"attention": attention, "stages": stages, "logits": logits.reshape(B, Q, T, *logits.shape[2:])}
 
-    def per_frame(self, queries, scene):
+    def per_frame(self, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
         """queries [F, Q, C] of F frames, and the scene of those -> maps [F, Q, C', H, W]"""
         maps = self.frame_stages(queries, scene)[1][-1]
         return maps.reshape(queries.shape[0], queries.shape[1], *maps.shape[1:])
 
-    def per_query(self, maps):
+    def per_query(self, maps: ms.Tensor) -> ms.Tensor:
         """maps [G, T, C', H, W] of G queries -> mask logits [G, T, H, W]"""
         G, T = maps.shape[:2]
         logits = self.sequence_head(maps.reshape(G * T, *maps.shape[2:]), T)
         return logits.reshape(G, T, *logits.shape[1:])
 
-    def frame_stages(self, queries, scene):
+    def frame_stages(self, queries: ms.Tensor, scene: Scene) -> tuple[ms.Tensor, tuple[ms.Tensor, ...]]:
         attention = self.attention_map(queries, scene["memory"], scene["padding"])  # [F, Q, M, h, w]
         return attention, self.frame_head.stages(scene["memory"], attention, scene["fine_maps"])
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.mlp import MLP
 from mindvideo.modules.layers.norm import GroupNorm
+from mindvideo.modules.values import Scene
 from mindvideo.ops.masks import resize_nearest
 
 GROUPS = 8
@@ -31,7 +33,7 @@ class PixelEmbedding(nn.Cell):
         self.norm = nn.CellList([GroupNorm(groups, channels, relu=True) for _ in fine_channels])
         self.out = nn.Conv2d(channels, channels, 1, has_bias=True)
 
-    def construct(self, scene):
+    def construct(self, scene: Scene) -> ms.Tensor:
         x = self.project(scene["memory"])
         for index, fine in enumerate(scene["fine_maps"]):
             fine = self.lateral[index](fine)
@@ -53,20 +55,20 @@ class DotProductMaskHead(nn.Cell):
         self.query_embed = MLP(in_width=width, hidden=width, out_width=channels, num_layers=3)
         self.scale = channels**-0.5
 
-    def construct(self, queries, scene):
+    def construct(self, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
         B, Q, T, C = queries.shape
         maps = self.per_frame(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
         H, W = maps.shape[-2:]
         return maps.reshape(B, T, Q, H, W).swapaxes(1, 2)
 
-    def per_frame(self, queries, scene):
+    def per_frame(self, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
         """queries [F, Q, C] of F frames, and the scene of those -> maps [F, Q, 1, H, W]"""
         pixels = self.pixels(scene)
         F, E, H, W = pixels.shape
         logits = ops.bmm(self.query_embed(queries) * self.scale, pixels.reshape(F, E, H * W))
         return logits.reshape(F, queries.shape[1], 1, H, W)
 
-    def per_query(self, maps):
+    def per_query(self, maps: ms.Tensor) -> ms.Tensor:
         """maps [G, T, 1, H, W] of G queries -> mask logits [G, T, H, W]"""
         return maps[:, :, 0]
 

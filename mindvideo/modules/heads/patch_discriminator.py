@@ -68,7 +68,7 @@ class PatchDiscriminator(nn.Cell):
         fine, middle, coarse = features
         weight = self.conv1.weight
         shared = ops.conv2d(ops.cat((frames, fine), 1), weight[:, :-1], padding=1, pad_mode="pad")
-        logits = ()
+        logits: tuple[ms.Tensor, ...] = ()
         for mask in masks:
             x = self.pool(shared + ops.conv2d(mask, weight[:, -1:], padding=1, pad_mode="pad")) + middle
             x = self.pool(self.conv2(x)) + coarse

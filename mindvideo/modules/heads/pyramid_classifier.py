@@ -41,7 +41,7 @@ def grid_maxima(maps: ms.Tensor) -> ms.Tensor:
 
 def around(maps: ms.Tensor, axis: int, before: int, after: int) -> ms.Tensor:
     """``maps`` with EMPTY along an axis; by concatenation: the padding of MindSpore 2.10 can hang on a CPU."""
-    parts = (maps,)
+    parts: tuple[ms.Tensor, ...] = (maps,)
     if before > 0:
         parts = (empty_like(maps, axis, before), *parts)
     if after > 0:

@@ -44,26 +44,26 @@ class _AttentionCore(nn.Cell):
         self.transposed_times = ops.BatchMatMul(transpose_a=True)
         self.softmax = ops.Softmax(-1)
 
-    def weights(self, q, k, bias):
+    def weights(self, q: ms.Tensor, k: ms.Tensor, bias: ms.Tensor) -> ms.Tensor:
         """[B,M,R,S]"""
         logits = self.times_transposed(q, k)
         if bias.shape[-1] == k.shape[2]:
             logits = logits + ops.broadcast_to(bias, logits.shape)
         return self.softmax(logits)
 
-    def dropout_mask(self, weights, draw):
+    def dropout_mask(self, weights: ms.Tensor, draw: int) -> ms.Tensor:
         """The factors by which ``self.dropout(weights, draw)`` multiplies."""
         columns = weights.shape[-1]
         keep = self.dropout.keep(weights.size // columns, columns, draw)
         return keep.reshape(weights.shape).astype(weights.dtype) * self.dropout.scale
 
-    def construct(self, q, k, v, bias):
+    def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         if step >= rows:
             weights = self.weights(q, k, bias)
             return self.times(self.dropout(weights, 0), v), weights
-        blocks = []
+        blocks: list[ms.Tensor] = []
         for start in range(0, rows, step):
             q_block = q[:, :, start : start + step]
             if blocks:  # one after the other: side by side they would need the memory of all
@@ -72,7 +72,15 @@ class _AttentionCore(nn.Cell):
             blocks.append(self.times(self.dropout(weights, start), v))
         return ops.concat(blocks, axis=2), ops.zeros((1,), q.dtype)
 
-    def bprop(self, q, k, v, bias, results, gradients):
+    def bprop(
+        self,
+        q: ms.Tensor,
+        k: ms.Tensor,
+        v: ms.Tensor,
+        bias: ms.Tensor,
+        results: tuple[ms.Tensor, ms.Tensor],
+        gradients: tuple[ms.Tensor, ms.Tensor],
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         out, kept = results
@@ -98,7 +106,9 @@ class _AttentionCore(nn.Cell):
             grad_v = grad_v + parts[2]
         return ops.concat(grad_q, axis=2), grad_k, grad_v, ops.zeros_like(bias)
 
-    def gradients(self, weights, q, k, v, grad, inner, draw):
+    def gradients(
+        self, weights: ms.Tensor, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, grad: ms.Tensor, inner: ms.Tensor, draw: int
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """The share of one block of rows in the gradients of q, k and v."""
         used = weights
         grad_weights = self.times_transposed(grad, v)
@@ -132,7 +142,7 @@ class MultiHeadAttention(nn.Cell):
         self.linear = ops.MatMul(transpose_b=True)
         self.swap = LeadingAxes(0, 2, 1)
 
-    def _project(self, x, part: int):
+    def _project(self, x: ms.Tensor, part: int) -> ms.Tensor:
         """[B,S,C] -> [B,M,S,D] by the ``part``-th third of the packed projection."""
         batch, length, width = x.shape
         low, high = part * width, (part + 1) * width
@@ -142,7 +152,14 @@ class MultiHeadAttention(nn.Cell):
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))
 
-    def construct(self, query, key, value, key_padding=None, bias=None):
+    def construct(
+        self,
+        query: ms.Tensor,
+        key: ms.Tensor,
+        value: ms.Tensor,
+        key_padding: ms.Tensor | None = None,
+        bias: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         batch, rows, width = query.shape
         q = self._project(query, 0)
         k = self._project(key, 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mindspore import ops
+import mindspore as ms
+from mindspore import nn, ops
 
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 
@@ -19,13 +20,13 @@ class BatchNorm(FrozenBatchNorm):
         self.bias.requires_grad = True
         self.batch_norm = ops.BatchNorm(is_training=True, epsilon=eps, momentum=momentum)
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C, H, W]."""
         if self.training:
             return self.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var)[0]
         return super().construct(x)
 
-    def after(self, conv, x):
+    def after(self, conv: nn.Cell, x: ms.Tensor) -> ms.Tensor:
         """The norm of ``conv(x)``."""
         if self.training:
             return self.construct(conv(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, initializer
 
@@ -14,13 +15,15 @@ class _ScaledRows(nn.Cell):
     as the weight.
     """
 
-    def construct(self, weight, scale):
+    def construct(self, weight: ms.Tensor, scale: ms.Tensor) -> ms.Tensor:
         return weight * self.spread(scale, weight)
 
-    def bprop(self, weight, scale, out, gradient):  # noqa: ARG002
+    def bprop(
+        self, weight: ms.Tensor, scale: ms.Tensor, out: ms.Tensor, gradient: ms.Tensor
+    ) -> tuple[ms.Tensor, ms.Tensor]:  # noqa: ARG002
         return gradient * self.spread(ops.depend(scale, gradient), gradient), ops.zeros_like(scale)
 
-    def spread(self, scale, weight):
+    def spread(self, scale: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
         return ops.broadcast_to(scale.reshape(-1, 1, 1, 1), weight.shape)
 
 
@@ -53,10 +56,10 @@ class Convolution(nn.Cell):
             group=groups,
         )
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C', H', W'] with H' = ceil(H / stride)."""
         return self.conv2d(x, self.weight)
 
-    def scaled(self, x, scale):
+    def scaled(self, x: ms.Tensor, scale: ms.Tensor) -> ms.Tensor:
         """The convolution with output channel c multiplied by ``scale[c]``, at the cost of scaling the kernel."""
         return self.conv2d(x, self.scale_rows(self.weight, scale))

@@ -77,14 +77,21 @@ class DeformableAttention(nn.Cell):
         self.value_proj = xavier_dense(width, width)
         self.output_proj = xavier_dense(width, width)
 
-    def construct(self, query, reference_points, source, spatial_shapes, padding=None):
+    def construct(
+        self,
+        query: ms.Tensor,
+        reference_points: ms.Tensor,
+        source: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        padding: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         value = self.project(source, padding)
         B, Q, _ = query.shape
         rows = rows_of_block(B * self.heads * self.num_levels * self.num_points, Q)
         if rows == Q:
             locations = self.sampling_locations(query, reference_points, spatial_shapes)
             return self.read(query, locations, value, spatial_shapes)
-        outputs = ()
+        outputs: tuple[ms.Tensor, ...] = ()
         for start in range(0, Q, rows):
             part, reference = query[:, start : start + rows], reference_points[:, start : start + rows]
             if outputs:  # one after the other: side by side they would need the memory of all
@@ -102,16 +109,32 @@ class DeformableAttention(nn.Cell):
             value = value * ops.broadcast_to(valid, value.shape)
         return value.reshape(B, S, self.heads, C // self.heads)
 
-    def read(self, query, locations, value, spatial_shapes, bias=None):
+    def read(
+        self,
+        query: ms.Tensor,
+        locations: ms.Tensor,
+        value: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        bias: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         """query [B, Q, C], locations [B, Q, M, L, P, 2], value [B, S, M, C / M] -> [B, Q, C]; bias as below."""
         return self.output_proj(self.sample(query, locations, value, spatial_shapes, bias))
 
-    def sample(self, query, locations, value, spatial_shapes, bias=None):
+    def sample(
+        self,
+        query: ms.Tensor,
+        locations: ms.Tensor,
+        value: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        bias: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         """As ``read``, before the last projection."""
         weights = self.sampling_weights(query, bias)
         return ms_deform_attn(value, spatial_shapes, None, locations, weights)
 
-    def sampling_locations(self, query, reference_points, spatial_shapes):
+    def sampling_locations(
+        self, query: ms.Tensor, reference_points: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]
+    ) -> ms.Tensor:
         """Where each query looks, in units of each level: [B, Q, M, L, P, 2] as (x, y)."""
         B, Q, _ = query.shape
         M, L, P = self.heads, self.num_levels, self.num_points
@@ -125,7 +148,7 @@ class DeformableAttention(nn.Cell):
         centres, sides = (ops.broadcast_to(part, shape) for part in (reference[..., :2], reference[..., 2:]))
         return centres + offsets / P * sides * 0.5
 
-    def scaled_offsets(self, query, scale):
+    def scaled_offsets(self, query: ms.Tensor, scale: ms.Tensor) -> ms.Tensor:
         """The offsets [B, Q, M * L * P * 2], each output times its ``scale``: a product with the weights, not
         with what they make of thousands of queries."""
         dense = self.sampling_offsets
@@ -151,7 +174,9 @@ class TwoOutputAttention(DeformableAttention):
         super().__init__(width=width, num_levels=num_levels, heads=heads, num_points=num_points)
         self.output_proj_box = xavier_dense_with_default_bias(width, width)
 
-    def read_both(self, query, locations, value, spatial_shapes):
+    def read_both(
+        self, query: ms.Tensor, locations: ms.Tensor, value: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``read``, for the first stream and for the second: two of [B, Q, C]."""
         samples = self.sample(query, locations, value, spatial_shapes)
         return self.output_proj(samples), self.output_proj_box(samples)

@@ -44,7 +44,7 @@ class CounterHash(FollowsIteration):
         super().follow(iteration, seed=seed)
         self.salt = seed & 0x7FFFFFFF
 
-    def bits(self, rows: int, columns: int, draw: int):
+    def bits(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """int32 [rows, columns]."""
         stream = self.mix(self.iteration * _ROW_STRIDE + (self.salt + draw * _COLUMN_STRIDE % 2**31))
         row = self.mix(ops.arange(rows).astype(ms.int32) * _ROW_STRIDE + stream)
@@ -53,7 +53,7 @@ class CounterHash(FollowsIteration):
         column = ops.broadcast_to(column.reshape(1, columns), (rows, columns))
         return self.mix(ops.bitwise_xor(row, column))
 
-    def mix(self, bits):
+    def mix(self, bits: ms.Tensor) -> ms.Tensor:
         bits = bits * _MIX
         bits = ops.bitwise_xor(bits, ops.bitwise_right_shift(bits, self.shift))
         return bits * _REMIX
@@ -71,7 +71,7 @@ class _CounterMask(CounterHash):
         # Keep what falls below this one of the 32-bit signed integers.
         self.threshold = Tensor(int((1.0 - rate) * 2**32) - 2**31 if rate else 2**31 - 1, ms.int32)
 
-    def keep(self, rows: int, columns: int, draw: int):
+    def keep(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """Bool [rows, columns]."""
         return self.bits(rows, columns, draw) < self.threshold
 
@@ -83,7 +83,7 @@ class Dropout(_CounterMask):
     Before a trainer has called :func:`seed_dropout`, every call draws the same mask.
     """
 
-    def construct(self, x, draw=0):
+    def construct(self, x: ms.Tensor, draw: int = 0) -> ms.Tensor:
         """x of any shape, float -> the same shape and type."""
         if not self.training or self.rate == 0.0:
             return x
@@ -95,7 +95,7 @@ class Dropout(_CounterMask):
 class DropPath(_CounterMask):
     """Stochastic depth: drops whole samples (axis 0) of a residual branch with probability ``rate``."""
 
-    def construct(self, x, draw=0):
+    def construct(self, x: ms.Tensor, draw: int = 0) -> ms.Tensor:
         """x [B, ...], float -> the same shape and type."""
         if not self.training or self.rate == 0.0:
             return x

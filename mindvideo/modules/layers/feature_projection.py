@@ -53,8 +53,11 @@ class FeatureProjection(nn.Cell):
         self.levels = nn.CellList(levels)
         self.num_maps = len(channels_of_maps)
 
-    def construct(self, maps, padding: ms.Tensor):
-        features, paddings = (), ()
+    def construct(
+        self, maps: tuple[ms.Tensor, ...], padding: ms.Tensor
+    ) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...]]:
+        features: tuple[ms.Tensor, ...] = ()
+        paddings: tuple[ms.Tensor, ...] = ()
         for index, level in enumerate(self.levels):
             if index < self.num_maps:
                 source = maps[index]

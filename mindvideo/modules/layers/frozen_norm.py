@@ -21,17 +21,17 @@ class FrozenBatchNorm(nn.Cell):
         self.running_mean = _vector(np.zeros(channels), "running_mean")
         self.running_var = _vector(np.ones(channels), "running_var")
 
-    def scale_and_shift(self):
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Two vectors [C]."""
         scale = self.weight * ops.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, C, H, W]."""
         scale, shift = self.scale_and_shift()
         return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
 
-    def after(self, conv, x):
+    def after(self, conv: nn.Cell, x: Tensor) -> Tensor:
         """The norm of ``conv(x)``, with the scale multiplied into the kernel: no pass over the map, forward or back."""
         scale, shift = self.scale_and_shift()
         return ops.bias_add(conv.scaled(x, scale), shift)

@@ -12,6 +12,7 @@ from mindspore.ops import constexpr
 from mindvideo.modules.layers.draws import UniformDraws
 
 LOG_2 = math.log(2.0)
+Rotation = tuple[ms.Tensor, ms.Tensor]  # cosine and sine, [S, depth] each
 
 
 @constexpr
@@ -44,7 +45,7 @@ class RotaryPositions(nn.Cell):
             return Tensor(1.0, ms.float32)
         return ops.exp((2.0 * self.draws(1, 1).reshape(()) - 1.0) * LOG_2)
 
-    def construct(self, prefix: int, rows: int, columns: int, zoom: ms.Tensor):
+    def construct(self, prefix: int, rows: int, columns: int, zoom: ms.Tensor) -> Rotation:
         angles = _angles(prefix, rows, columns, self.depth, self.temperature) * zoom
         return ops.cos(angles), ops.sin(angles)
 

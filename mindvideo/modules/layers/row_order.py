@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
@@ -28,20 +26,20 @@ class LeadingAxes(nn.Cell):
         self.order, self.back = tuple(order), tuple(int(axis) for axis in np.argsort(order))
         self.gathers = ms.get_context("device_target") == "CPU"
 
-    def construct(self, x):
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
         return self.ordered(x, self.order)
 
-    def bprop(self, x, out, gradient):  # noqa: ARG002
+    def bprop(self, x: ms.Tensor, out: ms.Tensor, gradient: ms.Tensor) -> tuple[ms.Tensor]:  # noqa: ARG002
         return (self.ordered(gradient, self.back),)
 
-    def ordered(self, x, order: Sequence[int]):
+    def ordered(self, x: ms.Tensor, order: tuple[int, ...]) -> ms.Tensor:
         count = len(order)
         if not self.gathers:
             return ops.transpose(x, order + tuple(range(count, x.ndim)))
         lead, rest = x.shape[:count], x.shape[count:]
         numbers = row_numbers(lead, order)
         rows = ops.gather(x.reshape(numbers.shape[0], -1), numbers, 0)
-        shape = ()
+        shape: tuple[int, ...] = ()
         for axis in order:
             shape += (lead[axis],)
         return rows.reshape(shape + rest)

@@ -6,7 +6,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
-from mindvideo.modules.layers.rotary import turn
+from mindvideo.modules.layers.rotary import Rotation, turn
 
 
 class SelfAttention(nn.Cell):
@@ -29,7 +29,7 @@ class SelfAttention(nn.Cell):
         self.out_proj = nn.Dense(width, width)
         self.core = _AttentionCore(dropout=0.0, block_elements=block_elements)
 
-    def construct(self, tokens: ms.Tensor, rotation=None) -> ms.Tensor:
+    def construct(self, tokens: ms.Tensor, rotation: Rotation | None = None) -> ms.Tensor:
         B, S, C = tokens.shape
         query = self.split(self.q_proj(tokens) * self.scale)
         key = self.split(self.k_proj(tokens))

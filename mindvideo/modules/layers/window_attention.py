@@ -28,7 +28,7 @@ class WindowAttention(nn.Cell):
         self.qkv = nn.Dense(channels, 3 * channels, weight_init=init, bias_init="zeros")
         self.proj = nn.Dense(channels, channels, weight_init=init, bias_init="zeros")
 
-    def construct(self, windows, apart):
+    def construct(self, windows: ms.Tensor, apart: ms.Tensor | None) -> ms.Tensor:
         """``apart`` [windows of a map, S, S] is added to the logits, or None; W is a multiple of its first axis."""
         W, S, C = windows.shape
         qkv = self.qkv(windows).reshape(W, S, 3, self.heads, self.head_width).transpose(2, 0, 3, 1, 4)
@@ -65,21 +65,21 @@ def cells_apart(height: int, width: int, window: int, shift: int) -> Tensor:
     return Tensor(np.where(label[:, :, None] == label[:, None, :], 0.0, APART).astype(np.float32))
 
 
-def split_windows(x, window: int):
+def split_windows(x: ms.Tensor, window: int) -> ms.Tensor:
     """x [B, H, W, C] with H, W multiples of the window -> [B * windows, S, C], windows in row-major order."""
     B, H, W, C = x.shape
     x = x.reshape(B, H // window, window, W // window, window, C).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(-1, window * window, C)
 
 
-def join_windows(windows, window: int, height: int, width: int):
+def join_windows(windows: ms.Tensor, window: int, height: int, width: int) -> ms.Tensor:
     """The inverse of :func:`split_windows`: [B * windows, S, C] -> [B, height, width, C]."""
     C = windows.shape[2]
     x = windows.reshape(-1, height // window, width // window, window, window, C).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(-1, height, width, C)
 
 
-def pad_right_and_bottom(x, height: int, width: int):
+def pad_right_and_bottom(x: ms.Tensor, height: int, width: int) -> ms.Tensor:
     """x [B, H, W, C] zero padded to [B, height, width, C]."""
     B, H, W, C = x.shape
     if width > W:
@@ -89,7 +89,7 @@ def pad_right_and_bottom(x, height: int, width: int):
     return x
 
 
-def roll(x, shift: int):
+def roll(x: ms.Tensor, shift: int) -> ms.Tensor:
     """Cyclic shift of both map axes of x [B, H, W, C] by -shift (towards the origin when positive)."""
     H, W = x.shape[1], x.shape[2]
     down, right = shift % H, shift % W

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.errors import UserError
-from mindvideo.modules.losses.matched import of_instances, present_by_rank, rows_of
+from mindvideo.modules.losses.matched import Matched, of_instances, present_by_rank, rows_of
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.masks import resize_bilinear
 
@@ -102,7 +102,7 @@ class Criterion(nn.Cell):
         T = targets["boxes"].shape[2]
         instances = self.reduce_count(targets["exists"].astype(ms.float32).sum())
         instances = ops.maximum(instances, ms.Tensor(1.0 if self.min_count == "instance" else 1.0 / T, ms.float32))
-        answers = ()
+        answers: tuple[ms.Tensor, ...] = ()
         for number, function in enumerate(self.functions):
             matched = last if self.last_only[number] else every
             answer = function(matched, **self.options[number])
@@ -114,7 +114,9 @@ class Criterion(nn.Cell):
         terms = ops.gather(ops.cat(answers), self.order, 0)
         return (terms * self.weights).sum(), terms
 
-    def line_up(self, predictions, targets, query, masks, extra):
+    def line_up(
+        self, predictions: Predictions, targets: Targets, query: ms.Tensor, masks: ms.Tensor | None, extra: Any
+    ) -> tuple[Matched, Matched]:
         """The predictions as the terms of all layers see them, and as those of the last layer do."""
         logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"]
         query = query[-self.num_layers :]
@@ -127,7 +129,7 @@ class Criterion(nn.Cell):
         if masks is not None:
             target_masks = self.target_masks(targets)
             masks = at_pixels_of(target_masks, masks)
-        every = {
+        every: Matched = {
             "logits": logits,
             "rows": rows,
             "taken": taken,
@@ -138,7 +140,7 @@ class Criterion(nn.Cell):
             "targets": targets,
             "extra": extra,
         }
-        last = {
+        last: Matched = {
             "logits": logits[-1:],
             "rows": rows[-1:],
             "taken": taken[-1:],
@@ -151,7 +153,7 @@ class Criterion(nn.Cell):
         }
         return every, last
 
-    def supervised_frames(self, query, taken, targets):
+    def supervised_frames(self, query: ms.Tensor, taken: ms.Tensor, targets: Targets) -> ms.Tensor:
         """float [D, B, N, T]."""
         present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
         if self.supervised == "all":
@@ -161,7 +163,7 @@ class Criterion(nn.Cell):
             return present_by_rank(query, present) * taken.expand_dims(-1)
         return present.expand_dims(0) * taken.expand_dims(-1)
 
-    def target_masks(self, targets):
+    def target_masks(self, targets: Targets) -> ms.Tensor:
         """float [B, N, T, h, w]."""
         B, N, T, H, W = targets["masks"].shape
         masks = targets["masks"].astype(ms.float32)

@@ -34,7 +34,7 @@ def sample_maps(maps: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
     return sampled
 
 
-def corners(points: ms.Tensor, R: int, h: int, w: int):
+def corners(points: ms.Tensor, R: int, h: int, w: int) -> tuple[tuple[ms.Tensor, ms.Tensor], ...]:
     """The four cells around each point, as rows of the R maps one after the other, and how much each counts.
 
     No gradient reaches the points.
@@ -44,7 +44,7 @@ def corners(points: ms.Tensor, R: int, h: int, w: int):
     x0, y0 = ops.floor(x), ops.floor(y)
     right, below = x - x0, y - y0
     first = first_cells(R, h * w)
-    found = ()
+    found: tuple[tuple[ms.Tensor, ms.Tensor], ...] = ()
     for down in range(2):
         for across in range(2):
             row, column = y0 + down, x0 + across

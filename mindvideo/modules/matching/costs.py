@@ -10,13 +10,13 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import ops
 
-from mindvideo.modules.values import Predictions, Targets
+from mindvideo.modules.values import MatchTargets, Predictions
 from mindvideo.ops import boxes
 
 COORDINATES = 4
 
 
-def softmax_class(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def softmax_class(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """Minus the probability of the instance's class; in a frame without the instance, of class 0."""
     labels = targets["labels"].astype(ms.int32).expand_dims(-1) * targets["present"].astype(ms.int32)  # [B, N, T]
     probabilities = ops.softmax(predictions["logits"], axis=-1).swapaxes(2, 3)  # [D, B, T, Q, K]
@@ -25,7 +25,7 @@ def softmax_class(predictions: Predictions, targets: Targets, counted: ms.Tensor
 
 def focal_class(
     predictions: Predictions,
-    targets: Targets,
+    targets: MatchTargets,
     counted: ms.Tensor,
     *,
     of_clip: bool = False,
@@ -40,42 +40,42 @@ def focal_class(
     return cost[:, :, 0] if of_clip else mean_over_frames(cost, counted)
 
 
-def l1_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def l1_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """The mean absolute difference of the four coordinates."""
     predicted, target = boxes_of_frames(predictions, targets)
     difference = ops.abs(predicted.expand_dims(-2) - target.expand_dims(-3))
     return mean_over_frames(difference.sum(axis=-1) / COORDINATES, counted)
 
 
-def euclidean_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def euclidean_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """The Euclidean distance of the four coordinates."""
     predicted, target = boxes_of_frames(predictions, targets)
     difference = predicted.expand_dims(-2) - target.expand_dims(-3)
     return mean_over_frames(ops.sqrt((difference * difference).sum(axis=-1)), counted)
 
 
-def joint_euclidean_box(predictions: Predictions, targets: Targets, counted: ms.Tensor) -> ms.Tensor:
+def joint_euclidean_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor) -> ms.Tensor:
     """The Euclidean distance of the coordinates of all counted frames together: neither a sum nor a mean of frames."""
     tracks = predictions["boxes"].expand_dims(3)  # [D, B, Q, 1, T, 4]
     difference = (tracks - targets["boxes"].expand_dims(1)) * counted.expand_dims(1).expand_dims(-1)
     return ops.sqrt((difference * difference).sum((-2, -1)))
 
 
-def iou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
+def iou_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
     """Minus the IoU of the boxes; ``eps`` as in :mod:`mindvideo.ops.boxes`."""
     predicted, target = boxes_of_frames(predictions, targets)
     overlap = boxes.pairwise_iou(boxes.cxcywh_to_xyxy(predicted), boxes.cxcywh_to_xyxy(target), eps=eps)
     return mean_over_frames(-overlap, counted)
 
 
-def giou_box(predictions: Predictions, targets: Targets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
+def giou_box(predictions: Predictions, targets: MatchTargets, counted: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
     """Minus the generalised IoU of the boxes; ``eps`` as in :mod:`mindvideo.ops.boxes`."""
     predicted, target = boxes_of_frames(predictions, targets)
     overlap = boxes.pairwise_giou(boxes.cxcywh_to_xyxy(predicted), boxes.cxcywh_to_xyxy(target), eps=eps)
     return mean_over_frames(-overlap, counted)
 
 
-def boxes_of_frames(predictions: Predictions, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
+def boxes_of_frames(predictions: Predictions, targets: MatchTargets) -> tuple[ms.Tensor, ms.Tensor]:
     """Boxes with the frame before the query: predicted [D, B, T, Q, 4], targets [B, T, N, 4]."""
     return predictions["boxes"].swapaxes(2, 3), targets["boxes"].swapaxes(1, 2)
 

@@ -25,7 +25,9 @@ class FirstAppearanceMatcher(nn.Cell):
         super().__init__()
         self.class_weight, self.mask_weight, self.dice_weight = class_weight, mask_weight, dice_weight
 
-    def construct(self, logits: ms.Tensor, point_logits: ms.Tensor, point_targets: ms.Tensor, targets: Targets):
+    def construct(
+        self, logits: ms.Tensor, point_logits: ms.Tensor, point_targets: ms.Tensor, targets: Targets
+    ) -> ms.Tensor:
         D, B, Q, T, _ = logits.shape
         N = targets["labels"].shape[1]
         cost = ops.stop_gradient(self.cost(logits, point_logits, point_targets, targets["labels"]))
@@ -47,7 +49,9 @@ class FirstAppearanceMatcher(nn.Cell):
         shown = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
         return ops.logical_and(shown > 0.5, ops.cumsum(shown, -1) < 1.5)
 
-    def cost(self, logits, point_logits, point_targets, labels) -> ms.Tensor:
+    def cost(
+        self, logits: ms.Tensor, point_logits: ms.Tensor, point_targets: ms.Tensor, labels: ms.Tensor
+    ) -> ms.Tensor:
         """[D, B, T, Q, N]."""
         P = point_logits.shape[3]
         probabilities = ops.softmax(logits.swapaxes(2, 3), axis=-1)  # [D, B, T, Q, K]

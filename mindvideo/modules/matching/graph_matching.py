@@ -9,6 +9,7 @@ graph, columns those of the larger one: history and current clip, or the other w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -46,7 +47,7 @@ class GraphMatcher(nn.Cell):
         self.solver, self.iterations = solver, iterations
         self.exact = ExactShares() if solver == "exact" else None
 
-    def construct(self, history: ms.Tensor, current: ms.Tensor, sharpness: ms.Tensor):
+    def construct(self, history: ms.Tensor, current: ms.Tensor, sharpness: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         affinity = self.affinity(history, current)
         return affinity, self.log_assignment(affinity, sharpness)
 
@@ -68,7 +69,7 @@ class GraphMatcher(nn.Cell):
         """[B, N1, N2] -> logarithms [B, rows, columns], whose exponentials sum to 1 in each row."""
         if affinity.shape[1] > affinity.shape[2]:
             affinity = affinity.swapaxes(1, 2)
-        if self.solver == "exact":
+        if self.exact is not None:
             scores = self.exact(affinity) * sharpness
         elif self.solver == "program":
             scores = program_shares(affinity) * sharpness
@@ -158,7 +159,7 @@ class ExactShares(nn.Cell):
         return (self.differentiate(affinity, shares, of_shares),)
 
 
-def _first(first, *others):
+def _first(first: Any, *others: Any) -> Any:
     return first
 
 
@@ -196,13 +197,13 @@ def match_on_host(
     return affinity, assignment.T if turned else assignment
 
 
-def affinity_on_host(history, current, weight, bias) -> np.ndarray:
+def affinity_on_host(history: np.ndarray, current: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """As :meth:`GraphMatcher.affinity`, [N1, C] and [N2, C] -> float64 [N1, N2]."""
 
-    def unit_rows(rows):
+    def unit_rows(rows: np.ndarray) -> np.ndarray:
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), MIN_LENGTH)
 
-    def joined(nodes, found):
+    def joined(nodes: np.ndarray, found: np.ndarray) -> np.ndarray:
         lengths = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (nodes, found)]
         together = nodes + lengths[0] / np.maximum(lengths[1], MIN_LENGTH) * found
         return unit_rows(np.maximum(together @ np.asarray(weight, np.float64).T + bias, 0.0))

@@ -9,7 +9,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.errors import UserError
-from mindvideo.modules.values import Predictions, Targets
+from mindvideo.modules.values import MatchTargets, Predictions
 from mindvideo.ops.assignment import assignment
 
 FRAMES = ("all", "present", "first")
@@ -49,13 +49,13 @@ class Matcher(nn.Cell):
         self.options = tuple(dict(term.options) for term in terms)
         self.frames = frames
 
-    def construct(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
+    def construct(self, predictions: Predictions, targets: MatchTargets) -> ms.Tensor:
         cost = self.cost(predictions, targets)
         D, B, Q, N = cost.shape
         exists = ops.broadcast_to(targets["exists"].expand_dims(0), (D, B, N)).reshape(D * B, N)
         return assignment(cost.reshape(D * B, Q, N), exists).reshape(D, B, N)
 
-    def cost(self, predictions: Predictions, targets: Targets) -> ms.Tensor:
+    def cost(self, predictions: Predictions, targets: MatchTargets) -> ms.Tensor:
         """[D, B, Q, N]."""
         logits, boxes = ops.stop_gradient(predictions["logits"]), ops.stop_gradient(predictions["boxes"])
         target_boxes, present = targets["boxes"], targets["present"]
@@ -65,8 +65,8 @@ class Matcher(nn.Cell):
         counted = present.astype(ms.float32)
         if self.frames != "present":
             counted = ops.ones_like(counted)
-        predictions = {"logits": logits, "boxes": boxes}
-        targets = {
+        compared: Predictions = {"logits": logits, "boxes": boxes, "masks": None}
+        wanted: MatchTargets = {
             "labels": targets["labels"],
             "boxes": target_boxes,
             "present": present,
@@ -74,5 +74,5 @@ class Matcher(nn.Cell):
         }
         total = ms.Tensor(0.0, ms.float32)  # not called like the method: MindSpore would take it for a recursion
         for number, function in enumerate(self.functions):
-            total = total + self.weights[number] * function(predictions, targets, counted, **self.options[number])
+            total = total + self.weights[number] * function(compared, wanted, counted, **self.options[number])
         return ops.stop_gradient(total)

@@ -92,7 +92,9 @@ def column_sums(s: int, g: int) -> np.ndarray:
     return np.kron(np.ones((1, s)), np.eye(g))
 
 
-def interior_point(Q, p, A, b, G, h) -> np.ndarray:
+def interior_point(
+    Q: np.ndarray, p: np.ndarray, A: np.ndarray, b: np.ndarray, G: np.ndarray, h: np.ndarray
+) -> np.ndarray:
     """Minimise 1/2 z'Qz + p'z with A z = b and G z <= h, by the predictor-corrector method."""
     n, m = len(p), len(h)
     z, nu = np.full(n, 1.0 / n), np.zeros(len(b))
@@ -116,7 +118,14 @@ def interior_point(Q, p, A, b, G, h) -> np.ndarray:
     return np.maximum(z, 0.0)
 
 
-def direction(system, residuals, G, slack, force, complementary):
+def direction(
+    system: np.ndarray,
+    residuals: tuple[np.ndarray, np.ndarray, np.ndarray],
+    G: np.ndarray,
+    slack: np.ndarray,
+    force: np.ndarray,
+    complementary: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The Newton step of z, nu, slack and force that makes ``complementary`` 0, from the reduced system."""
     dual, equal, unequal = residuals
     inner = (force * unequal - complementary) / slack

@@ -50,7 +50,9 @@ class ClipDecoderLayer(DecoderLayer):
     All queries of a clip go through it together.
     """
 
-    def construct(self, content, query_position, memory, keys, bias):
+    def construct(  # type: ignore[override]  # a bias instead of padding
+        self, content: ms.Tensor, query_position: ms.Tensor, memory: ms.Tensor, keys: ms.Tensor, bias: ms.Tensor
+    ) -> ms.Tensor:
         """content, query_position [B*Q,T,C]; memory, keys [B,S,C]; bias [B or 1,1,Q*T,S] -> content [B*Q,T,C]"""
         batch, width = memory.shape[0], memory.shape[2]
         placed = content + query_position
@@ -89,7 +91,9 @@ class ClipDecoder(nn.Cell):
         self.num_queries = num_queries
         self.released_order = released_order
 
-    def construct(self, memory, position, padding, levels: FrameLevels) -> ClipStates:
+    def construct(
+        self, memory: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None, levels: FrameLevels
+    ) -> ClipStates:
         states = self.states(memory, position, padding, levels)
         if self.released_order:
             # PARITY(defvistr): the released reshape skips the transposition.
@@ -97,7 +101,9 @@ class ClipDecoder(nn.Cell):
         logits, boxes = self.head(states)
         return {"logits": logits, "boxes": boxes, "states": states[-1]}
 
-    def states(self, memory, position, padding, levels: FrameLevels):
+    def states(
+        self, memory: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None, levels: FrameLevels
+    ) -> ms.Tensor:
         """The normed states of every layer [D, B, Q, T, C]."""
         B, S, C = memory.shape
         Q, T = self.num_queries, self.query_embed.shape[0]
@@ -107,7 +113,7 @@ class ClipDecoder(nn.Cell):
         query_position = ops.broadcast_to(self.query_embed.expand_dims(0), (B * Q, T, C))
         content = ops.zeros_like(query_position)
         keys = memory + position
-        states = ()
+        states: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             content = layer(content, query_position, memory, keys, bias)
             states += (self.norm(content).reshape(B, Q, T, C),)

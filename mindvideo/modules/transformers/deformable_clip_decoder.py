@@ -54,7 +54,15 @@ class DeformableClipDecoderLayer(nn.Cell):
         bias = self.frame_bias.reshape(1, T, T, 1).broadcast_to((num_queries, T, T, levels_per_frame))
         return bias.reshape(1, num_queries * T, 1, T * levels_per_frame, 1)
 
-    def construct(self, content, query_position, references, value, spatial_shapes, num_queries):
+    def construct(
+        self,
+        content: ms.Tensor,
+        query_position: ms.Tensor,
+        references: ms.Tensor,
+        value: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        num_queries: int,
+    ) -> ms.Tensor:
         """content, query_position [B,Q*T,C]; references [B,Q*T,levels,2 or 4]; value [B,S,M,D] -> [B,Q*T,C]"""
         placed = content + query_position
         content = self.norm1(self.dropout(self.self_attn(placed, placed, content), 0), content)
@@ -97,7 +105,7 @@ class DeformableClipDecoder(nn.Cell):
         self.bbox_embed = refinements
         self.num_queries, self.num_frames = num_queries, num_frames
 
-    def in_every_frame(self, reference, valid_ratios):
+    def in_every_frame(self, reference: ms.Tensor, valid_ratios: ms.Tensor) -> ms.Tensor:
         """Reference of each query in each frame [B,Q,T,2 or 4] -> of each state on each level [B,Q*T,levels,2 or 4]"""
         B, Q, T, size = reference.shape
         levels = valid_ratios.shape[1]
@@ -107,7 +115,7 @@ class DeformableClipDecoder(nn.Cell):
         spread = spread * ratios.reshape(B, 1, 1, levels, size)
         return ops.broadcast_to(spread, (B, Q, T, levels, size)).reshape(B, Q * T, levels, size)
 
-    def construct(self, memory, position, padding, levels: FrameLevels) -> ClipStates:
+    def construct(self, memory: ms.Tensor, position: ms.Tensor, padding: ms.Tensor, levels: FrameLevels) -> ClipStates:
         Q, T = self.num_queries, self.num_frames
         B, _, C = memory.shape
         L = self.layers[0].cross_attn.num_levels
@@ -120,7 +128,8 @@ class DeformableClipDecoder(nn.Cell):
         query_position = ops.broadcast_to(self.query_embed.expand_dims(0), (B, Q * T, C))
         content = ops.broadcast_to(self.content_embed.expand_dims(0), (B, Q * T, C))
         reference = ops.broadcast_to(ops.sigmoid(self.reference_points).expand_dims(0), (B, Q, T, 2))
-        logits, boxes = (), ()
+        logits: tuple[ms.Tensor, ...] = ()
+        boxes: tuple[ms.Tensor, ...] = ()
         for index, layer in enumerate(self.layers):
             value = layer.cross_attn.project(memory, padding)
             references = self.in_every_frame(reference, valid_ratios)

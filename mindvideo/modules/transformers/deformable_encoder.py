@@ -50,7 +50,7 @@ def token_reference_points(spatial_shapes: tuple[tuple[int, int], ...], valid_ra
     return centres.expand_dims(2) * valid_ratios.expand_dims(1)
 
 
-def flatten_levels(maps) -> ms.Tensor:
+def flatten_levels(maps: tuple[ms.Tensor, ...]) -> ms.Tensor:
     """Maps [N, C, H, W], one a level -> tokens [N, S, C], levels in order, row by row."""
     flat = []
     for level in maps:
@@ -83,7 +83,15 @@ class DeformableEncoderLayer(nn.Cell):
         self.dropout = Dropout(dropout)
         self.split_attention = split_attention
 
-    def construct(self, tokens, position, reference_points, spatial_shapes, padding, B=1):
+    def construct(
+        self,
+        tokens: ms.Tensor,
+        position: ms.Tensor,
+        reference_points: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        padding: ms.Tensor,
+        B: int = 1,
+    ) -> ms.Tensor:
         """tokens, position [N, S, C]; reference_points [N, S, L, 2]; padding bool [N, S] -> [N, S, C].
 
         The N frames are those of B clips, clip by clip.
@@ -93,7 +101,15 @@ class DeformableEncoderLayer(nn.Cell):
         from_clip = self.split_attention(tokens, position, B, spatial_shapes, padding)
         return self.within_frames(tokens, position, reference_points, spatial_shapes, padding, from_clip)
 
-    def within_frames(self, tokens, position, reference_points, spatial_shapes, padding, from_clip=None):
+    def within_frames(
+        self,
+        tokens: ms.Tensor,
+        position: ms.Tensor,
+        reference_points: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        padding: ms.Tensor | None,
+        from_clip: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         """As ``construct``, with what the split attention gave, [N, S, C]."""
         attended = self.self_attn(tokens + position, reference_points, tokens, spatial_shapes, padding)
         if from_clip is not None:
@@ -110,7 +126,15 @@ class DeformableEncoder(nn.Cell):
         super().__init__()
         self.layers = nn.CellList(layers)
 
-    def construct(self, tokens, position, spatial_shapes, valid_ratios, padding, B=1):
+    def construct(
+        self,
+        tokens: ms.Tensor,
+        position: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        valid_ratios: ms.Tensor,
+        padding: ms.Tensor,
+        B: int = 1,
+    ) -> ms.Tensor:
         """tokens, position [N, S, C]; valid_ratios [N, L, 2]; padding bool [N, S] -> [N, S, C]."""
         reference_points = token_reference_points(spatial_shapes, valid_ratios)
         for layer in self.layers:

@@ -7,6 +7,8 @@ option of that name does.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import XavierUniform
@@ -51,7 +53,7 @@ class EncoderLayer(nn.Cell):
         self.dropout2 = Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def construct(self, tokens, position, padding=None):
+    def construct(self, tokens: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None = None) -> ms.Tensor:
         """padding bool [B,S], True = ignore"""
         if self.pre_norm:
             x = self.norm1(tokens)
@@ -75,22 +77,22 @@ class Encoder(nn.Cell):
         self.layers = nn.CellList(layers)
         self.norm = final_norm
 
-    def construct(self, tokens, position, padding=None):
+    def construct(self, tokens: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None = None) -> ms.Tensor:
         return self.collect(self.states(tokens, position, padding))
 
-    def states(self, tokens, position, padding=None):
+    def states(self, tokens: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None = None) -> tuple[ms.Tensor, ...]:
         """The output of each layer; the tokens themselves where there is no layer."""
-        states = ()
+        states: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             tokens = layer(tokens, position, padding)
             states += (tokens,)
         return states if len(states) > 0 else (tokens,)
 
-    def beside(self, position, padding=None):
+    def beside(self, position: ms.Tensor, padding: ms.Tensor | None = None) -> tuple[ms.Tensor, ms.Tensor | None]:
         """The inputs that every layer takes besides the tokens."""
         return position, padding
 
-    def collect(self, states):
+    def collect(self, states: tuple[ms.Tensor, ...]) -> ms.Tensor:
         """The output of the stack, from the outputs of its layers."""
         return states[-1] if self.norm is None else self.norm(states[-1])
 
@@ -122,7 +124,14 @@ class DecoderLayer(nn.Cell):
         self.dropout3 = Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def construct(self, content, query_position, memory, keys, padding=None):
+    def construct(
+        self,
+        content: ms.Tensor,
+        query_position: ms.Tensor,
+        memory: ms.Tensor,
+        keys: ms.Tensor,
+        padding: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         """content, query_position [B,Q,C]; memory and keys = memory + position [B,S,C] -> content [B,Q,C]"""
         if self.pre_norm:
             x = self.norm1(content)
@@ -149,23 +158,39 @@ class Decoder(nn.Cell):
         self.layers = nn.CellList(layers)
         self.norm = LayerNorm(width)
 
-    def construct(self, content, query_position, memory, position, padding=None):
+    def construct(
+        self,
+        content: ms.Tensor,
+        query_position: ms.Tensor,
+        memory: ms.Tensor,
+        position: ms.Tensor,
+        padding: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         return self.collect(self.states(content, query_position, memory, position, padding))
 
-    def states(self, content, query_position, memory, position, padding=None):
+    def states(
+        self,
+        content: ms.Tensor,
+        query_position: ms.Tensor,
+        memory: ms.Tensor,
+        position: ms.Tensor,
+        padding: ms.Tensor | None = None,
+    ) -> tuple[ms.Tensor, ...]:
         """The output of each layer, before the norm."""
         query_position, memory, keys, padding = self.beside(query_position, memory, position, padding)
-        states = ()
+        states: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             content = layer(content, query_position, memory, keys, padding)
             states += (content,)
         return states
 
-    def beside(self, query_position, memory, position, padding=None):
+    def beside(
+        self, query_position: ms.Tensor, memory: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None = None
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor | None]:
         """The inputs that every layer takes besides the content; the memory's keys are its placed tokens."""
         return query_position, memory, memory + position, padding
 
-    def collect(self, states):
+    def collect(self, states: tuple[ms.Tensor, ...]) -> ms.Tensor:
         """The output of the stack, from the outputs of its layers."""
         normed = []
         for state in states:
@@ -173,13 +198,13 @@ class Decoder(nn.Cell):
         return ops.stack(normed, axis=0)
 
 
-def build_encoder(*, num_layers: int, width: int, pre_norm: bool = False, **options) -> Encoder:
+def build_encoder(*, num_layers: int, width: int, pre_norm: bool = False, **options: Any) -> Encoder:
     """``num_layers`` equal layers; ``options`` go to :class:`EncoderLayer`."""
     layers = [EncoderLayer(width=width, pre_norm=pre_norm, **options) for _ in range(num_layers)]
     return Encoder(layers=layers, final_norm=LayerNorm(width) if pre_norm else None)
 
 
-def build_decoder(*, num_layers: int, width: int, **options) -> Decoder:
+def build_decoder(*, num_layers: int, width: int, **options: Any) -> Decoder:
     """``num_layers`` equal layers; ``options`` go to :class:`DecoderLayer`."""
     return Decoder(layers=[DecoderLayer(width=width, **options) for _ in range(num_layers)], width=width)
 

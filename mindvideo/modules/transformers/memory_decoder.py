@@ -63,7 +63,7 @@ class MemoryDecoderLayer(nn.Cell):
         self.cross_attn = cross_attention
         self.norm1_box = LayerNorm(width)
         self.has_memory = memory_attention is not None
-        if self.has_memory:
+        if memory_attention is not None:
             self.cross_attn_mem = memory_attention
             self.norm2_mem = LayerNorm(width)
         self.linear1_box = xavier_dense_with_default_bias(width, hidden)
@@ -71,7 +71,16 @@ class MemoryDecoderLayer(nn.Cell):
         self.norm3_box = LayerNorm(width)
         self.dropout = Dropout(dropout)
 
-    def construct(self, content, query_position, reference, value, spatial_shapes, memory, draw):
+    def construct(
+        self,
+        content: ms.Tensor,
+        query_position: ms.Tensor,
+        reference: ms.Tensor,
+        value: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        memory: Memory | None,
+        draw: int,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
         """content, query_position [B, Q, C]; reference [B, Q, L, 2 or 4]; value [B, S, M, C / M]; a memory or None.
 
         Gives the content [B, Q, C] and the places that were read [B, Q, M, L, P, 2].
@@ -87,7 +96,7 @@ class MemoryDecoderLayer(nn.Cell):
         hidden = self.dropout(ops.relu(self.linear1_box(content)), draw + 3)
         return self.norm3_box(self.dropout(self.linear2_box(hidden), draw + 4), content), locations
 
-    def recall(self, content, query_position, memory: Memory, draw):
+    def recall(self, content: ms.Tensor, query_position: ms.Tensor, memory: Memory, draw: int) -> ms.Tensor:
         """Attention to the tokens of earlier frames; while there is no valid token the content stays as it is."""
         recalled = self.cross_attn_mem(content + query_position, memory["keys"], memory["values"], memory["ignored"])
         updated = self.norm2_mem(self.dropout(recalled, draw), content)
@@ -108,20 +117,30 @@ class MemoryDecoder(nn.Cell):
         self.layers = nn.CellList(layers)
         self.bbox_embed = box_heads
 
-    def project(self, tokens: ms.Tensor, padding: ms.Tensor | None):
+    def project(self, tokens: ms.Tensor, padding: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
         """Encoder tokens [F, S, C] of any number F of frames -> the values of each layer, [F, S, M, C / M]."""
-        values = ()
+        values: tuple[ms.Tensor, ...] = ()
         for layer in self.layers:
             values += (layer.cross_attn.project(tokens, padding),)
         return values
 
     def construct(
-        self, content, query_position, reference, values, spatial_shapes, valid_ratios, memory, frame
+        self,
+        content: ms.Tensor,
+        query_position: ms.Tensor,
+        reference: ms.Tensor,
+        values: tuple[ms.Tensor, ...],
+        spatial_shapes: tuple[tuple[int, int], ...],
+        valid_ratios: ms.Tensor,
+        memory: Memory | None,
+        frame: int,
     ) -> FrameDecoding:
         """One frame: content, query_position [B, Q, C], reference [B, Q, 2 or 4], each layer's values of that frame
         [B, S, M, C / M], valid_ratios [B, L, 2]. ``frame`` tells the draws of dropout apart.
         """
-        contents, boxes, points = (), (), ()
+        contents: tuple[ms.Tensor, ...] = ()
+        boxes: tuple[ms.Tensor, ...] = ()
+        points: tuple[ms.Tensor, ...] = ()
         locations = None
         for index, layer in enumerate(self.layers):
             points += (reference[..., :2],)

@@ -107,7 +107,14 @@ class SplitAttention(nn.Cell):
         self.between = BetweenScales(width=inner, heads=heads, dropout=dropout)
         self.up = nn.Dense(inner, width, weight_init="zeros", bias_init="zeros")
 
-    def construct(self, tokens, position, B: int, spatial_shapes, padding):
+    def construct(
+        self,
+        tokens: ms.Tensor,
+        position: ms.Tensor,
+        B: int,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        padding: ms.Tensor,
+    ) -> ms.Tensor:
         F, S, _ = tokens.shape
         T = F // B
         states = self.enter(tokens, position).reshape(B, T, S, -1).swapaxes(1, 2)  # [B, S, T, c]
@@ -118,7 +125,13 @@ class SplitAttention(nn.Cell):
         """[F, S, C] -> [F, S, c]."""
         return self.down(tokens + position)
 
-    def meet(self, states, spatial_shapes, padding, absent: ms.Tensor | None = None) -> ms.Tensor:
+    def meet(
+        self,
+        states: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        padding: ms.Tensor,
+        absent: ms.Tensor | None = None,
+    ) -> ms.Tensor:
         """states [B, S, T, c] of all frames, padding bool [B, S] -> [B, S, T, c]; ``absent`` bool [1, T] as in
         TemporalAttention.
         """
@@ -129,9 +142,10 @@ class SplitAttention(nn.Cell):
         rows = within.reshape(B * S, T, c), coarser.reshape(B * S, T, c)
         return self.between(*rows, absent).reshape(B, S, T, c)
 
-    def coarser(self, within: ms.Tensor, entered: ms.Tensor, spatial_shapes) -> ms.Tensor:
+    def coarser(self, within: ms.Tensor, entered: ms.Tensor, spatial_shapes: tuple[tuple[int, int], ...]) -> ms.Tensor:
         """[B, S, X] each: for each level's cells the next coarser level's; for the coarsest, what entered there."""
-        partners, start = (), 0
+        start = 0
+        partners: tuple[ms.Tensor, ...] = ()
         for level, (h, w) in enumerate(spatial_shapes):
             start += h * w
             if level + 1 == len(spatial_shapes):

@@ -73,17 +73,17 @@ class TwoStreamDecoderLayer(nn.Cell):
         self.dropout = Dropout(dropout)
         self.temp_attn_box = temporal_attention
 
-    def attend_instances(self, content, query_position):
+    def attend_instances(self, content: ms.Tensor, query_position: ms.Tensor) -> ms.Tensor:
         """[B, Q, C] -> [B, Q, C]."""
         placed = content + query_position
         return self.norm2(self.dropout(self.self_attn(placed, placed, content), 0), content)
 
-    def attend_boxes(self, box_content, query_position):
+    def attend_boxes(self, box_content: ms.Tensor, query_position: ms.Tensor) -> ms.Tensor:
         """[F, Q, C] (in the first layer [B, Q, C], the same for all frames) -> the same shape."""
         placed = box_content + query_position
         return self.norm2_box(self.dropout(self.self_attn_box(placed, placed, box_content), 1), box_content)
 
-    def attend_frames(self, box_content, B: int, absent=None):
+    def attend_frames(self, box_content: ms.Tensor, B: int, absent: ms.Tensor | None = None) -> ms.Tensor:
         """[F, Q, C] of B clips -> the same; ``absent`` bool [1, T] as in TemporalAttention."""
         if self.temp_attn_box is None:
             return box_content
@@ -92,7 +92,14 @@ class TwoStreamDecoderLayer(nn.Cell):
         attended = self.temp_attn_box(states, absent).reshape(B, Q, F // B, C).swapaxes(1, 2).reshape(F, Q, C)
         return box_content + self.dropout(attended, 8)
 
-    def read_frames(self, box_content, query_position, reference, value, spatial_shapes) -> FrameReading:
+    def read_frames(
+        self,
+        box_content: ms.Tensor,
+        query_position: ms.Tensor,
+        reference: ms.Tensor,
+        value: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+    ) -> FrameReading:
         """box_content, query_position [F, Q, C], reference [F, Q, L, 2 or 4], value [F, S, M, C / M]."""
         # PARITY(seqformer): where to look follows from the box query only; the instance query has no say.
         searching = box_content + query_position
@@ -103,13 +110,13 @@ class TwoStreamDecoderLayer(nn.Cell):
         box_content = self.norm3_box(self.dropout(self.linear2_box(hidden), 4), box_content)
         return {"box_content": box_content, "seen": seen, "frame_logit": self.time_attention_weights(box_content)}
 
-    def aggregate(self, content, reading: FrameReading):
+    def aggregate(self, content: ms.Tensor, reading: FrameReading) -> ms.Tensor:
         """content [B, Q, C] and the reading of all its frames, F = B * T -> content [B, Q, C]."""
         B, Q, C = content.shape
         frame_weight = ops.softmax(reading["frame_logit"].reshape(B, -1, Q, 1), 1)
         return self.update_instances(content, (frame_weight * reading["seen"].reshape(B, -1, Q, C)).sum(1))
 
-    def update_instances(self, content, summary):
+    def update_instances(self, content: ms.Tensor, summary: ms.Tensor) -> ms.Tensor:
         """content and the weighted sum of what was seen in all frames, [B, Q, C] each -> content [B, Q, C]."""
         content = self.norm1(self.dropout(summary, 5), content)
         hidden = self.dropout(ops.relu(self.linear1(content)), 6)
@@ -126,13 +133,22 @@ class TwoStreamDecoder(nn.Cell):
         self.bbox_embed = box_heads
 
     def construct(
-        self, content, query_position, reference, tokens, padding, spatial_shapes, valid_ratios
+        self,
+        content: ms.Tensor,
+        query_position: ms.Tensor,
+        reference: ms.Tensor,
+        tokens: ms.Tensor,
+        padding: ms.Tensor | None,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        valid_ratios: ms.Tensor,
     ) -> ClipDecoding:
         """content, query_position [B, Q, C], reference [B, Q, 2], tokens [F, S, C], padding bool [F, S], valid_ratios
         [F, L, 2].
         """
         B, T = content.shape[0], tokens.shape[0] // content.shape[0]
-        contents, boxes, points = (), (), ()
+        contents: tuple[ms.Tensor, ...] = ()
+        boxes: tuple[ms.Tensor, ...] = ()
+        points: tuple[ms.Tensor, ...] = ()
         box_content, box_position = content, query_position
         reference = per_frame(reference, T)
         for index, layer in enumerate(self.layers):
@@ -154,7 +170,7 @@ class TwoStreamDecoder(nn.Cell):
         return {"content": ops.stack(contents, 0), "boxes": query_first(boxes, B), "points": query_first(points, B)}
 
 
-def query_first(of_layers, B: int) -> ms.Tensor:
+def query_first(of_layers: tuple[ms.Tensor, ...], B: int) -> ms.Tensor:
     """One [B * T, Q, X] a layer -> [D, B, Q, T, X]."""
     stacked = ops.stack(of_layers, 0)
     D, _, Q, X = stacked.shape

@@ -1,5 +1,6 @@
 // The page of mindvideo serve. Names that come from files reach the page as text only (textContent, value).
 import { Player } from "/assets/player.js";
+import { Published } from "/assets/published.js";
 
 const byId = (id) => document.getElementById(id);
 const state = { choices: null, jobs: [], files: [], opened: null, facts: null, edits: null, chosen: 0, sending: false };
@@ -145,16 +146,38 @@ function clearChosen() {
 }
 
 async function fillChoices() {
+  const before = { weights: byId("weights").value, configurations: byId("configuration").value };
   state.choices = await ask("GET", "/api/state");
   for (const kind of ["weights", "configurations"]) {
     const select = byId(kind === "weights" ? "weights" : "configuration");
     select.replaceChildren(...state.choices[kind].map((each) => new Option(each.name, each.name)));
+    if (state.choices[kind].some((each) => each.name === before[kind])) select.value = before[kind];
   }
   if (!state.choices.weights.length) {
-    say("form-status", "No weights are found: start the server with --weights FILE, or with --models DIR", true);
+    say("form-status", "No weights are found: download a published model, or start the server with --weights FILE or --models DIR", true);
+    byId("published-models").open = true;
   }
-  followWeights();
+  if (byId("weights").value !== before.weights) followWeights();
+  enableStart();
 }
+
+async function choosePublished(model) {
+  await fillChoices();
+  if (!state.choices.weights.some((each) => each.name === model.name)) return;
+  byId("weights").value = model.name;
+  followWeights();
+  say("form-status", `${model.name} is chosen`);
+}
+
+function showPublished() {
+  if (!byId("published-models").open) return;
+  published.refresh().catch((error) => say("form-status", error.message, true));
+}
+
+const published = new Published(byId("published"), { ask, element, button, bytes }, {
+  onArrived: (model) => choosePublished(model).catch((error) => say("form-status", error.message, true)),
+  onChosen: (model) => choosePublished(model).catch((error) => say("form-status", error.message, true)),
+});
 
 function followWeights() {
   const weights = state.choices.weights.find((each) => each.name === byId("weights").value);
@@ -484,6 +507,7 @@ function listen() {
     });
   }
   byId("form").addEventListener("submit", start);
+  byId("published-models").addEventListener("toggle", showPublished);
   byId("weights").addEventListener("change", followWeights);
   byId("configuration").addEventListener("change", noteConfiguration);
   byId("confidence").addEventListener("input", () => { byId("confidence-value").textContent = Number(byId("confidence").value).toFixed(2); });
