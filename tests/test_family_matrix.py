@@ -22,6 +22,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn
+from pycocotools import mask as coco_mask
 
 from mindvideo.analysis.matches import is_match_record
 from mindvideo.assembly import predictor
@@ -284,7 +285,17 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     load_weights(fresh, tmp_path / "last.ckpt", rules=card_of(own.name).weight_rules(other.cfg))
     for (place, loaded), (_, restored) in zip(fresh.parameters_and_names(), weights_of(other.network).items()):
         np.testing.assert_array_equal(loaded.asnumpy(), restored.asnumpy(), err_msg=place)
-    assert own.found(tmp_path / "last.ckpt", "again") == seen
+    assert_same_tracks(own.found(tmp_path / "last.ckpt", "again"), seen)
+
+
+def assert_same_tracks(got: list[dict], wanted: list[dict]) -> None:
+    """Up to rounding, which the same graph does differently from call to call."""
+    assert [record["category_id"] for record in got] == [record["category_id"] for record in wanted]
+    np.testing.assert_allclose([record["score"] for record in got], [record["score"] for record in wanted], atol=1e-5)
+    for one, other in zip(got, wanted, strict=True):
+        pairs = zip(one["segmentations"], other["segmentations"], strict=True)
+        masks = [[0 if code is None else coco_mask.decode(code) for code in pair] for pair in pairs]
+        assert all(np.mean(np.not_equal(*pair)) < 0.002 for pair in masks)
 
 
 def test_an_exported_graph_is_loaded_again_and_is_the_network(own, tmp_path, monkeypatch, capsys):
