@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-STAMPS = "built_from.json"
+STAMPS, SOURCES = "built_from.json", "sources"
 CPU_LIBRARY = "libmindvideo_cpu.so"
 CUDA_LIBRARY = "libmindvideo_cuda.so"
 COMMON_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden"]
@@ -120,6 +120,14 @@ def fingerprint(sources: list[Path], compiler: str) -> str:
     return digest.hexdigest()
 
 
+def sources_hash() -> str:
+    """Tells the sources of one version of the package from those of another, whatever compiler there is."""
+    digest = hashlib.sha256()
+    for path in sorted({*sources_of("cpu"), *sources_of("cuda"), Path(__file__).resolve()}):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def sources_of(part: str) -> list[Path]:
     """Every file that goes into a library."""
     files = [path for path in (HERE / part).iterdir() if path.suffix in (".cpp", ".h", ".cu", ".cuh")]
@@ -170,7 +178,7 @@ def update(part: str, folder: Path, force: bool, verbose: bool) -> str:
     if not force and (folder / library).is_file() and stamps.get(part) == now:
         return f"{part}: {folder / library} is up to date"
     build(folder, compiler, verbose)
-    stamps[part] = now
+    stamps[part], stamps[SOURCES] = now, sources_hash()
     temporary = stamp_file.with_suffix(".tmp")
     temporary.write_text(json.dumps(stamps, indent=1))
     os.replace(temporary, stamp_file)

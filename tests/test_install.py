@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,49 @@ def test_the_demos_steps_run_from_an_empty_folder(installed, tmp_path):
     assert (tmp_path / "figures" / "report.html").is_file()
 
 
-def test_the_native_library_is_built_on_first_use(installed, tmp_path):
+@pytest.fixture(scope="module")
+def compiler(tmp_path_factory) -> Path:
+    """A quick stand-in, which makes files of four letters."""
+    path = tmp_path_factory.mktemp("compiler") / "compiler"
+    path.write_text("#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done; echo made > $1\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_platform_wheel_has_the_library_inside(installed, compiler, tmp_path):
+    """It is used as long as it is of the package's sources and the user has built none; otherwise one is built."""
+    root = installed.parents[3]
+    command = [sys.executable, "-m", "pip", "--no-input", "wheel", str(root / "source"), "--no-deps"]
+    environment = {**os.environ, "MINDVIDEO_PLATFORM_WHEEL": "1", "CXX": str(compiler)}
+    run([*command, "--no-build-isolation", "-q", "-w", str(tmp_path)], env=environment)
+    [wheel] = tmp_path.glob("mindvideo-*.whl")
+    assert wheel.name.endswith(f"-py3-none-{sysconfig.get_platform().replace('-', '_')}.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    script = (
+        "from mindvideo.native_library import CPU_LIBRARY, build_folder, library_folder\n"
+        "print((library_folder() / CPU_LIBRARY).is_file(), library_folder(), build_folder())"
+    )
+
+    def found() -> tuple[str, Path, Path]:
+        given = {name: value for name, value in os.environ.items() if not name.startswith("MINDVIDEO_")}
+        given |= {"PYTHONPATH": str(tmp_path / "site"), "MINDVIDEO_CACHE": str(tmp_path / "cache")}
+        there, library, build = run([sys.executable, "-c", script], cwd=tmp_path, env=given).stdout.split()
+        return there, Path(library), Path(build)
+
+    there, inside, own = found()
+    assert there == "True" and inside.is_relative_to(tmp_path / "site") and own.is_relative_to(tmp_path / "cache")
+    own.mkdir(parents=True)
+    (own / "libmindvideo_cpu.so").write_text("the user's")
+    assert found() == ("True", own, own)
+    with open(tmp_path / "site" / "mindvideo" / "_custom_ops" / "cpu" / "exports.cpp", "a") as source:
+        source.write("// of a later version\n")
+    there, library, build = found()
+    assert there == "False" and library == build != own  # neither the one inside nor that of before
+
+
+def test_the_native_library_is_built_on_first_use(installed, compiler, tmp_path):
     """A quick stand-in compiles; without a compiler, or where the cache cannot be written, it goes on without."""
-    compiler = tmp_path / "compiler"
-    compiler.write_text("#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done; echo made > $1\n")
-    compiler.chmod(0o755)
     (tmp_path / "file").write_text("no folder")
     script = (
         "import logging; logging.basicConfig(format='%(message)s')\n"

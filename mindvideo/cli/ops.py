@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK, OneLineParser
 from mindvideo.files import check_place
 from mindvideo.native_build import FAILED
-from mindvideo.native_library import FOLDER_VARIABLE, library_folder
+from mindvideo.native_library import FOLDER_VARIABLE, build_folder, library_folder
 from mindvideo.resources import resource_folder
 
 EXAMPLES = f"""
@@ -40,6 +40,7 @@ def main() -> int:
         libraries = sorted(folder.glob("*.so"))
         print(f"{folder}: {', '.join(path.name for path in libraries) or 'nothing; run: mindvideo ops build'}")
         return EXIT_OK
+    folder = build_folder()
     check_place(folder)
     (folder / FAILED).unlink(missing_ok=True)
     command = [sys.executable, str(resource_folder("custom_ops") / "build.py"), "--output", str(folder)]

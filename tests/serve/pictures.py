@@ -32,19 +32,18 @@ RECIPE = SyntheticRecipe(
     height=360,
     width=640,
     num_frames=48,
-    objects=(4, 4),
+    objects=(4, 5),
     shapes=tuple(SILHOUETTES),
-    radius=(36.0, 58.0),
+    radius=(7.0, 11.5),
     background_mean=(0.3, 0.5),
-    background_contrast=0.1,
     pixel_noise=0.0,
+    stripes=0.08,
     angle_step=0.03,
-    scale_step=0.002,
-    speed=1.0,
-    sway=40.0,
+    scale_step=0.0,
+    speed=0.3,
     min_inside=1.0,
 )
-SEED, SPLIT = 3, "test"
+SEED, SPLIT = 6, "test"
 NAMES = {number: name for number, name in enumerate(SILHOUETTES, start=1)}
 COLOURS = 256
 
