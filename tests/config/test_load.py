@@ -233,7 +233,7 @@ def aliases() -> bytes:
     ("content", "message"),
     [
         (b"family: vistr\nname: na\xe9\n", "not a text file in UTF-8"),
-        (b"a: " + b"[" * 2000, "nested too deeply"),
+        (b"a: " + b"[" * 5000, "nested too deeply"),
         (b"a: \x00\n", "not valid YAML"),
         (b"? [a, b]\n: 1\n", "a key must be a string"),
         (aliases(), "unknown section"),

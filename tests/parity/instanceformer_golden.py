@@ -73,7 +73,7 @@ class Case:
         return golden_value(self, source, shape)
 
 
-def most_switched_on(folder: Path, names: list[str]) -> str:
+def fullest_case(folder: Path, names: list[str]) -> str:
     """The first of the cases in which the most of the code runs: the one that is worth compiling."""
 
     def switched_on(name: str) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.models.instanceformer import card
-from tests.parity.instanceformer_golden import Case, fill_network, most_switched_on, row_of
+from tests.parity.instanceformer_golden import Case, fill_network, fullest_case, row_of
 from tests.parity.masks import assert_same_results
 from tests.parity.modes import mode
 from tests.parity.rounding import Row, assert_same_up_to_rounding, rounded_weights
@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "instanceformer" / "r50_tiny"
         names = sorted(path.stem for path in folder.glob("infer_*.npz") if path.stem != "infer_frames")
-        compiled = most_switched_on(folder, [f"{name}_results" for name in names])
+        compiled = fullest_case(folder, [f"{name}_results" for name in names])
         cases = [(name, f"{name}_results" == compiled) for name in names]
         metafunc.parametrize(("name", "compiled"), cases, ids=names)
 

@@ -21,7 +21,7 @@ from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.instanceformer import card
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 from mindvideo.modules.values import Predictions, Targets
-from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network, most_switched_on
+from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network, fullest_case
 from tests.parity.modes import mode
 from tests.parity.rounding import left_after_rounding
 
@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "instanceformer" / "r50_tiny"
         names = sorted(path.stem for path in folder.glob("train_*.npz"))
-        compiled = most_switched_on(folder, names)
+        compiled = fullest_case(folder, names)
         metafunc.parametrize(("name", "compiled"), [(name, name == compiled) for name in names], ids=names)
 
 

@@ -37,7 +37,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.stem.removesuffix("_targets") for path in folder.glob("*_targets.npz"))
 
 
-def most_clips(folder: Path) -> str:
+def largest_batch(folder: Path) -> str:
     return max(names_in(folder), key=lambda name: len(json.loads((folder / f"{name}.json").read_text())["make_input"]))
 
 
@@ -103,7 +103,7 @@ def test_training_step_equals_the_original(golden, name):
     parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
     batch = Batch(case, card.FAMILY.mask_stride(cfg))
     columns = ("frames", "padding", "sizes", "labels", "boxes", "masks", "present", "exists")
-    with mode(compiled=name == most_clips(case.folder)):
+    with mode(compiled=name == largest_batch(case.folder)):
         run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
         (total, terms, logits, boxes, masks, query), gradients = run(*batch.tensors(*columns))
     check_matching(case, query.asnumpy())
