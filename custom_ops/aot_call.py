@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import emulation
 import numpy as np
@@ -15,7 +16,7 @@ class OperatorError(Exception):
     """An operator returned a code other than 0."""
 
 
-def _call(function, arrays: list[np.ndarray], pointers: list[int], stream: int | None) -> int:
+def _call(function: Any, arrays: list[np.ndarray], pointers: list[int], stream: int | None) -> int:
     """arrays give shapes and types, pointers the memory."""
     count = len(arrays)
     shapes = [(ctypes.c_int64 * max(a.ndim, 1))(*a.shape) for a in arrays]
@@ -69,7 +70,7 @@ class DeviceCaller:
     def upload(self, array: np.ndarray) -> int:
         pointer = ctypes.c_void_p()
         self.check(self.runtime.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(max(array.nbytes + self.shift, 1))))
-        inner = pointer.value + self.shift
+        inner = (pointer.value or 0) + self.shift
         self.check(
             self.runtime.cudaMemcpy(
                 ctypes.c_void_p(inner),
@@ -96,6 +97,7 @@ class DeviceCaller:
     def new_stream(self) -> int:
         stream = ctypes.c_void_p()
         self.check(self.runtime.cudaStreamCreate(ctypes.byref(stream)))
+        assert stream.value is not None  # the code was 0
         return stream.value
 
     def prepare_outputs(self, pointers: list[int], arrays: list[np.ndarray]) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+# An operator of a library: its name, the inputs, shape and type of each output -> the outputs.
+Call = Callable[[str, list[np.ndarray], list[tuple[Any, Any]]], list[np.ndarray]]
 RESULTS = ("output", "grad_value", "grad_sampling_locations", "grad_attention_weights")
 KEYS = (
     "value",
@@ -20,8 +25,9 @@ KEYS = (
 )
 
 
-def load_module(path: Path):
+def load_module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -40,7 +46,7 @@ def widened(array: np.ndarray) -> np.ndarray:
     return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array.astype(np.float32)
 
 
-def attention(call, inputs: list[np.ndarray], kind: str = "float32") -> dict[str, np.ndarray]:
+def attention(call: Call, inputs: list[np.ndarray], kind: str = "float32") -> dict[str, np.ndarray]:
     """Forward and backward of deformable attention, values and their gradients in `kind`; results in float32."""
     value, shapes, starts, locations, weights, gradient = inputs
     value, gradient = stored(value, kind), stored(gradient, kind)
@@ -55,7 +61,7 @@ def attention(call, inputs: list[np.ndarray], kind: str = "float32") -> dict[str
 HALF_ERROR = {"float16": 2e-2, "bfloat16": 8e-2}  # of a sum, in units of 1 + the largest number
 
 
-def check_attention(call, golden: Path, kind: str = "float32", wild_weights: bool = True) -> int:
+def check_attention(call: Call, golden: Path, kind: str = "float32", wild_weights: bool = True) -> int:
     """All golden cases; returns how many. `wild_weights`: with weights that are not finite as well."""
     half = kind != "float32"
     folder = golden / "ms_deform_attn"
@@ -71,7 +77,11 @@ def check_attention(call, golden: Path, kind: str = "float32", wild_weights: boo
             error = np.abs(results[name].reshape(-1)[:: facts["flat_stride"]] - expected[name].reshape(-1)).max()
             limit = HALF_ERROR[kind] * (1 + facts["max_abs"]) if half else 4 * facts["f32_kernel_max_abs_err"]
             assert error <= limit, f"{case['name']} {name}: error {error}, allowed {limit}"
-    stored_cases = [("borders", "", {}), ("zero_size_levels", "", {}), ("special_values", "a_", {})]
+    stored_cases: list[tuple[str, str, dict[str, str]]] = [
+        ("borders", "", {}),
+        ("zero_size_levels", "", {}),
+        ("special_values", "a_", {}),
+    ]
     stored_cases += [("special_values", "b_", {"value": "value_nan"})]
     if wild_weights:
         stored_cases += [("special_values", "c_", {"attention_weights": "attention_weights_bad"})]
@@ -85,11 +95,11 @@ def check_attention(call, golden: Path, kind: str = "float32", wild_weights: boo
     return len(cases) + len(stored_cases)
 
 
-def check_wild_locations(call) -> None:
+def check_wild_locations(call: Call) -> None:
     """Positions anywhere, at NaN and infinity, odd sizes: nothing may be read outside, and what is finite stays so."""
     rng = np.random.default_rng(1)
-    for D, P, shapes in ((1, 1, [(1, 1)]), (7, 3, [(3, 5), (1, 9)]), (33, 300, [(4, 4)]), (64, 2, [(0, 3), (2, 2)])):
-        shapes = np.array(shapes, np.int32)
+    for D, P, levels in ((1, 1, [(1, 1)]), (7, 3, [(3, 5), (1, 9)]), (33, 300, [(4, 4)]), (64, 2, [(0, 3), (2, 2)])):
+        shapes = np.array(levels, np.int32)
         starts = np.concatenate([[0], np.cumsum(shapes.prod(1))[:-1]]).astype(np.int32)
         N, Lq, M, S = 2, 9, 3, int(shapes.prod(1).sum())
         locations = (rng.standard_normal((N, Lq, M, len(shapes), P, 2)) * 3).astype(np.float32)
@@ -102,16 +112,23 @@ def check_wild_locations(call) -> None:
         assert all(np.isfinite(result).all() for result in results.values())
 
 
-def convolution(call, x, offset, weight, gradient, geometry=(1, 1, 1)) -> list[np.ndarray]:
+def convolution(
+    call: Call,
+    x: np.ndarray,
+    offset: np.ndarray,
+    weight: np.ndarray,
+    gradient: np.ndarray,
+    geometry: Sequence[int] = (1, 1, 1),
+) -> list[np.ndarray]:
     """Forward and backward with stride, padding and dilation."""
-    geometry = np.array(geometry, np.int32)
+    numbers = np.array(geometry, np.int32)
     shape = (x.shape[0], weight.shape[0], *offset.shape[2:])
-    (output,) = call("DeformConv2dForward", [x, offset, weight, geometry], [(shape, np.float32)])
+    (output,) = call("DeformConv2dForward", [x, offset, weight, numbers], [(shape, np.float32)])
     wanted = [(a.shape, np.float32) for a in (x, offset, weight)]
-    return [output, *call("DeformConv2dBackward", [x, offset, weight, geometry, gradient], wanted)]
+    return [output, *call("DeformConv2dBackward", [x, offset, weight, numbers, gradient], wanted)]
 
 
-def check_convolution(call, golden: Path) -> None:
+def check_convolution(call: Call, golden: Path) -> None:
     names = ("output", "grad_input", "grad_offset", "grad_weight")
     for tag in ("small", "borders", "zero_offset"):
         expected = np.load(golden / "vistr" / f"unit_dcn_{tag}.npz")
@@ -127,7 +144,7 @@ def check_convolution(call, golden: Path) -> None:
     assert all(np.isfinite(a).all() for a in convolution(call, *(a.astype(np.float32) for a in inputs)))
 
 
-def check_assignment(call, problems: int) -> None:
+def check_assignment(call: Call, problems: int) -> None:
     """Total costs equal scipy's: ties, padding, more instances than queries, none at all."""
     rng = np.random.default_rng(3)
     for Q, N in ((1, 1), (10, 6), (6, 10), (30, 30), (9, 3)):
@@ -149,7 +166,9 @@ def check_assignment(call, problems: int) -> None:
     assert ((result >= 0).sum(1) == 5).all()
 
 
-def layer_norm_numbers(x, weight, bias, gradient, epsilon):
+def layer_norm_numbers(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, gradient: np.ndarray, epsilon: float
+) -> tuple[np.ndarray, ...]:
     """Layer normalisation and its gradients in float64."""
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
     scale = 1 / np.sqrt(variance + epsilon)
@@ -159,7 +178,7 @@ def layer_norm_numbers(x, weight, bias, gradient, epsilon):
     return normalised * weight + bias, grad_x, (gradient * normalised).sum(0), gradient.sum(0)
 
 
-def check_norms(call) -> None:
+def check_norms(call: Call) -> None:
     rng = np.random.default_rng(4)
     epsilon = np.array([1e-5], np.float32)
     for rows, C in ((1, 1), (5, 7), (130, 256), (3, 33)):
@@ -185,7 +204,9 @@ def check_norms(call) -> None:
             assert np.abs(ours - theirs).max() < 2e-5 * max(np.abs(theirs).max(), 1)
 
 
-def group_norm_numbers(x, weight, bias, gradient, groups, relu):
+def group_norm_numbers(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, gradient: np.ndarray, groups: int, relu: int
+) -> tuple[np.ndarray, ...]:
     """Group normalisation, a ReLU if asked for, and the gradients in float64."""
     B, C, positions = x.shape
     w, b = weight.astype(np.float64)[None, :, None], bias.astype(np.float64)[None, :, None]

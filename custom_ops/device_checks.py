@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import checks
 import numpy as np
@@ -24,7 +26,7 @@ CONVOLUTIONS = (
 
 
 @contextlib.contextmanager
-def deterministic(mode: str):
+def deterministic(mode: str) -> Iterator[None]:
     """MINDVIDEO_DETERMINISTIC for a while; the library reads it at every call."""
     before = os.environ.get(DETERMINISTIC)
     os.environ[DETERMINISTIC] = mode
@@ -46,15 +48,15 @@ def attention_inputs(seed: int, D: int = 8, queries: int = 40) -> list[np.ndarra
     return [value, shapes, starts, locations, rng.random(locations.shape[:-1], np.float32), gradient]
 
 
-def check_repeatable(call) -> int:
+def check_repeatable(call: checks.Call) -> int:
     """Deterministic mode gives the same bits twice, whatever order the threads ran in."""
     with deterministic("1"):
         for D in (8, 3):
             first, second = (checks.attention(call, attention_inputs(5, D)) for _ in range(2))
             assert all(np.array_equal(first[key], second[key]) for key in first)
         inputs = convolution_inputs(*CONVOLUTIONS[0])
-        first, second = (checks.convolution(call, *inputs) for _ in range(2))
-        assert all(np.array_equal(a, b) for a, b in zip(first, second))
+        once, again = (checks.convolution(call, *inputs) for _ in range(2))
+        assert all(np.array_equal(a, b) for a, b in zip(once, again))
     return 3
 
 
@@ -67,7 +69,7 @@ def convolution_inputs(x: tuple, weight: tuple, geometry: tuple) -> list:
     return [arrays[0], offset, arrays[1], arrays[2], geometry]
 
 
-def check_against(call, reference) -> int:
+def check_against(call: checks.Call, reference: checks.Call) -> int:
     """Equal to the CPU library within rounding, in shapes that the goldens have not; returns the number of cases."""
     for case in CONVOLUTIONS:
         inputs = convolution_inputs(*case)
@@ -75,9 +77,9 @@ def check_against(call, reference) -> int:
             assert np.abs(ours - theirs).max() <= 1e-5 * max(np.abs(theirs).max(), 1), f"deformable convolution {case}"
     for seed, D in ((0, 1), (1, 4), (2, 24), (3, 130)):
         inputs = attention_inputs(seed, D, queries=9)
-        ours, theirs = (checks.attention(which, inputs) for which in (call, reference))
-        for name in ours:
-            assert np.abs(ours[name] - theirs[name]).max() <= 1e-5 * max(np.abs(theirs[name]).max(), 1), f"{name} D={D}"
+        found, expected = (checks.attention(which, inputs) for which in (call, reference))
+        for name, theirs in expected.items():
+            assert np.abs(found[name] - theirs).max() <= 1e-5 * max(np.abs(theirs).max(), 1), f"{name} D={D}"
     return len(CONVOLUTIONS) + 4
 
 
@@ -87,7 +89,7 @@ def _close(ours: np.ndarray, theirs: np.ndarray, kind: str, message: str) -> Non
     assert error <= limit, f"{message} {kind}: error {error}, allowed {limit}"
 
 
-def check_half_norms(call, kind: str) -> int:
+def check_half_norms(call: checks.Call, kind: str) -> int:
     """Normalisation of half floats, weights in float32 and in the same type, against float64 of the rounded inputs."""
     rng = np.random.default_rng(6)
     epsilon, cases = np.array([1e-5], np.float32), 0
@@ -96,9 +98,9 @@ def check_half_norms(call, kind: str) -> int:
             x, more, gradient = (checks.stored(rng.standard_normal((rows, C)) + 1, kind) for _ in range(3))
             weight, bias = (checks.stored(rng.standard_normal(C), of_vectors) for _ in range(2))
             for extra in ([], [more]):
-                total = sum(checks.widened(a) for a in (x, *extra)).astype(np.float64)
-                numbers = [checks.widened(a) for a in (weight, bias, gradient)]
-                expected = checks.layer_norm_numbers(total, *numbers, 1e-5)
+                total = np.sum([checks.widened(a) for a in (x, *extra)], axis=0).astype(np.float64)
+                w, b, g = (checks.widened(a) for a in (weight, bias, gradient))
+                expected = checks.layer_norm_numbers(total, w, b, g, 1e-5)
                 prefix = "Residual" if extra else ""
                 (y,) = call(f"{prefix}LayerNormForward", [x, *extra, weight, bias, epsilon], [(x.shape, x.dtype)])
                 wanted = [(x.shape, x.dtype), ((C,), weight.dtype), ((C,), weight.dtype)]
@@ -113,14 +115,14 @@ def check_half_norms(call, kind: str) -> int:
             (y,) = call("GroupNormForward", [x, weight, bias, options], [(x.shape, x.dtype)])
             wanted = [(x.shape, x.dtype), ((C,), weight.dtype), ((C,), weight.dtype)]
             results = [y, *call("GroupNormBackward", [x, weight, bias, options, gradient], wanted)]
-            numbers = [checks.widened(a) for a in (x, weight, bias, gradient)]
-            for ours, theirs in zip(results, checks.group_norm_numbers(*numbers, groups, relu)):
+            numbers, w, b, g = (checks.widened(a) for a in (x, weight, bias, gradient))
+            for ours, theirs in zip(results, checks.group_norm_numbers(numbers, w, b, g, groups, relu)):
                 _close(ours, theirs, kind, f"group norm {B}x{C}x{positions}")
             cases += 1
     return cases
 
 
-def check_conversions(call) -> int:
+def check_conversions(call: checks.Call) -> int:
     """Every half number is read exactly, and what is written is rounded to the nearest, ties to even."""
     shapes, starts = np.array([(1, 1)], np.int32), np.zeros(1, np.int32)
     location = np.full((1, 1, 1, 1, 1, 2), 0.5, np.float32)
@@ -140,10 +142,14 @@ def check_conversions(call) -> int:
     return 8
 
 
-def check_edges(call) -> int:
+def zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+def check_edges(call: Any) -> int:
     """Tensors without elements, tensors that are not aligned to 16 bytes, a stream of its own."""
-    zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
-    inputs, plain = attention_inputs(7), None
+    inputs = attention_inputs(7)
+    plain: dict[str, np.ndarray] = {}
     for shift in (0, 4):
         call.shift = shift
         try:
@@ -186,12 +192,12 @@ def check_edges(call) -> int:
     return 11
 
 
-def check_refusals(call) -> int:
+def check_refusals(call: checks.Call) -> int:
     """Calls that no kernel may see: the code says why."""
     x, vector, epsilon = np.zeros((2, 4), np.float32), np.zeros(4, np.float32), np.zeros(1, np.float32)
     value, shapes, starts, locations, weights, _ = attention_inputs(7)
     output = [((2, 4), np.float32)]
-    wrong = {
+    wrong: dict[str, tuple[str, list[np.ndarray], list[tuple[Any, Any]]]] = {
         "LayerNormForward returned 1": ("LayerNormForward", [x, vector, epsilon], output),
         "LayerNormForward returned 2": ("LayerNormForward", [x, vector.astype(np.int32), vector, epsilon], output),
         "LayerNormForward returned 3": ("LayerNormForward", [x, vector[:3], vector[:3], epsilon], output),
@@ -217,7 +223,13 @@ def check_refusals(call) -> int:
     return len(wrong) + 1
 
 
-def check_all(call, golden: Path, problems: int = 1000, reference=None, say=print) -> int:
+def check_all(
+    call: checks.Call,
+    golden: Path,
+    problems: int = 1000,
+    reference: checks.Call | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
     """Everything; `reference`: the CPU library, where it is built. Returns the number of cases."""
     total = 0
     for mode in ("0", "1"):

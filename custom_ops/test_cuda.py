@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import build
+import checks
 import device_checks
 import device_times
 import emulation
@@ -127,7 +128,7 @@ def sanitizer_step(session: Session) -> str:
         return "left out: the emulation has checked accesses, races and barriers in every step"
     if not shutil.which("compute-sanitizer"):
         return "left out: no compute-sanitizer on the PATH"
-    passed = []
+    passed: list[str] = []
     for tool in SANITIZER_TOOLS:
         command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", sys.executable, __file__]
         command += ["--sanitized-run", "--cudart", cuda_runtime(session.options.cudart)]
@@ -147,11 +148,11 @@ def sanitized_run(session: Session) -> int:
     call = session.caller()
     for mode in ("0", "1"):
         with device_checks.deterministic(mode):
-            device_checks.checks.attention(call, device_checks.attention_inputs(0))
-            device_checks.checks.attention(call, device_checks.attention_inputs(0), "float16")
-            device_checks.checks.check_convolution(call, session.options.golden)
-    device_checks.checks.check_norms(call)
-    device_checks.checks.check_assignment(call, 25)
+            checks.attention(call, device_checks.attention_inputs(0))
+            checks.attention(call, device_checks.attention_inputs(0), "float16")
+            checks.check_convolution(call, session.options.golden)
+    checks.check_norms(call)
+    checks.check_assignment(call, 25)
     device_checks.check_edges(call)
     return 0
 

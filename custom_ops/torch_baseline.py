@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import device_times
 
 
-def composition(torch, value, levels, locations, weights):
+def composition(torch: Any, value: Any, levels: Sequence[tuple[int, int]], locations: Any, weights: Any) -> Any:
     """value [N, S, M, D], locations [N, Lq, M, L, P, 2], weights [N, Lq, M, L, P] -> [N, Lq, M*D]."""
     N, _, M, D = value.shape
     Lq, points = locations.shape[1], locations.shape[4]

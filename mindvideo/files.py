@@ -48,6 +48,12 @@ def check_place(path: Path) -> None:
         raise UserError(f"{path} cannot be written: no permission to write in {folder}")
 
 
+def make_folder(folder: Path) -> None:
+    """With the folders above it; there may be one already."""
+    with _path_faults_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def _path_faults_told(path: Path) -> Iterator[None]:
     """A path that cannot be written is the caller's mistake; a full disk stays an OSError with handlers of its own."""

@@ -28,6 +28,6 @@ def cache_folder() -> Path:
     """This user's folder for what can be made or fetched again: ``MINDVIDEO_CACHE``, else below ``XDG_CACHE_HOME``."""
     own = os.environ.get(CACHE_VARIABLE)
     if own:
-        return Path(own).expanduser()
+        return Path(os.path.expanduser(own))  # which leaves the ~ of a user whom nobody knows
     base = os.environ.get(CACHES_VARIABLE) or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "mindvideo"

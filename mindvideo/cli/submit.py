@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mindvideo.cli.arguments import EXIT_OK, whole_number
+from mindvideo.cli.arguments import EXIT_OK, OneLineParser, whole_number
 from mindvideo.errors import UserError
 from mindvideo.evaluation.competitions import COMPETITIONS, competition_of
 from mindvideo.evaluation.results_json import ResultsFile
@@ -40,7 +40,7 @@ Exit codes: 0 done, 2 the file has problems or something is missing.
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     known = "\n  ".join(f"{name:8} {competition.line()}" for name, competition in COMPETITIONS.items())
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__,
         epilog=EPILOG.format(competitions=known),
         formatter_class=argparse.RawDescriptionHelpFormatter,

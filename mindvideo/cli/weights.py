@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from mindvideo.cli.arguments import EXIT_OK, OneLineParser
 from mindvideo.config.check import nearest_name
-from mindvideo.errors import UserError
+from mindvideo.errors import UserError, printable
 from mindvideo.models.registry import FAMILIES
 from mindvideo.weights.find import HUB, find_weights
 from mindvideo.weights.published import PublishedWeights, read_catalogue, weights_folder
@@ -64,7 +64,7 @@ def main() -> int:
 def entry(name: str) -> PublishedWeights:
     catalogue = read_catalogue()
     if name not in catalogue:
-        raise UserError(f"no published weights '{name}' ({nearest_name(name, catalogue)})")
+        raise UserError(f"no published weights '{printable(name)}' ({nearest_name(name, catalogue)})")
     return catalogue[name]
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from mindvideo.config.check import complete_and_check, nearest_name
 from mindvideo.config.schema import Schema
-from mindvideo.errors import UserError
+from mindvideo.errors import UserError, printable
 from mindvideo.resources import resource_folder
 
 CONFIG_FOLDER_VARIABLE = "MINDVIDEO_CONFIG_DIR"
@@ -49,7 +49,7 @@ def find_config(name: str | Path) -> Path:
     found = _in_config_folder(path, known) or _elsewhere(path, known)
     if found is None:
         raise UserError(
-            f"no configuration '{name}': not a file, nor a name in {config_folder()} "
+            f"no configuration '{printable(name)}': not a file, nor a name in {config_folder()} "
             f"({nearest_name(_stem(path), known)})"
         )
     return found

@@ -65,7 +65,7 @@ class PublishedModels:
         _check_room(entry)
         with self._lock:
             present = self._fetches.get(name)
-            if present is not None and present.state != FAILED:
+            if present is not None and present.state != FAILED and not present.stopped:
                 return
             self._fetches[name] = _Fetch(total=entry.size)
             self._waiting.put(name)
@@ -97,8 +97,8 @@ class PublishedModels:
             with self._lock:
                 if problem and not fetch.stopped:
                     fetch.state, fetch.message = FAILED, problem
-                else:
-                    self._fetches.pop(name, None)
+                elif self._fetches.get(name) is fetch:  # nobody has asked again since it was stopped
+                    del self._fetches[name]
 
     def _bring(self, entry: PublishedWeights, fetch: _Fetch) -> str:
         """Why there is no file afterwards; empty where there is one, or nobody wants it any more."""

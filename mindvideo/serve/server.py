@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from mindvideo.errors import UserError
-from mindvideo.files import NO_ROOM
+from mindvideo.files import NO_ROOM, make_folder
 from mindvideo.inference.output.folder_lock import FolderLock
 from mindvideo.serve.choices import Choices, find_choices
 from mindvideo.serve.guard import COOKIE, HEADERS, Guard
@@ -241,7 +241,7 @@ def running_server(
 
     Nothing is served before ``serve_forever``. What waits or was running goes on at once.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FolderLock(folder)
     runner = None
     published = PublishedModels()

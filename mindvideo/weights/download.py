@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mindvideo.errors import UserError, printable
-from mindvideo.files import NO_ROOM, check_place, sync_file, sync_folder
+from mindvideo.files import NO_ROOM, check_place, make_folder, sync_file, sync_folder
 
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without a byte
@@ -57,7 +57,7 @@ def fetch(download: Download) -> Path:
     if download.place.is_file():
         return download.place
     check_place(download.place)
-    download.place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(download.place.parent)
     with _turn(download):
         if download.place.is_file():  # another process has brought it meanwhile
             return download.place

@@ -15,7 +15,7 @@ from mindvideo.weights.published import PublishedWeights, how_to_get, read_catal
 
 HUB = "hf:"
 SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors", ".tar", ".pkl")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def find_weights(given: str | Path) -> Path:
@@ -62,7 +62,9 @@ def _from_hub(given: str) -> Path:
     parts = str(repository).split("/", 2)
     name = "/".join(parts[:2])
     if not _REPOSITORY.fullmatch(name):
-        raise UserError(f"--weights {HUB}{given}: expected {HUB}owner/repository or {HUB}owner/repository/file.pth")
+        raise UserError(
+            f"--weights {HUB}{printable(given[:200])}: expected {HUB}owner/repository or {HUB}owner/repository/file.pth"
+        )
     by_hand = f"or download a file of https://huggingface.co/{name} by hand and give its path"
     try:
         hub: Any = importlib.import_module("huggingface_hub")

@@ -23,6 +23,7 @@ from mindvideo.inference.output.results import load_results
 from mindvideo.serve.guard import Guard
 from mindvideo.serve.jobs import MAX_BEGUN, JobStore
 from mindvideo.serve.limits import Limits
+from mindvideo.serve.server import running_server
 from tests.inference.colored_videos import make_frame, true_masks, write_video
 from tests.serve.visitor import Visitor, served
 
@@ -367,3 +368,8 @@ def test_from_elsewhere_a_token_is_needed(tmp_path: Path) -> None:
         assert visitor.get("/api/jobs", Cookie="mindvideo=secret").status == 200
         both = visitor.get("/?token=x%0d%0aX-Evil:1", Cookie="mindvideo=secret")
         assert both.status == 200 and "X-Evil" not in both.headers
+
+
+def test_a_folder_that_cannot_be_made() -> None:
+    with pytest.raises(UserError, match="cannot be written"), running_server(Path("/proc/mindvideo"), worker=[]):
+        pass

@@ -6,6 +6,7 @@ import hashlib
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,8 @@ def test_a_cache_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written: .* is not a folder"):
         fetch(Download(f"{server.address}/f", tmp_path / "file" / "model.pth"))
+    with pytest.raises(UserError, match="cannot be written"):  # where not even root makes a folder
+        fetch(Download(f"{server.address}/f", Path("/proc/mindvideo/model.pth")))
     assert server.requests == []
 
 

@@ -83,7 +83,8 @@ def test_a_catalogued_file_is_downloaded_with_advice(monkeypatch):
         ("folder/vistr_r50", "no such file"),
         ("nonsense", "mindvideo weights lists them"),
         ("hf:owner", "expected hf:owner/repository"),
-        ("hf:../..", "expected hf:owner/repository|pip install|hf"),
+        ("hf:../..", "expected hf:owner/repository"),
+        ("hf:two\nlines", r"hf:two\\nlines: expected hf:owner/repository"),
         ("hf:a/b", r"pip install huggingface_hub; or download a file of https://huggingface.co/a/b by hand"),
     ],
 )
@@ -92,6 +93,12 @@ def test_names_that_lead_nowhere(given, message, monkeypatch):
     with pytest.raises(UserError, match=message) as caught:
         find_weights(given)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cache_of_a_user_whom_nobody_knows(monkeypatch):
+    monkeypatch.setenv("MINDVIDEO_CACHE", "~nobody_at_all/cache")
+    with pytest.raises(UserError, match="nobody_at_all/cache/weights/vistr_r50.pth"):
+        find_weights("vistr_r50")
 
 
 def test_the_hub_with_its_package(cache, monkeypatch):
