@@ -80,8 +80,20 @@ _WAITING = {
     "beside a neighbour": "beside",
     "times slower": "cost",
 }
+_FIRST = {
+    "configuration": "config", "size": "size", "tree": "tree", "imports s": "imports", "its YAML s": "configuration",
+    "network s": "network", "opening s": "opening", "compiling s": "compiling", "running s": "running",
+    "first result s": "first result",
+}  # fmt: skip
 
 _ALL = (
+    Table(
+        "first_result",
+        "first_result.py",
+        ["--runs 1", "-c instanceformer_ytvis2019_r50 --size 360 640 --runs 1"],
+        ["", "-c instanceformer_ytvis2019_r50 --size 360 640"],
+        _FIRST,
+    ),
     Table("ops", "ops.py", ["--budget 0.2"], ["--budget 1"], _OPS),
     Table(
         "training_memory",

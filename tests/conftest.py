@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -27,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--sizes", type=int, default=0, metavar="SEED", help="other sizes and values for the matrix over all families"
     )
+
+
+def pytest_collection_finish() -> None:
+    """MindSpore collects garbage before it compiles a graph: all that is imported by now need not be looked through."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import gc
 import logging
 import os
 
@@ -35,12 +37,22 @@ def prepare_device(cfg: ConfigDict) -> None:
             "choose another device or install MindSpore's package for it"
         ) from error
     wait_patiently()
+    leave_imports_uncollected()
     ms.set_context(mode=ms.PYNATIVE_MODE if runtime.mode == "pynative" else ms.GRAPH_MODE)
     ms.set_seed(runtime.seed)
     np.random.seed(runtime.seed)
     logging.getLogger("mindvideo.run").info(
         "device %s, %s mode, operators: %s", runtime.device, runtime.mode, backend()
     )
+
+
+@functools.cache
+def leave_imports_uncollected() -> None:
+    """Python's garbage collection leaves out what is there by now, modules above all; once a process.
+
+    Compiling makes so many small objects that it would look through the modules dozens of times.
+    """
+    gc.freeze()
 
 
 def wait_patiently() -> int:

@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from mindvideo.assembly.configuration import load_config
 from mindvideo.assembly.model_choice import configuration_for, only_published
 from mindvideo.cli.arguments import CONFIG_EPILOG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, config_parser
-from mindvideo.cli.model_evaluation import PROCESSES, plan_folder
 from mindvideo.cli.next_step import analyze_command, official_annotations
+from mindvideo.cli.output_folder import PROCESSES, plan_folder
 from mindvideo.cli.redraw import redraw
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.config import dump_config, find_config

@@ -14,6 +14,7 @@ from mindvideo.assembly.configuration import load_config
 from mindvideo.cli.arguments import EXIT_OK
 from mindvideo.cli.eval_images import COCO_RESULTS, finish_images
 from mindvideo.cli.next_step import analyze_command, folder_of_frames, submit_command
+from mindvideo.cli.output_folder import PROCESSES, plan_folder
 from mindvideo.cli.result_settings import check_weights_file, result_settings, weights_facts
 from mindvideo.cli.scoring import evaluate, finish, remember, report, require_same_classes, training_of
 from mindvideo.cli.submit import access_to, hand_in
@@ -28,12 +29,11 @@ from mindvideo.files import write_json
 from mindvideo.inference.output.class_names import write_class_names
 from mindvideo.inference.output.sharing import PeerLeftError, VideoSharing
 from mindvideo.inference.output.store import VideoStore
-from mindvideo.logs import counted, set_up_logging
+from mindvideo.logs import counted
 from mindvideo.processes import end_with_parent, is_first_process, num_launched
 from mindvideo.report.run_report import ReportOptions
 from mindvideo.run_folder import KEPT_WEIGHTS, RunFolder, kept_weights
 
-PROCESSES = ".processes"
 SEVERAL = "weights.json"  # figures of several weights by the name of the file
 
 
@@ -89,17 +89,6 @@ def evaluate_model(arguments: argparse.Namespace) -> int:
         write_json(folder.path / SEVERAL, figures)
         print(f"\n{weights_table(figures)}\n\nwritten to {folder.path / SEVERAL}")
     return EXIT_OK
-
-
-def plan_folder(output: str | None, cfg: ConfigDict, *, name: str) -> RunFolder:
-    """The first process writes into the folder; the others only know where it is."""
-    if output is None and num_launched() > 1:
-        raise UserError("several processes write into one folder: name it with --output")
-    if is_first_process():
-        return RunFolder.plan(output=output, name=name, log_level=cfg.runtime.log_level)
-    set_up_logging("warning")
-    assert output is not None  # see the first line
-    return RunFolder(Path(output))
 
 
 def length_rules(arguments: argparse.Namespace, cfg: ConfigDict) -> LengthRules:

@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.modules.values import DecodedClip, Scene
+from mindvideo.ops.slices import swapped
 
 
 class MaskHead(Protocol):
@@ -91,7 +92,7 @@ class _FrameMaskStage(_Stage):
     network: MaskingNetwork
 
     def construct(self, queries: ms.Tensor, memory: ms.Tensor, frames: ms.Tensor, *fine_maps: ms.Tensor) -> ms.Tensor:
-        of_frames = ops.gather(queries[0], frames, 1).swapaxes(0, 1)  # [P, Q, C]
+        of_frames = swapped(ops.gather(queries[0], frames, 1), 0, 1)  # [P, Q, C]
         scene: Scene = {"memory": ops.gather(memory, frames, 0), "fine_maps": fine_maps, "padding": None}
         return self.network.mask_branch.per_frame(of_frames, scene)
 

@@ -16,7 +16,7 @@ _whole = ops.MultitypeFuncGraph("whole")
 
 @_whole.register("Tensor")
 def _whole_tensor(value: ms.Tensor) -> ms.Tensor:
-    return value.astype(ms.float32) if value.dtype in (ms.float16, ms.bfloat16) else value
+    return ops.cast(value, ms.float32) if value.dtype in (ms.float16, ms.bfloat16) else value
 
 
 def class_in_half(layer_class: type) -> type:

@@ -16,6 +16,7 @@ from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.losses.matched import of_instances, rows_of
 from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
 from mindvideo.modules.values import Predictions, Targets
+from mindvideo.ops.slices import swapped
 
 
 class MatchedClip(TypedDict):
@@ -63,11 +64,11 @@ def masks_of_clip(
     """
     B, T = features.shape[:2]
     N = content.shape[1]
-    points = points.swapaxes(1, 2).reshape(B * T, N, 2)
+    points = swapped(points, 1, 2).reshape(B * T, N, 2)
     parameters = per_frame(controller(content), T)
     flat_features = features.reshape(B * T, *features.shape[2:])
     masks = dynamic_masks(flat_features, parameters, in_pixels(points, per_frame(sizes, T)))
-    return masks.reshape(B, T, *masks.shape[1:]).swapaxes(1, 2)
+    return swapped(masks.reshape(B, T, *masks.shape[1:]), 1, 2)
 
 
 def match_clip(

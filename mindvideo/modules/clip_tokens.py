@@ -16,6 +16,7 @@ from mindspore.common.initializer import Normal, initializer
 
 from mindvideo.modules.values import Scene
 from mindvideo.ops.masks import resize_nearest, resize_padding
+from mindvideo.ops.slices import swapped
 
 
 class Tokens(TypedDict):
@@ -80,14 +81,14 @@ def sequence_of(maps: ms.Tensor, position: ms.Tensor, add_position: bool) -> tup
     F, C, h, w = maps.shape
     B = position.shape[0]
     position = position.reshape(B, -1, C)
-    content = maps.reshape(B, F // B, C, h * w).swapaxes(2, 3).reshape(position.shape)
+    content = swapped(maps.reshape(B, F // B, C, h * w), 2, 3).reshape(position.shape)
     return content + position if add_position else content, position
 
 
 def states_by_query(states: ms.Tensor, T: int) -> ms.Tensor:
     """[D, B, T*Q, C] -> [D, B, Q, T, C]."""
     D, B, rows, C = states.shape
-    return states.reshape(D, B, T, rows // T, C).swapaxes(2, 3)
+    return swapped(states.reshape(D, B, T, rows // T, C), 2, 3)
 
 
 def scene_of(
@@ -96,6 +97,6 @@ def scene_of(
     """Memory [B, S, C], padding bool [B, S] or None; ``grid_map``: any map [B*T, C', h, w] on the tokens' grid."""
     F, _, h, w = grid_map.shape
     C = memory.shape[2]
-    memory = memory.reshape(F, h * w, C).swapaxes(1, 2).reshape(F, C, h, w)
+    memory = swapped(memory.reshape(F, h * w, C), 1, 2).reshape(F, C, h, w)
     padding = None if token_padding is None else token_padding.reshape(F, h, w)
     return {"memory": memory, "fine_maps": fine_maps, "padding": padding}

@@ -7,6 +7,7 @@ from mindspore import nn, ops
 
 from mindvideo.modules.losses.matched import of_instances, rows_of
 from mindvideo.modules.values import Targets
+from mindvideo.ops.slices import at, part
 
 
 class ClipTraining(nn.Cell):
@@ -50,11 +51,12 @@ class ClipTraining(nn.Cell):
         }
         clip = self.network.decode(frames, padding)
         trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
-        predictions = {"logits": clip["logits"][-trained:], "boxes": clip["boxes"][-trained:]}
+        predictions = {"logits": part(clip["logits"], 0, -trained), "boxes": part(clip["boxes"], 0, -trained)}
         query = self.matcher(predictions, targets)  # int [D, B, N]
         mask_logits = None
         if self.network.mask_branch is not None:
-            rows = rows_of(query[-1:], clip["queries"].shape[1])
-            queries = of_instances(rows, clip["queries"].expand_dims(0))[0]  # [B, N, T, C], zeros without an instance
+            rows = rows_of(part(query, 0, -1), clip["queries"].shape[1])
+            # [B, N, T, C], zeros without an instance
+            queries = at(of_instances(rows, clip["queries"].expand_dims(0)), 0, 0)
             mask_logits = self.network.mask_branch(queries, clip["scene"]).expand_dims(0)
         return self.criterion(predictions, targets, query, mask_logits)

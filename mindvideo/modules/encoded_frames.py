@@ -17,6 +17,7 @@ from mindvideo.modules.heads.dynamic_mask import MaskFeatures
 from mindvideo.modules.layers.feature_projection import FeatureProjection
 from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder, flatten_levels, valid_ratio
+from mindvideo.ops.slices import at, part
 
 MASK_LEVELS = 3  # the three finest levels feed the masks
 
@@ -88,7 +89,7 @@ def enter_frames(
 ) -> EnteringFrames:
     """frames [B, T, 3, H, W], padding bool [B, T, H, W]; no frame sees another."""
     B, T, _, H, W = frames.shape
-    maps, paddings = projection(backbone(frames.reshape(B * T, 3, H, W)), padding[:, 0])
+    maps, paddings = projection(backbone(frames.reshape(B * T, 3, H, W)), at(padding, 1, 0))
     shapes, code, flat_padding, ratios = describe_levels(paddings, position, level_embed)
     return {
         "tokens": flatten_levels(maps),
@@ -113,7 +114,7 @@ def describe_levels(
     for level, padding in enumerate(paddings):
         B, h, w = padding.shape
         shapes += ((h, w),)
-        positions += ((position(padding).reshape(B, h * w, -1) + level_embed[level]),)
+        positions += ((position(padding).reshape(B, h * w, -1) + at(level_embed, 0, level)),)
         ratios += (valid_ratio(padding),)
         flat_paddings += (padding.reshape(B, h * w),)
     return shapes, ops.cat(positions, 1), ops.cat(flat_paddings, 1), ops.stack(ratios, 1)
@@ -124,8 +125,8 @@ def finest_maps(tokens: ms.Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple
     start = 0
     maps: tuple[ms.Tensor, ...] = ()
     for h, w in shapes[:MASK_LEVELS]:
-        part = tokens[:, start : start + h * w]
-        maps += (part.transpose(0, 2, 1).reshape(-1, tokens.shape[-1], h, w),)
+        level = part(tokens, 1, start, start + h * w)
+        maps += (level.transpose(0, 2, 1).reshape(-1, tokens.shape[-1], h, w),)
         start += h * w
     return maps
 
@@ -141,8 +142,8 @@ def level_shapes(size: tuple[int, int], *, strides: tuple[int, ...], num_levels:
 def starting_queries(query_embed: ms.Tensor, B: int) -> tuple[ms.Tensor, ms.Tensor]:
     """Position codes and contents in one, [Q, 2 C] -> content and query_position, the same for every clip [B, Q, C]."""
     Q, width = query_embed.shape[0], query_embed.shape[1] // 2
-    position = query_embed[:, :width].expand_dims(0).broadcast_to((B, Q, width))
-    content = query_embed[:, width:].expand_dims(0).broadcast_to((B, Q, width))
+    position = part(query_embed, 1, 0, width).expand_dims(0).broadcast_to((B, Q, width))
+    content = part(query_embed, 1, width).expand_dims(0).broadcast_to((B, Q, width))
     return content, position
 
 
@@ -150,14 +151,14 @@ def class_logits(heads: nn.CellList, content: ms.Tensor) -> ms.Tensor:
     """content [D, ..., C] -> [D, ..., K], each layer by its own head."""
     logits: tuple[ms.Tensor, ...] = ()
     for layer, head in enumerate(heads):
-        logits += (head(content[layer]),)
+        logits += (head(at(content, 0, layer)),)
     return ops.stack(logits, 0)
 
 
 def frame_sizes(padding: ms.Tensor) -> ms.Tensor:
     """padding bool [B, T, H, W] -> the valid area of each clip's frames as (h, w), float32 [B, 2]."""
-    valid = ops.cast(ops.logical_not(padding[:, 0]), ms.float32)
-    return ops.stack((valid[:, :, 0].sum(1), valid[:, 0, :].sum(1)), -1)
+    valid = ops.cast(ops.logical_not(at(padding, 1, 0)), ms.float32)
+    return ops.stack((ops.sum(at(valid, 2, 0), 1), ops.sum(at(valid, 1, 0), 1)), -1)
 
 
 def per_frame(of_clip: ms.Tensor, T: int) -> ms.Tensor:

@@ -13,6 +13,8 @@ from mindvideo.errors import UserError
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import has_native_library, in_graph, native_op
 
+_products = ops.BatchMatMul()
+
 
 def assignment(cost: Tensor, valid: Tensor) -> Tensor:
     """Give every valid instance its own query so that the sum of costs is least (the Hungarian assignment).
@@ -81,11 +83,11 @@ def matched_rows(row: Tensor, num_rows: int) -> Tensor:
 
     A product with it picks those rows exactly, and zeros where there is none.
     """
-    matched = (row >= 0).astype(mstype.float32).expand_dims(-1)
-    return ops.one_hot(ops.maximum(row, ops.zeros_like(row)), num_rows).astype(mstype.float32) * matched
+    matched = ops.cast(row >= 0, mstype.float32).expand_dims(-1)
+    return ops.cast(ops.one_hot(ops.maximum(row, ops.zeros_like(row)), num_rows), mstype.float32) * matched
 
 
 def values_of(rows: Tensor, values: Tensor) -> Tensor:
     """``rows`` of :func:`matched_rows` [B, N, Q], values [B, Q, ...] -> the values of the matched rows [B, N, ...]."""
     B, N, Q = rows.shape
-    return ops.bmm(rows.astype(values.dtype), values.reshape(B, Q, -1)).reshape(B, N, *values.shape[2:])
+    return _products(ops.cast(rows, values.dtype), values.reshape(B, Q, -1)).reshape(B, N, *values.shape[2:])

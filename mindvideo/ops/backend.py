@@ -63,6 +63,12 @@ def runs_as(wanted: str, operator: str, dtype: Any, sizes: tuple[int, int, int] 
     return implementation(backend(), operator, str(dtype).lower(), sizes) == wanted
 
 
+@constexpr
+def is_native(operator: str, shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether the compiled library computes an operator of one input; it is not asked about empty ones."""
+    return 0 not in shape and implementation(backend(), operator, str(dtype).lower()) == "native"
+
+
 def native_op(
     function: str,
     *,

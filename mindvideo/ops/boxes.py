@@ -9,22 +9,24 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import ops
 
+from mindvideo.ops.slices import at, part
+
 
 def cxcywh_to_xyxy(boxes: ms.Tensor) -> ms.Tensor:
     """[..., 4] centre and size -> [..., 4] upper left and lower right corner."""
-    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    centre, half = part(boxes, -1, 0, 2), part(boxes, -1, 2) * 0.5
     return ops.concat((centre - half, centre + half), axis=-1)
 
 
 def xyxy_to_cxcywh(boxes: ms.Tensor) -> ms.Tensor:
     """[..., 4] corners -> [..., 4] centre and size."""
-    low, high = boxes[..., :2], boxes[..., 2:]
+    low, high = part(boxes, -1, 0, 2), part(boxes, -1, 2)
     return ops.concat(((low + high) * 0.5, high - low), axis=-1)
 
 
 def area(boxes: ms.Tensor) -> ms.Tensor:
     """[..., 4] xyxy -> [...]; negative sides are not clipped."""
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return (at(boxes, -1, 2) - at(boxes, -1, 0)) * (at(boxes, -1, 3) - at(boxes, -1, 1))
 
 
 def _ratio(numerator: ms.Tensor, denominator: ms.Tensor, eps: float) -> ms.Tensor:
@@ -39,10 +41,10 @@ def _ratio(numerator: ms.Tensor, denominator: ms.Tensor, eps: float) -> ms.Tenso
 
 def iou_and_union(first: ms.Tensor, second: ms.Tensor, *, eps: float = 0.0) -> tuple[ms.Tensor, ms.Tensor]:
     """IoU and union of xyxy boxes whose leading axes broadcast: [..., 4], [..., 4] -> [...], [...]."""
-    low = ops.maximum(first[..., :2], second[..., :2])
-    high = ops.minimum(first[..., 2:], second[..., 2:])
+    low = ops.maximum(part(first, -1, 0, 2), part(second, -1, 0, 2))
+    high = ops.minimum(part(first, -1, 2), part(second, -1, 2))
     side = ops.relu(high - low)
-    intersection = side[..., 0] * side[..., 1]
+    intersection = at(side, -1, 0) * at(side, -1, 1)
     union = area(first) + area(second) - intersection
     return _ratio(intersection, union, eps), union
 
@@ -55,10 +57,10 @@ def iou(first: ms.Tensor, second: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
 def giou(first: ms.Tensor, second: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:
     """Generalised IoU of xyxy boxes whose leading axes broadcast: [..., 4], [..., 4] -> [...]."""
     overlap, union = iou_and_union(first, second, eps=eps)
-    low = ops.minimum(first[..., :2], second[..., :2])
-    high = ops.maximum(first[..., 2:], second[..., 2:])
+    low = ops.minimum(part(first, -1, 0, 2), part(second, -1, 0, 2))
+    high = ops.maximum(part(first, -1, 2), part(second, -1, 2))
     side = ops.relu(high - low)
-    hull = side[..., 0] * side[..., 1]
+    hull = at(side, -1, 0) * at(side, -1, 1)
     return overlap - _ratio(hull - union, hull, eps)
 
 

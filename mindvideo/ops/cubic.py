@@ -6,6 +6,8 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
+from mindvideo.ops.slices import swapped
+
 _SHARPNESS = -0.5  # Catmull-Rom, as Pillow and PyTorch's antialias=True; without anti-aliasing PyTorch takes -0.75
 
 
@@ -43,6 +45,6 @@ def resize_table(table: Tensor, size: tuple[int, int], new_size: tuple[int, int]
         return table
     C = table.shape[1]
     down = ops.matmul(_constant_matrix(h, new_h), table.reshape(h, w * C))  # [h', w * C]
-    columns = down.reshape(new_h, w, C).swapaxes(0, 1).reshape(w, new_h * C)
+    columns = swapped(down.reshape(new_h, w, C), 0, 1).reshape(w, new_h * C)
     across = ops.matmul(_constant_matrix(w, new_w), columns)  # [w', h' * C]
-    return across.reshape(new_w, new_h, C).swapaxes(0, 1).reshape(new_h * new_w, C)
+    return swapped(across.reshape(new_w, new_h, C), 0, 1).reshape(new_h * new_w, C)

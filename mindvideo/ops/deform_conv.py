@@ -13,6 +13,8 @@ from mindvideo.errors import UserError
 from mindvideo.ops.backend import native_op, runs_as
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
 
+_zeros_like = ops.ZerosLike()
+
 
 def deform_conv2d(
     x: Tensor, offset: Tensor, weight: Tensor, stride: int = 1, padding: int = 1, dilation: int = 1
@@ -29,15 +31,15 @@ def deform_conv2d(
     result_type = x.dtype
     if B * outputs * Ho * Wo == 0:
         return ops.zeros((B, outputs, Ho, Wo), result_type)
-    x = x.astype(mstype.float32)
-    offset = offset.astype(mstype.float32)
-    weight = weight.astype(mstype.float32)
+    x = ops.cast(x, mstype.float32)
+    offset = ops.cast(offset, mstype.float32)
+    weight = ops.cast(weight, mstype.float32)
     if x.size * weight.size > 0 and runs_as("native", "deform_conv2d", x.dtype):
         geometry = _geometry(stride, padding, dilation)
         output = _forward_op()(x, offset, weight, geometry)
     else:
         output = deform_conv2d_ref(x, offset, weight, stride, padding, dilation)
-    return output.astype(result_type)
+    return ops.cast(output, result_type)
 
 
 @constexpr
@@ -90,7 +92,7 @@ def _bprop(
     x: Tensor, offset: Tensor, weight: Tensor, geometry: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_offset, grad_weight = _backward_op()(x, offset, weight, geometry, gradient)
-    return grad_x, grad_offset, grad_weight, ops.zeros_like(geometry)
+    return grad_x, grad_offset, grad_weight, _zeros_like(geometry)
 
 
 @constexpr

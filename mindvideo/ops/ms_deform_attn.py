@@ -16,6 +16,7 @@ from mindvideo.ops.backend import native_op, runs_as
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
 INT32_LIMIT = 2**31 - 1
+_zeros_like = ops.ZerosLike()
 _FLOAT_TYPES = (mstype.float32, mstype.float16, mstype.bfloat16, mstype.float64)
 
 
@@ -57,9 +58,9 @@ def ms_deform_attn(
     result_type = value.dtype
     working_type = mstype.float64 if result_type == mstype.float64 else mstype.float32
     if not runs_as("native", "ms_deform_attn", result_type):
-        value = value.astype(working_type)
-    sampling_locations = sampling_locations.astype(working_type)
-    attention_weights = attention_weights.astype(working_type)
+        value = ops.cast(value, working_type)
+    sampling_locations = ops.cast(sampling_locations, working_type)
+    attention_weights = ops.cast(attention_weights, working_type)
     L = sampling_locations.shape[3]
     if runs_as("native", "ms_deform_attn", value.dtype):
         shapes, starts = as_int_tensor(spatial_shapes), as_int_tensor(level_start_index)
@@ -69,7 +70,7 @@ def ms_deform_attn(
         output = _ascend_op()(value, shapes, starts, sampling_locations, attention_weights)
     else:
         output = ms_deform_attn_ref(value, spatial_shapes, level_start_index, sampling_locations, attention_weights)
-    return output.astype(result_type)
+    return ops.cast(output, result_type)
 
 
 def static_shapes(given: Any) -> Any:
@@ -82,7 +83,7 @@ def static_shapes(given: Any) -> Any:
 def as_int_tensor(given: Any) -> Tensor:
     """int32 tensor of a Python tuple or of an integer tensor."""
     if isinstance(given, Tensor):
-        return given.astype(mstype.int32)
+        return ops.cast(given, mstype.int32)
     return _constant(given)
 
 
@@ -189,7 +190,7 @@ def _bprop(
     value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     grad_value, grad_locations, grad_weights = _backward_op()(value, shapes, starts, locations, weights, gradient)
-    return grad_value, ops.zeros_like(shapes), ops.zeros_like(starts), grad_locations, grad_weights
+    return grad_value, _zeros_like(shapes), _zeros_like(starts), grad_locations, grad_weights
 
 
 @constexpr

@@ -8,8 +8,10 @@ from mindspore import Tensor, ops
 from mindspore import dtype as mstype
 from mindspore.ops import constexpr
 
-from mindvideo.ops.backend import native_op, runs_as
+from mindvideo.ops.backend import is_native, native_op
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
+
+_zeros_like, _cast = ops.ZerosLike(), ops.Cast()
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual: Tensor | None = None) -> Tensor:
@@ -17,11 +19,11 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual
 
     The native kernels read float32 on CPU and half types on GPU as well; all sum in float32.
     """
-    if x.size > 0 and runs_as("native", "layer_norm", x.dtype):
+    if is_native("layer_norm", x.shape, x.dtype):
         weight, bias = _vectors(x, weight, bias)
         if residual is None:
             return _layer_norm_op()(x, weight, bias, _numbers(epsilon))
-        return _residual_layer_norm_op()(x, residual.astype(x.dtype), weight, bias, _numbers(epsilon))
+        return _residual_layer_norm_op()(x, _cast(residual, x.dtype), weight, bias, _numbers(epsilon))
     if residual is not None:
         x = x + residual
     return layer_norm_ref(x, weight, bias, epsilon)
@@ -29,7 +31,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, residual
 
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float, relu: bool = False) -> Tensor:
     """Normalise groups of channels: x [B, C, ...], weight and bias [C] -> [B, C, ...], clipped at 0 if `relu`."""
-    if x.size > 0 and runs_as("native", "group_norm", x.dtype):
+    if is_native("group_norm", x.shape, x.dtype):
         weight, bias = _vectors(x, weight, bias)
         return _group_norm_op()(x, weight, bias, _numbers(groups, epsilon, relu))
     output = group_norm_ref(x, groups, weight, bias, epsilon)
@@ -38,11 +40,13 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: fl
 
 def _vectors(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias are read in one type, x's or float32."""
-    if weight.dtype != x.dtype:
-        weight = weight.astype(mstype.float32)
-    if bias.dtype != weight.dtype:
-        bias = bias.astype(weight.dtype)
-    return weight, bias
+    read_as = _type_of_vectors(x.dtype, weight.dtype)
+    return _cast(weight, read_as), _cast(bias, read_as)
+
+
+@constexpr
+def _type_of_vectors(of_x: Any, of_weight: Any) -> Any:
+    return of_x if of_weight == of_x else mstype.float32
 
 
 @constexpr
@@ -73,21 +77,21 @@ def _layer_norm_bprop(
     x: Tensor, weight: Tensor, bias: Tensor, epsilon: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_weight, grad_bias = _layer_norm_backward_op()(x, weight, epsilon, gradient)
-    return grad_x, grad_weight, grad_bias, ops.zeros_like(epsilon)
+    return grad_x, grad_weight, grad_bias, _zeros_like(epsilon)
 
 
 def _residual_layer_norm_bprop(
     x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, epsilon: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_weight, grad_bias = _residual_layer_norm_backward_op()(x, residual, weight, epsilon, gradient)
-    return grad_x, grad_x, grad_weight, grad_bias, ops.zeros_like(epsilon)
+    return grad_x, grad_x, grad_weight, grad_bias, _zeros_like(epsilon)
 
 
 def _group_norm_bprop(
     x: Tensor, weight: Tensor, bias: Tensor, options: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_weight, grad_bias = _group_norm_backward_op()(x, weight, bias, options, gradient)
-    return grad_x, grad_weight, grad_bias, ops.zeros_like(options)
+    return grad_x, grad_weight, grad_bias, _zeros_like(options)
 
 
 @constexpr

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-_follow = ops.MultitypeFuncGraph("follow")
+_assign, _times, _plus, _minus = ops.Assign(), ops.Mul(), ops.Add(), ops.Sub()
 
 
-@_follow.register("Tensor", "Tensor", "Tensor")
-def _follow_parameter(share: ms.Tensor, average: ms.Tensor, parameter: ms.Tensor) -> ms.Tensor:
-    return ops.assign(average, average + share * (parameter - average))
+def _follow(share: ms.Tensor, average: ms.Tensor, parameter: ms.Tensor) -> ms.Tensor:
+    return _assign(average, _plus(average, _times(share, _minus(parameter, average))))
 
 
 class WeightAverage(nn.Cell):

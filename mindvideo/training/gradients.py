@@ -11,41 +11,35 @@ from mindvideo.training.optimizer import zeros_for
 
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
-# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
-_square_by_product = ops.MultitypeFuncGraph("square_by_product")
-_square_by_sum = ops.MultitypeFuncGraph("square_by_sum")
-_rescale = ops.MultitypeFuncGraph("rescale")
-_accumulate = ops.MultitypeFuncGraph("accumulate")
-_clear = ops.MultitypeFuncGraph("clear")
+# Per-parameter work goes through HyperMap, with primitives in functions that the compiler makes few nodes of, as in
+# training/optimizer.py.
+_reshape, _product, _square, _sum = ops.Reshape(), ops.MatMul(transpose_b=True), ops.Square(), ops.ReduceSum()
+_times, _plus, _fill, _assign = ops.Mul(), ops.Add(), ops.MaskedFill(), ops.Assign()
 
 
-@_square_by_product.register("Tensor")
-def _square_by_product_of(gradient: ms.Tensor) -> ms.Tensor:
-    row = gradient.reshape(1, -1)
-    return ops.matmul(row, row.reshape(-1, 1)).reshape(1)
+def _square_by_product(gradient: ms.Tensor) -> ms.Tensor:
+    """[1, 1]."""
+    row = _reshape(gradient, (1, -1))
+    return _product(row, row)
 
 
-@_square_by_sum.register("Tensor")
-def _square_by_sum_of(gradient: ms.Tensor) -> ms.Tensor:
-    return ops.square(gradient).sum().reshape(1)
+def _square_by_sum(gradient: ms.Tensor) -> ms.Tensor:
+    """[1, 1]."""
+    return _reshape(_sum(_square(gradient)), (1, 1))
 
 
-@_rescale.register("Tensor", "Tensor", "Tensor")
-def _rescale_or_zero(finite: ms.Tensor, factor: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
+def _rescale(infinite: ms.Tensor, factor: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
     # A condition of the gradient's own shape: with one number MindSpore's kernel on CPU keeps 24 bytes for every number
     # of the gradient, see docs/performance.md.
-    finite = ops.broadcast_to(finite, gradient.shape)
-    return ops.masked_fill(gradient * factor, ops.logical_not(finite), 0.0)
+    return _fill(_times(gradient, factor), ops.broadcast_to(infinite, gradient.shape), 0.0)
 
 
-@_accumulate.register("Tensor", "Tensor", "Tensor")
-def _accumulate_share(share: ms.Tensor, summed: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
-    return summed + gradient * share
+def _add_share(share: ms.Tensor, summed: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
+    return _plus(summed, _times(gradient, share))
 
 
-@_clear.register("Tensor", "Tensor", "Tensor")
 def _keep_or_clear(keep: ms.Tensor, summed: ms.Tensor, mean: ms.Tensor) -> ms.Tensor:
-    return ops.assign(summed, mean * keep)
+    return _assign(summed, _times(mean, keep))
 
 
 class SquaredNorms(nn.Cell):
@@ -59,7 +53,7 @@ class SquaredNorms(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(self, gradients: tuple[ms.Tensor, ...]) -> ms.Tensor:
-        return ops.concat(self.map(self.square, gradients))
+        return _reshape(ops.concat(self.map(self.square, gradients)), (-1,))
 
 
 class PreparedGradients(nn.Cell):
@@ -87,14 +81,17 @@ class PreparedGradients(nn.Cell):
 
         The gradients of this update, clipped; their norm before that; and whether there is an update (1.0, 0.0).
         """
-        apply = finite.astype(ms.float32)
+        apply = ops.cast(finite, ms.float32)
         if self.accumulate == 1:
-            norm = ops.sqrt(squares.sum())
-            return self.map(ops.partial(_rescale, finite, unscale * self.clip(norm)), gradients), norm, apply
-        gradients = self.map(ops.partial(_rescale, finite, unscale), gradients)
-        gradients, apply = self.accumulated(gradients, apply)
-        norm = ops.sqrt(self.squared_norms(gradients).sum())
-        return self.map(ops.partial(_rescale, finite, self.clip(norm)), gradients), norm, apply
+            norm = ops.sqrt(ops.sum(squares))
+            return self.rescaled(gradients, finite, unscale * self.clip(norm)), norm, apply
+        gradients, apply = self.accumulated(self.rescaled(gradients, finite, unscale), apply)
+        norm = ops.sqrt(ops.sum(self.squared_norms(gradients)))
+        return self.rescaled(gradients, finite, self.clip(norm)), norm, apply
+
+    def rescaled(self, gradients: tuple[ms.Tensor, ...], finite: ms.Tensor, factor: ms.Tensor) -> tuple[ms.Tensor, ...]:
+        """Each gradient times ``factor``, or zeros."""
+        return self.map(ops.partial(_rescale, ops.logical_not(finite), factor), gradients)
 
     def clip(self, norm: ms.Tensor) -> ms.Tensor:
         """The factor that brings a gradient of this norm down to ``clip_norm``."""
@@ -109,9 +106,9 @@ class PreparedGradients(nn.Cell):
         A step that is not finite is left out and not counted.
         """
         count = self.summed + apply
-        full = (count >= self.accumulate).astype(ms.float32)
+        full = ops.cast(count >= self.accumulate, ms.float32)
         share = Tensor(1.0 / self.accumulate, ms.float32)
-        means = self.map(ops.partial(_accumulate, share), self.sums, gradients)
-        self.map(ops.partial(_clear, 1.0 - full), self.sums, means)
+        means = self.map(ops.partial(_add_share, share), self.sums, gradients)
+        self.map(ops.partial(_keep_or_clear, 1.0 - full), self.sums, means)
         ops.assign(self.summed, count * (1.0 - full))
         return means, full

@@ -55,6 +55,6 @@ class Opponent(nn.Cell):
         gradients = self.reduce_gradients(gradients)
         squares = self.prepare.squared_norms(gradients)
         values = self.mean_over_ranks(values)
-        own = ops.logical_and(ops.isfinite(squares.sum()), ops.isfinite(values.sum()))
+        own = ops.logical_and(ops.isfinite(ops.sum(squares)), ops.isfinite(ops.sum(values)))
         gradients, _, apply = self.prepare(gradients, squares, self.one, ops.logical_and(finite, own))
         return values, ops.depend(self.optimizer(gradients, factor, apply), loss)

@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from mindvideo.errors import UserError
+from mindvideo.ops.slices import at
 from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup
 
 __all__ = ["SGD", "AdamW", "ParameterGroup", "build_optimizer"]
@@ -28,50 +29,38 @@ def zeros_for(parameters: Sequence[Parameter], prefix: str) -> ParameterTuple:
     )
 
 
-# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
-_adamw_update = ops.MultitypeFuncGraph("adamw_update")
-_sgd_update = ops.MultitypeFuncGraph("sgd_update")
-_decay = ops.MultitypeFuncGraph("decay")
-_with_decay = ops.MultitypeFuncGraph("with_decay")
+# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds. Plain
+# functions are mapped, which do all for one parameter and call primitives: the fewest nodes for each of hundreds.
+_assign, _times, _plus = ops.Assign(), ops.Mul(), ops.Add()
 
 
-@_adamw_update.register("Function", *["Tensor"] * 10)
-def _update_adamw(
-    fused: ops.Primitive,
-    power1: ms.Tensor,
-    power2: ms.Tensor,
-    rate: ms.Tensor,
-    beta1: ms.Tensor,
-    beta2: ms.Tensor,
-    eps: ms.Tensor,
-    parameter: ms.Tensor,
-    first: ms.Tensor,
-    second: ms.Tensor,
-    gradient: ms.Tensor,
-) -> ms.Tensor:
+def _adamw(
+    fused: ops.Primitive, power1: ms.Tensor, power2: ms.Tensor, rate: ms.Tensor, beta1: ms.Tensor, beta2: ms.Tensor,
+    eps: ms.Tensor, parameter: ms.Tensor, first: ms.Tensor, second: ms.Tensor, gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
     return fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
 
 
-@_sgd_update.register("Function", *["Tensor"] * 5)
-def _update_sgd(
-    fused: ops.Primitive,
-    rate: ms.Tensor,
-    momentum: ms.Tensor,
-    parameter: ms.Tensor,
-    velocity: ms.Tensor,
+def _decayed_adamw(
+    keep: ms.Tensor, fused: ops.Primitive, power1: ms.Tensor, power2: ms.Tensor, rate: ms.Tensor, beta1: ms.Tensor,
+    beta2: ms.Tensor, eps: ms.Tensor, parameter: ms.Tensor, first: ms.Tensor, second: ms.Tensor, gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
+    _assign(parameter, _times(parameter, keep))
+    return fused(parameter, first, second, power1, power2, rate, beta1, beta2, eps, gradient)
+
+
+def _sgd(
+    fused: ops.Primitive, rate: ms.Tensor, momentum: ms.Tensor, parameter: ms.Tensor, velocity: ms.Tensor,
     gradient: ms.Tensor,
-) -> ms.Tensor:
+) -> ms.Tensor:  # fmt: skip
     return fused(parameter, velocity, rate, gradient, momentum)
 
 
-@_decay.register("Tensor", "Tensor")
-def _decay_parameter(factor: ms.Tensor, parameter: ms.Tensor) -> ms.Tensor:
-    return ops.assign(parameter, parameter * factor)
-
-
-@_with_decay.register("Tensor", "Tensor", "Tensor")
-def _add_decay(factor: ms.Tensor, parameter: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
-    return gradient + parameter * factor
+def _decayed_sgd(
+    decay: ms.Tensor, fused: ops.Primitive, rate: ms.Tensor, momentum: ms.Tensor, parameter: ms.Tensor,
+    velocity: ms.Tensor, gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
+    return fused(parameter, velocity, rate, _plus(gradient, _times(parameter, decay)), momentum)
 
 
 class GroupedOptimizer(nn.Cell):
@@ -93,11 +82,55 @@ class GroupedOptimizer(nn.Cell):
         self.late = [int(group.late) for group in groups]
         ends = np.cumsum([len(group.parameters) for group in groups]).tolist()
         self.ranges = list(zip([0, *ends[:-1]], ends))
-        self.map = ops.HyperMap()
+
+    def updates_of_groups(self, update: type[nn.Cell], *states: ParameterTuple) -> nn.CellList:
+        """An ``update`` for each group, made with its parameters, their ``states`` and its weight decay."""
+        updates = []
+        for (start, end), decay in zip(self.ranges, self.weight_decays):
+            rows = [ParameterTuple(row[start:end]) for row in (self.parameters, *states)]
+            updates.append(update(*rows, weight_decay=decay))
+        return nn.CellList(updates, auto_prefix=False)
+
+    def gradients_of(self, gradients: tuple[ms.Tensor, ...], group: int) -> tuple[ms.Tensor, ...]:
+        """Those of one group."""
+        if len(self.ranges) == 1:
+            return gradients
+        start, end = self.ranges[group]
+        return gradients[start:end]
 
     def factor_of(self, factor: ms.Tensor, group: int) -> ms.Tensor:
         """The factor on a group's rate; ``factor`` is one for all, or [2]: the others' and that of late ones."""
-        return factor[self.late[group]] if factor.ndim else factor
+        return at(factor, 0, self.late[group]) if factor.ndim else factor
+
+
+class _AdamWGroup(nn.Cell):
+    """Updates the parameters of one group, all at the same ``rate``."""
+
+    def __init__(
+        self,
+        parameters: ParameterTuple,
+        first_moment: ParameterTuple,
+        second_moment: ParameterTuple,
+        *,
+        weight_decay: float,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.parameters, self.first_moment, self.second_moment = parameters, first_moment, second_moment
+        self.weight_decay = weight_decay
+        self.decays = weight_decay > 0
+        self.fused = ops.Adam()
+        self.map = ops.HyperMap()
+
+    def construct(
+        self, gradients: tuple[ms.Tensor, ...], rate: ms.Tensor, power1: ms.Tensor, power2: ms.Tensor,
+        beta1: ms.Tensor, beta2: ms.Tensor, eps: ms.Tensor,
+    ) -> tuple[ms.Tensor, ...]:  # fmt: skip
+        if self.decays:
+            keep = 1.0 - rate * self.weight_decay
+            update = ops.partial(_decayed_adamw, keep, self.fused, power1, power2, rate, beta1, beta2, eps)
+        else:
+            update = ops.partial(_adamw, self.fused, power1, power2, rate, beta1, beta2, eps)
+        return self.map(update, self.parameters, self.first_moment, self.second_moment, gradients)
 
 
 class AdamW(GroupedOptimizer):
@@ -119,8 +152,8 @@ class AdamW(GroupedOptimizer):
         self.eps = eps
         self.first_moment = zeros_for(self.parameters, f"{owner}adamw.first_moment")
         self.second_moment = zeros_for(self.parameters, f"{owner}adamw.second_moment")
+        self.groups = self.updates_of_groups(_AdamWGroup, self.first_moment, self.second_moment)
         self.updates = Parameter(Tensor(0.0, ms.float32), name=f"{owner}adamw.updates", requires_grad=False)
-        self.fused = ops.Adam()
 
     def construct(self, gradients: tuple[ms.Tensor, ...], factor: ms.Tensor, apply: ms.Tensor) -> ms.Tensor:
         updates = ops.depend(self.updates + apply, gradients)
@@ -134,20 +167,31 @@ class AdamW(GroupedOptimizer):
         beta2 = self.one + apply * (self.beta2 - self.one)
         # The fused kernel divides by sqrt(v) + eps before the bias correction; PyTorch corrects v first.
         eps = self.eps * ops.sqrt(self.one - power2)
-        for group in range(len(self.ranges)):
-            start, end = self.ranges[group]
-            rate = self.factor_of(factor, group) * apply * self.learning_rates[group]
-            if self.weight_decays[group] > 0:
-                keep = self.one - rate * self.weight_decays[group]
-                self.map(ops.partial(_decay, keep), self.parameters[start:end])
-            self.map(
-                ops.partial(_adamw_update, self.fused, power1, power2, rate, beta1, beta2, eps),
-                self.parameters[start:end],
-                self.first_moment[start:end],
-                self.second_moment[start:end],
-                gradients[start:end],
-            )
+        for index, update in enumerate(self.groups):
+            rate = self.factor_of(factor, index) * apply * self.learning_rates[index]
+            update(self.gradients_of(gradients, index), rate, power1, power2, beta1, beta2, eps)
         return updates
+
+
+class _SgdGroup(nn.Cell):
+    """Updates the parameters of one group, all at the same ``rate``."""
+
+    def __init__(self, parameters: ParameterTuple, velocity: ParameterTuple, *, weight_decay: float) -> None:
+        super().__init__(auto_prefix=False)
+        self.parameters, self.velocity = parameters, velocity
+        self.weight_decay = weight_decay
+        self.decays = weight_decay > 0
+        self.fused = ops.ApplyMomentum()
+        self.map = ops.HyperMap()
+
+    def construct(
+        self, gradients: tuple[ms.Tensor, ...], rate: ms.Tensor, momentum: ms.Tensor, apply: ms.Tensor
+    ) -> tuple[ms.Tensor, ...]:
+        if self.decays:
+            update = ops.partial(_decayed_sgd, apply * self.weight_decay, self.fused, rate, momentum)
+        else:
+            update = ops.partial(_sgd, self.fused, rate, momentum)
+        return self.map(update, self.parameters, self.velocity, gradients)
 
 
 class SGD(GroupedOptimizer):
@@ -158,23 +202,13 @@ class SGD(GroupedOptimizer):
         self.momentum = Tensor(momentum, ms.float32)
         self.one = Tensor(1.0, ms.float32)
         self.velocity = zeros_for(self.parameters, f"{owner}sgd.velocity")
-        self.fused = ops.ApplyMomentum()
+        self.groups = self.updates_of_groups(_SgdGroup, self.velocity)
 
     def construct(self, gradients: tuple[ms.Tensor, ...], factor: ms.Tensor, apply: ms.Tensor) -> ms.Tensor:
         momentum = self.one + apply * (self.momentum - self.one)
-        for group in range(len(self.ranges)):
-            start, end = self.ranges[group]
-            own = gradients[start:end]
-            if self.weight_decays[group] > 0:
-                decay = apply * self.weight_decays[group]
-                own = self.map(ops.partial(_with_decay, decay), self.parameters[start:end], own)
-            rate = self.factor_of(factor, group) * apply * self.learning_rates[group]
-            self.map(
-                ops.partial(_sgd_update, self.fused, rate, momentum),
-                self.parameters[start:end],
-                self.velocity[start:end],
-                own,
-            )
+        for index, update in enumerate(self.groups):
+            rate = self.factor_of(factor, index) * apply * self.learning_rates[index]
+            update(self.gradients_of(gradients, index), rate, momentum, apply)
         return factor
 
 

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from mindvideo.ops.slices import at, part
 from mindvideo.training.distributed import MeanOverRanks, gradient_reducer
 from mindvideo.training.ema import WeightAverage
 from mindvideo.training.gradients import PreparedGradients
@@ -48,19 +49,15 @@ class ScaledLoss(nn.Cell):
         return total * scale, total, terms, material
 
 
-# Per-parameter work goes through HyperMap: a Python loop that builds a tuple costs the compiler tens of seconds.
-_copy = ops.MultitypeFuncGraph("copy")
-_restore = ops.MultitypeFuncGraph("restore")
+_plus, _assign, _select, _depend = ops.Add(), ops.Assign(), ops.Select(), ops.Depend()
 
 
-@_copy.register("Tensor")
-def _copy_of(statistic: ms.Tensor) -> ms.Tensor:
-    return statistic + 0.0
+def _copy(statistic: ms.Tensor) -> ms.Tensor:
+    return _plus(statistic, 0.0)
 
 
-@_restore.register("Tensor", "Tensor", "Tensor", "Tensor")
-def _restore_unless_finite(finite: ms.Tensor, after: ms.Tensor, statistic: ms.Tensor, before: ms.Tensor) -> ms.Tensor:
-    return ops.assign(statistic, ops.select(finite, ops.depend(statistic, after), before))
+def _restore(finite: ms.Tensor, after: ms.Tensor, statistic: ms.Tensor, before: ms.Tensor) -> ms.Tensor:
+    return _assign(statistic, _select(finite, _depend(statistic, after), before))
 
 
 def running_statistics(network: nn.Cell) -> list[Parameter]:
@@ -133,13 +130,13 @@ class TrainStep(nn.Cell):
         gradients = self.reduce_gradients(gradients)
         squares = self.prepare.squared_norms(gradients) / ops.square(scale)
         losses = self.mean_over_ranks(ops.concat((total.reshape(1), self.stop_request.reshape(1), terms.reshape(-1))))
-        finite = ops.logical_and(ops.isfinite(squares.sum()), ops.isfinite(losses[0]))
+        finite = ops.logical_and(ops.isfinite(ops.sum(squares)), ops.isfinite(at(losses, 0, 0)))
         self.restore_statistics(before, finite, total)
 
         gradients, norm, apply = self.prepare(gradients, squares, 1.0 / scale, finite)
-        factor = self.factors[ops.minimum(self.iteration, Tensor(self.last_factor, ms.int32))]
+        factor = ops.gather(self.factors, ops.minimum(self.iteration, Tensor(self.last_factor, ms.int32)), 0)
         done = self.optimizer(gradients, factor, apply)
-        shown_terms = losses[2:]
+        shown_terms = part(losses, 0, 2)
         if self.opponent is not None:
             values, done = self.opponent(material, factor, finite, done)
             shown_terms = ops.concat((shown_terms, values))
@@ -147,8 +144,8 @@ class TrainStep(nn.Cell):
             done = self.average(ops.depend(apply, done))
         done = self.loss_scale(ops.depend(finite, done))
         iteration = ops.depend(self.iteration + 1, (done, total))
-        shown = factor[0] if factor.ndim else factor
-        head = ops.stack((losses[0], norm, scale, shown, finite.astype(ms.float32), losses[1]))
+        shown = at(factor, 0, 0) if factor.ndim else factor
+        head = ops.stack((at(losses, 0, 0), norm, scale, shown, ops.cast(finite, ms.float32), at(losses, 0, 1)))
         summary = ops.depend(ops.concat((head, shown_terms)), ops.assign(self.iteration, iteration))
         return summary, ops.sqrt(squares)
 

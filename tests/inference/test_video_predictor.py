@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mindvideo import UserError, VideoPredictor, VideoResult, build_model, load_config
+from mindvideo.assembly import predictor
 from mindvideo.assembly.predictor import class_names
 from mindvideo.config.load import CONFIG_FOLDER_VARIABLE, config_folder, read_with_bases
 from mindvideo.structures import VideoInstances
@@ -42,17 +43,54 @@ def workshop(tmp_path_factory: pytest.TempPathFactory):
         yield folder
 
 
-def test_frames_and_whole_result(workshop: Path) -> None:
-    predictor = VideoPredictor.from_config("vistr", weights=workshop / "vistr_r50.pth")
-    first = [list(predictor.track(workshop / "holiday.mp4")), predictor.result]
+@pytest.fixture(scope="module")
+def trackers() -> list:
+    return []
+
+
+@pytest.fixture(scope="module")
+def predictors(workshop: Path, trackers: list) -> list[VideoPredictor]:
+    """Two, by name and by configuration; their graphs are the only ones that these tests compile."""
+    build = predictor.build_tracker
+
+    def build_and_keep(*given, **options):
+        trackers.append(build(*given, **options))
+        return trackers[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor, "build_tracker", build_and_keep)
+        models = ("vistr", load_config("vistr"))
+        return [VideoPredictor.from_config(model, weights=workshop / "vistr_r50.pth") for model in models]
+
+
+def test_two_predictors_on_two_threads(workshop: Path, predictors: list[VideoPredictor]) -> None:
+    """The first test, so that the second one compiles on its thread."""
+    list(predictors[0].track(workshop / "holiday.mp4"))
+    expected = predictors[0].result.to_results()
+    results: dict[int, list] = {}
+
+    def run(place: int) -> None:
+        list(predictors[place].track(workshop / "holiday.mp4"))
+        results[place] = predictors[place].result.to_results()
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {0: expected, 1: expected}
+
+
+def test_frames_and_whole_result(workshop: Path, predictors: list[VideoPredictor]) -> None:
+    one, again = predictors
+    first = [list(one.track(workshop / "holiday.mp4")), one.result]
     assert [frame.num_frames for frame in first[0]] == [1] * 7
     assert first[1].num_frames == 7 and first[1].size == (64, 96)
-    again = VideoPredictor.from_config(load_config("vistr"), weights=workshop / "vistr_r50.pth")
     list(again.track(workshop / "holiday.mp4"))
     assert again.result.to_results() == first[1].to_results()
     # A clip that fits one window: the prediction of the network itself.
     folder = write_frame_folder(workshop / "short", 2, (64, 96))
-    assert len(list(predictor.track(folder))) == 2
+    assert len(list(one.track(folder))) == 2
 
 
 def test_weights_that_do_not_fit_are_refused(workshop: Path, tmp_path: Path) -> None:
@@ -80,8 +118,8 @@ def test_weights_of_nan_are_refused_by_name(workshop: Path, tmp_path: Path) -> N
 def test_class_names_travel_with_the_weights(workshop: Path, tmp_path: Path) -> None:
     trained = {1: "cell", 2: "nucleus", 3: "debris", 4: "bubble"}
     save_weights(tmp_path / "named.ckpt", stored_weights(workshop), class_names=trained)
-    predictor = VideoPredictor.from_config("vistr", weights=tmp_path / "named.ckpt")
-    assert predictor.class_names == trained
+    named = VideoPredictor.from_config("vistr", weights=tmp_path / "named.ckpt")
+    assert named.class_names == trained
     others = ["inference.class_names=[a,b,c,d]"]
     given = VideoPredictor.from_config("vistr", others, weights=tmp_path / "named.ckpt")
     assert given.class_names == {1: "a", 2: "b", 3: "c", 4: "d"}
@@ -89,29 +127,13 @@ def test_class_names_travel_with_the_weights(workshop: Path, tmp_path: Path) -> 
         VideoPredictor.from_config("vistr", ["inference.class_names=[a,b]"], weights=tmp_path / "named.ckpt")
 
 
-def test_two_predictors_on_two_threads(workshop: Path) -> None:
-    predictors = [VideoPredictor.from_config("vistr", weights=workshop / "vistr_r50.pth") for _ in range(2)]
-    list(predictors[0].track(workshop / "holiday.mp4"))
-    expected = predictors[0].result.to_results()
-    results: dict[int, list] = {}
-
-    def run(place: int) -> None:
-        list(predictors[place].track(workshop / "holiday.mp4"))
-        results[place] = predictors[place].result.to_results()
-
-    threads = [threading.Thread(target=run, args=(place,)) for place in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == {0: expected, 1: expected}
-
-
 @pytest.mark.parametrize("document", ["README.md", "docs/inference.md"])
+@pytest.mark.usefixtures("predictors")
 def test_the_examples_of_the_documents_run(
-    workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, document: str
+    workshop: Path, trackers: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, document: str
 ) -> None:
     monkeypatch.chdir(workshop)
+    monkeypatch.setattr(predictor, "build_tracker", lambda *_, **__: trackers[0])  # whose graphs are compiled
     monkeypatch.setenv("MINDVIDEO_CACHE", str(workshop / "cache"))
     (workshop / "cache" / "weights").mkdir(parents=True, exist_ok=True)
     shutil.copy(workshop / "vistr_r50.pth", workshop / "cache" / "weights")

@@ -7,7 +7,6 @@ the sizes are odd ones; ``pytest --sizes SEED`` draws others, for a second set o
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 import json
 
@@ -51,10 +50,14 @@ class Sizes:
 
 @dataclasses.dataclass
 class Model:
-    """One family, small: its network, its training graph, and the weights that learn."""
+    """One family, small: its network, its training graph, and the weights that learn.
+
+    ``overrides``: the arguments of a tool that turn ``<name>_toy`` into it.
+    """
 
     name: str
     sizes: Sizes
+    overrides: list[str]
     cfg: object
     network: nn.Cell
     training: nn.Cell
@@ -79,24 +82,20 @@ def written(values: dict[str, object]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-@functools.cache
-def model(name: str, sizes: Sizes) -> Model:
-    return new_model(name, sizes)
-
-
 def new_model(name: str, sizes: Sizes, **own: object) -> Model:
     """``own``: keys of the family's section; those that it does not have are left out."""
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3 + sizes.seed)
     has = {field.name for field in dataclasses.fields(settings_of(name))}
     more = {f"{name}.{key}": value for key, value in own.items() if key in has}
-    cfg = load_config(f"{name}_toy", small_overrides(name, sizes) + written(more))
+    overrides = small_overrides(name, sizes) + written(more)
+    cfg = load_config(f"{name}_toy", overrides)
     network = card_of(name).build_network(cfg)
     rng = np.random.default_rng(1 + sizes.seed)
     for parameter in network.trainable_params():  # away from the zeros that some layers start with
         noise = 0.02 * rng.standard_normal(parameter.shape)
         parameter.set_data(ms.Tensor((parameter.asnumpy() + noise).astype(np.float32)))
-    return Model(name, sizes, cfg, network, card_of(name).build_training(cfg, network, nn.Identity()))
+    return Model(name, sizes, overrides, cfg, network, card_of(name).build_training(cfg, network, nn.Identity()))
 
 
 def batch(own: Model, *, objects: tuple[int, ...] = (3, 2), seed: int = 0) -> list[np.ndarray]:

@@ -178,13 +178,14 @@ def test_two_real_processes_train_and_save(tmp_path):
     environment.pop("PORT", None)
     subprocess.run([*prepare, "--train", "8", "--valid", "2"], check=True, cwd=tmp_path, env=environment)
     small = [
-        "vistr.encoder_layers=1",
-        "vistr.decoder_layers=1",
+        "videomt.num_blocks=2",
+        "videomt.query_blocks=1",
+        "data.num_frames=2",
         "data.batch_size=1",
         "data.workers=0",
         "data.root=sets",
     ]
-    command = ["bash", str(LAUNCH), "2", "-c", "vistr_toy", "--output", "run", "schedule.max_steps=2", *small]
+    command = ["bash", str(LAUNCH), "2", "-c", "videomt_toy", "--output", "run", "schedule.max_steps=2", *small]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     logs = "\n".join(path.read_text()[-1500:] for path in sorted((tmp_path / "logs").glob("*.log")))
     assert done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-1500:]}\n{logs}"

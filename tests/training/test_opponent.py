@@ -136,8 +136,10 @@ def test_accumulated_steps_are_one_update_of_the_opponent_too():
     for part in parts:
         part[6] = np.array([[True, True, False], [True, False, False]])
     whole = tuple(np.concatenate(columns) for columns in zip(*parts))
+    ms.set_context(mode=ms.PYNATIVE_MODE)
     together = tiny_step(network=TinyNetwork(dropout=0.0), adversarial=True, clip_norm=0.5).set_train()
     run(together, whole)
+    ms.set_context(mode=ms.GRAPH_MODE)
     apart = tiny_step(network=TinyNetwork(dropout=0.0), adversarial=True, clip_norm=0.5, accumulate=2).set_train()
     before = parameter_values(apart)
     run(apart, tuple(parts[0]))
@@ -150,6 +152,8 @@ def test_accumulated_steps_are_one_update_of_the_opponent_too():
 
 
 def test_a_resumed_run_of_two_players_ends_at_the_same_bits(tmp_path: Path):
+    """Operator by operator: it is about what is kept, and one player's compiled run is in test_trainer.py."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
     ends = {}
     for name, stops in (("through", ()), ("resumed", (7,))):
         for max_steps in (*stops, None):

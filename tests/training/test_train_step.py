@@ -36,6 +36,12 @@ def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
+@pytest.fixture
+def operator_by_operator(graph_mode):  # noqa: ARG001
+    """For what a step computes: the first test says that a compiled one computes the same."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
 def run(step: nn.Cell, columns: tuple) -> dict[str, float]:
     step.set_train()
     summary, _ = step(*as_tensors(columns))
@@ -147,8 +153,10 @@ def test_accumulated_steps_are_one_update_with_the_mean_gradient():
     for part in parts:
         part[6] = np.array([[True, True, False], [True, False, False]])
     whole = tuple(np.concatenate(columns) for columns in zip(*parts))
+    ms.set_context(mode=ms.PYNATIVE_MODE)
     together = tiny_step(network=TinyNetwork(dropout=0.0), clip_norm=0.5)
     expected = run(together, whole)
+    ms.set_context(mode=ms.GRAPH_MODE)
     apart = tiny_step(network=TinyNetwork(dropout=0.0), clip_norm=0.5, accumulate=2)
     before = parameter_values(apart)
     run(apart, tuple(parts[0]))
@@ -164,6 +172,7 @@ def test_accumulated_steps_are_one_update_with_the_mean_gradient():
     assert not any(values[name].any() for name in values if name.startswith("accumulated"))
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_gradients_are_clipped_to_the_global_norm():
     moved = {}
     for clip_norm in (0.0, 0.01):
@@ -178,6 +187,7 @@ def test_gradients_are_clipped_to_the_global_norm():
         np.testing.assert_allclose(moved[0.01][name], full * 0.01 / norm, atol=3e-6)
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_average_of_weights_follows_and_swaps():
     network = TinyNetwork()
     average = WeightAverage(network.trainable_params(), decay=0.5)
@@ -202,6 +212,7 @@ def test_loss_scale_halves_at_an_overflow_and_grows_with_patience():
     assert seen == [8, 8, 16, 8, 8, 8, 16, 8, 4, 2, 1, 1, 1]
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_scaled_loss_gives_the_same_update():
     """A power of two as the scale changes no digit of the gradients."""
     values = []
@@ -212,7 +223,8 @@ def test_scaled_loss_gives_the_same_update():
     assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
-def test_learning_rate_follows_the_schedule_in_the_graph():
+@pytest.mark.usefixtures("operator_by_operator")
+def test_learning_rate_follows_the_schedule():
     factors = build_schedule("step", num_steps=4, steps_per_epoch=2, step_epochs=1, gamma=0.5)
     step = tiny_step(factors=factors)
     seen = [run(step, SOURCE.batch(0, index))["learning_rate_factor"] for index in range(5)]

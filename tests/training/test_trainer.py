@@ -43,6 +43,12 @@ def settings(caplog):
     caplog.set_level("INFO", logger="mindvideo")
 
 
+@pytest.fixture
+def operator_by_operator(settings):  # noqa: ARG001
+    """For what does not depend on how a step is computed."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
 class Evaluate:
     """The mean box as the score, or given values in turn; remembers whether it saw a network in evaluation mode."""
 
@@ -156,6 +162,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, caplog):
         tiny_trainer(tmp_path).run()
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     """The message names the terms and the clips; the checkpoint is of the state before, and is the next start."""
     source = TinySource()
@@ -184,6 +191,7 @@ def test_half_precision_searches_its_scale_and_goes_on(tmp_path, caplog):
     assert float(step.optimizer.updates.asnumpy()) < 20
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_resume_refuses_another_order_of_clips(tmp_path):
     tiny_trainer(tmp_path, options=TrainerOptions(epochs=1)).run()
     with pytest.raises(UserError, match="written with batches_per_epoch 5, this run has 4"):
@@ -205,6 +213,7 @@ def test_resume_falls_back_past_a_damaged_checkpoint(whole_run, tmp_path, caplog
     assert_same_bits(again, whole)
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_resume_of_a_finished_run_does_nothing(tmp_path, caplog):
     options = TrainerOptions(epochs=1)
     tiny_trainer(tmp_path, options=options).run()
@@ -214,12 +223,14 @@ def test_resume_of_a_finished_run_does_nothing(tmp_path, caplog):
     assert "nothing to do" in caplog.text
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_evaluation_without_the_metric_is_a_mistake(tmp_path):
     options = TrainerOptions(epochs=1, best_metric="AP75")
     with pytest.raises(UserError, match="best_metric is 'AP75'; the evaluation gives AP, mean"):
         tiny_trainer(tmp_path, options=options, evaluate=Evaluate()).run()
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_a_run_ends_when_it_gains_no_more_and_keeps_the_weights_of_its_epochs(tmp_path, caplog):
     settings = {"log_every": 5, "evaluate_every": 5, "patience": 2, "keep_weights_every": 2}
     kept = tmp_path / "kept"

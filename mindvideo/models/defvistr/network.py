@@ -17,6 +17,7 @@ from mindvideo.modules.transformers.clip_decoder import FrameLevels
 from mindvideo.modules.transformers.deformable_encoder import valid_ratio
 from mindvideo.modules.values import DecodedClip, Scene
 from mindvideo.ops.masks import resize_padding
+from mindvideo.ops.slices import swapped
 
 
 class Tokens(TypedDict):
@@ -142,7 +143,7 @@ class DeformableVisTR(nn.Cell):
         tokens_of_clip = F // B * tokens_of_frame
         finest = memory[:, :tokens_of_clip].reshape(F, tokens_of_frame, C)[:, : h * w]
         padding = padding[:, :tokens_of_clip].reshape(F, tokens_of_frame)[:, : h * w]
-        finest = finest.swapaxes(1, 2).reshape(F, C, h, w)
+        finest = swapped(finest, 1, 2).reshape(F, C, h, w)
         return {"memory": finest, "fine_maps": fine_maps, "padding": padding.reshape(F, h, w)}
 
 
@@ -174,7 +175,7 @@ class FrameTokens(nn.Cell):
             code = self.position(level_padding)
             if self.level_embed is not None:
                 code = code + self.level_embed[level]
-            contents += (x.reshape(B, T, C, h * w).swapaxes(2, 3),)
+            contents += (swapped(x.reshape(B, T, C, h * w), 2, 3),)
             positions += (code.reshape(B, T, h * w, C),)
             paddings += (level_padding.reshape(B, T, h * w),)
             ratios += (valid_ratio(level_padding.reshape(B * T, h, w)).reshape(B, T, 1, 2),)

@@ -14,6 +14,7 @@ from mindvideo.models.gmpvis.network import GMPVIS
 from mindvideo.models.gmpvis.training import GMPVISTraining, second_classes
 from mindvideo.models.gmpvis.weights import gmpvis_tables
 from mindvideo.modules.heads.pyramid_classifier import PyramidClassifier
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.layers.ramp import Ramp
 from mindvideo.modules.losses.criterion import LossTerm
@@ -29,7 +30,7 @@ def build_network(cfg: ConfigDict) -> GMPVIS:
     scalings = {"iterations": gmpvis.sinkhorn_iterations} if gmpvis.solver == "sinkhorn" else {}
     return GMPVIS(
         **parts,
-        node_embedding=nn.Dense(gmpvis.width, gmpvis.node_width),
+        node_embedding=Linear(gmpvis.width, gmpvis.node_width),
         graph_matcher=GraphMatcher(width=gmpvis.node_width, solver=gmpvis.solver, **scalings),
         second_classes=PyramidClassifier(num_logits=cfg.data.num_classes + 1) if has_second else None,
     )

@@ -19,6 +19,7 @@ from mindvideo.modules.clip_tokens import (
     states_by_query,
 )
 from mindvideo.modules.values import DecodedClip
+from mindvideo.ops.slices import at
 
 
 class DecodedNodes(DecodedClip):
@@ -122,7 +123,7 @@ class GMPVIS(nn.Cell):
         return {
             "logits": logits,
             "boxes": boxes,
-            "queries": states[-1],
+            "queries": at(states, 0, -1),
             "scene": scene_of(memory, token_padding, grid_map, fine_maps),
             "nodes": self.node_embedding(states.mean(axis=0)),
         }

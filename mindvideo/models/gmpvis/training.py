@@ -10,6 +10,9 @@ from mindvideo.modules.losses.graph_matching import MatchedGraphs
 from mindvideo.modules.losses.matched import Matched, of_instances, rows_of
 from mindvideo.modules.losses.terms import softmax_classes
 from mindvideo.modules.values import Targets
+from mindvideo.ops.slices import at, swapped
+
+_products = ops.BatchMatMul()
 
 MIN_WEIGHT = 1e-6  # of all frames of a query together
 
@@ -61,12 +64,12 @@ class GMPVISTraining(nn.Cell):
         query = self.matcher(predictions, targets)  # int [D, B, N]
         rows = rows_of(query[-1:], clip["queries"].shape[1])
         if self.network.second_classes is None:
-            queries = of_instances(rows, clip["queries"].expand_dims(0))[0]  # zeros without an instance
+            queries = at(of_instances(rows, clip["queries"].expand_dims(0)), 0, 0)  # zeros without an instance
             masks, second = self.network.mask_branch(queries, clip["scene"]).expand_dims(0), None
         else:
             every = self.network.mask_branch(clip["queries"], clip["scene"])
             masks, second = of_instances(rows, every.expand_dims(0)), self.network.second_classes(every).expand_dims(0)
-        graphs = self.match(clip["nodes"], clip["logits"][-1], rows[0], targets["present"], clips)
+        graphs = self.match(clip["nodes"], at(clip["logits"], 0, -1), at(rows, 0, 0), targets["present"], clips)
         return self.criterion(predictions, targets, query, masks, {"graphs": graphs, "second_logits": second})
 
     def match(
@@ -74,7 +77,7 @@ class GMPVISTraining(nn.Cell):
     ) -> MatchedGraphs:
         """Nodes [B, Q, T, C], logits [B, Q, T, K], rows [B, N, Q] of the instances' queries, present [B, N, T]."""
         seen = ops.stop_gradient(1.0 - ops.softmax(logits, -1)[..., -1:])  # [B, Q, T, 1]
-        visible = present.astype(ms.float32)
+        visible = ops.cast(present, ms.float32)
         if clips == 2:
             B, Q, T, C = nodes.shape
             nodes = mean_nodes(nodes, seen).reshape(B // 2, 2, Q, C)
@@ -90,9 +93,9 @@ class GMPVISTraining(nn.Cell):
             shown = ops.amax(visible[:, :, :half], -1) * ops.amax(visible[:, :, first:], -1)
             shown = shown if first > 0 else ops.zeros_like(shown)
             rows_before, rows_after = rows, rows
-        right = ops.bmm((rows_before * shown.expand_dims(-1)).swapaxes(1, 2), rows_after)  # [P, Q, Q], ones
-        column = right.argmax(-1).astype(ms.int32)
-        truth = ops.select(right.sum(-1) > 0.5, column, ops.full_like(column, -1))
+        right = _products(swapped(rows_before * shown.expand_dims(-1), 1, 2), rows_after)  # [P, Q, Q], ones
+        column = ops.cast(right.argmax(-1), ms.int32)
+        truth = ops.select(ops.sum(right, -1) > 0.5, column, ops.full_like(column, -1))
         _, log_assignment = self.network.graph_matcher(history, current, self.sharpness())
         return {"log_assignment": log_assignment, "truth": ops.stop_gradient(truth)}
 
@@ -109,7 +112,7 @@ def targets_of_clips(targets: Targets, clips: int) -> Targets:
     if clips > 1:
         present = instance_clips_apart(present, clips)
         labels = ops.repeat_interleave(labels, clips, 0)
-        exists = ops.amax(present.astype(ms.float32), -1) > 0.5
+        exists = ops.amax(ops.cast(present, ms.float32), -1) > 0.5
     return {
         "labels": labels,
         "boxes": instance_clips_apart(targets["boxes"], clips),
@@ -124,13 +127,13 @@ def instance_clips_apart(values: ms.Tensor, clips: int) -> ms.Tensor:
     if clips == 1:
         return values
     B, N, F = values.shape[:3]
-    apart = values.reshape(B, N, clips, F // clips, *values.shape[3:]).swapaxes(1, 2)
+    apart = swapped(values.reshape(B, N, clips, F // clips, *values.shape[3:]), 1, 2)
     return apart.reshape(B * clips, N, F // clips, *values.shape[3:])
 
 
 def mean_nodes(nodes: ms.Tensor, seen: ms.Tensor) -> ms.Tensor:
     """Nodes [B, Q, T, C] and how sure each is to be an instance [B, Q, T, 1] -> their weighted mean [B, Q, C]."""
-    return (nodes * seen).sum(2) / ops.maximum(seen.sum(2), ms.Tensor(MIN_WEIGHT, ms.float32))
+    return ops.sum(nodes * seen, 2) / ops.maximum(ops.sum(seen, 2), ms.Tensor(MIN_WEIGHT, ms.float32))
 
 
 def second_classes(m: Matched, *, no_object_weight: float) -> ms.Tensor:

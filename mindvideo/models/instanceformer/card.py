@@ -21,6 +21,7 @@ from mindvideo.models.instanceformer.training import InstanceFormerTraining
 from mindvideo.models.instanceformer.weights import detector_table, instanceformer_table
 from mindvideo.modules.heads.query_heads import START_SIZE_LOGIT, class_heads
 from mindvideo.modules.layers.deform_attention import xavier_dense_with_default_bias
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
 from mindvideo.modules.losses.own import own_terms
@@ -37,9 +38,7 @@ def build_network(cfg: ConfigDict) -> InstanceFormer:
     check(cfg)
     C, K = instanceformer.width, cfg.data.num_classes
     has_memory = instanceformer.memory_tokens > 0
-    temporal = (
-        [nn.Dense(K, K) for _ in range(instanceformer.decoder_layers)] if instanceformer.propagate_class else None
-    )
+    temporal = [Linear(K, K) for _ in range(instanceformer.decoder_layers)] if instanceformer.propagate_class else None
     decoder = build_memory_decoder(
         num_layers=instanceformer.decoder_layers,
         points=instanceformer.decoder_points,

@@ -12,6 +12,7 @@ from mindvideo.inference.trackers.lives import Observation
 from mindvideo.inference.trackers.online import SeenFrame
 from mindvideo.models.instanceformer.network import CarriedState, FramePrediction, InstanceFormer, OnlineState
 from mindvideo.modules.encoded_frames import EncodedFrames
+from mindvideo.ops.slices import at
 
 
 class OnlineFrame(TypedDict):
@@ -47,12 +48,12 @@ class FrameGraph(nn.Cell):
         prediction, following = frame["prediction"], frame["following"]
         decoding = prediction["decoding"]
         seen = (
-            ops.sigmoid(prediction["logits"][-1, 0]),
-            decoding["boxes"][-1, 0],
-            frame["mask_logits"][0],
-            decoding["content"][-1, 0],
-            prediction["reference"][0],
-            decoding["locations"][0],
+            ops.sigmoid(at(at(prediction["logits"], 0, -1), 0, 0)),
+            at(at(decoding["boxes"], 0, -1), 0, 0),
+            at(frame["mask_logits"], 0, 0),
+            at(at(decoding["content"], 0, -1), 0, 0),
+            at(prediction["reference"], 0, 0),
+            at(decoding["locations"], 0, 0),
         )
         columns = (following["content"], following["reference"], following["frames_seen"])
         return (*seen, *columns) if memory is None else (*seen, *columns, following["memory"])
@@ -62,7 +63,7 @@ class FrameGraph(nn.Cell):
         network = self.network
         encoded = network.encode(frames, padding)
         prediction, following = network.step(network.values_of_frames(encoded, 1)[0], encoded, state)
-        masks = network.masks(encoded["mask_features"][:, 0], prediction["decoding"], size)
+        masks = network.masks(at(encoded["mask_features"], 1, 0), prediction["decoding"], size)
         return {"encoded": encoded, "prediction": prediction, "mask_logits": masks, "following": following}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.modules.transformers.memory_decoder import Memory
+from mindvideo.ops.slices import part
 
 
 def memory_rows(content: ms.Tensor, logits: ms.Tensor, boxes: ms.Tensor, query_position: ms.Tensor) -> ms.Tensor:
@@ -23,7 +24,7 @@ def memory_rows(content: ms.Tensor, logits: ms.Tensor, boxes: ms.Tensor, query_p
 def gather_queries(rows: ms.Tensor, chosen: ms.Tensor) -> ms.Tensor:
     """rows [B, Q, X], the numbers of some queries int [B, N] -> [B, N, X]."""
     B, Q, X = rows.shape
-    flat = chosen + (ops.arange(B) * Q).expand_dims(-1).astype(chosen.dtype)
+    flat = chosen + ops.cast((ops.arange(B) * Q).expand_dims(-1), chosen.dtype)
     return ops.gather(rows.reshape(B * Q, X), flat, 0)
 
 
@@ -31,7 +32,7 @@ def remember_tokens(stored: ms.Tensor, tokens: ms.Tensor, frames_seen: ms.Tensor
     """Put tokens [B, N, X] after the newest of stored [B, F - 1, N, X]; when it is full the oldest make room."""
     places = stored.shape[1]
     new = tokens.expand_dims(1)
-    moved = ops.cat((stored[:, 1:], new), 1)
+    moved = ops.cat((part(stored, 1, 1), new), 1)
     here = ops.equal(ops.arange(places), frames_seen).reshape(1, places, 1, 1).broadcast_to(stored.shape)
     filled = ops.select(here, new.broadcast_to(stored.shape), stored)
     return ops.select((frames_seen >= places).broadcast_to(stored.shape), moved, filled)
@@ -49,9 +50,9 @@ def recall_tokens(stored: ms.Tensor, frames_seen: ms.Tensor, width: int, project
 def read_tokens(stored: ms.Tensor, span: int, width: int, projection: nn.Cell) -> tuple[ms.Tensor, ms.Tensor]:
     """Tokens [B, frames, N, X] -> keys and values [B, frames * N, C]; ``span`` scales the code of their time."""
     B, frames, N, X = stored.shape
-    values = projection(stored[..., : X - width])
+    values = projection(part(stored, -1, 0, X - width))
     time = time_code_tensor(frames, span, width).reshape(1, frames, 1, width)
-    keys = values + (stored[..., X - width :] + time)
+    keys = values + (part(stored, -1, X - width) + time)
     shape = (B, frames * N, width)
     return keys.reshape(shape), values.reshape(shape)
 

@@ -23,10 +23,12 @@ from mindvideo.modules.encoded_frames import (
 from mindvideo.modules.heads.dynamic_mask import DynamicMasks, MaskFeatures
 from mindvideo.modules.heads.query_heads import START_SIZE_LOGIT
 from mindvideo.modules.layers.feature_projection import FeatureProjection
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.layers.reference_points import in_pixels
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.memory_decoder import FrameDecoding, Memory, MemoryDecoder
+from mindvideo.ops.slices import at
 
 REFERENCE_PROPAGATIONS = ("none", "multiply", "add", "box")
 
@@ -88,7 +90,7 @@ class InstanceFormer(nn.Cell):
         num_classes: int,
         reference_propagation: str,
         inference_propagation: str = "same",
-        memory_projection: nn.Dense | None = None,
+        memory_projection: Linear | None = None,
         memory_frames: int = 0,
         memory_tokens: int = 0,
         memory_mixes_clips: bool = False,
@@ -108,7 +110,7 @@ class InstanceFormer(nn.Cell):
         # Where boxes are carried, the references are boxes from the start.
         self.reference_width = 4 if reference_propagation == "box" else 2
         start = [0.0, 0.0] + [START_SIZE_LOGIT] * (self.reference_width - 2)
-        self.reference_points = nn.Dense(
+        self.reference_points = Linear(
             width, self.reference_width, weight_init="xavier_uniform", bias_init=ms.Tensor(start, ms.float32)
         )
         self.has_memory = memory_projection is not None
@@ -132,7 +134,7 @@ class InstanceFormer(nn.Cell):
             decoding = prediction["decoding"]
             logits.append(prediction["logits"])
             boxes.append(decoding["boxes"])
-            masks.append(self.masks(encoded["mask_features"][:, frame], decoding, frame_sizes(padding)))
+            masks.append(self.masks(at(encoded["mask_features"], 1, frame), decoding, frame_sizes(padding)))
         return ops.stack(logits, 3), ops.stack(boxes, 3), ops.stack(masks, 2)
 
     def step(
@@ -146,10 +148,10 @@ class InstanceFormer(nn.Cell):
         decoding = self.decode(values, encoded, content, reference, self.recall(state), 0)
         logits = class_logits(self.class_embed, decoding["content"])
         following: CarriedState = {
-            "content": decoding["content"][-1],
-            "reference": self.left_over(reference, decoding["boxes"][-1]),
+            "content": at(decoding["content"], 0, -1),
+            "reference": self.left_over(reference, at(decoding["boxes"], 0, -1)),
             "frames_seen": frames_seen + 1,
-            "memory": self.remember(state, decoding, logits[-1]),
+            "memory": self.remember(state, decoding, at(logits, 0, -1)),
         }
         return {"logits": logits, "decoding": decoding, "reference": reference}, following
 
@@ -190,7 +192,7 @@ class InstanceFormer(nn.Cell):
 
     def masks(self, features: ms.Tensor, decoding: FrameDecoding, sizes: ms.Tensor) -> ms.Tensor:
         """The last layer's mask logits of one frame: features [B, c, h, w], sizes [B, 2] -> [B, Q, 2 h, 2 w]."""
-        return self.masks_of(features, decoding["content"][-1], decoding["points"][-1], sizes)
+        return self.masks_of(features, at(decoding["content"], 0, -1), at(decoding["points"], 0, -1), sizes)
 
     def masks_of(self, features: ms.Tensor, content: ms.Tensor, points: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
         """features [F, c, h, w], content [F, N, C], points [F, N, 2], sizes [F, 2] as (h, w) -> [F, N, 2 h, 2 w]."""
@@ -246,8 +248,8 @@ class InstanceFormer(nn.Cell):
         """The memory with the tokens of this frame's best queries; logits [B, Q, K] of the last layer."""
         if not self.has_memory:
             return None
-        content = decoding["content"][-1]
-        rows = memory_rows(content, logits, decoding["boxes"][-1], self.query_position(content.shape[0]))
+        content = at(decoding["content"], 0, -1)
+        rows = memory_rows(content, logits, at(decoding["boxes"], 0, -1), self.query_position(content.shape[0]))
         _, chosen = ops.topk(ops.amax(ops.sigmoid(logits), -1), self.memory_tokens, dim=-1)
         return remember_tokens(state["memory"], gather_queries(rows, chosen), state["frames_seen"])
 

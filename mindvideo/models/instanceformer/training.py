@@ -13,6 +13,7 @@ from mindvideo.modules.encoded_frames import class_logits, per_frame
 from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.modules.transformers.memory_decoder import Memory
 from mindvideo.modules.values import Predictions, Targets
+from mindvideo.ops.slices import at, swapped
 
 
 class Samples(TypedDict):
@@ -92,7 +93,7 @@ class InstanceFormerTraining(nn.Cell):
             reference = own if frame == 0 else network.propagate(left, own, network.reference_propagation)
             memory = self.recall(tokens, T) if network.has_memory and frame > 0 else None
             decoding = network.decode(values[frame], encoded, content, reference, memory, frame)
-            content, left = decoding["content"][-1], network.left_over(reference, decoding["boxes"][-1])
+            content, left = at(decoding["content"], 0, -1), network.left_over(reference, at(decoding["boxes"], 0, -1))
             contents.append(decoding["content"])
             boxes.append(decoding["boxes"])
             points.append(decoding["points"])
@@ -100,11 +101,11 @@ class InstanceFormerTraining(nn.Cell):
                 query = self.match(decoding["content"].expand_dims(3), decoding["boxes"].expand_dims(3), targets)
             if network.has_memory:
                 logits = network.class_embed[-1](content)
-                chosen = self.choose_tokens(logits, query[-1], frame)
-                rows = memory_rows(content, logits, decoding["boxes"][-1], network.query_position(B))
+                chosen = self.choose_tokens(logits, at(query, 0, -1), frame)
+                rows = memory_rows(content, logits, at(decoding["boxes"], 0, -1), network.query_position(B))
                 # PARITY(instanceformer): what is remembered is a constant; no gradient flows through the memory.
                 tokens.append(ops.stop_gradient(gather_queries(rows, chosen)))
-                samples.append((gather_queries(content, chosen), identities(chosen, query[-1])))
+                samples.append((gather_queries(content, chosen), identities(chosen, at(query, 0, -1))))
         contents = ops.stack(contents, 3)  # [D, B, Q, T, C]
         predictions: Predictions = {
             "logits": class_logits(network.class_embed, contents),
@@ -135,7 +136,7 @@ class InstanceFormerTraining(nn.Cell):
         Q = logits.shape[1]
         scores = ops.amax(ops.sigmoid(ops.stop_gradient(logits)), -1)
         is_matched = is_among(Q, query)
-        in_order = (2.0 + ops.arange(Q - 1, -1, -1).astype(ms.float32)).broadcast_to(scores.shape)
+        in_order = (2.0 + ops.cast(ops.arange(Q - 1, -1, -1), ms.float32)).broadcast_to(scores.shape)
         return ops.topk(ops.select(is_matched, in_order, scores), self.network.memory_tokens, dim=-1)[1]
 
     def mask_logits(
@@ -160,10 +161,10 @@ class InstanceFormerTraining(nn.Cell):
         # PARITY(instanceformer): from the second frame on, the n-th query of the last layer's matches, in ascending
         # order, takes the place of the n-th of this layer's, whichever instance that one belongs to.
         far = ops.select(query < 0, ops.full_like(query, self.network.num_queries), query)
-        ordered = ops.sort(far.astype(ms.float32), axis=-1)[0].astype(ms.int32)
-        rank = (query.expand_dims(-1) > far.expand_dims(-2)).astype(ms.int32).sum(-1)
-        last = ordered[-1].expand_dims(0).broadcast_to(query.shape)
-        theirs = (ops.one_hot(rank, N).astype(ms.int32) * last.expand_dims(-2)).sum(-1)
+        ordered = ops.cast(ops.sort(ops.cast(far, ms.float32), axis=-1)[0], ms.int32)
+        rank = ops.sum(ops.cast(query.expand_dims(-1) > far.expand_dims(-2), ms.int32), -1)
+        last = at(ordered, 0, -1).expand_dims(0).broadcast_to(query.shape)
+        theirs = ops.sum(ops.cast(ops.one_hot(rank, N), ms.int32) * last.expand_dims(-2), -1)
         theirs = ops.select(query < 0, ops.zeros_like(query), theirs).expand_dims(3)
         later = (ops.arange(T) > 0).reshape(1, 1, 1, T).broadcast_to(own.shape)
         return ops.select(later, theirs.broadcast_to(own.shape), own)
@@ -184,17 +185,17 @@ def take(rows: ms.Tensor, query: ms.Tensor) -> ms.Tensor:
     """rows [D, B, Q, T, X], the query of each instance in each frame int [D, B, N, T] -> [D, B, N, T, X]."""
     D, B, Q, T, X = rows.shape
     starts = (ops.arange(D * B) * (Q * T)).reshape(D, B, 1, 1) + ops.arange(T).reshape(1, 1, 1, T)
-    return ops.gather(rows.reshape(D * B * Q * T, X), query * T + starts.astype(query.dtype), 0)
+    return ops.gather(rows.reshape(D * B * Q * T, X), query * T + ops.cast(starts, query.dtype), 0)
 
 
 def is_among(Q: int, query: ms.Tensor) -> ms.Tensor:
     """query int [B, N] (-1: none) -> bool [B, Q]."""
-    return ops.equal(ops.arange(Q).astype(query.dtype).reshape(1, 1, Q), query.expand_dims(-1)).any(1)
+    return ops.equal(ops.cast(ops.arange(Q), query.dtype).reshape(1, 1, Q), query.expand_dims(-1)).any(1)
 
 
 def identities(chosen: ms.Tensor, query: ms.Tensor) -> ms.Tensor:
     """chosen int [B, S] -> the query's own number where it is matched, one shared number (-1) for all others."""
-    is_matched = ops.equal(chosen.expand_dims(-1), query.expand_dims(1).astype(chosen.dtype)).any(-1)
+    is_matched = ops.equal(chosen.expand_dims(-1), ops.cast(query.expand_dims(1), chosen.dtype)).any(-1)
     return ops.select(is_matched, chosen, ops.full_like(chosen, -1))
 
 
@@ -202,4 +203,4 @@ def mix_clips(tokens: ms.Tensor) -> ms.Tensor:
     """[B, S, C] -> the same numbers in memory read as [S, B, C], given as [B, S, C]."""
     # PARITY(instanceformer): the published training handed its attention a batch-first array as if length came first.
     B, S, C = tokens.shape
-    return tokens.reshape(S, B, C).swapaxes(0, 1)
+    return swapped(tokens.reshape(S, B, C), 0, 1)

@@ -17,9 +17,11 @@ from mindvideo.modules.encoded_frames import (
 )
 from mindvideo.modules.heads.dynamic_mask import DynamicMasks, MaskFeatures
 from mindvideo.modules.layers.feature_projection import FeatureProjection
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.position_encoding import SinePositions2d
 from mindvideo.modules.transformers.deformable_encoder import DeformableEncoder
 from mindvideo.modules.transformers.two_stream_decoder import ClipDecoding, TwoStreamDecoder
+from mindvideo.ops.slices import at
 
 
 class MSSTS(nn.Cell):
@@ -61,12 +63,12 @@ class MSSTS(nn.Cell):
         self.num_levels = num_levels
         self.query_embed = Parameter(initializer(Normal(1.0), (num_queries, 2 * width)), name="query_embed")
         self.level_embed = Parameter(initializer(Normal(1.0), (num_levels, width)), name="level_embed")
-        self.reference_points = nn.Dense(width, 2, weight_init="xavier_uniform", bias_init="zeros")
+        self.reference_points = Linear(width, 2, weight_init="xavier_uniform", bias_init="zeros")
 
     def construct(self, frames: ms.Tensor, padding: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         encoded = self.encode(frames, padding)
         decoding = self.decode(encoded)
-        content, points = decoding["content"][-1], decoding["points"][-1]
+        content, points = at(decoding["content"], 0, -1), at(decoding["points"], 0, -1)
         masks = self.masks(encoded["mask_features"], content, points, frame_sizes(padding))
         return class_logits(self.class_embed, decoding["content"]).expand_dims(3), decoding["boxes"], masks
 

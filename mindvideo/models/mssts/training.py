@@ -12,6 +12,7 @@ from mindvideo.modules.clip_queries import match_clip
 from mindvideo.modules.encoded_frames import EncodedFrames, finest_maps, per_frame
 from mindvideo.modules.heads.patch_discriminator import PatchDiscriminator
 from mindvideo.modules.values import Targets
+from mindvideo.ops.slices import at
 
 
 class Discrimination(nn.Cell):
@@ -123,7 +124,7 @@ class MSSTSTraining(nn.Cell):
         total, terms = self.criterion(clip["predictions"], targets, clip["query"], clip["masks"])
         if self.opponent is None:
             return total, terms, ()
-        return total, terms, self.seen(frames, encoded, clip["query"][-1], clip["masks"][-1], targets)
+        return total, terms, self.seen(frames, encoded, at(clip["query"], 0, -1), at(clip["masks"], 0, -1), targets)
 
     def seen(
         self, frames: ms.Tensor, encoded: EncodedFrames, query: ms.Tensor, mask_logits: ms.Tensor, targets: Targets
@@ -136,11 +137,11 @@ class MSSTSTraining(nn.Cell):
         shapes = encoded["shapes"]
         h, w = shapes[0]
         small = ops.avg_pool2d(frames.reshape(B * T, 3, H, W), (H // h, W // w), (H // h, W // w))
-        valid = 1.0 - per_frame(encoded["padding"], T).astype(ms.float32)
+        valid = 1.0 - ops.cast(per_frame(encoded["padding"], T), ms.float32)
         features = finest_maps(encoded["tokens"] * valid.expand_dims(-1), shapes)
-        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
+        present = ops.cast(ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)), ms.float32)
         taken = ops.cast(query >= 0, ms.float32)
-        annotated = targets["masks"].astype(ms.float32) * present.reshape(*present.shape, 1, 1)
+        annotated = ops.cast(targets["masks"], ms.float32) * present.reshape(*present.shape, 1, 1)
         predicted = ops.sigmoid(mask_logits) * taken.reshape(*taken.shape, 1, 1, 1)
         counts = ops.amax(present, 1).reshape(B * T)
         inside = valid[:, : h * w].reshape(B * T, 1, h, w)
@@ -162,4 +163,4 @@ def softplus(logits: ms.Tensor) -> ms.Tensor:
 def mean_of_frames(maps: ms.Tensor, counts: ms.Tensor) -> ms.Tensor:
     """[F, 1, h, w] -> the mean over all cells of the frames whose count is 1, counts [F]; 0 without any."""
     of_frames = maps.reshape(maps.shape[0], -1).mean(-1)
-    return (of_frames * counts).sum() / ops.maximum(counts.sum(), ms.Tensor(1.0, ms.float32))
+    return ops.sum(of_frames * counts) / ops.maximum(ops.sum(counts), ms.Tensor(1.0, ms.float32))

@@ -15,8 +15,10 @@ from mindspore.common.initializer import Normal, initializer
 
 from mindvideo.modules.backbones.vit import VisionTransformer
 from mindvideo.modules.heads.upscaled_mask import GeluMLP, UpscaleBlock
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.patches import grid_of
 from mindvideo.modules.layers.rotary import Rotation
+from mindvideo.ops.slices import at, part, swapped
 
 
 class Trace(TypedDict):
@@ -58,8 +60,8 @@ class VidEoMT(nn.Cell):
         self.num_queries, self.num_classes, self.norm_queries = num_queries, num_classes, norm_queries
         values = initializer(Normal(1.0), (num_queries, C)) if start_queries is None else Tensor(start_queries)
         self.query = Parameter(values, name="query")
-        self.query_updater = nn.Dense(C, C)
-        self.class_head = nn.Dense(C, num_classes + 1)
+        self.query_updater = Linear(C, C)
+        self.class_head = Linear(C, num_classes + 1)
         self.mask_head = GeluMLP(width=C)
         self.upscale = nn.CellList(upscale)
 
@@ -74,7 +76,7 @@ class VidEoMT(nn.Cell):
         logits = self.classify(stages)  # [D, B, Q, T, K + 1]
         vectors = self.mask_head(self.queries_of(stages[-1]))  # [B, T, Q, C]
         features = self.features(stages[-1], frames.shape[-2:])[-1]  # [B, T, h, w, C]
-        return logits, None, self.masks(vectors, features).swapaxes(1, 2)
+        return logits, None, swapped(self.masks(vectors, features), 1, 2)
 
     def first_query(self, B: int) -> ms.Tensor:
         """The entry to the query blocks of a video's first frame: the learnt queries, [B, Q, C]."""
@@ -106,7 +108,7 @@ class VidEoMT(nn.Cell):
         """
         of_frames = []
         for t in range(tokens.shape[1]):
-            joined = ops.cat((query, tokens[:, t]), 1)
+            joined = ops.cat((query, at(tokens, 1, t)), 1)
             outputs = self.backbone.blocks(joined, rotation, self.first_query_block, self.num_blocks)
             of_frames.append(ops.stack((joined, *outputs), 0))
             query = self.propagate(outputs[-1])
@@ -114,7 +116,7 @@ class VidEoMT(nn.Cell):
 
     def propagate(self, tokens: ms.Tensor) -> ms.Tensor:
         """Tokens after the last block, [B, Q + S, C] -> the next frame's queries [B, Q, C]."""
-        query = tokens[:, : self.num_queries]
+        query = part(tokens, 1, 0, self.num_queries)
         if self.norm_queries:
             query = self.backbone.norm(query)
         return self.query_updater(query) + self.query
@@ -129,20 +131,20 @@ class VidEoMT(nn.Cell):
 
     def queries_of(self, tokens: ms.Tensor) -> ms.Tensor:
         """[B, T, Q + S, C] -> [B, T, Q, C]."""
-        return tokens[:, :, : self.num_queries]
+        return part(tokens, 2, 0, self.num_queries)
 
     def classify(self, stages: tuple[ms.Tensor, ...]) -> ms.Tensor:
         """[D, B, Q, T, K + 1]."""
         logits: tuple[ms.Tensor, ...] = ()
         for tokens in stages:
-            logits += (self.class_head(self.queries_of(tokens)).swapaxes(1, 2),)
+            logits += (swapped(self.class_head(self.queries_of(tokens)), 1, 2),)
         return ops.stack(logits, 0)
 
     def features(self, tokens: ms.Tensor, size: tuple[int, int]) -> tuple[ms.Tensor, ...]:
         """The patch tokens as maps [B, T, h, w, C], each twice as fine as the one before; ``size`` of the frames."""
         B, T, _, C = tokens.shape
         rows, columns = grid_of(size[0], size[1], self.backbone.patch_size)
-        patches = tokens[:, :, self.num_queries + self.backbone.num_prefix :]
+        patches = part(tokens, 2, self.num_queries + self.backbone.num_prefix)
         maps = patches.reshape(B * T, rows, columns, C)
         finer: tuple[ms.Tensor, ...] = ()
         for block in self.upscale:
@@ -153,7 +155,7 @@ class VidEoMT(nn.Cell):
     def masks(self, vectors: ms.Tensor, features: ms.Tensor) -> ms.Tensor:
         """vectors [B, T, N, C], features [B, T, h, w, C] -> logits [B, T, N, h, w]."""
         B, T, h, w, C = features.shape
-        logits = ops.matmul(vectors, features.reshape(B, T, h * w, C).swapaxes(2, 3))
+        logits = ops.matmul(vectors, swapped(features.reshape(B, T, h * w, C), 2, 3))
         return logits.reshape(B, T, vectors.shape[2], h, w)
 
     def trace(self, frames: ms.Tensor, query: ms.Tensor) -> Trace:
@@ -163,7 +165,7 @@ class VidEoMT(nn.Cell):
         stages = self.stages(around)
         vectors = self.mask_head(self.queries_of(stages[-1]))
         features = self.features(stages[-1], frames.shape[-2:])
-        masks = self.masks(vectors, features[-1]).swapaxes(1, 2)  # [B, Q, T, h, w]
+        masks = swapped(self.masks(vectors, features[-1]), 1, 2)  # [B, Q, T, h, w]
         return {
             "embeddings": embeddings,
             "frame_blocks": blocks,

@@ -13,6 +13,7 @@ from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels,
 from mindvideo.modules.losses.point_terms import PointMasks
 from mindvideo.modules.matching.first_appearance import FirstAppearanceMatcher
 from mindvideo.modules.values import Targets
+from mindvideo.ops.slices import swapped
 
 
 class MatchedClip(TypedDict):
@@ -58,7 +59,7 @@ class VidEoMTTraining(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, _ = self.pixels(images, sizes)
         # Category ids count from 1 and class outputs from 0; rows of padding hold any number.
-        labels = ops.select(exists, labels.astype(ms.int32) - 1, ops.zeros_like(labels.astype(ms.int32)))
+        labels = ops.select(exists, ops.cast(labels, ms.int32) - 1, ops.zeros_like(ops.cast(labels, ms.int32)))
         targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(self.predict(frames, targets), targets)
 
@@ -114,7 +115,7 @@ class VidEoMTTraining(nn.Cell):
     def masks_at(self, vectors: ms.Tensor, features: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
         """Mask logits of all queries at points [B * T, P, 2] of the frames: [B, T, P, Q]."""
         B, T, h, w, C = features.shape
-        maps = ops.matmul(features.reshape(B, T, h * w, C), vectors.swapaxes(2, 3))  # [B, T, h * w, Q]
+        maps = ops.matmul(features.reshape(B, T, h * w, C), swapped(vectors, 2, 3))  # [B, T, h * w, Q]
         sampled = sample_channels(maps.reshape(B * T, h, w, -1), points)
         return sampled.reshape(B, T, *sampled.shape[1:])
 
@@ -128,7 +129,7 @@ class VidEoMTTraining(nn.Cell):
     def at_points(self, masks: ms.Tensor, target_masks: ms.Tensor, stage: int) -> tuple[ms.Tensor, ms.Tensor]:
         """Masks of the instances' queries [B, T, N, h, w] and of the instances: [B, N, T, P] each."""
         B, N, T, H, W = target_masks.shape
-        maps = masks.swapaxes(1, 2).reshape(B * N * T, *masks.shape[3:])
+        maps = swapped(masks, 1, 2).reshape(B * N * T, *masks.shape[3:])
         points = self.points.uncertain(maps, stage)
         wanted = sample_maps(target_masks.reshape(B * N * T, H, W), points)
         return sample_maps(maps, points).reshape(B, N, T, -1), wanted.reshape(B, N, T, -1)

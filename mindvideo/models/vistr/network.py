@@ -21,6 +21,7 @@ from mindvideo.modules.clip_tokens import (
     states_by_query,
 )
 from mindvideo.modules.values import DecodedClip
+from mindvideo.ops.slices import at
 
 
 class Trace(TypedDict):
@@ -130,4 +131,4 @@ class VisTR(nn.Cell):
         states = states_by_query(states, grid_map.shape[0] // memory.shape[0])
         logits, boxes = self.head(states)
         scene = scene_of(memory, token_padding, grid_map, fine_maps)
-        return {"logits": logits, "boxes": boxes, "queries": states[-1], "scene": scene}
+        return {"logits": logits, "boxes": boxes, "queries": at(states, 0, -1), "scene": scene}

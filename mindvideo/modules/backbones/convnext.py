@@ -15,6 +15,7 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import TruncatedNormal, initializer
 
 from mindvideo.modules.layers.dropout import DropPath
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.ops.normalization import layer_norm
 
@@ -164,5 +165,5 @@ def _depthwise(channels: int) -> nn.Conv2d:
     )
 
 
-def _dense(in_channels: int, out_channels: int) -> nn.Dense:
-    return nn.Dense(in_channels, out_channels, weight_init=TruncatedNormal(_INIT_STD), bias_init="zeros")
+def _dense(in_channels: int, out_channels: int) -> Linear:
+    return Linear(in_channels, out_channels, weight_init=TruncatedNormal(_INIT_STD), bias_init="zeros")

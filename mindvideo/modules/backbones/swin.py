@@ -13,6 +13,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
 from mindvideo.modules.layers.dropout import DropPath
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.window_attention import (
     WindowAttention,
@@ -186,6 +187,6 @@ class Swin(nn.Cell):
         return maps
 
 
-def _dense(in_channels: int, out_channels: int, *, has_bias: bool = True) -> nn.Dense:
+def _dense(in_channels: int, out_channels: int, *, has_bias: bool = True) -> Linear:
     init = Normal(_INIT_STD)
-    return nn.Dense(in_channels, out_channels, weight_init=init, bias_init="zeros", has_bias=has_bias)
+    return Linear(in_channels, out_channels, weight_init=init, bias_init="zeros", has_bias=has_bias)

@@ -11,11 +11,13 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeUniform, Uniform, XavierUniform, initializer
 
 from mindvideo.modules.layers.attention import MASKED
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.modules.values import Scene
 from mindvideo.ops.deform_conv import deform_conv2d
 from mindvideo.ops.masks import resize_nearest
+from mindvideo.ops.slices import swapped
 
 
 def _group_norm_relu(channels: int, groups: int = 8) -> GroupNorm:
@@ -33,8 +35,8 @@ class AttentionMap(nn.Cell):
 
     def __init__(self, *, width: int, heads: int, unit_mean: bool = False):
         super().__init__()
-        self.q_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
-        self.k_linear = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.q_linear = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.k_linear = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.heads, self.depth = heads, width // heads
         self.scale = self.depth**-0.5
         self.unit_mean = unit_mean
@@ -45,12 +47,12 @@ class AttentionMap(nn.Cell):
         """padding bool [F,H,W], True = ignore"""
         F, Q, width = queries.shape
         height, columns = memory.shape[2:]
-        tokens = memory.reshape(F, width, height * columns).swapaxes(1, 2)  # [F, S, C]
-        q = (self.q_linear(queries) * self.scale).reshape(F, Q, self.heads, self.depth).swapaxes(1, 2)
-        k = self.k_linear(tokens).reshape(F, height * columns, self.heads, self.depth).swapaxes(1, 2)
-        logits = self.times_transposed(q, k).swapaxes(1, 2)  # [F, Q, M, S]
+        tokens = swapped(memory.reshape(F, width, height * columns), 1, 2)  # [F, S, C]
+        q = swapped((self.q_linear(queries) * self.scale).reshape(F, Q, self.heads, self.depth), 1, 2)
+        k = swapped(self.k_linear(tokens).reshape(F, height * columns, self.heads, self.depth), 1, 2)
+        logits = swapped(self.times_transposed(q, k), 1, 2)  # [F, Q, M, S]
         if padding is not None:
-            logits = logits + padding.astype(ms.float32).reshape(F, 1, 1, height * columns) * MASKED
+            logits = logits + ops.cast(padding, ms.float32).reshape(F, 1, 1, height * columns) * MASKED
         # PARITY(vistr): jointly over heads and positions, not per head; the published weights need it.
         weights = self.softmax(logits.reshape(F, Q, self.heads * height * columns))
         if self.unit_mean:
@@ -230,7 +232,7 @@ class AttentionMaskHead(nn.Cell):
     def trace(self, queries: ms.Tensor, scene: Scene) -> MaskTrace:
         """-> :class:`MaskTrace`."""
         B, Q, T, C = queries.shape
-        attention, stages = self.frame_stages(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
+        attention, stages = self.frame_stages(swapped(queries, 1, 2).reshape(B * T, Q, C), scene)
         maps = stages[-1]
         of_query = self.swap(maps.reshape(B, T, Q, *maps.shape[1:]))  # [B, Q, T, C', H, W]
         logits = self.per_query(of_query.reshape(B * Q, T, *maps.shape[1:]))

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.mlp import MLP
 
 
@@ -17,7 +18,7 @@ class ClassBoxHead(nn.Cell):
 
     def __init__(self, *, width: int, num_logits: int, box_layers: int = 3, box_anchors: np.ndarray | None = None):
         super().__init__()
-        self.class_embed = nn.Dense(width, num_logits)
+        self.class_embed = Linear(width, num_logits)
         self.bbox_embed = MLP(in_width=width, hidden=width, out_width=4, num_layers=box_layers)
         self.box_bias = None
         if box_anchors is not None:

@@ -12,6 +12,9 @@ from mindvideo.modules.layers.mlp import MLP
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.values import Scene
 from mindvideo.ops.masks import resize_nearest
+from mindvideo.ops.slices import at, swapped
+
+_products = ops.BatchMatMul()
 
 GROUPS = 8
 
@@ -57,20 +60,20 @@ class DotProductMaskHead(nn.Cell):
 
     def construct(self, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
         B, Q, T, C = queries.shape
-        maps = self.per_frame(queries.swapaxes(1, 2).reshape(B * T, Q, C), scene)
+        maps = self.per_frame(swapped(queries, 1, 2).reshape(B * T, Q, C), scene)
         H, W = maps.shape[-2:]
-        return maps.reshape(B, T, Q, H, W).swapaxes(1, 2)
+        return swapped(maps.reshape(B, T, Q, H, W), 1, 2)
 
     def per_frame(self, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
         """queries [F, Q, C] of F frames, and the scene of those -> maps [F, Q, 1, H, W]"""
         pixels = self.pixels(scene)
         F, E, H, W = pixels.shape
-        logits = ops.bmm(self.query_embed(queries) * self.scale, pixels.reshape(F, E, H * W))
+        logits = _products(self.query_embed(queries) * self.scale, pixels.reshape(F, E, H * W))
         return logits.reshape(F, queries.shape[1], 1, H, W)
 
     def per_query(self, maps: ms.Tensor) -> ms.Tensor:
         """maps [G, T, 1, H, W] of G queries -> mask logits [G, T, H, W]"""
-        return maps[:, :, 0]
+        return at(maps, 2, 0)
 
 
 def build_dot_product_mask_head(*, width: int, fine_channels: Sequence[int], channels: int) -> DotProductMaskHead:

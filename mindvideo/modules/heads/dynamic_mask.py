@@ -8,6 +8,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import HeUniform
 
 from mindvideo.ops.masks import resize_nearest
+from mindvideo.ops.slices import part
 
 HIDDEN = 8  # width of the two hidden layers of each query's network
 MASK_CHANNEL_DIVISOR = 32  # how wide the shared features are, as a fraction of the model: 8 channels for 256
@@ -85,7 +86,7 @@ class DynamicMasks(nn.Cell):
         centres = cell_centres(H, W, self.stride).expand_dims(0).broadcast_to((F, 2, H * W))
         cells = ops.cat((-centres, features.reshape(F, c, H * W)), 1)
         x = ops.matmul(w1.reshape(F, N * HIDDEN, c + 2), cells).reshape(F, N, HIDDEN, H * W)
-        own = (w1[..., :2] * references.expand_dims(2)).sum(-1) + b1  # [F, N, 8]
+        own = ops.sum(part(w1, -1, 0, 2) * references.expand_dims(2), -1) + b1  # [F, N, 8]
         x = ops.relu(x + ops.broadcast_to(own.expand_dims(-1), x.shape))
         x = ops.matmul(w2.reshape(F, N, HIDDEN, HIDDEN), x)
         x = ops.relu(x + ops.broadcast_to(b2.expand_dims(-1), x.shape))
@@ -97,12 +98,12 @@ class DynamicMasks(nn.Cell):
         """The six pieces of a parameter vector: three weights (each output row by row), then three biases."""
         a, b, c, d, e, _ = self.ends
         return (
-            parameters[..., :a],
-            parameters[..., a:b],
-            parameters[..., b:c],
-            parameters[..., c:d],
-            parameters[..., d:e],
-            parameters[..., e:],
+            part(parameters, -1, 0, a),
+            part(parameters, -1, a, b),
+            part(parameters, -1, b, c),
+            part(parameters, -1, c, d),
+            part(parameters, -1, d, e),
+            part(parameters, -1, e),
         )
 
 
@@ -115,7 +116,7 @@ def double_axis(x: ms.Tensor, axis: int) -> ms.Tensor:
     """out[2 i + 1] = in[i]; out[2 i] = (in[i - 1] + in[i]) / 2; out[0] = in[0]."""
     F, N, H, W = x.shape
     if axis == 2:
-        before = ops.cat((x[:, :, :1], x[:, :, :-1]), 2)
+        before = ops.cat((part(x, 2, 0, 1), part(x, 2, 0, -1)), 2)
         return ops.stack(((before + x) * 0.5, x), 3).reshape(F, N, 2 * H, W)
-    before = ops.cat((x[..., :1], x[..., :-1]), 3)
+    before = ops.cat((part(x, 3, 0, 1), part(x, 3, 0, -1)), 3)
     return ops.stack(((before + x) * 0.5, x), 4).reshape(F, N, H, 2 * W)

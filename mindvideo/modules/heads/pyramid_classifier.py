@@ -5,6 +5,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
+from mindvideo.modules.layers.linear import Linear
+
 CELLS = 8  # a side of the grid
 EMPTY = -1e30  # below every logit
 
@@ -14,7 +16,7 @@ class PyramidClassifier(nn.Cell):
 
     def __init__(self, *, num_logits: int) -> None:
         super().__init__()
-        self.classify = nn.Dense(CELLS * CELLS, num_logits)
+        self.classify = Linear(CELLS * CELLS, num_logits)
 
     def construct(self, masks: ms.Tensor) -> ms.Tensor:
         return self.classify(grid_maxima(masks))

@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import initializer
 
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.mlp import MLP
 
 PRIOR_PROBABILITY = 0.01  # what every class is given at the start of training
@@ -17,7 +18,7 @@ START_SIZE_LOGIT = -2.0  # of width and height of the first layer's boxes: 12 % 
 def class_heads(*, width: int, num_classes: int, num_layers: int) -> nn.CellList:
     """Linear layers [..., C] -> [..., K], equal at the start."""
     prior = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
-    heads = [nn.Dense(width, num_classes) for _ in range(num_layers)]
+    heads = [Linear(width, num_classes) for _ in range(num_layers)]
     for head in heads:
         head.weight.set_data(ms.Tensor(heads[0].weight.asnumpy()))
         head.bias.set_data(initializer(prior, (num_classes,)))

@@ -9,6 +9,7 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Uniform, initializer
 
 from mindvideo.modules.layers.feed_forward import exact_gelu
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 
 NORM_EPSILON = 1e-6
@@ -60,7 +61,7 @@ class GeluMLP(nn.Cell):
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = (nn.Dense(width, width) for _ in range(3))
+        self.fc1, self.fc2, self.fc3 = (Linear(width, width) for _ in range(3))
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return self.fc3(exact_gelu(self.fc2(exact_gelu(self.fc1(x)))))

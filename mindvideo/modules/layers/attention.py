@@ -7,18 +7,25 @@ keeping them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import XavierUniform, initializer
 from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.dropout import Dropout
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.row_order import LeadingAxes
+from mindvideo.ops.slices import part
 
 # Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
 DEFAULT_BLOCK_ELEMENTS = 1 << 24
 MOST_BLOCKS = 128  # a graph of a thousand of them does not compile: past 15,000 tokens blocks grow instead
 MASKED = -1e30  # exp() of it is exactly 0, and a row that is masked everywhere stays finite
+
+_zeros_like, _reshape, _product = ops.ZerosLike(), ops.Reshape(), ops.MatMul()
 
 
 @constexpr
@@ -26,6 +33,22 @@ def rows_of_block(num_rows: int, num_columns: int, lanes: int, limit: int) -> in
     """How many query rows one block takes so that ``lanes * rows * num_columns <= limit``, with MOST_BLOCKS at most."""
     blocks = min(MOST_BLOCKS, -(-num_rows // max(1, limit // (lanes * num_columns))))
     return -(-num_rows // blocks)  # blocks of nearly equal size
+
+
+@constexpr
+def _column_of_ones(rows: int, dtype: Any) -> ms.Tensor:
+    return ms.Tensor(np.ones((rows, 1)), dtype)
+
+
+@constexpr
+def _shape_of_sums(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:-1], 1)
+
+
+def row_sums(x: ms.Tensor) -> ms.Tensor:
+    """[..., C] -> [..., 1], as a product with ones: reductions of tensors with many axes are slow on CPU."""
+    sums = _product(_reshape(x, (-1, x.shape[-1])), _column_of_ones(x.shape[-1], x.dtype))
+    return _reshape(sums, _shape_of_sums(x.shape))
 
 
 class _AttentionCore(nn.Cell):
@@ -55,7 +78,7 @@ class _AttentionCore(nn.Cell):
         """The factors by which ``self.dropout(weights, draw)`` multiplies."""
         columns = weights.shape[-1]
         keep = self.dropout.keep(weights.size // columns, columns, draw)
-        return keep.reshape(weights.shape).astype(weights.dtype) * self.dropout.scale
+        return ops.cast(keep.reshape(weights.shape), weights.dtype) * self.dropout.scale
 
     def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         rows = q.shape[2]
@@ -65,7 +88,7 @@ class _AttentionCore(nn.Cell):
             return self.times(self.dropout(weights, 0), v), weights
         blocks: list[ms.Tensor] = []
         for start in range(0, rows, step):
-            q_block = q[:, :, start : start + step]
+            q_block = part(q, 2, start, start + step)
             if blocks:  # one after the other: side by side they would need the memory of all
                 q_block = ops.depend(q_block, blocks[-1])
             weights = self.weights(q_block, k, bias)
@@ -85,26 +108,24 @@ class _AttentionCore(nn.Cell):
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         out, kept = results
         grad = gradients[0]
-        # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not. As a
-        # product with ones: reductions of tensors with many axes are slow on CPU.
-        ones = ops.ones((q.shape[3], 1), q.dtype)
-        inner = ops.matmul((out * grad).reshape(-1, q.shape[3]), ones).reshape(*q.shape[:3], 1)
+        # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not.
+        inner = row_sums(out * grad)
         if step >= rows:
             grad_q, grad_k, grad_v = self.gradients(kept, q, k, v, grad, inner, 0)
-            return grad_q, grad_k, grad_v, ops.zeros_like(bias)
+            return grad_q, grad_k, grad_v, _zeros_like(bias)
         grad_q = []
-        grad_k = ops.zeros_like(k)
-        grad_v = ops.zeros_like(v)
+        grad_k = _zeros_like(k)
+        grad_v = _zeros_like(v)
         for start in range(0, rows, step):
-            q_block, grad_block = q[:, :, start : start + step], grad[:, :, start : start + step]
+            q_block, grad_block = part(q, 2, start, start + step), part(grad, 2, start, start + step)
             if grad_q:
                 q_block = ops.depend(q_block, grad_q[-1])
             weights = self.weights(q_block, k, bias)
-            parts = self.gradients(weights, q_block, k, v, grad_block, inner[:, :, start : start + step], start)
+            parts = self.gradients(weights, q_block, k, v, grad_block, part(inner, 2, start, start + step), start)
             grad_q.append(parts[0])
             grad_k = grad_k + parts[1]
             grad_v = grad_v + parts[2]
-        return ops.concat(grad_q, axis=2), grad_k, grad_v, ops.zeros_like(bias)
+        return ops.concat(grad_q, axis=2), grad_k, grad_v, _zeros_like(bias)
 
     def gradients(
         self, weights: ms.Tensor, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, grad: ms.Tensor, inner: ms.Tensor, draw: int
@@ -137,18 +158,18 @@ class MultiHeadAttention(nn.Cell):
         self.scale = self.depth**-0.5
         self.in_proj_weight = Parameter(initializer(XavierUniform(), (3 * width, width)), name="in_proj_weight")
         self.in_proj_bias = Parameter(initializer("zeros", (3 * width,)), name="in_proj_bias")
-        self.out_proj = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.out_proj = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.core = _AttentionCore(dropout=dropout, block_elements=block_elements)
-        self.linear = ops.MatMul(transpose_b=True)
+        self.linear, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
         self.swap = LeadingAxes(0, 2, 1)
 
-    def _project(self, x: ms.Tensor, part: int) -> ms.Tensor:
-        """[B,S,C] -> [B,M,S,D] by the ``part``-th third of the packed projection."""
+    def _project(self, x: ms.Tensor, third: int) -> ms.Tensor:
+        """[B,S,C] -> [B,M,S,D] by a ``third`` of the packed projection."""
         batch, length, width = x.shape
-        low, high = part * width, (part + 1) * width
-        y = self.linear(x.reshape(batch * length, width), self.in_proj_weight[low:high])
-        y = ops.bias_add(y, self.in_proj_bias[low:high])
-        if part == 0:
+        low, high = third * width, (third + 1) * width
+        y = self.linear(x.reshape(batch * length, width), part(self.in_proj_weight, 0, low, high))
+        y = self.add(y, part(self.in_proj_bias, 0, low, high))
+        if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))
 
@@ -167,7 +188,7 @@ class MultiHeadAttention(nn.Cell):
         if bias is None:
             bias = ops.zeros((1, 1, 1, 1), ms.float32)
         if key_padding is not None:
-            bias = (key_padding.astype(ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
+            bias = (ops.cast(key_padding, ms.float32) * MASKED).reshape(batch, 1, 1, key.shape[1])
         out = self.core(q, k, v, bias)[0]
         out = self.swap(out).reshape(batch, rows, width)  # [B, R, C]
         return self.out_proj(out)

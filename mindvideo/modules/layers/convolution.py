@@ -6,6 +6,8 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, initializer
 
+_zeros_like = ops.ZerosLike()
+
 
 class _ScaledRows(nn.Cell):
     """weight [O, ...], scale [O], which is not trained -> weight with its o-th row multiplied by ``scale[o]``.
@@ -21,7 +23,7 @@ class _ScaledRows(nn.Cell):
     def bprop(
         self, weight: ms.Tensor, scale: ms.Tensor, out: ms.Tensor, gradient: ms.Tensor
     ) -> tuple[ms.Tensor, ms.Tensor]:  # noqa: ARG002
-        return gradient * self.spread(ops.depend(scale, gradient), gradient), ops.zeros_like(scale)
+        return gradient * self.spread(ops.depend(scale, gradient), gradient), _zeros_like(scale)
 
     def spread(self, scale: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
         return ops.broadcast_to(scale.reshape(-1, 1, 1, 1), weight.shape)

@@ -9,7 +9,9 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import XavierUniform, initializer
 
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.ops.ms_deform_attn import ms_deform_attn
+from mindvideo.ops.slices import part
 
 BLOCK_SAMPLES = 2**22  # of a call, over all queries; a sample's place and weight take 12 bytes, a few times over
 
@@ -32,13 +34,13 @@ def directions_of_heads(heads: int, num_levels: int, num_points: int) -> np.ndar
     return np.broadcast_to(offsets, (heads, num_levels, num_points, 2)).astype(np.float32).reshape(-1)
 
 
-def xavier_dense(width_in: int, width_out: int) -> nn.Dense:
-    return nn.Dense(width_in, width_out, weight_init=XavierUniform(), bias_init="zeros")
+def xavier_dense(width_in: int, width_out: int) -> Linear:
+    return Linear(width_in, width_out, weight_init=XavierUniform(), bias_init="zeros")
 
 
-def xavier_dense_with_default_bias(width_in: int, width_out: int) -> nn.Dense:
+def xavier_dense_with_default_bias(width_in: int, width_out: int) -> Linear:
     """Xavier weights; the bias stays as a linear layer's usually is, uniform within 1 / sqrt(width_in)."""
-    return nn.Dense(width_in, width_out, weight_init="xavier_uniform")
+    return Linear(width_in, width_out, weight_init="xavier_uniform")
 
 
 @ops.constexpr
@@ -70,10 +72,11 @@ class DeformableAttention(nn.Cell):
         self.heads, self.num_levels, self.num_points = heads, num_levels, num_points
         samples = heads * num_levels * num_points
         directions = directions_of_heads(heads, num_levels, num_points)
-        self.sampling_offsets = nn.Dense(
+        self.sampling_offsets = Linear(
             width, samples * 2, weight_init="zeros", bias_init=initializer(ms.Tensor(directions), directions.shape)
         )
-        self.attention_weights = nn.Dense(width, samples, weight_init="zeros", bias_init="zeros")
+        self.attention_weights = Linear(width, samples, weight_init="zeros", bias_init="zeros")
+        self.times, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
         self.value_proj = xavier_dense(width, width)
         self.output_proj = xavier_dense(width, width)
 
@@ -93,11 +96,11 @@ class DeformableAttention(nn.Cell):
             return self.read(query, locations, value, spatial_shapes)
         outputs: tuple[ms.Tensor, ...] = ()
         for start in range(0, Q, rows):
-            part, reference = query[:, start : start + rows], reference_points[:, start : start + rows]
+            block, reference = part(query, 1, start, start + rows), part(reference_points, 1, start, start + rows)
             if outputs:  # one after the other: side by side they would need the memory of all
-                part, reference = ops.depend(part, outputs[-1]), ops.depend(reference, outputs[-1])
-            locations = self.sampling_locations(part, reference, spatial_shapes)
-            outputs += (self.read(part, locations, value, spatial_shapes),)
+                block, reference = ops.depend(block, outputs[-1]), ops.depend(reference, outputs[-1])
+            locations = self.sampling_locations(block, reference, spatial_shapes)
+            outputs += (self.read(block, locations, value, spatial_shapes),)
         return ops.cat(outputs, 1)
 
     def project(self, source: ms.Tensor, padding: ms.Tensor | None) -> ms.Tensor:
@@ -145,7 +148,8 @@ class DeformableAttention(nn.Cell):
             return ops.broadcast_to(reference_points.reshape(B, Q, 1, L, 1, 2), shape) + offsets
         offsets = self.sampling_offsets(query).reshape(shape)
         reference = reference_points.reshape(B, Q, 1, L, 1, 4)
-        centres, sides = (ops.broadcast_to(part, shape) for part in (reference[..., :2], reference[..., 2:]))
+        centres = ops.broadcast_to(part(reference, -1, 0, 2), shape)
+        sides = ops.broadcast_to(part(reference, -1, 2), shape)
         return centres + offsets / P * sides * 0.5
 
     def scaled_offsets(self, query: ms.Tensor, scale: ms.Tensor) -> ms.Tensor:
@@ -154,7 +158,7 @@ class DeformableAttention(nn.Cell):
         dense = self.sampling_offsets
         rows = query.reshape(-1, query.shape[-1])
         # Not ops.dense: on CPU each call of it keeps memory of its own.
-        offsets = ops.bias_add(ops.matmul(rows, (dense.weight * scale.expand_dims(1)).T), dense.bias * scale)
+        offsets = self.add(self.times(rows, dense.weight * scale.expand_dims(1)), dense.bias * scale)
         return offsets.reshape(*query.shape[:2], -1)
 
     def sampling_weights(self, query: ms.Tensor, bias: ms.Tensor | None = None) -> ms.Tensor:

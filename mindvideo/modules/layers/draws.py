@@ -21,4 +21,4 @@ class UniformDraws(CounterHash):
     def construct(self, rows: int, columns: int, draw: int = 0) -> ms.Tensor:
         # The upper 24 bits of a hash that is uniform over the signed integers: a float32 holds them exactly.
         upper = ops.bitwise_right_shift(self.bits(rows, columns, draw), self.lost_bits)
-        return upper.astype(ms.float32) / 2.0**24 + 0.5
+        return ops.cast(upper, ms.float32) / 2.0**24 + 0.5

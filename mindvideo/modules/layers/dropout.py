@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 # Odd multipliers with well spread bits (a Weyl constant and the two of a known two-round integer hash).
@@ -17,6 +18,27 @@ _ROW_STRIDE = 0x1E3779B1
 _COLUMN_STRIDE = 0x3504F333
 _MIX = 0x2C1B3C6D
 _REMIX = 0x297A2D39
+
+# Primitives: a mask is drawn at many places of a network, and operators written in Python are slow to compile.
+_times, _plus, _minus, _xor, _shifted = ops.Mul(), ops.Add(), ops.Sub(), ops.BitwiseXor(), ops.RightShift()
+_below = ops.Less()
+
+
+@ops.constexpr
+def _multiples(count: int, stride: int, axis: int) -> Tensor:
+    """stride times 0, 1, ..., wrapped to int32: [count, 1], or [1, count] along axis 1."""
+    return Tensor(np.expand_dims(_wrapped(np.arange(count, dtype=np.int64) * stride), 1 - axis))
+
+
+@ops.constexpr
+def _offset(salt: int, draw: int) -> Tensor:
+    """Sets the draws of a layer apart; wrapped to int32, []."""
+    return Tensor(_wrapped(salt + draw * _COLUMN_STRIDE % 2**31))
+
+
+def _wrapped(numbers: int | np.ndarray) -> np.ndarray:
+    """Whole numbers as int32, as the arithmetic of the graph wraps them."""
+    return np.asarray(numbers, np.int64).astype(np.uint32).view(np.int32)
 
 
 class FollowsIteration(nn.Cell):
@@ -38,6 +60,7 @@ class CounterHash(FollowsIteration):
     def __init__(self) -> None:
         super().__init__()
         self.shift = Tensor(15, ms.int32)
+        self.stride, self.first, self.second = (Tensor(_wrapped(odd)) for odd in (_ROW_STRIDE, _MIX, _REMIX))
         self.salt = 0
 
     def follow(self, iteration: Parameter, *, seed: int) -> None:
@@ -46,17 +69,15 @@ class CounterHash(FollowsIteration):
 
     def bits(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """int32 [rows, columns]."""
-        stream = self.mix(self.iteration * _ROW_STRIDE + (self.salt + draw * _COLUMN_STRIDE % 2**31))
-        row = self.mix(ops.arange(rows).astype(ms.int32) * _ROW_STRIDE + stream)
-        column = self.mix(ops.arange(columns).astype(ms.int32) * _COLUMN_STRIDE - stream)
-        row = ops.broadcast_to(row.reshape(rows, 1), (rows, columns))
-        column = ops.broadcast_to(column.reshape(1, columns), (rows, columns))
-        return self.mix(ops.bitwise_xor(row, column))
+        stream = self.mix(_plus(_times(self.iteration, self.stride), _offset(self.salt, draw)))
+        row = self.mix(_plus(_multiples(rows, _ROW_STRIDE, 0), stream))
+        column = self.mix(_minus(_multiples(columns, _COLUMN_STRIDE, 1), stream))
+        row, column = ops.broadcast_to(row, (rows, columns)), ops.broadcast_to(column, (rows, columns))
+        return self.mix(_xor(row, column))
 
     def mix(self, bits: ms.Tensor) -> ms.Tensor:
-        bits = bits * _MIX
-        bits = ops.bitwise_xor(bits, ops.bitwise_right_shift(bits, self.shift))
-        return bits * _REMIX
+        bits = _times(bits, self.first)
+        return _times(_xor(bits, _shifted(bits, self.shift)), self.second)
 
 
 class _CounterMask(CounterHash):
@@ -73,7 +94,7 @@ class _CounterMask(CounterHash):
 
     def keep(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """Bool [rows, columns]."""
-        return self.bits(rows, columns, draw) < self.threshold
+        return _below(self.bits(rows, columns, draw), self.threshold)
 
 
 class Dropout(_CounterMask):
@@ -89,7 +110,7 @@ class Dropout(_CounterMask):
             return x
         columns = x.shape[-1]
         keep = self.keep(x.size // columns, columns, draw)
-        return x * (keep.reshape(x.shape).astype(x.dtype) * self.scale)
+        return x * (ops.cast(keep.reshape(x.shape), x.dtype) * self.scale)
 
 
 class DropPath(_CounterMask):
@@ -100,7 +121,7 @@ class DropPath(_CounterMask):
         if not self.training or self.rate == 0.0:
             return x
         keep = self.keep(x.shape[0], 1, draw).reshape((x.shape[0],) + (1,) * (x.ndim - 1))
-        return x * (keep.astype(x.dtype) * self.scale)
+        return x * (ops.cast(keep, x.dtype) * self.scale)
 
 
 def seed_dropout(network: nn.Cell, iteration: Parameter, *, seed: int) -> int:

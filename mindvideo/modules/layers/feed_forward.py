@@ -6,6 +6,9 @@ import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import XavierUniform
 
+from mindvideo.modules.layers.linear import Linear
+from mindvideo.ops.slices import part
+
 INVERSE_ROOT_OF_2 = 2.0**-0.5
 
 
@@ -14,8 +17,8 @@ class ReluFeedForward(nn.Cell):
 
     def __init__(self, *, width: int, hidden: int) -> None:
         super().__init__()
-        self.linear1 = nn.Dense(width, hidden, weight_init=XavierUniform())
-        self.linear2 = nn.Dense(hidden, width, weight_init=XavierUniform())
+        self.linear1 = Linear(width, hidden, weight_init=XavierUniform())
+        self.linear2 = Linear(hidden, width, weight_init=XavierUniform())
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return self.linear2(ops.relu(self.linear1(x)))
@@ -26,7 +29,7 @@ class GeluFeedForward(nn.Cell):
 
     def __init__(self, *, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Dense(width, hidden), nn.Dense(hidden, width)
+        self.fc1, self.fc2 = Linear(width, hidden), Linear(hidden, width)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return self.fc2(exact_gelu(self.fc1(x)))
@@ -41,11 +44,11 @@ class SwigluFeedForward(nn.Cell):
     def __init__(self, *, width: int, hidden: int) -> None:
         super().__init__()
         self.hidden = (hidden * 2 // 3 + 7) // 8 * 8
-        self.fc1, self.fc2 = nn.Dense(width, 2 * self.hidden), nn.Dense(self.hidden, width)
+        self.fc1, self.fc2 = Linear(width, 2 * self.hidden), Linear(self.hidden, width)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         both = self.fc1(x)
-        gate, value = both[..., : self.hidden], both[..., self.hidden :]
+        gate, value = part(both, -1, 0, self.hidden), part(both, -1, self.hidden)
         return self.fc2(gate * ops.sigmoid(gate) * value)
 
 

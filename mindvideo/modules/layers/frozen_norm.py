@@ -16,6 +16,7 @@ class FrozenBatchNorm(nn.Cell):
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
+        self.add_shift = ops.BiasAdd()
         self.weight = _vector(np.ones(channels), "weight")
         self.bias = _vector(np.zeros(channels), "bias")
         self.running_mean = _vector(np.zeros(channels), "running_mean")
@@ -34,7 +35,7 @@ class FrozenBatchNorm(nn.Cell):
     def after(self, conv: nn.Cell, x: Tensor) -> Tensor:
         """The norm of ``conv(x)``, with the scale multiplied into the kernel: no pass over the map, forward or back."""
         scale, shift = self.scale_and_shift()
-        return ops.bias_add(conv.scaled(x, scale), shift)
+        return self.add_shift(conv.scaled(x, scale), shift)
 
 
 def _vector(values: np.ndarray, name: str) -> Parameter:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
+from mindvideo.modules.layers.linear import Linear
+
 
 class MLP(nn.Cell):
     """``num_layers`` dense layers with ReLU between them: [..., in_width] -> [..., out_width]."""
@@ -12,7 +14,7 @@ class MLP(nn.Cell):
     def __init__(self, *, in_width: int, hidden: int, out_width: int, num_layers: int):
         super().__init__()
         widths = [in_width] + [hidden] * (num_layers - 1) + [out_width]
-        self.layers = nn.CellList([nn.Dense(a, b) for a, b in zip(widths[:-1], widths[1:])])
+        self.layers = nn.CellList([Linear(a, b) for a, b in zip(widths[:-1], widths[1:])])
         self.last = num_layers - 1
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:

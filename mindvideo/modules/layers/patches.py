@@ -15,6 +15,7 @@ from mindvideo.modules.layers.convolution import Convolution
 from mindvideo.modules.layers.feed_forward import exact_gelu
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.ops.cubic import resize_table
+from mindvideo.ops.slices import swapped
 
 
 @constexpr
@@ -70,7 +71,7 @@ class ConvolutionStem(nn.Cell):
         for number in range(len(self.norms)):  # a slice would be a list of its own, and name the parameters anew
             maps = exact_gelu(self.norms[number](self.convolutions[number](maps)))
         maps = self.convolutions[-1](maps)  # [F, C, rows, columns]
-        return maps.reshape(F, -1, rows * columns).swapaxes(1, 2) + self.bias
+        return swapped(maps.reshape(F, -1, rows * columns), 1, 2) + self.bias
 
 
 class PositionTable(nn.Cell):

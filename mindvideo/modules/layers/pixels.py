@@ -8,6 +8,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.ops.slices import part
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -26,8 +28,8 @@ class NormalizePixels(nn.Cell):
 
     def construct(self, images: ms.Tensor, sizes: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         B, T, H, W, _ = images.shape
-        rows = ops.arange(0, H).reshape(1, H, 1) < sizes[:, 0].reshape(B, 1, 1)
-        columns = ops.arange(0, W).reshape(1, 1, W) < sizes[:, 1].reshape(B, 1, 1)
+        rows = ops.arange(0, H).reshape(1, H, 1) < part(sizes, 1, 0, 1).reshape(B, 1, 1)
+        columns = ops.arange(0, W).reshape(1, 1, W) < part(sizes, 1, 1, 2).reshape(B, 1, 1)
         valid = ops.logical_and(rows, columns).reshape(B, 1, H, W)
         pixels = ops.cast(images, ms.float32).transpose(0, 1, 4, 2, 3) / 255.0  # [B, T, 3, H, W]
         # Spread by operators of their own, which MindSpore cannot fold into constants: an element-wise operator that

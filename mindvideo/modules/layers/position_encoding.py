@@ -60,7 +60,7 @@ class SinePositions2d(_SinePositions):
         super().__init__(features=features, temperature=temperature, normalize=normalize, offset=offset)
 
     def construct(self, padding: ms.Tensor) -> ms.Tensor:
-        valid = 1.0 - padding.astype(ms.float32)
+        valid = 1.0 - ops.cast(padding, ms.float32)
         y = self.coordinate(valid, 1)
         x = self.coordinate(valid, 2)
         return ops.concat((self.axis_code(y), self.axis_code(x)), axis=-1)  # [B, H, W, C]
@@ -73,7 +73,7 @@ class SinePositions3d(_SinePositions):
         super().__init__(features=features, temperature=temperature, normalize=normalize, offset=0.0)
 
     def construct(self, padding: ms.Tensor) -> ms.Tensor:
-        valid = 1.0 - padding.astype(ms.float32)
+        valid = 1.0 - ops.cast(padding, ms.float32)
         z = self.coordinate(valid, 1)
         y = self.coordinate(valid, 2)
         x = self.coordinate(valid, 3)

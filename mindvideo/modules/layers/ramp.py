@@ -23,5 +23,5 @@ class Ramp(FollowsIteration):
         self.steps = float(max(steps, 1))
 
     def construct(self) -> ms.Tensor:
-        share = ops.minimum(self.iteration.astype(ms.float32) / self.steps, ms.Tensor(1.0, ms.float32))
+        share = ops.minimum(ops.cast(self.iteration, ms.float32) / self.steps, ms.Tensor(1.0, ms.float32))
         return self.start * ops.exp(self.growth * share)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import ops
 
+from mindvideo.ops.slices import at, part
+
 
 def inverse_sigmoid(x: ms.Tensor) -> ms.Tensor:
     """Logit of x, with x and 1 - x kept at 1e-5 or more."""
@@ -24,7 +26,7 @@ def refine(reference: ms.Tensor, change: ms.Tensor) -> ms.Tensor:
     """The box after adding a change [..., 4] to the logit of a reference; a point [..., 2] has no size to add to."""
     start = inverse_sigmoid(reference)
     if reference.shape[-1] == 2:
-        return ops.sigmoid(ops.cat((change[..., :2] + start, change[..., 2:]), -1))
+        return ops.sigmoid(ops.cat((part(change, -1, 0, 2) + start, part(change, -1, 2)), -1))
     return ops.sigmoid(change + start)
 
 
@@ -33,4 +35,4 @@ def in_pixels(points: ms.Tensor, sizes: ms.Tensor) -> ms.Tensor:
     # Through the logit and back, as published: it keeps the points 1e-5 away from the edges.
     points = ops.sigmoid(inverse_sigmoid(points))
     height_width = ops.cast(sizes, ms.float32)
-    return points * ops.stack((height_width[:, 1], height_width[:, 0]), -1).expand_dims(1)
+    return points * ops.stack((at(height_width, 1, 1), at(height_width, 1, 0)), -1).expand_dims(1)

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.draws import UniformDraws
+from mindvideo.ops.slices import part
 
 LOG_2 = math.log(2.0)
 Rotation = tuple[ms.Tensor, ms.Tensor]  # cosine and sine, [S, depth] each
@@ -53,5 +54,5 @@ class RotaryPositions(nn.Cell):
 def turn(x: ms.Tensor, cosine: ms.Tensor, sine: ms.Tensor) -> ms.Tensor:
     """x [B, M, S, d], cosine and sine [S, d]: channel i and i + d/2 are turned together."""
     half = x.shape[-1] // 2
-    turned = ops.cat((-x[..., half:], x[..., :half]), -1)
+    turned = ops.cat((-part(x, -1, half), part(x, -1, 0, half)), -1)
     return x * cosine + turned * sine

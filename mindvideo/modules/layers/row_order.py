@@ -6,12 +6,36 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+_reshape, _gather = ops.Reshape(), ops.Gather()
+
 
 @ops.constexpr
 def row_numbers(lead: tuple[int, ...], order: tuple[int, ...]) -> ms.Tensor:
     """Which row of the leading axes ``lead`` stands where after they are put in ``order``: int32 [rows]."""
     rows = np.arange(np.prod(lead), dtype=np.int32).reshape(lead)
     return ms.Tensor(np.ascontiguousarray(rows.transpose(order)).reshape(-1))
+
+
+@ops.constexpr
+def rows_shape(shape: tuple[int, ...], count: int) -> tuple[int, int]:
+    """The first ``count`` axes as one, and the others as one."""
+    return int(np.prod(shape[:count])), -1
+
+
+@ops.constexpr
+def ordered_shape(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` with its leading axes in ``order``."""
+    return (*(shape[axis] for axis in order), *shape[len(order) :])
+
+
+@ops.constexpr
+def leading(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return shape[:count]
+
+
+@ops.constexpr
+def all_axes(order: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    return (*order, *range(len(order), rank))
 
 
 class LeadingAxes(nn.Cell):
@@ -33,13 +57,8 @@ class LeadingAxes(nn.Cell):
         return (self.ordered(gradient, self.back),)
 
     def ordered(self, x: ms.Tensor, order: tuple[int, ...]) -> ms.Tensor:
-        count = len(order)
+        shape, count = x.shape, len(self.order)
         if not self.gathers:
-            return ops.transpose(x, order + tuple(range(count, x.ndim)))
-        lead, rest = x.shape[:count], x.shape[count:]
-        numbers = row_numbers(lead, order)
-        rows = ops.gather(x.reshape(numbers.shape[0], -1), numbers, 0)
-        shape: tuple[int, ...] = ()
-        for axis in order:
-            shape += (lead[axis],)
-        return rows.reshape(shape + rest)
+            return ops.transpose(x, all_axes(order, x.ndim))
+        rows = _gather(_reshape(x, rows_shape(shape, count)), row_numbers(leading(shape, count), order), 0)
+        return _reshape(rows, ordered_shape(shape, order))

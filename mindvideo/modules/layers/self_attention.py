@@ -6,7 +6,9 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.rotary import Rotation, turn
+from mindvideo.ops.slices import swapped
 
 
 class SelfAttention(nn.Cell):
@@ -23,10 +25,10 @@ class SelfAttention(nn.Cell):
             raise ValueError(f"the width {width} must be a multiple of the {heads} heads")
         self.heads, self.depth = heads, width // heads
         self.scale = self.depth**-0.5
-        self.q_proj = nn.Dense(width, width)
-        self.k_proj = nn.Dense(width, width, has_bias=key_bias)
-        self.v_proj = nn.Dense(width, width)
-        self.out_proj = nn.Dense(width, width)
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(width, width, has_bias=key_bias)
+        self.v_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.core = _AttentionCore(dropout=0.0, block_elements=block_elements)
 
     def construct(self, tokens: ms.Tensor, rotation: Rotation | None = None) -> ms.Tensor:
@@ -38,9 +40,9 @@ class SelfAttention(nn.Cell):
             cosine, sine = rotation
             query, key = turn(query, cosine, sine), turn(key, cosine, sine)
         attended = self.core(query, key, value, ops.zeros((1, 1, 1, 1), ms.float32))[0]
-        return self.out_proj(attended.swapaxes(1, 2).reshape(B, S, C))
+        return self.out_proj(swapped(attended, 1, 2).reshape(B, S, C))
 
     def split(self, x: ms.Tensor) -> ms.Tensor:
         """[B, S, C] -> [B, M, S, C / M]."""
         B, S, _ = x.shape
-        return x.reshape(B, S, self.heads, self.depth).swapaxes(1, 2)
+        return swapped(x.reshape(B, S, self.heads, self.depth), 1, 2)

@@ -7,6 +7,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
+from mindvideo.modules.layers.linear import Linear
+
 # Added to the logits of two cells that the cyclic shift has brought into one window from opposite borders.
 # PARITY(swin): a large finite number rather than minus infinity.
 APART = -100.0
@@ -25,8 +27,8 @@ class WindowAttention(nn.Cell):
             initializer(init, ((2 * window - 1) ** 2, heads)), name="relative_position_bias_table"
         )
         self.position_index = Tensor(relative_position_index(window).reshape(-1).astype(np.int32))
-        self.qkv = nn.Dense(channels, 3 * channels, weight_init=init, bias_init="zeros")
-        self.proj = nn.Dense(channels, channels, weight_init=init, bias_init="zeros")
+        self.qkv = Linear(channels, 3 * channels, weight_init=init, bias_init="zeros")
+        self.proj = Linear(channels, channels, weight_init=init, bias_init="zeros")
 
     def construct(self, windows: ms.Tensor, apart: ms.Tensor | None) -> ms.Tensor:
         """``apart`` [windows of a map, S, S] is added to the logits, or None; W is a multiple of its first axis."""

@@ -10,7 +10,7 @@ from mindvideo.ops import boxes
 
 def l1_per_box(predicted: ms.Tensor, target: ms.Tensor) -> ms.Tensor:
     """[..., 4], [..., 4] -> [...]: the sum over the four coordinates of the absolute difference."""
-    return ops.abs(predicted - target).sum(axis=-1)
+    return ops.sum(ops.abs(predicted - target), -1)
 
 
 def giou_loss_per_box(predicted: ms.Tensor, target: ms.Tensor, *, eps: float = 0.0) -> ms.Tensor:

@@ -13,6 +13,7 @@ from mindvideo.errors import UserError
 from mindvideo.modules.losses.matched import Matched, of_instances, present_by_rank, rows_of
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.masks import resize_bilinear
+from mindvideo.ops.slices import part
 
 LAYERS = ("all", "last")
 DIVISORS = ("frame", "instance", "none")
@@ -100,7 +101,7 @@ class Criterion(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor]:
         every, last = self.line_up(predictions, targets, query, masks, extra)
         T = targets["boxes"].shape[2]
-        instances = self.reduce_count(targets["exists"].astype(ms.float32).sum())
+        instances = self.reduce_count(ops.sum(ops.cast(targets["exists"], ms.float32)))
         instances = ops.maximum(instances, ms.Tensor(1.0 if self.min_count == "instance" else 1.0 / T, ms.float32))
         answers: tuple[ms.Tensor, ...] = ()
         for number, function in enumerate(self.functions):
@@ -112,19 +113,19 @@ class Criterion(nn.Cell):
                 answer = answer / instances
             answers += (answer,)
         terms = ops.gather(ops.cat(answers), self.order, 0)
-        return (terms * self.weights).sum(), terms
+        return ops.sum(terms * self.weights), terms
 
     def line_up(
         self, predictions: Predictions, targets: Targets, query: ms.Tensor, masks: ms.Tensor | None, extra: Any
     ) -> tuple[Matched, Matched]:
         """The predictions as the terms of all layers see them, and as those of the last layer do."""
-        logits, boxes = predictions["logits"][-self.num_layers :], predictions["boxes"]
-        query = query[-self.num_layers :]
+        logits, boxes = part(predictions["logits"], 0, -self.num_layers), predictions["boxes"]
+        query = part(query, 0, -self.num_layers)
         rows = rows_of(query, logits.shape[2])  # [D, B, N, Q]
-        taken = (query >= 0).astype(ms.float32)
+        taken = ops.cast(query >= 0, ms.float32)
         supervised = self.supervised_frames(query, taken, targets)
         if boxes is not None:
-            boxes = of_instances(rows, boxes[-self.num_layers :])
+            boxes = of_instances(rows, part(boxes, 0, -self.num_layers))
         target_masks = None
         if masks is not None:
             target_masks = self.target_masks(targets)
@@ -141,12 +142,12 @@ class Criterion(nn.Cell):
             "extra": extra,
         }
         last: Matched = {
-            "logits": logits[-1:],
-            "rows": rows[-1:],
-            "taken": taken[-1:],
-            "supervised": supervised[-1:],
-            "boxes": None if boxes is None else boxes[-1:],
-            "masks": None if masks is None else masks[-1:],
+            "logits": part(logits, 0, -1),
+            "rows": part(rows, 0, -1),
+            "taken": part(taken, 0, -1),
+            "supervised": part(supervised, 0, -1),
+            "boxes": None if boxes is None else part(boxes, 0, -1),
+            "masks": None if masks is None else part(masks, 0, -1),
             "target_masks": target_masks,
             "targets": targets,
             "extra": extra,
@@ -155,7 +156,7 @@ class Criterion(nn.Cell):
 
     def supervised_frames(self, query: ms.Tensor, taken: ms.Tensor, targets: Targets) -> ms.Tensor:
         """float [D, B, N, T]."""
-        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
+        present = ops.cast(ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)), ms.float32)
         if self.supervised == "all":
             return ops.broadcast_to(taken.expand_dims(-1), (*taken.shape, present.shape[-1]))
         if self.supervised == "released":
@@ -166,7 +167,7 @@ class Criterion(nn.Cell):
     def target_masks(self, targets: Targets) -> ms.Tensor:
         """float [B, N, T, h, w]."""
         B, N, T, H, W = targets["masks"].shape
-        masks = targets["masks"].astype(ms.float32)
+        masks = ops.cast(targets["masks"], ms.float32)
         if self.mask_stride == 1:
             return masks
         pooled = ops.avg_pool2d(masks.reshape(B * N, T, H, W), self.mask_stride, self.mask_stride)

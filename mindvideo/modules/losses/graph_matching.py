@@ -35,13 +35,15 @@ def balanced_cross_entropy(log_assignment: ms.Tensor, truth: ms.Tensor) -> ms.Te
     """
     columns = log_assignment.shape[2]
     if columns == 1:  # the only column is right
-        return 0.0 * log_assignment.sum((1, 2))
-    taught = (truth >= 0).astype(ms.float32)  # [P, s]
-    right = ops.one_hot(ops.maximum(truth, ops.zeros_like(truth)), columns).astype(ms.float32) * taught.expand_dims(-1)
+        return 0.0 * ops.sum(log_assignment, (1, 2))
+    taught = ops.cast(truth >= 0, ms.float32)  # [P, s]
+    right = ops.cast(ops.one_hot(ops.maximum(truth, ops.zeros_like(truth)), columns), ms.float32) * taught.expand_dims(
+        -1
+    )
     wrong = taught.expand_dims(-1) - right
-    rows = ops.maximum(taught.sum(-1), ms.Tensor(1.0, ms.float32))
+    rows = ops.maximum(ops.sum(taught, -1), ms.Tensor(1.0, ms.float32))
     odds = log_of_others(log_assignment) - log_assignment
-    ones, zeros = (softplus(odds) * right).sum((1, 2)), (softplus(-odds) * wrong).sum((1, 2))
+    ones, zeros = ops.sum(softplus(odds) * right, (1, 2)), ops.sum(softplus(-odds) * wrong, (1, 2))
     return (ones + zeros / (columns - 1)) / (2.0 * rows)
 
 

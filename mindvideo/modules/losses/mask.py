@@ -26,5 +26,5 @@ def focal_per_mask(logits: ms.Tensor, target: ms.Tensor, *, alpha: float = 0.25,
 def dice_per_mask(logits: ms.Tensor, target: ms.Tensor) -> ms.Tensor:
     """[..., P] logits and 0/1 targets over the pixels of one mask -> [...]: 1 - dice, smoothed by 1."""
     probability = ops.sigmoid(logits)
-    overlap = (probability * target).sum(axis=-1)
-    return 1.0 - (2.0 * overlap + 1.0) / (probability.sum(axis=-1) + target.sum(axis=-1) + 1.0)
+    overlap = ops.sum(probability * target, -1)
+    return 1.0 - (2.0 * overlap + 1.0) / (ops.sum(probability, -1) + ops.sum(target, -1) + 1.0)

@@ -10,6 +10,8 @@ from mindspore import ops
 from mindvideo.modules.values import Targets
 from mindvideo.ops.assignment import matched_rows, values_of
 
+_products = ops.BatchMatMul()
+
 
 class Matched(TypedDict):
     """The decoder layers that a term is asked for, [D, ...]; D is 1 for a term of the last layer only.
@@ -48,8 +50,8 @@ def present_by_rank(query: ms.Tensor, present: ms.Tensor) -> ms.Tensor:
     """
     D, B, N = query.shape
     before = ops.logical_and(query.expand_dims(2) < query.expand_dims(3), (query >= 0).expand_dims(2))
-    rank = before.astype(ms.int32).sum(axis=-1)  # [D, B, N]
-    chosen = ops.one_hot(rank, N).astype(ms.float32).reshape(D * B, N, N)
+    rank = ops.sum(ops.cast(before, ms.int32), -1)  # [D, B, N]
+    chosen = ops.cast(ops.one_hot(rank, N), ms.float32).reshape(D * B, N, N)
     T = present.shape[2]
     repeated = ops.broadcast_to(present.expand_dims(0), (D, B, N, T)).reshape(D * B, N, T)
-    return ops.bmm(chosen, repeated).reshape(D, B, N, T)
+    return _products(chosen, repeated).reshape(D, B, N, T)

@@ -12,6 +12,7 @@ from mindspore import nn, ops
 from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.draws import UniformDraws
+from mindvideo.ops.slices import at, part
 
 
 def sample_channels(maps: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
@@ -20,7 +21,7 @@ def sample_channels(maps: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
     table = maps.reshape(R * h * w, C)
     sampled = ms.Tensor(0.0, ms.float32)
     for row, weight in corners(points, R, h, w):
-        sampled = sampled + ops.gather(table, row, 0).astype(ms.float32) * weight.expand_dims(-1)
+        sampled = sampled + ops.cast(ops.gather(table, row, 0), ms.float32) * weight.expand_dims(-1)
     return sampled
 
 
@@ -30,7 +31,7 @@ def sample_maps(maps: ms.Tensor, points: ms.Tensor) -> ms.Tensor:
     table = maps.reshape(R * h * w)
     sampled = ms.Tensor(0.0, ms.float32)
     for row, weight in corners(points, R, h, w):
-        sampled = sampled + ops.gather(table, row, 0).astype(ms.float32) * weight
+        sampled = sampled + ops.cast(ops.gather(table, row, 0), ms.float32) * weight
     return sampled
 
 
@@ -40,7 +41,7 @@ def corners(points: ms.Tensor, R: int, h: int, w: int) -> tuple[tuple[ms.Tensor,
     No gradient reaches the points.
     """
     points = ops.stop_gradient(points)
-    x, y = points[..., 0] * w - 0.5, points[..., 1] * h - 0.5
+    x, y = at(points, -1, 0) * w - 0.5, at(points, -1, 1) * h - 0.5
     x0, y0 = ops.floor(x), ops.floor(y)
     right, below = x - x0, y - y0
     first = first_cells(R, h * w)
@@ -49,9 +50,11 @@ def corners(points: ms.Tensor, R: int, h: int, w: int) -> tuple[tuple[ms.Tensor,
         for across in range(2):
             row, column = y0 + down, x0 + across
             inside = (row >= 0).logical_and(row < h).logical_and(column >= 0).logical_and(column < w)
-            weight = (below if down else 1.0 - below) * (right if across else 1.0 - right) * inside.astype(ms.float32)
+            weight = (
+                (below if down else 1.0 - below) * (right if across else 1.0 - right) * ops.cast(inside, ms.float32)
+            )
             row, column = ops.clamp(row, 0.0, h - 1.0), ops.clamp(column, 0.0, w - 1.0)
-            found += ((first + (row * w + column).astype(ms.int32), weight),)
+            found += ((first + ops.cast(row * w + column, ms.int32), weight),)
     return found
 
 
@@ -85,13 +88,13 @@ class MaskPoints(nn.Cell):
         R = maps.shape[0]
         drawn = self.losses(self.num_candidates + self.num_points - self.num_uncertain, 2, stage)
         drawn = drawn.expand_dims(0).broadcast_to((R, *drawn.shape))
-        return self.choose(maps, drawn[:, : self.num_candidates], drawn[:, self.num_candidates :])
+        return self.choose(maps, part(drawn, 1, 0, self.num_candidates), part(drawn, 1, self.num_candidates))
 
     def choose(self, maps: ms.Tensor, candidates: ms.Tensor, rest: ms.Tensor) -> ms.Tensor:
         """The least certain of the candidates [R, 3 P, 2], and the rest [R, ..., 2]."""
         certainty = ops.abs(sample_maps(ops.stop_gradient(maps), candidates))
         _, chosen = ops.topk(-certainty, self.num_uncertain, dim=-1)
-        chosen = chosen.astype(ms.int32).expand_dims(-1).broadcast_to((*chosen.shape, 2))
+        chosen = ops.cast(chosen, ms.int32).expand_dims(-1).broadcast_to((*chosen.shape, 2))
         return ops.cat((ops.gather_elements(candidates, 1, chosen), rest), 1)
 
 

@@ -9,6 +9,9 @@ from mindvideo.modules.losses.point_sampling import softplus
 from mindvideo.modules.matching.costs import score_of_label
 from mindvideo.modules.values import Targets
 from mindvideo.ops.assignment import assignment, matched_rows
+from mindvideo.ops.slices import at, swapped
+
+_products = ops.BatchMatMul()
 
 TAKEN = 1.0e6  # the cost of a query that an earlier frame gave away
 
@@ -35,18 +38,18 @@ class FirstAppearanceMatcher(nn.Cell):
         query = ops.full((D * B, N), -1, dtype=ms.int32)
         taken = ops.zeros((D * B, Q, 1), ms.float32)
         for t in range(T):
-            here = appears[:, :, t].expand_dims(0).broadcast_to((D, B, N)).reshape(D * B, N)
-            left = cost[:, :, t].reshape(D * B, Q, N) * (1.0 - taken) + TAKEN * taken
+            here = at(appears, 2, t).expand_dims(0).broadcast_to((D, B, N)).reshape(D * B, N)
+            left = at(cost, 2, t).reshape(D * B, Q, N) * (1.0 - taken) + TAKEN * taken
             found = assignment(left, here)
             rows = matched_rows(found, Q)  # [D * B, N, Q]
-            is_left = ops.bmm(rows, 1.0 - taken)[:, :, 0] > 0.5  # with more instances than queries, some get none
+            is_left = at(_products(rows, 1.0 - taken), 2, 0) > 0.5  # with more instances than queries, some get none
             query = ops.select(is_left.logical_and(here), found, query)
             taken = ops.maximum(taken, rows.max(axis=1).expand_dims(-1))
         return query.reshape(D, B, N)
 
     def appears(self, targets: Targets) -> ms.Tensor:
         """bool [B, N, T]: the first frame that shows the instance."""
-        shown = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)).astype(ms.float32)
+        shown = ops.cast(ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)), ms.float32)
         return ops.logical_and(shown > 0.5, ops.cumsum(shown, -1) < 1.5)
 
     def cost(
@@ -54,12 +57,12 @@ class FirstAppearanceMatcher(nn.Cell):
     ) -> ms.Tensor:
         """[D, B, T, Q, N]."""
         P = point_logits.shape[3]
-        probabilities = ops.softmax(logits.swapaxes(2, 3), axis=-1)  # [D, B, T, Q, K]
+        probabilities = ops.softmax(swapped(logits, 2, 3), axis=-1)  # [D, B, T, Q, K]
         of_class = -score_of_label(probabilities, labels.expand_dims(1))
-        masks = point_logits.swapaxes(3, 4)  # [D, B, T, Q, P]
-        of_mask = softplus(masks).sum(-1).expand_dims(-1) - ops.matmul(masks, point_targets)
+        masks = swapped(point_logits, 3, 4)  # [D, B, T, Q, P]
+        of_mask = ops.sum(softplus(masks), -1).expand_dims(-1) - ops.matmul(masks, point_targets)
         chances = ops.sigmoid(masks)
         overlap = ops.matmul(chances, point_targets)
-        size = chances.sum(-1).expand_dims(-1) + point_targets.sum(3).expand_dims(3)
+        size = ops.sum(chances, -1).expand_dims(-1) + ops.sum(point_targets, 3).expand_dims(3)
         of_dice = 1.0 - (2.0 * overlap + 1.0) / (size + 1.0)
         return self.class_weight * of_class + self.mask_weight * (of_mask / P) + self.dice_weight * of_dice

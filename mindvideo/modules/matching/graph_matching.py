@@ -17,7 +17,11 @@ from mindspore import nn, ops
 from mindspore.ops import constexpr
 
 from mindvideo.errors import UserError
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.matching import quadratic_program
+from mindvideo.ops.slices import swapped
+
+_products = ops.BatchMatMul()
 
 SOLVERS = ("program", "sinkhorn", "exact")
 MIN_LENGTH = 1e-12  # of a feature vector, where it is divided by its length
@@ -42,7 +46,7 @@ class GraphMatcher(nn.Cell):
         super().__init__()
         if solver not in SOLVERS:
             raise UserError(f"GraphMatcher: solver is '{solver}'; choose one of {', '.join(SOLVERS)}")
-        self.cross_graph = nn.Dense(width, width, weight_init=ms.Tensor(np.eye(width, dtype=np.float32)))
+        self.cross_graph = Linear(width, width, weight_init=ms.Tensor(np.eye(width, dtype=np.float32)))
         self.cross_graph.bias.set_data(ms.Tensor(np.zeros(width, np.float32)))
         self.solver, self.iterations = solver, iterations
         self.exact = ExactShares() if solver == "exact" else None
@@ -54,11 +58,11 @@ class GraphMatcher(nn.Cell):
     def affinity(self, history: ms.Tensor, current: ms.Tensor) -> ms.Tensor:
         """[B, N1, N2]: the cosine of two nodes, each after it was joined with what the other graph holds of it."""
         history, current = unit(history), unit(current)
-        likeness = ops.bmm(history, current.swapaxes(1, 2))
-        from_current = ops.bmm(likeness, current)
-        from_history = ops.bmm(likeness.swapaxes(1, 2), history)
+        likeness = _products(history, swapped(current, 1, 2))
+        from_current = _products(likeness, current)
+        from_history = _products(swapped(likeness, 1, 2), history)
         history, current = self.joined(history, from_current), self.joined(current, from_history)
-        return ops.bmm(history, current.swapaxes(1, 2))
+        return _products(history, swapped(current, 1, 2))
 
     def joined(self, nodes: ms.Tensor, found: ms.Tensor) -> ms.Tensor:
         """Nodes [B, N, C] with their like in the other graph, brought to the same length, in unit vectors >= 0."""
@@ -68,7 +72,7 @@ class GraphMatcher(nn.Cell):
     def log_assignment(self, affinity: ms.Tensor, sharpness: ms.Tensor) -> ms.Tensor:
         """[B, N1, N2] -> logarithms [B, rows, columns], whose exponentials sum to 1 in each row."""
         if affinity.shape[1] > affinity.shape[2]:
-            affinity = affinity.swapaxes(1, 2)
+            affinity = swapped(affinity, 1, 2)
         if self.exact is not None:
             scores = self.exact(affinity) * sharpness
         elif self.solver == "program":
@@ -86,7 +90,7 @@ def unit(vectors: ms.Tensor) -> ms.Tensor:
 
 def length(vectors: ms.Tensor) -> ms.Tensor:
     """[..., C] -> [..., 1]; at least MIN_LENGTH, without a gradient there."""
-    squares = (vectors * vectors).sum(-1, keepdims=True)
+    squares = ops.sum(vectors * vectors, -1, keepdim=True)
     return ops.sqrt(ops.maximum(squares, ms.Tensor(MIN_LENGTH**2, ms.float32)))
 
 
@@ -107,12 +111,12 @@ def program_shares(affinity: ms.Tensor) -> ms.Tensor:
         return ops.ones_like(affinity) + 0.0 * affinity
     weight = 1.0 / ((n - 1) ** 2 + quadratic_program.MARGIN - affinity)
     own = 0.5 * n * affinity * weight
-    rows_left, columns_left = 1.0 - own.sum(2, keepdims=True), 1.0 - own.sum(1, keepdims=True)
-    of_rows, of_columns = weight.sum(2, keepdims=True), weight.sum(1, keepdims=True)
+    rows_left, columns_left = 1.0 - ops.sum(own, 2, keepdim=True), 1.0 - ops.sum(own, 1, keepdim=True)
+    of_rows, of_columns = ops.sum(weight, 2, keepdim=True), ops.sum(weight, 1, keepdim=True)
     row, column = rows_left / of_rows, ops.zeros_like(columns_left)
     for _ in range(PASSES_OF_FEW if n <= FEW else PASSES):
-        column = (columns_left - (weight * row).sum(1, keepdims=True)) / of_columns
-        row = (rows_left - (weight * column).sum(2, keepdims=True)) / of_rows
+        column = (columns_left - ops.sum(weight * row, 1, keepdim=True)) / of_columns
+        row = (rows_left - ops.sum(weight * column, 2, keepdim=True)) / of_rows
     return own + (row + column) * weight
 
 
@@ -136,12 +140,12 @@ def log_sinkhorn(scores: ms.Tensor, iterations: int) -> ms.Tensor:
     if s < g:
         scores = ops.cat((scores, ops.zeros((B, g - s, g), scores.dtype)), 1)
     kernel = ops.exp(scores)
-    across = kernel.swapaxes(1, 2)
+    across = swapped(kernel, 1, 2)
     of_rows, of_columns = ops.ones((B, g, 1), scores.dtype), ops.ones((B, g, 1), scores.dtype)
     for _ in range(iterations):
-        of_columns = 1.0 / ops.bmm(across, of_rows)
-        of_rows = 1.0 / ops.bmm(kernel, of_columns)
-    return (scores + ops.log(of_rows) + ops.log(of_columns).swapaxes(1, 2))[:, :s]
+        of_columns = 1.0 / _products(across, of_rows)
+        of_rows = 1.0 / _products(kernel, of_columns)
+    return (scores + ops.log(of_rows) + swapped(ops.log(of_columns), 1, 2))[:, :s]
 
 
 class ExactShares(nn.Cell):

@@ -11,6 +11,7 @@ from mindspore import nn, ops
 from mindvideo.errors import UserError
 from mindvideo.modules.values import MatchTargets, Predictions
 from mindvideo.ops.assignment import assignment
+from mindvideo.ops.slices import part
 
 FRAMES = ("all", "present", "first")
 
@@ -60,9 +61,9 @@ class Matcher(nn.Cell):
         logits, boxes = ops.stop_gradient(predictions["logits"]), ops.stop_gradient(predictions["boxes"])
         target_boxes, present = targets["boxes"], targets["present"]
         if self.frames == "first":
-            logits, boxes = logits[:, :, :, :1], boxes[:, :, :, :1]
-            target_boxes, present = target_boxes[:, :, :1], present[:, :, :1]
-        counted = present.astype(ms.float32)
+            logits, boxes = part(logits, 3, 0, 1), part(boxes, 3, 0, 1)
+            target_boxes, present = part(target_boxes, 2, 0, 1), part(present, 2, 0, 1)
+        counted = ops.cast(present, ms.float32)
         if self.frames != "present":
             counted = ops.ones_like(counted)
         compared: Predictions = {"logits": logits, "boxes": boxes, "masks": None}

@@ -17,6 +17,7 @@ from mindvideo.modules.heads.class_box import ClassBoxHead
 from mindvideo.modules.layers.attention import MASKED
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.transformers.detr import DecoderLayer
+from mindvideo.ops.slices import at, swapped
 
 
 class FrameLevels(TypedDict):
@@ -97,9 +98,9 @@ class ClipDecoder(nn.Cell):
         states = self.states(memory, position, padding, levels)
         if self.released_order:
             # PARITY(defvistr): the released reshape skips the transposition.
-            states = states.swapaxes(2, 3).reshape(states.shape)
+            states = swapped(states, 2, 3).reshape(states.shape)
         logits, boxes = self.head(states)
-        return {"logits": logits, "boxes": boxes, "states": states[-1]}
+        return {"logits": logits, "boxes": boxes, "states": at(states, 0, -1)}
 
     def states(
         self, memory: ms.Tensor, position: ms.Tensor, padding: ms.Tensor | None, levels: FrameLevels
@@ -109,7 +110,7 @@ class ClipDecoder(nn.Cell):
         Q, T = self.num_queries, self.query_embed.shape[0]
         bias = foreign_token_bias(Q, levels["tokens_per_query"], T, S - Q * levels["tokens_per_query"])
         if padding is not None:
-            bias = bias + padding.astype(ms.float32).reshape(B, 1, 1, S) * MASKED
+            bias = bias + ops.cast(padding, ms.float32).reshape(B, 1, 1, S) * MASKED
         query_position = ops.broadcast_to(self.query_embed.expand_dims(0), (B * Q, T, C))
         content = ops.zeros_like(query_position)
         keys = memory + position

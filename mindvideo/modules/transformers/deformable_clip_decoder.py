@@ -16,6 +16,7 @@ from mindvideo.modules.heads.query_heads import box_heads
 from mindvideo.modules.layers.attention import MultiHeadAttention
 from mindvideo.modules.layers.deform_attention import DeformableAttention, xavier_dense_with_default_bias
 from mindvideo.modules.layers.dropout import Dropout
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.reference_points import refine
 from mindvideo.modules.transformers.clip_decoder import ClipStates, FrameLevels
@@ -172,7 +173,7 @@ def build_deformable_clip_decoder(
         layers.append(layer)
     return DeformableClipDecoder(
         layers=layers,
-        class_head=nn.Dense(width, num_logits),
+        class_head=Linear(width, num_logits),
         refinements=box_heads(width=width, num_layers=num_layers),
         num_queries=num_queries,
         num_frames=num_frames,

@@ -10,6 +10,7 @@ from mindvideo.modules.layers.deform_attention import DeformableAttention, xavie
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.transformers.split_attention import SplitAttention
+from mindvideo.ops.slices import at
 
 
 @ops.constexpr
@@ -40,7 +41,7 @@ def valid_ratio(padding: ms.Tensor) -> ms.Tensor:
     """Share of a level that is not padding: bool [N, H, W] -> float32 [N, 2] as (w, h)."""
     _, H, W = padding.shape
     valid = 1.0 - ops.cast(padding, ms.float32)
-    return ops.stack((valid[:, 0, :].sum(1) / W, valid[:, :, 0].sum(1) / H), -1)
+    return ops.stack((ops.sum(at(valid, 1, 0), 1) / W, ops.sum(at(valid, 2, 0), 1) / H), -1)
 
 
 def token_reference_points(spatial_shapes: tuple[tuple[int, int], ...], valid_ratios: ms.Tensor) -> ms.Tensor:

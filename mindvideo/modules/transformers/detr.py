@@ -15,6 +15,7 @@ from mindspore.common.initializer import XavierUniform
 
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, MultiHeadAttention
 from mindvideo.modules.layers.dropout import Dropout
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 
 
@@ -23,8 +24,8 @@ class FeedForward(nn.Cell):
 
     def __init__(self, *, width: int, hidden: int, dropout: float):
         super().__init__()
-        self.linear1 = nn.Dense(width, hidden, weight_init=XavierUniform())
-        self.linear2 = nn.Dense(hidden, width, weight_init=XavierUniform())
+        self.linear1 = Linear(width, hidden, weight_init=XavierUniform())
+        self.linear2 = Linear(hidden, width, weight_init=XavierUniform())
         self.dropout = Dropout(dropout)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:

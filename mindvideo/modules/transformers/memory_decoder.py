@@ -16,6 +16,7 @@ from mindvideo.modules.layers.deform_attention import DeformableAttention, xavie
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.reference_points import refine, scale_reference
+from mindvideo.ops.slices import part
 
 DROPOUTS_PER_CALL = 5  # places in one layer that draw a mask; a layer runs once a frame
 
@@ -143,7 +144,7 @@ class MemoryDecoder(nn.Cell):
         points: tuple[ms.Tensor, ...] = ()
         locations = None
         for index, layer in enumerate(self.layers):
-            points += (reference[..., :2],)
+            points += (part(reference, -1, 0, 2),)
             scaled = scale_reference(reference, valid_ratios)
             draw = frame * DROPOUTS_PER_CALL
             content, locations = layer(content, query_position, scaled, values[index], spatial_shapes, memory, draw)

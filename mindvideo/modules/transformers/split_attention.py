@@ -16,8 +16,10 @@ from mindspore.common.initializer import XavierUniform
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.feed_forward import ReluFeedForward
+from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.temporal_attention import TemporalAttention, bias_of
+from mindvideo.ops.slices import part, swapped
 
 
 @ops.constexpr
@@ -63,11 +65,11 @@ class BetweenScales(nn.Cell):
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.scale = heads, (width // heads) ** -0.5
-        self.fine, self.coarse = (nn.Dense(width, width, weight_init=XavierUniform()) for _ in range(2))
+        self.fine, self.coarse = (Linear(width, width, weight_init=XavierUniform()) for _ in range(2))
         self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
-        self.query = nn.Dense(width, width, weight_init=XavierUniform(), has_bias=False)
-        self.key_value = nn.Dense(width, 2 * width, weight_init=XavierUniform(), has_bias=False)
-        self.proj = nn.Dense(width, width, weight_init=XavierUniform(), bias_init="zeros")
+        self.query = Linear(width, width, weight_init=XavierUniform(), has_bias=False)
+        self.key_value = Linear(width, 2 * width, weight_init=XavierUniform(), has_bias=False)
+        self.proj = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.core = _AttentionCore(dropout=0.0, block_elements=DEFAULT_BLOCK_ELEMENTS)
         self.dropout = Dropout(dropout)
         self.feed_forward = ReluFeedForward(width=width, hidden=width)
@@ -75,19 +77,19 @@ class BetweenScales(nn.Cell):
     def construct(self, states: ms.Tensor, coarser: ms.Tensor, absent: ms.Tensor | None = None) -> ms.Tensor:
         R, T, c = states.shape
         both = self.norm1(ops.cat((self.fine(states), self.coarse(coarser)), 1))  # [R, 2 T, c]
-        states = both[:, :T]
+        states = part(both, 1, 0, T)
         pairs = self.key_value(both)
-        query, key = self.split(self.query(states) * self.scale), self.split(pairs[..., :c])
+        query, key = self.split(self.query(states) * self.scale), self.split(part(pairs, -1, 0, c))
         absent = None if absent is None else ops.cat((absent, absent), 1)
-        attended = self.core(query, key, self.split(pairs[..., c:]), bias_of(absent))[0]
-        attended = self.proj(attended.swapaxes(1, 2).reshape(R, T, c))
+        attended = self.core(query, key, self.split(part(pairs, -1, c)), bias_of(absent))[0]
+        attended = self.proj(swapped(attended, 1, 2).reshape(R, T, c))
         states = states + self.dropout(attended)
         return states + self.feed_forward(self.norm2(states))
 
     def split(self, x: ms.Tensor) -> ms.Tensor:
         """[R, T, c] -> [R, M, T, c / M]."""
         R, T, c = x.shape
-        return x.reshape(R, T, self.heads, c // self.heads).swapaxes(1, 2)
+        return swapped(x.reshape(R, T, self.heads, c // self.heads), 1, 2)
 
 
 class SplitAttention(nn.Cell):
@@ -102,10 +104,10 @@ class SplitAttention(nn.Cell):
         super().__init__()
         if inner % heads:
             raise ValueError(f"the inner width {inner} must be a multiple of the {heads} heads")
-        self.down = nn.Dense(width, inner, weight_init=XavierUniform())
+        self.down = Linear(width, inner, weight_init=XavierUniform())
         self.within = WithinScale(width=inner, heads=heads)
         self.between = BetweenScales(width=inner, heads=heads, dropout=dropout)
-        self.up = nn.Dense(inner, width, weight_init="zeros", bias_init="zeros")
+        self.up = Linear(inner, width, weight_init="zeros", bias_init="zeros")
 
     def construct(
         self,
@@ -117,9 +119,9 @@ class SplitAttention(nn.Cell):
     ) -> ms.Tensor:
         F, S, _ = tokens.shape
         T = F // B
-        states = self.enter(tokens, position).reshape(B, T, S, -1).swapaxes(1, 2)  # [B, S, T, c]
+        states = swapped(self.enter(tokens, position).reshape(B, T, S, -1), 1, 2)  # [B, S, T, c]
         states = self.meet(states, spatial_shapes, padding.reshape(B, T, S)[:, 0])
-        return self.leave(states.swapaxes(1, 2).reshape(F, S, -1))
+        return self.leave(swapped(states, 1, 2).reshape(F, S, -1))
 
     def enter(self, tokens: ms.Tensor, position: ms.Tensor) -> ms.Tensor:
         """[F, S, C] -> [F, S, c]."""
@@ -137,7 +139,7 @@ class SplitAttention(nn.Cell):
         """
         B, S, T, c = states.shape
         within = self.within(states.reshape(B * S, T, c), absent).reshape(B, S, T * c)
-        within = within * ops.logical_not(padding).astype(within.dtype).expand_dims(-1)
+        within = within * ops.cast(ops.logical_not(padding), within.dtype).expand_dims(-1)
         coarser = self.coarser(within, states.reshape(B, S, T * c), spatial_shapes)
         rows = within.reshape(B * S, T, c), coarser.reshape(B * S, T, c)
         return self.between(*rows, absent).reshape(B, S, T, c)
@@ -149,10 +151,10 @@ class SplitAttention(nn.Cell):
         for level, (h, w) in enumerate(spatial_shapes):
             start += h * w
             if level + 1 == len(spatial_shapes):
-                partners += (entered[:, start - h * w :],)
+                partners += (part(entered, 1, start - h * w),)
             else:
                 below = spatial_shapes[level + 1]
-                partners += (enlarged(within[:, start : start + below[0] * below[1]], below, (h, w)),)
+                partners += (enlarged(part(within, 1, start, start + below[0] * below[1]), below, (h, w)),)
         return ops.cat(partners, 1)
 
     def leave(self, states: ms.Tensor) -> ms.Tensor:

@@ -21,6 +21,7 @@ from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.reference_points import refine, scale_reference
 from mindvideo.modules.layers.temporal_attention import TemporalAttention
+from mindvideo.ops.slices import part, swapped
 
 
 class FrameReading(TypedDict):
@@ -88,8 +89,8 @@ class TwoStreamDecoderLayer(nn.Cell):
         if self.temp_attn_box is None:
             return box_content
         F, Q, C = box_content.shape
-        states = box_content.reshape(B, F // B, Q, C).swapaxes(1, 2).reshape(B * Q, F // B, C)
-        attended = self.temp_attn_box(states, absent).reshape(B, Q, F // B, C).swapaxes(1, 2).reshape(F, Q, C)
+        states = swapped(box_content.reshape(B, F // B, Q, C), 1, 2).reshape(B * Q, F // B, C)
+        attended = swapped(self.temp_attn_box(states, absent).reshape(B, Q, F // B, C), 1, 2).reshape(F, Q, C)
         return box_content + self.dropout(attended, 8)
 
     def read_frames(
@@ -114,7 +115,7 @@ class TwoStreamDecoderLayer(nn.Cell):
         """content [B, Q, C] and the reading of all its frames, F = B * T -> content [B, Q, C]."""
         B, Q, C = content.shape
         frame_weight = ops.softmax(reading["frame_logit"].reshape(B, -1, Q, 1), 1)
-        return self.update_instances(content, (frame_weight * reading["seen"].reshape(B, -1, Q, C)).sum(1))
+        return self.update_instances(content, ops.sum(frame_weight * reading["seen"].reshape(B, -1, Q, C), 1))
 
     def update_instances(self, content: ms.Tensor, summary: ms.Tensor) -> ms.Tensor:
         """content and the weighted sum of what was seen in all frames, [B, Q, C] each -> content [B, Q, C]."""
@@ -152,7 +153,7 @@ class TwoStreamDecoder(nn.Cell):
         box_content, box_position = content, query_position
         reference = per_frame(reference, T)
         for index, layer in enumerate(self.layers):
-            points += (reference[..., :2],)
+            points += (part(reference, -1, 0, 2),)
             content = layer.attend_instances(content, query_position)
             box_content = layer.attend_boxes(box_content, box_position)
             if index == 0:
@@ -174,7 +175,7 @@ def query_first(of_layers: tuple[ms.Tensor, ...], B: int) -> ms.Tensor:
     """One [B * T, Q, X] a layer -> [D, B, Q, T, X]."""
     stacked = ops.stack(of_layers, 0)
     D, _, Q, X = stacked.shape
-    return stacked.reshape(D, B, -1, Q, X).swapaxes(2, 3)
+    return swapped(stacked.reshape(D, B, -1, Q, X), 2, 3)
 
 
 def build_two_stream_decoder(

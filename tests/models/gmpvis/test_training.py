@@ -35,8 +35,10 @@ def test_the_matching_loss_by_itself_reaches_backbone_embedding_and_matcher(own:
     training.criterion.weights = ms.Tensor([float(name == "loss_match") for name in training.term_names], ms.float32)
     training.set_train(True)
     weights = own.weights()
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # asked once: not worth a compilation
     function = ms.value_and_grad(training, None, ms.ParameterTuple(weights.values()), has_aux=True)
     (total, terms), gradients = function(*tensors(two_clips(own)))
+    ms.set_context(mode=ms.GRAPH_MODE)
     assert float(total) > 0
     assert float(total) == pytest.approx(float(terms.asnumpy()[training.term_names.index("loss_match")]))
     largest = {place: np.abs(gradient.asnumpy()).max() for place, gradient in zip(weights, gradients)}
