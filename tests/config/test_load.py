@@ -206,7 +206,7 @@ def test_an_own_file_builds_on_a_bare_name(tmp_path, base):
         (f"runtime.seed={2**70}", "is above the maximum 4294967295"),
         ("optimizer.learning_rate=.inf", "optimizer.learning_rate: inf is not a finite number"),
         (f"optimizer.learning_rate={'9' * 400}", "optimizer.learning_rate: expected number"),
-        ("data.buckets=" + "[" * 3000, "is not a YAML value"),
+        ("data.buckets=" + "[" * 1500, "is not a YAML value"),
         ("name={a: " * 400, "is not a YAML value"),
         ("data.short_sides=" + "[1]" * 2, "is not a YAML value"),
     ],

@@ -1,46 +1,40 @@
-"""eval.py runs a model over a labelled set, keeps what is finished, and does not mix the results of two weights."""
+"""eval.py runs a model over a labelled set, keeps what is finished, and does not mix the results of two weights.
+
+The model runs operator by operator, which is not the point here.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
+import mindspore as ms
 import pytest
 
-from tests.report import made_up_run
-
-PROJECT = Path(__file__).resolve().parents[2]
-EVAL = PROJECT / "tools" / "segmentation" / "eval.py"
-CONFIG = "vistr_toy"
-SMALL = ("vistr.width=24", "vistr.hidden=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
-MAKE_WEIGHTS = """
-import sys, mindvideo, mindspore
-from mindvideo.assembly import build_network
 from mindvideo import load_config
-from pathlib import Path
-from mindvideo.training.checkpoint import save_weights
-from mindvideo.weights.loading import weights_of
-mindspore.set_seed(int(sys.argv[2]))
-network = build_network(load_config(sys.argv[3], sys.argv[4:]))
-save_weights(Path(sys.argv[1]), {name: value.asnumpy() for name, value in weights_of(network).items()})
-"""
-
-NAME_CLASSES = """
-import json, sys, mindvideo
-from pathlib import Path
+from mindvideo.assembly import build_network
 from mindvideo.training.checkpoint import save_weights
 from mindvideo.weights.checkpoint_file import open_checkpoint
-values = {name: stored.numpy() for name, stored in open_checkpoint(sys.argv[1]).tensors.items()}
-names = {int(number): name for number, name in json.loads(sys.argv[3]).items()}
-save_weights(Path(sys.argv[2]), values, class_names=names)
-"""
+from mindvideo.weights.loading import weights_of
+from tests.command import run_here
+from tests.report import made_up_run
+
+CONFIG = "vistr_toy"
+SMALL = ("vistr.width=24", "vistr.hidden=32", "vistr.encoder_layers=1", "vistr.decoder_layers=1")
+DIRECT = "runtime.mode=pynative"
+
+
+@pytest.fixture(autouse=True)
+def _mode_as_it_was():
+    before = ms.get_context("mode")
+    yield
+    ms.set_context(mode=before)
 
 
 def evaluate(output: Path, weights: Path, data: str, *extra: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(EVAL), "-c", CONFIG, "--weights", str(weights), "--output", str(output), *extra]
-    return subprocess.run([*command, f"data.valid={data}", *SMALL], capture_output=True, text=True, cwd=PROJECT)
+    model = ("-c", CONFIG, "--weights", weights, "--output", output)
+    return run_here("eval", *model, *extra, f"data.valid={data}", *SMALL, DIRECT)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +48,9 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     paths = [folder / "one.ckpt", folder / "two.ckpt"]
     for seed, path in enumerate(paths):
-        command = [sys.executable, "-c", MAKE_WEIGHTS, str(path), str(seed), CONFIG, *SMALL]
-        subprocess.run(command, check=True, cwd=PROJECT)
+        ms.set_seed(seed)
+        network = build_network(load_config(CONFIG, SMALL))
+        save_weights(path, {name: value.asnumpy() for name, value in weights_of(network).items()})
     return paths
 
 
@@ -83,10 +78,9 @@ def test_a_model_is_evaluated_and_resumed(data, weights, tmp_path):
 
 
 def test_a_set_of_other_classes_is_refused(data, weights, tmp_path):
-    names = {"1": "frog", "2": "toad"}
     named = tmp_path / "named.ckpt"
-    command = [sys.executable, "-c", NAME_CLASSES, str(weights[0]), str(named), json.dumps(names)]
-    subprocess.run(command, check=True, cwd=PROJECT)
+    values = {name: stored.numpy() for name, stored in open_checkpoint(weights[0]).tensors.items()}
+    save_weights(named, values, class_names={1: "frog", 2: "toad"})
     refused = evaluate(tmp_path / "run", named, data)
     assert refused.returncode == 2 and not (tmp_path / "run").exists()
     assert "class 1 is " in refused.stderr and "'frog'" in refused.stderr and "--any-classes" in refused.stderr

@@ -73,6 +73,17 @@ class Case:
         return golden_value(self, source, shape)
 
 
+def fullest_case(folder: Path, names: list[str]) -> str:
+    """The first of the cases in which the most of the code runs: the one that is worth compiling."""
+
+    def switched_on(name: str) -> int:
+        facts = json.loads((folder / f"{name}.json").read_text())
+        args = facts["args"]
+        return sum(map(bool, [*facts["switches"].values(), args["memory_token"], args["supcon"]]))
+
+    return max(names, key=switched_on)
+
+
 def source_names(network: nn.Cell, cfg) -> dict[str, str]:
     """Parameter of the network -> its name in the published checkpoint, by the card's own rules."""
     table = card.weight_rules(cfg)[0]

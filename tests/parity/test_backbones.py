@@ -1,4 +1,7 @@
-"""Backbones against the outputs of the original classes: every folder of ``backbones/`` in the golden data."""
+"""Backbones against the outputs of the original classes: every folder of ``backbones/`` in the golden data.
+
+Operator by operator: compiled backbones are part of every family's compiled case.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,7 @@ def fill_weights(network: ms.nn.Cell, manifest: list, facts: dict) -> None:
         assign(parameters[place], tensor)
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_backbone_gives_the_original_maps(golden: Path, case: str):
     folder = golden / "backbones" / case
     manifest, facts = (json.loads((folder / name).read_text()) for name in (MANIFEST, FACTS))

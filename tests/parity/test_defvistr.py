@@ -1,4 +1,8 @@
-"""Deformable VisTR against the released code: values of every stage, losses and gradients, in graph mode."""
+"""Deformable VisTR against the released code: values of every stage, losses and gradients.
+
+Of the small cases that have losses the one that a configuration reaches, whose queries are in the order of the
+instances, is compiled; the others run operator by operator.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from mindvideo.weights.checkpoint_file import CheckpointFile
 from mindvideo.weights.conversion import fit_file
 from mindvideo.weights.loading import assign, weights_of
 from mindvideo.weights.stored_tensor import from_numpy
+from tests.parity.modes import mode
 
 # The README names no tolerance but gives how far float32 moves the original's outputs: at most 7e-5 on logits.
 # A value may differ by this part of its tensor's standard deviation, a gradient norm by this part of itself.
@@ -39,6 +44,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("value_case", [name for name in values if name not in losses])
     if "loss_case" in metafunc.fixturenames:
         metafunc.parametrize("loss_case", losses)
+
+
+def is_compiled(case: Golden) -> bool:
+    return case.cfg.defvistr.query_layout == "instance"
 
 
 class Golden:
@@ -167,6 +176,7 @@ def check_outputs(golden: Golden) -> None:
             golden.check(f"aux_boxes_{layer}", boxes[layer].reshape(1, rows, 4))
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_values(golden: Path, value_case: str):
     case = Golden(golden, value_case)
     case.network.set_train(False)
@@ -206,6 +216,11 @@ class Loss(nn.Cell):
 
 def test_values_losses_and_gradients(golden: Path, loss_case: str):
     case = Golden(golden, loss_case)
+    with mode(compiled=is_compiled(case)):
+        check_losses_and_gradients(case)
+
+
+def check_losses_and_gradients(case: Golden) -> None:
     case.network.set_train(False)
     check_outputs(case)
     columns, stored = targets_of(case)

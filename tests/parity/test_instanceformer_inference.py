@@ -1,17 +1,20 @@
-"""All of InstanceFormer's inference against the original's: from frames to results.json, and what analysis keeps."""
+"""All of InstanceFormer's inference against the original's: from frames to results.json, and what analysis keeps.
+
+The case with the most switched on is compiled, the others run operator by operator.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 
 from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.models.instanceformer import card
-from tests.parity.instanceformer_golden import Case, fill_network, row_of
+from tests.parity.instanceformer_golden import Case, fill_network, fullest_case, row_of
 from tests.parity.masks import assert_same_results
+from tests.parity.modes import mode
 from tests.parity.rounding import Row, assert_same_up_to_rounding, rounded_weights
 
 # Of a case whose own rounding is larger, a few times that (tests/parity/rounding.py): it travels through all frames.
@@ -24,10 +27,17 @@ def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "instanceformer" / "r50_tiny"
         names = sorted(path.stem for path in folder.glob("infer_*.npz") if path.stem != "infer_frames")
-        metafunc.parametrize("name", names)
+        compiled = fullest_case(folder, [f"{name}_results" for name in names])
+        cases = [(name, f"{name}_results" == compiled) for name in names]
+        metafunc.parametrize(("name", "compiled"), cases, ids=names)
 
 
-def test_results_from_frames_equal_the_original(golden, name, tmp_path):
+def test_results_from_frames_equal_the_original(golden, name, compiled, tmp_path):
+    with mode(compiled=compiled):
+        check_results_from_frames(golden, name, tmp_path)
+
+
+def check_results_from_frames(golden: Path, name: str, tmp_path: Path) -> None:
     folder = golden / "instanceformer" / "r50_tiny"
     case = Case(folder, name, facts_name=f"{name}_results")
     facts = case.facts
@@ -36,7 +46,6 @@ def test_results_from_frames_equal_the_original(golden, name, tmp_path):
     with cfg.unlocked():
         cfg.inference.short_side = min(facts["input"]["resized_hw"])
         cfg.instanceformer.candidate_pairs = facts["num_proposals"]
-    ms.set_context(mode=ms.GRAPH_MODE)
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
     tracker = card.build_tracker(cfg, network)

@@ -1,4 +1,7 @@
-"""InstanceFormer frame by frame against the original's online pass: from the backbone's maps to the masks."""
+"""InstanceFormer frame by frame against the original's online pass: from the backbone's maps to the masks.
+
+Operator by operator: the graph that users run is compiled in ``test_instanceformer_inference.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import nn
 
 from mindvideo.models.instanceformer import card
@@ -70,11 +74,11 @@ class Inside(NamedTuple):
     mask_parameters: np.ndarray
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_online_pass_equals_the_original(golden, name):
     folder, stem = name.split("/")
     case = Case(golden / "instanceformer" / folder, stem)
     cfg = case.config()
-    ms.set_context(mode=ms.GRAPH_MODE)
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
     step = InstanceFormerStep(network=network, pixels=NormalizePixels())

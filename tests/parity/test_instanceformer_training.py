@@ -1,7 +1,7 @@
 """InstanceFormer's training step against the original's: matching, losses, predictions of every frame, gradients.
 
-The cases that a configuration reaches run as one compiled graph; the sibling variants of the same code, which would
-only be compiled once more, run step by step.
+The case with memory and both fixes, which is what the configurations of OVIS train, runs as one compiled graph; the
+sibling variants of the same code run operator by operator.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.instanceformer import card
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 from mindvideo.modules.values import Predictions, Targets
-from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network
+from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network, fullest_case
+from tests.parity.modes import mode
 from tests.parity.rounding import left_after_rounding
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6 here. Of a loss that differs
@@ -30,18 +31,14 @@ VALUE_TOLERANCE = 2e-5
 MASK_TOLERANCE = 2e-4  # logits up to 20 after eight layers of ReLU
 # Where the original's float32 and float64 gradients differ (a ReLU or a sampling cell on the other side), so may ours.
 GRADIENT_TOLERANCE = 2e-4
-COMPILED = (
-    "train_ytvis_bs2_qpos",
-    "train_ovis_bs2_qpos",
-    "train_ovis_bs2_qpos_memfix_auxfix",
-    "train_pretrain_bs2_qpos",
-)
 
 
 def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "instanceformer" / "r50_tiny"
-        metafunc.parametrize("name", sorted(path.stem for path in folder.glob("train_*.npz")))
+        names = sorted(path.stem for path in folder.glob("train_*.npz"))
+        compiled = fullest_case(folder, names)
+        metafunc.parametrize(("name", "compiled"), [(name, name == compiled) for name in names], ids=names)
 
 
 @dataclasses.dataclass
@@ -126,9 +123,9 @@ class StepResult(NamedTuple):
     gradients: dict[str, np.ndarray]  # by the original's names
 
 
-def test_training_step_equals_the_original(golden, name, monkeypatch):
+def test_training_step_equals_the_original(golden, name, compiled, monkeypatch):
     case = Case(golden / "instanceformer" / "r50_tiny", name)
-    problems = beyond_rounding(case)
+    problems = beyond_rounding(case, compiled=compiled)
     if problems:
         # Ours folds the frozen norms into the convolutions; in the original's order others fall to the other side.
         gc.collect()  # the graph holds gigabytes
@@ -137,13 +134,13 @@ def test_training_step_equals_the_original(golden, name, monkeypatch):
         assert not problems.keys() & as_original.keys(), (problems, as_original)
 
 
-def beyond_rounding(case: Case) -> dict[str, str]:
+def beyond_rounding(case: Case, *, compiled: bool) -> dict[str, str]:
     """Takes the step and checks all values; returns what is wrong with the gradients, for every rounding of the frames.
 
     A ReLU or a sample within rounding of its kink falls to one side or the other with the order of operations (in
     float64, too, it falls to one of them).
     """
-    step = step_of(case, compiled=case.name in COMPILED)
+    step = step_of(case, compiled=compiled)
     result = step()
     check_matching(case, result.query)
     check_losses(case, result)
@@ -159,7 +156,6 @@ def beyond_rounding(case: Case) -> dict[str, str]:
 def step_of(case: Case, *, compiled: bool) -> Callable[..., StepResult]:
     """A function of frames (default: the case's own) that takes a training step."""
     cfg = case.config()
-    ms.set_context(mode=ms.GRAPH_MODE)
     network = card.build_network(cfg)
     names = fill_network(case, network, cfg)
     training = card.build_training(cfg, network, SameCount())
@@ -167,18 +163,13 @@ def step_of(case: Case, *, compiled: bool) -> Callable[..., StepResult]:
     step.set_train(True)
     parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
     batch = batch_of(case, card.FAMILY.mask_stride(cfg))
-    mode = ms.GRAPH_MODE if compiled else ms.PYNATIVE_MODE
-    ms.set_context(mode=mode)  # a gradient made in graph mode is compiled, whatever the mode when it is called
-    run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
-    ms.set_context(mode=ms.GRAPH_MODE)
+    with mode(compiled=compiled):
+        run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
 
     def take(frames: np.ndarray | None = None) -> StepResult:
         columns = batch if frames is None else dataclasses.replace(batch, frames=frames)
-        ms.set_context(mode=mode)
-        try:
+        with mode(compiled=compiled):
             (total, *others), gradients = run(*columns.tensors())
-        finally:
-            ms.set_context(mode=ms.GRAPH_MODE)
         by_name = {source: gradient.asnumpy() for (source, _), gradient in zip(parameters, gradients)}
         return StepResult(training.term_names, float(total), *(part.asnumpy() for part in others), by_name)
 

@@ -1,4 +1,7 @@
-"""Deformable attention against the published kernel's numbers, values and gradients, on every backend here."""
+"""Deformable attention against the published kernel's numbers, values and gradients, on every backend here.
+
+The first regular case is compiled; the others, of the same operators at other sizes, run operator by operator.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from mindspore import Tensor
 
 from mindvideo.ops import ms_deform_attn
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
+from tests.parity.modes import mode
 
 RESULTS = ("output", "grad_value", "grad_sampling_locations", "grad_attention_weights")
 INPUTS = (
@@ -47,29 +51,35 @@ def regular_cases(folder: Path) -> list[tuple[dict, dict]]:
 
 
 @functools.cache
-def compiled(implementation, shapes: tuple, starts: tuple, tensor_levels: bool):
-    """Values and gradients as one graph; cached, because compiling takes longer than running."""
+def differentiated(implementation, shapes: tuple, starts: tuple, *, tensor_levels: bool, compiled: bool):
+    """Values and gradients; cached, because compiling takes longer than running."""
     levels = (Tensor(shapes, ms.int64), Tensor(starts, ms.int64)) if tensor_levels else (shapes, starts)
 
     def weighted_sum(value, locations, weights, gradient):
         output = implementation(value, levels[0], levels[1], locations, weights)
         return (output * gradient).sum(), output
 
-    return ms.jit(ms.value_and_grad(weighted_sum, (0, 1, 2), has_aux=True))
+    with mode(compiled=compiled):
+        step = ms.value_and_grad(weighted_sum, (0, 1, 2), has_aux=True)
+    return ms.jit(step) if compiled else step
 
 
-def run(implementation, inputs: list[np.ndarray], tensor_levels: bool = False) -> dict[str, np.ndarray]:
-    """Output and gradients in one compiled graph; levels as Python numbers, or as tensors."""
+def run(
+    implementation, inputs: list[np.ndarray], *, tensor_levels: bool = False, compiled: bool = False
+) -> dict[str, np.ndarray]:
+    """Output and gradients; levels as Python numbers, or as tensors."""
     value, shapes, starts, locations, weights, gradient = inputs
-    step = compiled(implementation, tuple(map(tuple, shapes.tolist())), tuple(starts.tolist()), tensor_levels)
-    (_, output), gradients = step(Tensor(value), Tensor(locations), Tensor(weights), Tensor(gradient))
+    levels = tuple(map(tuple, shapes.tolist())), tuple(starts.tolist())
+    step = differentiated(implementation, *levels, tensor_levels=tensor_levels, compiled=compiled)
+    with mode(compiled=compiled):
+        (_, output), gradients = step(Tensor(value), Tensor(locations), Tensor(weights), Tensor(gradient))
     return dict(zip(RESULTS, [output.asnumpy(), *(g.asnumpy() for g in gradients)]))
 
 
 def test_regular_cases(implementation, folder):
     manifest = json.loads((folder / "manifest.json").read_text())
-    for case, inputs in regular_cases(folder):
-        results = run(implementation, [inputs[name] for name in INPUTS])
+    for number, (case, inputs) in enumerate(regular_cases(folder)):
+        results = run(implementation, [inputs[name] for name in INPUTS], compiled=number == 0)
         expected = np.load(folder / f"{case['name']}.npz")
         for name in RESULTS:
             facts = manifest[case["name"]][name]
@@ -115,7 +125,7 @@ def test_special_values(implementation, folder, prefix, value, weights):
 
 def test_levels_as_tensors(implementation, folder):
     case, inputs = regular_cases(folder)[0]
-    fixed = run(implementation, [inputs[name] for name in INPUTS])
-    given = run(implementation, [inputs[name] for name in INPUTS], tensor_levels=True)
+    fixed = run(implementation, [inputs[name] for name in INPUTS], compiled=True)
+    given = run(implementation, [inputs[name] for name in INPUTS], tensor_levels=True, compiled=True)
     for key in RESULTS:
         np.testing.assert_array_equal(fixed[key], given[key])

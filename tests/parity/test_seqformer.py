@@ -1,4 +1,7 @@
-"""SeqFormer's forward pass against the original's, step by step, in both codes that compute it."""
+"""SeqFormer's forward pass against the original's, step by step, in both codes that compute it.
+
+Operator by operator: the graphs that users run are compiled in ``test_seqformer_inference.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import nn
 
 from mindvideo.models.seqformer import card
@@ -35,10 +39,10 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case_name", sorted(path.parent.name for path in root.glob("*/model.npz")))
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_every_step_of_the_forward_pass(golden, case_name):
     case = Case(golden / "mssts" / case_name, "model")
     cfg = case.config()
-    ms.set_context(mode=ms.GRAPH_MODE)
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
     network.set_train(False)

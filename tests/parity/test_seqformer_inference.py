@@ -36,7 +36,6 @@ def test_results_from_frames_equal_the_original(golden):
     with cfg.unlocked():
         cfg.inference.short_side = facts["short_side"]
         cfg.seqformer.candidate_pairs = facts["top_pairs"]
-    ms.set_context(mode=ms.GRAPH_MODE)
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
     tracker = card.build_tracker(cfg, network)
@@ -101,13 +100,12 @@ def test_post_processing_of_the_originals_outputs(golden):
 
 
 @pytest.mark.parametrize("num_frames", [1, 5])
+@pytest.mark.usefixtures("operator_by_operator")  # compiled the runner gives the original's numbers, see above
 def test_frame_by_frame_equals_the_whole_network(golden, num_frames):
     case = Case(golden / "mssts" / "r50_tiny", "infer_e2e")
     cfg = case.config()
-    ms.set_context(mode=ms.GRAPH_MODE)
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
-    runner = card.build_tracker(cfg, network)._runner
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (num_frames, 72, 104, 3)).astype(np.uint8)
     with cfg.unlocked():

@@ -1,4 +1,7 @@
-"""VidEoMT's forward pass against the original's, from the embedded patches to the masks, through the whole clip."""
+"""VidEoMT's forward pass against the original's, from the embedded patches to the masks, through the whole clip.
+
+Operator by operator: the graph that users run is compiled in ``test_videomt_units.py``.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tests.parity.videomt_golden import Case, assert_close, filled_network
 NAMES = tuple(Trace.__annotations__)
 TOLERANCE = 2e-5
 MASK_TOLERANCE = 1e-4
+pytestmark = pytest.mark.usefixtures("operator_by_operator")
 
 
 def pytest_generate_tests(metafunc):
@@ -80,9 +84,7 @@ def check_trace(case: Case, trace) -> None:
         np.testing.assert_allclose(each.std(-1, ddof=1), arrays["mask_qstd"], atol=MASK_TOLERANCE * scale)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("tiny/online_nonsquare", marks=pytest.mark.slow), "tiny/online_dinov3_normq"]
-)
+@pytest.mark.parametrize("name", ["tiny/online_nonsquare", "tiny/online_dinov3_normq"])
 def test_frame_by_frame_equals_the_clip(golden, name):
     case = Case(golden / "videomt", name)
     network, _ = filled_network(case, case.config())

@@ -1,6 +1,7 @@
 """VidEoMT's training step against the original's: matching, chosen points, losses, gradients.
 
 The random points are the original's own, replayed; for the final prediction the choice among its candidates is ours.
+The case with the most clips is compiled, the others run operator by operator.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from mindspore import nn
 from mindvideo.models.videomt import card
 from mindvideo.modules.layers.rotary import RotaryPositions
 from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels
+from tests.parity.modes import mode
 from tests.parity.videomt_golden import Case, assert_close, filled_network
 
 # float32 on both sides; the original's own float32 and float64 differ by up to 8e-8 (totals) and 7e-7 (gradients).
 VALUE_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4
 COST_TOLERANCE = 2e-5
-COVERED = {"train_clip_bs1"}  # its clip is the first of train_clip_bs2, and train_clip_dinov3_bs1 is a batch of one too
 
 
 def pytest_generate_tests(metafunc):
     if "clip" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--golden")) / "videomt" / "tiny"
         names = sorted(path.stem for path in folder.glob("train_*.npz"))
-        metafunc.parametrize("clip", [pytest.param(n, marks=pytest.mark.slow if n in COVERED else ()) for n in names])
+        clips = {name: len(Case(folder.parent, f"tiny/{name}").facts["clips"]) for name in names}
+        compiled = max(names, key=clips.get)
+        metafunc.parametrize(("clip", "compiled"), [(name, name == compiled) for name in names], ids=names)
 
 
 class ReplayedPoints(MaskPoints):
@@ -137,7 +140,7 @@ def stages_of(case: Case) -> list[str]:
     return [*(f"aux{number}" for number in range(case.facts["args"]["query_blocks"] - 1)), "final"]
 
 
-def test_training_step_equals_the_original(golden, clip):
+def test_training_step_equals_the_original(golden, clip, compiled):
     case = Case(golden / "videomt", f"tiny/{clip}")
     cfg = case.config()
     network, names = filled_network(case, cfg)
@@ -154,8 +157,9 @@ def test_training_step_equals_the_original(golden, clip):
     step = WholeStep(training)
     step.set_train(True)
     parameters = [(names[place.partition("network.")[2]], p) for place, p in trainable(step)]
-    run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
-    (total, (terms, logits, query)), gradients = run(*map(ms.Tensor, (frames, *columns)))
+    with mode(compiled=compiled):
+        run = ms.value_and_grad(step, grad_position=None, weights=[p for _, p in parameters], has_aux=True)
+        (total, (terms, logits, query)), gradients = run(*map(ms.Tensor, (frames, *columns)))
     check_matching(case, stages, query.asnumpy())
     for stage, of_stage in zip(stages, logits.asnumpy()):
         if f"{stage}_logits" in case.arrays:
@@ -202,7 +206,8 @@ def check_gradients(case: Case, gradients: dict[str, np.ndarray]) -> None:
         assert np.abs(got - stored).max() <= 5 * GRADIENT_TOLERANCE * np.abs(stored).max(), name
 
 
-@pytest.mark.parametrize("name", ["train_clip_bs2", pytest.param("train_clip_dinov3_bs1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["train_clip_bs2", "train_clip_dinov3_bs1"])
+@pytest.mark.usefixtures("operator_by_operator")
 def test_costs_equal_the_original(golden, name):
     """The matcher's costs of the final prediction, at the original's points."""
     case = Case(golden / "videomt", f"tiny/{name}")

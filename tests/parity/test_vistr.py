@@ -1,4 +1,7 @@
-"""VisTR against the published code: every stage's values for every case, in graph mode."""
+"""VisTR against the published code: every stage's values for every case, and what inference runs on a clip.
+
+The smallest case with masks is compiled, and so is what inference runs; the others run operator by operator.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.models.vistr import card
+from tests.parity.modes import mode
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
 # Of a result: this many times the distance that float32 rounding puts between the original and its own float64.
@@ -25,6 +29,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         root = Path(metafunc.config.getoption("--golden"))
         metafunc.parametrize("case", case_names(root, "*.manifest.json"))
+
+
+def smallest_with_masks(reference: Reference) -> str:
+    """By the number of weights."""
+    names = case_names(reference.folder.parent, "*.manifest.json")
+    facts = {name: reference.facts(f"{name}.manifest.json") for name in names}
+    return min((n for n in names if facts[n]["config"]["masks"]), key=lambda n: len(facts[n]["state_dict"]))
 
 
 class Stages(nn.Cell):
@@ -73,14 +84,14 @@ class Check:
 
 
 def test_values(case: str, golden: Path) -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     reference = Reference(golden)
     facts = reference.facts(f"{case}.manifest.json")
     model = Model(reference, facts, facts["state_dict"])
     frames, padding = reference.frames(facts["images"])
     stages = Stages(model.network)
     stages.set_train(False)
-    maps, values, results, masks = stages(ms.Tensor(frames), ms.Tensor(padding))
+    with mode(compiled=case == smallest_with_masks(reference)):
+        maps, values, results, masks = stages(ms.Tensor(frames), ms.Tensor(padding))
     check = Check(facts, reference.numbers(case))
     B, T = frames.shape[:2]
 
@@ -129,7 +140,6 @@ def check_mask_stages(check: Check, attention: np.ndarray, stages: tuple, B: int
 )
 def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portion: int) -> None:
     """Inference bounds the memory by portions; the numbers are those of the whole network."""
-    ms.set_context(mode=ms.GRAPH_MODE)
     reference = Reference(golden)
     facts = reference.facts("r50_tiny.manifest.json")
     model = Model(reference, facts, facts["state_dict"])
@@ -138,7 +148,8 @@ def test_a_clip_in_portions_is_the_clip_as_a_whole(golden: Path, maps_per_portio
         model.cfg.vistr.maps_per_portion = maps_per_portion
     before = {name: p.asnumpy() for name, p in model.network.parameters_and_names()}
     model.network.set_train(False)
-    whole = model.network(ms.Tensor(frames))
+    with mode(compiled=False):
+        whole = model.network(ms.Tensor(frames))
     in_portions = card.portioned(model.cfg, model.network)(ms.Tensor(frames))
     assert all((p.asnumpy() == before[name]).all() for name, p in model.network.parameters_and_names())
     for name, a, b in zip(("pred_logits", "pred_boxes", "pred_masks"), whole, in_portions, strict=True):

@@ -1,4 +1,8 @@
-"""VisTR's matching, losses, gradients and optimiser steps against the published code, in graph mode."""
+"""VisTR's matching, losses, gradients and optimiser steps against the published code.
+
+The case with masks and with our matcher, which is what the configurations train, is compiled; the others run operator
+by operator, and so do the optimiser steps (``tests/training/test_train_step.py`` compares the two modes of the step).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from mindspore import nn
 from mindvideo.assembly.training import build_step
 from mindvideo.models.vistr import card
 from mindvideo.modules.values import Predictions, Targets
+from tests.parity.modes import mode
 from tests.parity.rounding import left_after_rounding
 from tests.parity.vistr_case import GivenFrames, Model, Reference, case_names
 
@@ -45,14 +50,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @functools.cache
 def model_of(root: Path, case: str, validity: str) -> Model:
     """One network for all files of a case and behaviour."""
-    ms.set_context(mode=ms.GRAPH_MODE)
     reference = Reference(root)
     facts = reference.facts(f"train_{case}.json")
     return Model(reference, facts, reference.facts(f"{case}.manifest.json")["state_dict"], validity=validity)
 
 
-@functools.cache
-def differentiated(root: Path, case: str, validity: str):
+def is_compiled(facts: dict) -> bool:
+    return facts["config"]["masks"] and validity_of(facts) == "matched"
+
+
+@functools.lru_cache(maxsize=1)
+def differentiated(root: Path, case: str, validity: str, *, compiled: bool):
     """The training graph with its gradients, and the parameters they are of."""
     model = model_of(root, case, validity)
     training = card.build_training(model.cfg, model.network, nn.Identity())
@@ -60,7 +68,8 @@ def differentiated(root: Path, case: str, validity: str):
     training.pixels = GivenFrames(padding)
     training.set_train(True)
     parameters = [p for p in model.network.get_parameters() if p.requires_grad]
-    gradients = ms.value_and_grad(training, None, ms.ParameterTuple(parameters), has_aux=True)
+    with mode(compiled=compiled):
+        gradients = ms.value_and_grad(training, None, ms.ParameterTuple(parameters), has_aux=True)
     return gradients, parameters, training.term_names
 
 
@@ -104,8 +113,14 @@ def test_losses_and_gradients(case: str, golden: Path) -> None:
     key = (golden, facts["case"], validity_of(facts))
     model = model_of(*key)
     model.refill()
-    function, parameters, term_names = differentiated(*key)
-    (total, terms), gradients = function(*batch_of(reference, facts))
+    compiled = is_compiled(facts)
+    function, parameters, term_names = differentiated(*key, compiled=compiled)
+
+    def run(*columns: ms.Tensor):
+        with mode(compiled=compiled):
+            return function(*columns)
+
+    (total, terms), gradients = run(*batch_of(reference, facts))
 
     slack = ROUNDINGS * facts["max_abs_loss_diff_float32_float64"]
     for name, got in zip(term_names, terms.asnumpy()):
@@ -124,7 +139,7 @@ def test_losses_and_gradients(case: str, golden: Path) -> None:
     off = left_after_rounding(
         off,
         frames.asnumpy(),
-        lambda frames: comparison.disagreeing(names, function(ms.Tensor(frames), *columns)[1]),
+        lambda frames: comparison.disagreeing(names, run(ms.Tensor(frames), *columns)[1]),
     )
     assert not off
 
@@ -152,9 +167,9 @@ class GradientComparison:
         return error <= ELEMENT_TOLERANCE * np.abs(elements).max()
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_matching(case: str, golden: Path) -> None:
     """Costs, slots and supervised rows of the last layer, from the stored predictions."""
-    ms.set_context(mode=ms.GRAPH_MODE)
     reference = Reference(golden)
     facts, numbers = reference.facts(f"{case}.json"), reference.numbers(case)
     model = model_of(golden, facts["case"], validity_of(facts))
@@ -191,6 +206,7 @@ def check_rows(slot: np.ndarray, supervised: np.ndarray, match: dict, *, T: int,
     assert [row for _, row in rows] == list(match["tgt_rows"])
 
 
+@pytest.mark.usefixtures("operator_by_operator")
 def test_three_steps_of_the_optimiser(behaviour: str, golden: Path) -> None:
     """The training step that users run: clipped gradients, two learning rates, AdamW."""
     reference = Reference(golden)

@@ -1,4 +1,4 @@
-"""``tools/segmentation/convert.py`` as a user runs it, on a configuration small enough for a test."""
+"""``mindvideo convert`` as a user runs it, on a configuration small enough for a test."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 from mindvideo import load_config
+from mindvideo.assembly import checkpoints
 from mindvideo.assembly.checkpoints import shapes_of, tables_of
+from mindvideo.config import known_configs
 from mindvideo.weights.checkpoint_file import open_checkpoint
 from mindvideo.weights.conversion import to_published_names, write_native_file
 from mindvideo.weights.formats.torch_writer import write_torch
 from mindvideo.weights.stored_tensor import from_numpy
+from tests.command import run_here
 
 PROJECT = Path(__file__).resolve().parents[2]
-TOOL = PROJECT / "tools" / "segmentation" / "convert.py"
 CONFIG = "instanceformer_toy"
 FIXTURE = Path(__file__).parent / "fixtures" / "training_legacy.pth"
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    return run_here("convert", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,9 @@ def test_architecture_of_our_own_leaves_under_our_names(tmp_path: Path):
     assert list(open_checkpoint(tmp_path / "toy.pth").tensors) == list(tensors)
 
 
-def test_wrong_model_names_the_one_that_fits(tmp_path: Path, converted: Path):
+def test_wrong_model_names_the_one_that_fits(tmp_path: Path, converted: Path, monkeypatch: pytest.MonkeyPatch):
+    toys = {name: path for name, path in known_configs().items() if name.endswith("_toy")}
+    monkeypatch.setattr(checkpoints, "known_configs", lambda: toys)  # all the others would be built, too
     result = run(converted, tmp_path / "out.pth", "--model", "vistr_toy", "--to-torch")
     assert result.returncode == 2 and not (tmp_path / "out.pth").exists()
     error = result.stderr.strip().splitlines()[-1]
@@ -96,7 +99,10 @@ def test_only_our_files_go_to_torch(tmp_path: Path):
 
 
 def test_inspect_tells_what_a_foreign_file_is():
-    result = run("--inspect", FIXTURE)
+    """Through the script that a checkout has, in a process of its own."""
+    tool = PROJECT / "tools" / "segmentation" / "convert.py"
+    command = [sys.executable, str(tool), "--inspect", str(FIXTURE)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
     assert result.returncode == 0
     for fact in ("PyTorch (before 1.6)", "21 tensors", "bfloat16", "args.backbone=resnet50", "epoch=17", "sha256"):
         assert fact in result.stdout
