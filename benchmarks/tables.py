@@ -83,7 +83,7 @@ _WAITING = {
 _FIRST = {
     "configuration": "config", "size": "size", "tree": "tree", "imports s": "imports", "its YAML s": "configuration",
     "network s": "network", "opening s": "opening", "compiling s": "compiling", "running s": "running",
-    "first result s": "first result",
+    "first result s": "first result", "processor s": "processor",
 }  # fmt: skip
 
 _ALL = (
