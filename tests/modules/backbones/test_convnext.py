@@ -99,6 +99,7 @@ def test_levels_channels_and_strides():
     assert not any(name.startswith(("features.6", "features.7", "norm1", "norm3")) for name in names), "unused parts"
 
 
+@pytest.mark.usefixtures("compiled")
 def test_drop_path_drops_in_training_only():
     network = tiny(drop_path=0.9)
     frames = ms.Tensor(draw(4, 3, 32, 32))

@@ -59,6 +59,7 @@ def test_maps_smaller_than_a_window_and_levels():
     assert all(np.isfinite(m.asnumpy()).all() for m in maps)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_every_parameter_gets_a_gradient():
     network = tiny(drop_path=0.3)
     network.set_train(True)
