@@ -3,8 +3,8 @@
 // MindSpore's threads wait for each other in loops around sched_yield(). On a quiet machine that costs nothing: the
 // call returns at once. Beside another busy process every turn of such a loop hands the processor over for a whole time
 // slice, thousands of times a second. A thread that sleeps instead is woken before the busy one, as soon as its time is
-// up. It sleeps only where it is another process that takes the time: a thread of its own process, which works while
-// this one waits, would be disturbed thirty times a millisecond. There is no setting for it, so the library puts a function of its own where MindSpore's libraries look up
+// up. It sleeps only where other processes work, too: a thread of its own process, which works while this one waits,
+// would be disturbed thirty times a millisecond. There is no setting for it, so the library puts a function of its own where MindSpore's libraries look up
 // sched_yield: into their tables of imported functions, in this process only.
 #include <cstdint>  // defines __GLIBC__, too
 
@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdio>
 #include <cstring>
 
 namespace {
@@ -34,8 +36,9 @@ constexpr uint32_t IMPORTS[] = {R_AARCH64_JUMP_SLOT, R_AARCH64_GLOB_DAT};
 constexpr int64_t LONG_YIELD = 30 * 1000;  // ns; one that nobody waited for takes less than 1000
 constexpr int64_t NAP = 30 * 1000;         // ns
 constexpr int NAPS = 100;                  // before the next look whether the processor is still wanted
-constexpr double OWN_SHARE = 0.8;          // of its cores, at which this process has them to itself
-constexpr int64_t TOO_OLD = 10 * 1000 * 1000;  // ns; a longer time between two looks says nothing of the last wait
+constexpr int64_t LOOK_EVERY = 250 * 1000 * 1000;  // ns; the kernel counts in steps of 10 ms
+constexpr int64_t TOO_OLD = 4 * LOOK_EVERY;        // two counts that far apart say little of now
+constexpr double OTHERS = 0.25;                    // cores' worth of work of others that makes a wait patient
 
 int64_t read_clock(clockid_t clock) {
   timespec time;
@@ -43,27 +46,49 @@ int64_t read_clock(clockid_t clock) {
   return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
 }
 
-int64_t now() { return read_clock(CLOCK_MONOTONIC); }
-
-// Whether this process had less than its cores since the thread's last look; costs a few system calls, so it is asked
-// only after a long yield.
-bool others_took_time() {
-  thread_local int64_t last_time = 0, last_own = 0;
-  const int64_t time = now(), own = read_clock(CLOCK_PROCESS_CPUTIME_ID);
-  const int64_t passed = time - last_time, used = own - last_own;
-  const bool fresh = last_time != 0 && passed < TOO_OLD;
-  last_time = time, last_own = own;
+// Nanoseconds that the cores of this process have worked so far, for whomever; -1 where the kernel does not tell.
+int64_t worked_by_all() {
   cpu_set_t cores;
-  if (!fresh || sched_getaffinity(0, sizeof cores, &cores) != 0) return false;
-  return static_cast<double>(used) < OWN_SHARE * static_cast<double>(passed) * CPU_COUNT(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return -1;
+  std::FILE *file = std::fopen("/proc/stat", "re");
+  if (!file) return -1;
+  int64_t ticks = 0;
+  char line[256];
+  while (std::fgets(line, sizeof line, file) && std::strncmp(line, "cpu", 3) == 0) {
+    unsigned core;
+    long long user, nice, system, idle, disk, interrupts, late;
+    if (std::sscanf(line, "cpu%u %lld %lld %lld %lld %lld %lld %lld", &core, &user, &nice, &system, &idle, &disk,
+                    &interrupts, &late) == 8 &&
+        core < CPU_SETSIZE && CPU_ISSET(core, &cores))
+      ticks += user + nice + system + interrupts + late;
+  }
+  std::fclose(file);
+  return ticks * (INT64_C(1000000000) / sysconf(_SC_CLK_TCK));
+}
+
+// Whether other processes work on the cores of this one. Its own threads may sleep or spin: only what others did counts.
+bool others_work() {
+  static std::atomic<int64_t> next_look{0};
+  static std::atomic<bool> found{false};
+  static int64_t last_time = 0, last_all = 0, last_own = 0;  // of the one thread that looks
+  const int64_t time = read_clock(CLOCK_MONOTONIC);
+  int64_t due = next_look.load();
+  if (time >= due && due != INT64_MAX && next_look.compare_exchange_strong(due, INT64_MAX)) {
+    const int64_t all = worked_by_all(), own = read_clock(CLOCK_PROCESS_CPUTIME_ID), passed = time - last_time;
+    const double others = static_cast<double>((all - last_all) - (own - last_own)) / static_cast<double>(passed);
+    found.store(all < 0 || (passed < TOO_OLD && others > OTHERS));  // unknown: rather patient than starved
+    last_time = time, last_all = all, last_own = own;
+    next_look.store(time + LOOK_EVERY);
+  }
+  return found.load();
 }
 
 int patient_yield() {
   thread_local int naps = 0;
   if (naps == 0) {
-    const int64_t begin = now();
+    const int64_t begin = read_clock(CLOCK_MONOTONIC);
     sched_yield();
-    if (now() - begin < LONG_YIELD || !others_took_time()) return 0;
+    if (read_clock(CLOCK_MONOTONIC) - begin < LONG_YIELD || !others_work()) return 0;
     prctl(PR_SET_TIMERSLACK, 1000UL);  // or else the nap is 50 us longer than asked
     naps = NAPS;
   }
