@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import mindspore as ms
@@ -39,14 +38,6 @@ def filled(network: nn.Cell, seed: int = 0, scale: float = 0.3) -> nn.Cell:
 
 def random(*shape: int, seed: int = 1) -> ms.Tensor:
     return ms.Tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
-
-
-@pytest.fixture
-def operator_by_operator() -> Iterator[None]:
-    """Nothing is compiled: for what a test asks once, compiling takes twenty times as long as running."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.fixture(scope="module")
