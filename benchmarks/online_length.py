@@ -55,7 +55,7 @@ def measure(
     settled = 1e3 * np.array(times[SETTLING:])
     parts = [np.median(settled[start : start + PART], axis=0) for start in range(0, len(settled) - PART + 1, PART)]
     clock, processor = np.array(parts).T.tolist()
-    return {"clock": clock, "processor": processor, "peak": peak, "births": getattr(tracker, "births", None)}
+    return {"clock": clock, "processor": processor, "peak": peak, "births": tracker.tracks.births if any_length else None}
 
 
 def main() -> None:

@@ -14,8 +14,9 @@ from mindspore import Tensor
 from mindvideo import load_config
 from mindvideo.assembly import for_videos
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
-from mindvideo.inference.trackers.any_length import MAX_ENDED_TRACKS, AnyLengthTracker
+from mindvideo.inference.trackers.any_length import AnyLengthTracker
 from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives
+from mindvideo.inference.trackers.living_tracks import MAX_ENDED_TRACKS
 from mindvideo.inference.trackers.scenes import SceneTracker
 from mindvideo.masks.rle import has_pixels
 
@@ -181,7 +182,7 @@ def test_frames_are_final_at_once_and_agree_with_the_whole_result() -> None:
     shown = [made.feed(PLAIN) for _ in frames]
     result = made.finish()
     assert [len(each) for each in shown] == [1] * 6
-    assert made.births == 2 and result.track_ids.tolist() == [1, 2] and result.labels.tolist() == [1, 2]
+    assert made.tracks.births == 2 and result.track_ids.tolist() == [1, 2] and result.labels.tolist() == [1, 2]
     present = [[mask is not None for mask in masks] for masks in result.segmentations]
     assert present == [[True, True, True, False, False, True], [False, False, True, True, False, True]]
     for index, (frame,) in enumerate(shown):
@@ -225,8 +226,8 @@ def test_hundreds_of_births_leave_the_best_hundred() -> None:
     made = tracker(frames, max_gap=1, min_return=2.0)
     for _ in frames:
         made.feed(PLAIN)
-    assert made.births == 250
-    assert len(made.tracks) <= MAX_ENDED_TRACKS + 4 and len(made.lives.alive) <= 4
+    assert made.tracks.births == 250
+    assert len(made.tracks.by_id) <= MAX_ENDED_TRACKS + 4 and len(made.tracks.lives.alive) <= 4
     result = made.finish()
     assert result.num_frames == 500 and set(range(230, 251)) <= set(result.track_ids.tolist())
 
@@ -235,17 +236,17 @@ def test_memory_of_a_stream_without_an_object_does_not_grow() -> None:
     made = tracker([{}])
     for _ in range(20):
         made.feed(PLAIN)
-    before = sys.getsizeof(made.tracks)
+    before = sys.getsizeof(made.tracks.by_id)
     for _ in range(500):
         made.feed(PLAIN)
-    assert made.tracks == {} and sys.getsizeof(made.tracks) == before and made.lives.alive == []
+    assert made.tracks.by_id == {} and sys.getsizeof(made.tracks.by_id) == before and made.tracks.lives.alive == []
 
 
 def test_a_stream_keeps_the_masks_of_the_last_frames() -> None:
     made = tracker([{0: Seen(0.8)}], kept_frames=10)
     for _ in range(300):
         assert len(made.feed(PLAIN)[0]) == 1
-    assert len(made.tracks[1].masks) == 10
+    assert len(made.tracks.by_id[1].masks) == 10
     (masks,) = made.finish().segmentations
     assert [place for place, mask in enumerate(masks) if mask is not None] == list(range(290, 300))
 

@@ -39,8 +39,8 @@ def test_results_from_frames_equal_the_original(golden):
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
     tracker = card.build_tracker(cfg, network)
-    runner = Recording(tracker._runner)
-    tracker._runner = runner
+    runner = Recording(tracker._windows.runner)
+    tracker._windows.runner = runner
     results = []
     for number, (video, source) in enumerate(zip(facts["videos"], facts["frames"])):
         frames = frames_of(case, source)

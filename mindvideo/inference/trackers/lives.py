@@ -1,6 +1,6 @@
 """The lives of tracks: born when a query is sure, followed while it shows the same object, lost, found again.
 
-Works on what an online network said of one frame, without the network, so it can be tried on stored predictions. Its
+Works on what a network said of one frame, without the network, so it can be tried on stored predictions. Its
 answer is which query shows which track, and which queries may begin anew.
 """
 
@@ -21,10 +21,13 @@ SAME_OBJECT, INSIDE_ANOTHER = 0.5, 0.7
 
 
 class Observation(NamedTuple):
-    """An online network's answer for a frame: arrays over its Q queries."""
+    """A network's answer for a frame: arrays over its Q queries."""
 
     probabilities: np.ndarray  # float32 [Q, K], of the categories
     mask_logits: np.ndarray  # float32 [Q, h, w]
+    # What each query has in common with one of the frame before that is meant to show the same object, int [Q]; None
+    # where a query stays the same from frame to frame.
+    numbers: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ class Life:
 
     track_id: int
     query: int
+    number: int  # of that query, see Observation
     first: int  # frame
     last: int  # frame in which it was seen last
     mask: np.ndarray  # bool [h * w], there
@@ -81,7 +85,8 @@ class _Seen(NamedTuple):
     """A frame's candidates, the S queries that show something, in the terms in which they are compared."""
 
     frame: int
-    queries: np.ndarray  # [S], their numbers
+    queries: np.ndarray  # [S], which they are
+    numbers: np.ndarray  # [S]
     probabilities: np.ndarray  # [S, K]
     masks: np.ndarray  # bool [S, h * w]
     areas: np.ndarray  # [S]
@@ -147,7 +152,7 @@ class TrackLives:
             return np.where(near, 0.3 * kind + 0.7 * look, 0.0)
         shared = (frame.masks & life.mask).sum(axis=1)
         overlap = shared / np.maximum(frame.areas + life.mask.sum() - shared, 1.0)
-        same = frame.queries == life.query
+        same = frame.numbers == life.number
         return np.where(near | (overlap > 0), 0.35 * overlap + 0.1 * kind + 0.4 * look + 0.15 * same, 0.0)
 
     def _free(self, taken: set[int], frame: _Seen) -> list[int]:
@@ -166,6 +171,7 @@ class TrackLives:
         life = Life(
             track_id=self._num_born,
             query=int(frame.queries[row]),
+            number=int(frame.numbers[row]),
             first=frame.frame,
             last=frame.frame,
             mask=frame.masks[row],
@@ -178,7 +184,7 @@ class TrackLives:
         return life
 
     def _see(self, life: Life, row: int, frame: _Seen) -> None:
-        life.query, life.last = int(frame.queries[row]), frame.frame
+        life.query, life.number, life.last = int(frame.queries[row]), int(frame.numbers[row]), frame.frame
         life.mask, life.place = frame.masks[row], frame.places[row]
         life.colours = (1.0 - self.COLOUR_PACE) * life.colours + self.COLOUR_PACE * frame.colours[row]
         life.evidence.add(frame.probabilities[row])
@@ -194,6 +200,7 @@ def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float
     return _Seen(
         frame=frame,
         queries=queries,
+        numbers=queries if seen.numbers is None else seen.numbers[queries],
         probabilities=seen.probabilities[queries],
         masks=masks,
         areas=flat.sum(axis=1),
