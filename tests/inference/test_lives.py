@@ -101,8 +101,8 @@ def test_two_queries_on_one_object_are_one_track() -> None:
 
 def test_a_mask_that_leaks_onto_a_neighbour_does_not_take_its_place() -> None:
     first, second = Seen(0.8, look=0), Seen(0.8, label=2, look=1, at=(9, 2))
-    leaking = Seen(0.9, look=0, at=(9, 2))
-    tracks = follow([{0: first, 1: second}, {0: leaking, 1: second}, {0: first, 1: second}])
+    leaking = Seen(0.9, at=(9, 2))
+    tracks = follow([{0: first, 1: second}, {1: second, 0: leaking}, {0: first, 1: second}])  # the nearest first
     assert tracks == [{0: 1, 1: 2}, {1: 2}, {0: 1, 1: 2}]
 
 

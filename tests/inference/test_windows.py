@@ -106,7 +106,7 @@ def test_frames_become_final_as_windows_pass_and_few_are_kept() -> None:
     for index in range(60):
         emitted += len(tracker.feed(make_frame(index, SIZE)))
         assert index + 1 - emitted <= 6
-        assert len(tracker._windows.frames) <= 6
+        assert len(tracker.windows.frames) <= 6
     assert emitted >= 54
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from mindspore import Tensor
 
 from mindvideo.inference.scoring.clip_prediction import crop_to_valid, require_finite
-from mindvideo.inference.trackers.lives import LifeRules, Observation
+from mindvideo.inference.trackers.lives import LifeRules, Observation, small_picture
 from mindvideo.inference.trackers.living_tracks import LivingTracks
 from mindvideo.structures import VideoInstances
 from mindvideo.structures.picture_size import picture_size
@@ -66,7 +65,7 @@ class AnyLengthTracker:
         padded = self.step.padded_size(valid)
         if padded != valid:
             self.tracks.crop = lambda logits: crop_to_valid(logits, padded=padded, valid=valid)
-        shown, idle = self.tracks.follow(seen, _at_resolution_of_masks(image, padded, seen.mask_logits))
+        shown, idle = self.tracks.follow(seen, small_picture(_padded(image, padded)))
         self.state = self.step.renewed(state, idle) if idle.any() else state
         return [shown]
 
@@ -74,8 +73,7 @@ class AnyLengthTracker:
         return self.tracks.result()
 
 
-def _at_resolution_of_masks(image: np.ndarray, padded: tuple[int, int], mask_logits: np.ndarray) -> np.ndarray:
-    """The frame uint8 [H, W, 3], padded as its masks [Q, h, w] are -> [h, w, 3]."""
-    (H, W), valid = padded, image.shape[:2]
-    whole = np.pad(image, ((0, H - valid[0]), (0, W - valid[1]), (0, 0))) if padded != valid else image
-    return cv2.resize(whole, mask_logits.shape[:0:-1], interpolation=cv2.INTER_AREA)
+def _padded(image: np.ndarray, padded: tuple[int, int]) -> np.ndarray:
+    """The frame uint8 [H, W, 3], padded as its masks are."""
+    (H, W), (height, width) = padded, image.shape[:2]
+    return np.pad(image, ((0, H - height), (0, W - width), (0, 0))) if (H, W) != (height, width) else image

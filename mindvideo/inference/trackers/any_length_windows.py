@@ -2,8 +2,7 @@
 
 A window says well what each of its frames shows, but its queries are tracks of that window only. So tracks live from
 frame to frame, as with online networks: they begin in the frame in which a query is sure, may end inside a window, and
-are known again by place, class and colours. That two frames were shown by the same query, or by queries of two windows
-which the linking joins, speaks for the same track and does not decide it.
+are known again by place, class and colours.
 """
 
 from __future__ import annotations
@@ -11,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 
-from mindvideo.data.media.frame_size import size_after
-from mindvideo.inference.trackers.lives import LifeRules, Observation
+from mindvideo.inference.trackers.lives import LifeRules, Observation, small_picture
 from mindvideo.inference.trackers.living_tracks import LivingTracks
 from mindvideo.inference.trackers.sliding_windows import Reading, SlidingWindows
 from mindvideo.structures import VideoInstances
@@ -32,11 +29,10 @@ class AnyLengthWindows:
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:  # noqa: ARG002
         self.tracks = LivingTracks(self.rules, size=size, video_id=video_id)
         self.windows.begin()
-        self._seen_size = size_after(self.prepare, size)
-        self._pictures: list[np.ndarray] = []  # of the frames that are not read yet, as the network sees them
+        self._pictures: list[np.ndarray] = []  # of the frames that are not read yet
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
-        self._pictures.append(cv2.resize(frame, self._seen_size[::-1], interpolation=cv2.INTER_AREA))
+        self._pictures.append(small_picture(frame))
         reading = self.windows.feed(self.prepare(frame))
         return [] if reading is None else self._follow(reading)
 
@@ -48,12 +44,8 @@ class AnyLengthWindows:
 
     def _follow(self, reading: Reading) -> list[VideoInstances]:
         window = reading.window
-        # A query that the linking takes for nothing has a number of its own, which no other window gives.
-        numbers = np.array([-1 - query if number is None else number for query, number in enumerate(reading.numbers)])
-        resolution = window.mask_logits.shape[:-3:-1]  # (w, h)
         shown = []
         for place in reading.places():
-            seen = Observation(window.probabilities[:, place], window.mask_logits[:, place], numbers)
-            picture = cv2.resize(self._pictures.pop(0), resolution, interpolation=cv2.INTER_AREA)
-            shown.append(self.tracks.follow(seen, picture)[0])
+            seen = Observation(window.probabilities[:, place], window.mask_logits[:, place])
+            shown.append(self.tracks.follow(seen, self._pictures.pop(0))[0])
         return shown

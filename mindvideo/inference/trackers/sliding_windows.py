@@ -7,19 +7,18 @@ have seen is read from the one in which it is farther from the border.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction, ClipRunner
-from mindvideo.inference.trackers.linking import Linking
 
 
 class Reading(NamedTuple):
     """Frames of the video that are to be read from a window."""
 
     window: ClipPrediction
-    numbers: Sequence[int | None]  # of the track that each query of the window carries, see Linking
     is_new: bool  # no frame was read from this window before
+    shared: int  # its first frames, that the window before has seen too
     frames: range  # to be read now
     start: int  # the frame with which the window begins
 
@@ -30,17 +29,13 @@ class Reading(NamedTuple):
 
 class SlidingWindows:
     """``runner``: the network, over ``num_frames`` frames at once. ``overlap``: share of a window that the next one
-    sees again. ``repeat_short``: a shorter video is repeated, and otherwise shown as it is. ``linking``: how tracks go
-    on from window to window.
+    sees again. ``repeat_short``: a shorter video is repeated, and otherwise shown as it is.
     """
 
-    def __init__(
-        self, *, runner: ClipRunner, num_frames: int, overlap: float, repeat_short: bool, linking: Linking
-    ) -> None:
+    def __init__(self, *, runner: ClipRunner, num_frames: int, overlap: float, repeat_short: bool) -> None:
         if not 0.0 <= overlap < 1.0:
             raise ValueError(f"overlap: expected a share from 0 to below 1, got {overlap}")
-        self.runner, self.linking = runner, linking
-        self.num_frames, self._repeat_short = num_frames, repeat_short
+        self.runner, self.num_frames, self._repeat_short = runner, num_frames, repeat_short
         self._overlap = min(round(overlap * num_frames), num_frames - 1)
 
     def begin(self) -> None:
@@ -49,7 +44,6 @@ class SlidingWindows:
         self._covered = 0  # frames that a window has seen
         self._read = 0  # frames that were read
         self._window: ClipPrediction | None = None  # the latest; it begins at frame `_covered - T`
-        self.linking.begin()
 
     def feed(self, frame: Any) -> Reading | None:
         """``frame`` as the runner wants it; what can be read now."""
@@ -79,11 +73,11 @@ class SlidingWindows:
         self._window = self.runner([self.frames[place % available] for place in range(length)])
         # The frames that the window before has seen and that were not read yet belong to this window now.
         start = max(self.num_seen - self.num_frames, 0)
-        self._numbers = self.linking.link(self._window, max(self._covered - start, 0))
+        self._shared = max(self._covered - start, 0)
         self._covered = self.num_seen
 
     def _reading(self, end: int, *, is_new: bool) -> Reading:
         assert self._window is not None
         frames, self._read = range(self._read, end), end
         start = max(self._covered - self.num_frames, 0)
-        return Reading(self._window, self._numbers, is_new, frames, start)
+        return Reading(self._window, is_new, self._shared, frames, start)

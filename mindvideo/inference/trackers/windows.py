@@ -74,24 +74,21 @@ class WindowTracker:
         rules: LifeRules | None = None,
         observer: WindowObserver | None = None,
     ) -> None:
-        self._windows = SlidingWindows(
-            runner=runner,
-            num_frames=num_frames,
-            overlap=overlap,
-            repeat_short=repeat_short,
-            linking=OverlapLinking() if linking is None else linking,
+        self.windows = SlidingWindows(
+            runner=runner, num_frames=num_frames, overlap=overlap, repeat_short=repeat_short
         )
+        self._linking = OverlapLinking() if linking is None else linking
         self._prepare, self._rule = prepare, rule
         self.rules = LifeRules() if rules is None else rules
         self.observer = observer
 
     def of_any_length(self) -> AnyLengthWindows:
         """The tracker of the same network for videos in which objects come and go."""
-        return AnyLengthWindows(windows=self._windows, prepare=self._prepare, rules=self.rules)
+        return AnyLengthWindows(windows=self.windows, prepare=self._prepare, rules=self.rules)
 
     def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
-        return self._windows.runner.export_plan(num_frames=self._windows.num_frames, size=size)
+        return self.windows.runner.export_plan(num_frames=self.windows.num_frames, size=size)
 
     def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size in which the network sees frames of ``size`` (H, W)."""
@@ -100,7 +97,8 @@ class WindowTracker:
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self._size = size
         self._video_id = video_id
-        self._windows.begin()
+        self.windows.begin()
+        self._linking.begin()
         self._decided = 0  # frames whose masks are read
         if self.observer is not None:
             self.observer.begin(video_id=video_id)
@@ -110,16 +108,16 @@ class WindowTracker:
         self._next_id = 1
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
-        reading = self._windows.feed(self._prepare(frame))
+        reading = self.windows.feed(self._prepare(frame))
         if reading is None:
             return []
         self._read(reading)
         return [self._frame_result(index) for index in reading.frames]
 
     def finish(self) -> VideoInstances:
-        if self._windows.num_seen == 0:
+        if self.windows.num_seen == 0:
             raise ValueError(f"video {self._video_id}: finish() before any frame was fed")
-        self._read(self._windows.finish())
+        self._read(self.windows.finish())
         result = self._video_result([*self._resting.values(), *self._tracks.values()])
         if self.observer is not None:
             tracks = self._resting | self._tracks
@@ -130,7 +128,7 @@ class WindowTracker:
     def _read(self, reading: Reading) -> None:
         """Masks and votes of the frames that are to be read from a window."""
         if reading.is_new:
-            self._continue_tracks(reading.numbers)
+            self._continue_tracks(self._linking.link(reading.window, reading.shared))
         window = reading.window
         for query, track in self._track_of_query.items():
             for place in reading.places():
