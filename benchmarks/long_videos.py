@@ -2,13 +2,13 @@
 
     mindvideo prepare synthetic --output DATA/synthetic_easy --long 100
     mindvideo train -c instanceformer_toy --output runs/if data.root=DATA
-    python benchmarks/long_videos.py instanceformer_toy=runs/if/last.ckpt --data DATA --output runs/long
+    python -m benchmarks.long_videos instanceformer_toy=runs/if/last.ckpt --data DATA --output runs/long
 
 Several NAME=WEIGHTS may follow each other; NAME is a configuration. Each is evaluated on 5-frame clips (`valid`) and on
 the sets of `prepare synthetic --long`, with the tracks of any length and with the published procedure; families of
 windows also with several ways to link them:
 
-    python benchmarks/long_videos.py gmpvis_toy=runs/gm/last.ckpt --data DATA --output runs/long \\
+    python -m benchmarks.long_videos gmpvis_toy=runs/gm/last.ckpt --data DATA --output runs/long \\
         --tracks "any length" --linking overlap features graph
 
 What is there already below --output is read, not done again. The table goes to benchmarks/long_videos.csv and to the

@@ -1,6 +1,6 @@
 """Time every native operator against its twin in MindSpore's own operators, forward and forward + backward.
 
-    python custom_ops/build.py && python benchmarks/ops.py [--only NAME] [--csv benchmarks/ops.csv]
+    python custom_ops/build.py && python -m benchmarks.ops [--only NAME] [--csv benchmarks/ops.csv]
 
 Writes a CSV and prints the table of docs/performance.md. GB/s counts the compulsory traffic: every input read once and
 every output written once (the backward pass reads inputs and the gradient again and writes all gradients). The ceiling
