@@ -55,7 +55,12 @@ def measure(
     settled = 1e3 * np.array(times[SETTLING:])
     parts = [np.median(settled[start : start + PART], axis=0) for start in range(0, len(settled) - PART + 1, PART)]
     clock, processor = np.array(parts).T.tolist()
-    return {"clock": clock, "processor": processor, "peak": peak, "births": tracker.tracks.births if any_length else None}
+    return {
+        "clock": clock,
+        "processor": processor,
+        "peak": peak,
+        "births": tracker.tracks.births if any_length else None,
+    }
 
 
 def main() -> None:
@@ -75,7 +80,9 @@ def main() -> None:
     for frames in arguments.frames:
         options = ["-c", arguments.config, "--size", *map(str, arguments.size), "--frames", str(frames), "--child"]
         options += ["--any-length"] * arguments.any_length
-        finished = subprocess.run([sys.executable, "-m", "benchmarks.online_length", *options], check=True, capture_output=True, text=True)
+        finished = subprocess.run(
+            [sys.executable, "-m", "benchmarks.online_length", *options], check=True, capture_output=True, text=True
+        )
         result = json.loads(finished.stdout.splitlines()[-1])
         peaks.append(result["peak"])
         print(f"{frames} frames: peak {result['peak']:.0f} MB ({result['peak'] / peaks[0] - 1:+.1%} of the shortest)")

@@ -127,7 +127,12 @@ def in_own_process(arguments: argparse.Namespace, frames: int) -> list[Stage]:
     words = ["-c", arguments.config, "--frames", str(frames), "--size", *map(str, arguments.size)]
     words += ["--batch", str(arguments.batch), "--steps", str(arguments.steps), *arguments.overrides]
     words += [word for pattern in arguments.recompute for word in ("--recompute", pattern)]
-    done = subprocess.run([sys.executable, "-m", "benchmarks.training_memory", *words, "--child"], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training_memory", *words, "--child"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(f"{arguments.config}, {frames} frames: the run ended with code {done.returncode} (137: no memory)")
     return [Stage(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]

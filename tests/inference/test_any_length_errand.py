@@ -64,9 +64,7 @@ def frame_by_frame() -> AnyLengthTracker:
 def by_windows() -> AnyLengthWindows:
     """Of six frames, in each of which the queries have another order."""
     network = ColorClipNetwork(shuffle_seed=0)
-    return WindowTracker(
-        runner=network, num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame()
-    ).of_any_length()
+    return WindowTracker(runner=network, num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame()).of_any_length()
 
 
 @pytest.fixture(params=[frame_by_frame, by_windows])

@@ -1,4 +1,4 @@
-"""Families of windows on videos in which objects come and go: tracks live from frame to frame, not from window to window.
+"""Families of windows on videos in which objects come and go: tracks live from frame to frame.
 
 What the command makes of it is in test_any_length_errand.py.
 """

@@ -48,7 +48,7 @@ class LivingTracks:
         self.by_id: dict[int, _Track] = {}  # by track id
 
     def follow(self, seen: Observation, picture: np.ndarray) -> tuple[VideoInstances, np.ndarray]:
-        """The next frame and a ``picture`` of it, see TrackLives.follow -> what it shows, and idle queries, bool [Q]."""
+        """The next frame, ``picture`` as for TrackLives.follow -> what it shows, and idle queries, bool [Q]."""
         shown, ended, idle = self.lives.follow(seen, picture)
         rows = []
         for life, query, is_birth in shown:

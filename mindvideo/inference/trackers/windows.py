@@ -74,9 +74,7 @@ class WindowTracker:
         rules: LifeRules | None = None,
         observer: WindowObserver | None = None,
     ) -> None:
-        self.windows = SlidingWindows(
-            runner=runner, num_frames=num_frames, overlap=overlap, repeat_short=repeat_short
-        )
+        self.windows = SlidingWindows(runner=runner, num_frames=num_frames, overlap=overlap, repeat_short=repeat_short)
         self._linking = OverlapLinking() if linking is None else linking
         self._prepare, self._rule = prepare, rule
         self.rules = LifeRules() if rules is None else rules
