@@ -95,7 +95,7 @@ class _Seen(NamedTuple):
 class TrackLives:
     """``follow`` takes the frames of a video in order. ``alive``: tracks that may still be continued."""
 
-    # What the likeness of two frames is made of. Which query shows an object says nothing that these do not: queries
+    # Parts of the likeness of two frames. Which query shows an object says nothing that these do not: queries
     # change over to another object just where two of them meet.
     OVERLAP, KIND, LOOK = 0.2, 0.1, 0.7
     KIND_AFTER_GAP, LOOK_AFTER_GAP = 0.3, 0.7
