@@ -1,6 +1,7 @@
 // All vectorised kernels, compiled once per instruction set with MINDVIDEO_KERNELS = kernels_plain, kernels_avx2, ...
 #include "attention.h"
 #include "deform_conv.h"
+#include "dense_attention.h"
 #include "normalization.h"
 #include "photometric.h"
 
@@ -13,6 +14,7 @@ const Kernels MINDVIDEO_KERNELS = {
     MINDVIDEO_TEXT(MINDVIDEO_KERNELS) + sizeof("kernels_") - 1,
     attention_forward,
     attention_backward,
+    dense_attention,
     conv_forward,
     conv_backward,
     layer_norm_forward,

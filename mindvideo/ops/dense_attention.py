@@ -1,0 +1,42 @@
+"""Attention of every query to every key by the compiled library, which never writes the weights to memory."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from mindspore import Tensor, ops
+from mindspore.ops import constexpr
+
+from mindvideo.native_library import CPU_LIBRARY, library_folder
+from mindvideo.ops.backend import is_native, native_op
+
+
+def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """softmax(query key^T + bias) value: [B,M,R,D], key and value [B,M,S,D], bias [B or 1, 1, R or 1, S] -> [B,M,R,D].
+
+    ``bias`` [1,1,1,1] stands for none. Without a gradient: only where :func:`is_fused` says so.
+    """
+    return _dense_attention_op()(query, key, value, bias)
+
+
+@constexpr
+def is_fused(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether the library does it, for queries of this shape; a constant inside graphs."""
+    return is_native("dense_attention", shape, dtype) and _has_wide_vectors()
+
+
+def _has_wide_vectors() -> bool:
+    """Its plain code, for processors without AVX2, is slower than MindSpore's products."""
+    library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
+    library.mindvideo_instruction_set.restype = ctypes.c_char_p
+    return library.mindvideo_instruction_set() != b"plain"
+
+
+def _like_query(query: Any, *others: Any) -> Any:
+    return query
+
+
+@constexpr
+def _dense_attention_op() -> ops.Custom:
+    return native_op("DenseAttention", out_shape=_like_query, out_dtype=_like_query)
