@@ -76,13 +76,13 @@ class WindowTracker:
     ) -> None:
         self.windows = SlidingWindows(runner=runner, num_frames=num_frames, overlap=overlap, repeat_short=repeat_short)
         self._linking = OverlapLinking() if linking is None else linking
-        self._prepare, self._rule = prepare, rule
+        self.prepare, self._rule = prepare, rule
         self.rules = LifeRules() if rules is None else rules
         self.observer = observer
 
     def of_any_length(self) -> AnyLengthWindows:
         """The tracker of the same network for videos in which objects come and go."""
-        return AnyLengthWindows(windows=self.windows, prepare=self._prepare, rules=self.rules)
+        return AnyLengthWindows(windows=self.windows, prepare=self.prepare, rules=self.rules)
 
     def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
@@ -90,7 +90,7 @@ class WindowTracker:
 
     def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size in which the network sees frames of ``size`` (H, W)."""
-        return size_after(self._prepare, size)
+        return size_after(self.prepare, size)
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self._size = size
@@ -106,7 +106,7 @@ class WindowTracker:
         self._next_id = 1
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
-        reading = self.windows.feed(self._prepare(frame))
+        reading = self.windows.feed(self.prepare(frame))
         if reading is None:
             return []
         self._read(reading)
