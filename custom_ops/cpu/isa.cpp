@@ -2,6 +2,7 @@
 #include "attention.h"
 #include "deform_conv.h"
 #include "dense_attention.h"
+#include "dense_layer.h"
 #include "normalization.h"
 #include "photometric.h"
 
@@ -15,6 +16,7 @@ const Kernels MINDVIDEO_KERNELS = {
     attention_forward,
     attention_backward,
     dense_attention,
+    dense_layer,
     conv_forward,
     conv_backward,
     layer_norm_forward,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
-from mindvideo.native_library import CPU_LIBRARY, library_folder
-from mindvideo.ops.backend import is_native, native_op
+from mindvideo.ops.backend import has_wide_vectors, is_native, native_op
 
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
@@ -23,14 +21,7 @@ def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> 
 @constexpr
 def is_fused(shape: tuple[int, ...], dtype: Any) -> bool:
     """Whether the library does it, for queries of this shape; a constant inside graphs."""
-    return is_native("dense_attention", shape, dtype) and _has_wide_vectors()
-
-
-def _has_wide_vectors() -> bool:
-    """Its plain code, for processors without AVX2, is slower than MindSpore's products."""
-    library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
-    library.mindvideo_instruction_set.restype = ctypes.c_char_p
-    return library.mindvideo_instruction_set() != b"plain"
+    return is_native("dense_attention", shape, dtype) and has_wide_vectors()
 
 
 def _like_query(query: Any, *others: Any) -> Any:

@@ -19,6 +19,7 @@ from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.ops.dense_attention import dense_attention, is_fused
+from mindvideo.ops.dense_layer import dense_layer, is_faster
 from mindvideo.ops.slices import part
 
 # Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
@@ -176,8 +177,12 @@ class MultiHeadAttention(nn.Cell):
         """[B,S,C] -> [B,M,S,D] by a ``third`` of the packed projection."""
         batch, length, width = x.shape
         low, high = third * width, (third + 1) * width
-        y = self.linear(x.reshape(batch * length, width), part(self.in_proj_weight, 0, low, high))
-        y = self.add(y, part(self.in_proj_bias, 0, low, high))
+        weight, bias = part(self.in_proj_weight, 0, low, high), part(self.in_proj_bias, 0, low, high)
+        rows = x.reshape(batch * length, width)
+        if not self.training and is_faster(x.shape, x.dtype):
+            y = dense_layer(rows, weight, bias)
+        else:
+            y = self.add(self.linear(rows, weight), bias)
         if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))
