@@ -90,6 +90,19 @@ def test_what_comes_back_within_the_gap_is_itself_and_later_another_one() -> Non
     assert follow([{0: Seen(0.8)}] + [{}] * 5 + [{2: Seen(0.8, label=2, look=1)}])[-1] == {2: 2}
 
 
+def test_what_comes_back_in_other_colours_is_another_one() -> None:
+    gone = [{0: Seen(0.8)}] + [{}] * 5
+    assert follow([*gone, {2: Seen(0.8, look=1, at=(3, 3))}])[-1] == {2: 2}
+    assert follow([*gone, {2: Seen(0.8, at=(3, 3))}])[-1] == {2: 1}
+
+
+def test_where_two_of_a_kind_meet_their_colours_tell_them_apart() -> None:
+    """They have passed each other from one frame to the next, so that masks and queries say the opposite."""
+    before = {0: Seen(0.8, look=0, at=(3, 5)), 1: Seen(0.8, look=1, at=(7, 5))}
+    after = {0: Seen(0.8, look=1, at=(3, 5)), 1: Seen(0.8, look=0, at=(7, 5))}
+    assert follow([before, before, after]) == [{0: 1, 1: 2}, {0: 1, 1: 2}, {1: 1, 0: 2}]
+
+
 def test_nothing_comes_back_from_the_other_end_of_the_picture_at_once() -> None:
     assert follow([{0: Seen(0.8, at=(0, 0), side=3)}, {}, {1: Seen(0.8, at=(13, 13), side=3)}])[-1] == {1: 2}
 
