@@ -55,7 +55,7 @@ docs: $(VENV)/.development
 	@$(BIN)/mkdocs build --quiet --strict
 
 bench: ops
-	@PYTHONPATH=. $(BIN)/python benchmarks/every.py $(BENCH)
+	@$(BIN)/python -m benchmarks.every $(BENCH)
 
 clean:
 	rm -rf $(VENV) demo site custom_ops/build .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """How fast the backbones run, and what folding the frozen norm into the convolution saves.
 
-    python benchmarks/backbone_speed.py --csv benchmarks/backbone_speed.csv
+    python -m benchmarks.backbone_speed --csv benchmarks/backbone_speed.csv
 
 Times are medians of compiled graphs in one process; the ratios are what counts.
 """

@@ -1,9 +1,9 @@
 """The cost of compiling: the training step of small networks, or an expression in function graphs.
 
-    python benchmarks/compiling.py                                     every family, the networks of the tests
-    python benchmarks/compiling.py instanceformer vistr
-    python benchmarks/compiling.py --expressions                       common expressions and their replacements
-    python benchmarks/compiling.py --expressions "x[:, 1:2]" "x.sum(-1)"
+    python -m benchmarks.compiling                                     every family, the networks of the tests
+    python -m benchmarks.compiling instanceformer vistr
+    python -m benchmarks.compiling --expressions                       common expressions and their replacements
+    python -m benchmarks.compiling --expressions "x[:, 1:2]" "x.sum(-1)"
 
 Processor seconds, because they move less with a machine's load than time does; beside busy neighbours they still grow
 by a third, so that two versions have to be run at once. An expression is counted after type inference, where each

@@ -1,8 +1,8 @@
 """Frames a second of the training data against a loop that does nothing but decode the same JPEGs with Pillow.
 
-    python benchmarks/data.py                     720p clips, both published augmentations, 2 workers
-    python benchmarks/data.py --cores 1           everything on one core
-    python benchmarks/data.py --memory            five epochs; prints the memory of the processes after each
+    python -m benchmarks.data                     720p clips, both published augmentations, 2 workers
+    python -m benchmarks.data --cores 1           everything on one core
+    python -m benchmarks.data --memory            five epochs; prints the memory of the processes after each
 
 Both sides get the same cores: the plain loop runs in as many processes as the pipeline has workers. The frames are
 made on the spot (and kept in --folder for the next run).

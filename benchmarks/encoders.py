@@ -1,10 +1,10 @@
 """VisTR's encoder beside Deformable VisTR's: time and peak memory as clips grow longer and grids finer.
 
-    python benchmarks/encoders.py                       both grids of a 300 x 540 frame; 12, 36 and 72 frames
-    python benchmarks/encoders.py --frames 12 36 --grids 10x17 --csv benchmarks/encoders.csv --plot docs/encoders.png
+    python -m benchmarks.encoders                       both grids of a 300 x 540 frame; 12, 36 and 72 frames
+    python -m benchmarks.encoders --frames 12 36 --grids 10x17 --csv benchmarks/encoders.csv --plot docs/encoders.png
 
 Both have the published widths (384 channels, 8 heads, feed-forward 2048; 6 points a frame). One layer is timed, since
-an encoder is a row of equal ones; ``python benchmarks/model.py`` times whole networks. Every case runs in a process of
+an encoder is a row of equal ones; ``python -m benchmarks.model`` times whole networks. Every case runs in a process of
 its own, so that its peak memory is its own; the two encoders of a case run one after the other, and the ratio of their
 medians is what to compare between machines.
 """
@@ -70,7 +70,7 @@ def measure(family: str, frames: int, grid: str, runs: int) -> dict[str, float]:
 
 
 def in_own_process(family: str, frames: int, grid: str, runs: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--case", family, "--frames", str(frames), "--grids", grid]
+    command = [sys.executable, "-m", "benchmarks.encoders", "--case", family, "--frames", str(frames), "--grids", grid]
     answer = subprocess.run([*command, "--runs", str(runs)], capture_output=True, text=True, check=False)
     if answer.returncode:
         raise SystemExit(f"{family}, {frames} frames on {grid}: {answer.stderr.strip().splitlines()[-1]}")

@@ -1,6 +1,6 @@
 """Tube IoU and the whole evaluation against the official way: two pycocotools merges a frame and pair, in Python.
 
-    python benchmarks/evaluation.py [--videos 300] [--repeats 3] [--csv benchmarks/evaluation.csv]
+    python -m benchmarks.evaluation [--videos 300] [--repeats 3] [--csv benchmarks/evaluation.csv]
 
 Synthetic set: videos of 30 frames at 360x640 with 20 detections, 4 objects and a mix of 1, 2 or 5 classes. Both sides
 compute the pairs of equal class in the same process, one after the other; the ratio is what counts. Reading JSON is
@@ -158,7 +158,7 @@ def compare(num_videos: int, num_classes: int, repeats: int) -> list[dict]:
 
 def peak_megabytes(num_videos: int) -> tuple[float, float]:
     """(before, after) evaluating in a fresh process."""
-    command = [sys.executable, __file__, "--memory-of", str(num_videos)]
+    command = [sys.executable, "-m", "benchmarks.evaluation", "--memory-of", str(num_videos)]
     before, after = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return float(before), float(after)
 

@@ -1,8 +1,8 @@
 """Measures every table of docs/performance.md again and writes it there: ``make bench``, ``make bench BENCH=--full``.
 
-    python benchmarks/every.py                     every table, with few repetitions
-    python benchmarks/every.py --full              with the repetitions and sizes that the documentation should have
-    python benchmarks/every.py --only ops videomt  these tables only
+    python -m benchmarks.every                     every table, with few repetitions
+    python -m benchmarks.every --full              with the repetitions and sizes that the documentation should have
+    python -m benchmarks.every --only ops videomt  these tables only
 
 A table stands between its two marks and says when, where and beside what load it was measured. A machine that does
 other work gives figures that nobody can compare: the run refuses to begin on one, measures once more what was
@@ -42,14 +42,8 @@ def measure(table: Table, *, full: bool) -> tuple[list[dict[str, str]], float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.csv"
         for options in table.full if full else table.quick:
-            command = [
-                sys.executable,
-                str(ROOT / "benchmarks" / table.script),
-                *shlex.split(options),
-                "--csv",
-                str(file),
-            ]
-            print("$ " + " ".join(command[1:-2]), flush=True)
+            command = [sys.executable, "-m", f"benchmarks.{table.script}", *shlex.split(options), "--csv", str(file)]
+            print("$ python " + " ".join(command[1:-2]), flush=True)
             subprocess.run(command, cwd=ROOT, check=True)
         rows = read_rows(file)
     beside = load.of_others()
@@ -87,7 +81,7 @@ def put(page: str, name: str, content: str) -> str:
 
 def caption(table: Table, *, full: bool, load: float) -> str:
     options = table.full if full else table.quick
-    commands = " and ".join(f"`python benchmarks/{' '.join([table.script, each]).strip()}`" for each in options)
+    commands = " and ".join(f"`python -m benchmarks.{' '.join([table.script, each]).strip()}`" for each in options)
     today = datetime.date.today().isoformat()
     return f"{commands}: {today}, {processor()}, {load:.0%} of it taken by others.\n"
 

@@ -1,8 +1,8 @@
 """How long a user waits for the first frame's instances, from the start of the process, stage by stage.
 
-    python benchmarks/first_result.py                                           a toy, with random weights
-    python benchmarks/first_result.py -c instanceformer_ytvis2019_r50 --size 360 640
-    python benchmarks/first_result.py --before DIR --runs 3                     in turn with another checkout
+    python -m benchmarks.first_result                                           a toy, with random weights
+    python -m benchmarks.first_result -c instanceformer_ytvis2019_r50 --size 360 640
+    python -m benchmarks.first_result --before DIR --runs 3                     in turn with another checkout
 
 Every run is a process of its own over a video of noise: what MindSpore and the operating system keep in memory stays
 from run to run, nothing else does. Two frames are tracked; what the first takes longer than the second is compiling.

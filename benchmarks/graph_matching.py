@@ -1,6 +1,6 @@
 """Milliseconds that matching two graphs adds: to a training step, forward and backward, and to a window at inference.
 
-    python benchmarks/graph_matching.py [--nodes 10] [--width 64]
+    python -m benchmarks.graph_matching [--nodes 10] [--width 64]
 
 The shortest of many calls, taken in turn; a graph that does nothing is subtracted.
 """

@@ -1,7 +1,7 @@
 """The cost of drawing and encoding, and the memory that a long video takes.
 
-    python benchmarks/inference.py cost --config vistr_toy
-    python benchmarks/inference.py memory --config instanceformer_toy --frames 10000
+    python -m benchmarks.inference cost --config vistr_toy
+    python -m benchmarks.inference memory --config instanceformer_toy --frames 10000
 
 ``cost`` runs one video of 360x640 frames (JPEG files) again and again, by turns with and without an overlay, and
 compares within the run: share = (with - without) / with. The network runs as it is, with random weights unless

@@ -2,14 +2,14 @@
 
     mindvideo prepare synthetic --output DATA/synthetic_easy --long 100
     mindvideo train -c instanceformer_toy --output runs/if data.root=DATA
-    python benchmarks/long_videos.py instanceformer_toy=runs/if/last.ckpt --data DATA --output runs/long
+    python -m benchmarks.long_videos instanceformer_toy=runs/if/last.ckpt --data DATA --output runs/long
 
 Several NAME=WEIGHTS may follow each other; NAME is a configuration. Each is evaluated on 5-frame clips (`valid`) and on
-the sets of `prepare synthetic --long`, with the tracks of any length and with the published procedure; families of
-windows also with several ways to link them:
+the sets of `prepare synthetic --long`, with the tracks of any length and with the published procedure, which links the
+windows of a family of windows, in several ways:
 
-    python benchmarks/long_videos.py gmpvis_toy=runs/gm/last.ckpt --data DATA --output runs/long \\
-        --tracks "any length" --linking overlap features graph
+    python -m benchmarks.long_videos gmpvis_toy=runs/gm/last.ckpt --data DATA --output runs/long \\
+        --linking overlap features graph
 
 What is there already below --output is read, not done again. The table goes to benchmarks/long_videos.csv and to the
 screen; "trained" is the seed of the training, from the run's folder, "seed" that of the videos.
@@ -109,9 +109,9 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.data.resolve()
     rows = []
-    for model, name, tracks, linking in itertools.product(
-        arguments.models, arguments.sets, arguments.tracks, arguments.linking
-    ):
+    linkings = {"published": arguments.linking, "any length": [OWN]}
+    ways = [(tracks, linking) for tracks in arguments.tracks for linking in linkings[tracks]]
+    for model, name, (tracks, linking) in itertools.product(arguments.models, arguments.sets, ways):
         config, _, weights = model.partition("=")
         trained = seed_of_training(Path(weights).resolve())
         key = dict(zip(KEYS, (config, trained, tracks, linking, name, seed_of(data, name))))

@@ -1,8 +1,8 @@
 """How fast a clip goes through a network, as a share of what this machine's matrix products reach in the same run.
 
-    python benchmarks/model.py                         R50, 36 frames of 300 x 540
-    python benchmarks/model.py -c vistr_r101 --frames 36 --size 300 540 --runs 3 --csv benchmarks/model.csv
-    python benchmarks/model.py encoders ...            VisTR's encoder beside Deformable VisTR's, see encoders.py
+    python -m benchmarks.model                         R50, 36 frames of 300 x 540
+    python -m benchmarks.model -c vistr_r101 --frames 36 --size 300 540 --runs 3 --csv benchmarks/model.csv
+    python -m benchmarks.model encoders ...            VisTR's encoder beside Deformable VisTR's, see encoders.py
 
 Frames in (normalised float32), mask logits at stride 4 out. Model FLOPs are those of the network as defined, two a
 multiply-add, counting convolutions and matrix products; executed FLOPs leave out what the implementation computes once

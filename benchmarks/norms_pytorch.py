@@ -1,6 +1,6 @@
 """The norms of benchmarks/ops.py in PyTorch, for comparison: run with a Python that has PyTorch; mindvideo needs none.
 
-python benchmarks/norms_pytorch.py
+python -m benchmarks.norms_pytorch
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Does tracking a long video cost more a frame, or more memory, than a short one?
 
-    python benchmarks/online_length.py                      200 against 2000 frames of 192 x 320, instanceformer_toy
-    python benchmarks/online_length.py --any-length         the same with tracks that begin and end at any time
+    python -m benchmarks.online_length                      200 against 2000 frames of 192 x 320, instanceformer_toy
+    python -m benchmarks.online_length --any-length         the same with tracks that begin and end at any time
 
 Every length runs in a process of its own, with random weights, so that peaks can be compared. The first ten frames
 (compiling) are left out of the times. Times are medians of a hundred frames; of the processor as well as of the clock,
@@ -55,7 +55,12 @@ def measure(
     settled = 1e3 * np.array(times[SETTLING:])
     parts = [np.median(settled[start : start + PART], axis=0) for start in range(0, len(settled) - PART + 1, PART)]
     clock, processor = np.array(parts).T.tolist()
-    return {"clock": clock, "processor": processor, "peak": peak, "births": getattr(tracker, "births", None)}
+    return {
+        "clock": clock,
+        "processor": processor,
+        "peak": peak,
+        "births": tracker.tracks.births if any_length else None,
+    }
 
 
 def main() -> None:
@@ -75,7 +80,9 @@ def main() -> None:
     for frames in arguments.frames:
         options = ["-c", arguments.config, "--size", *map(str, arguments.size), "--frames", str(frames), "--child"]
         options += ["--any-length"] * arguments.any_length
-        finished = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
+        finished = subprocess.run(
+            [sys.executable, "-m", "benchmarks.online_length", *options], check=True, capture_output=True, text=True
+        )
         result = json.loads(finished.stdout.splitlines()[-1])
         peaks.append(result["peak"])
         print(f"{frames} frames: peak {result['peak']:.0f} MB ({result['peak'] / peaks[0] - 1:+.1%} of the shortest)")

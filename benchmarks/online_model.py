@@ -1,7 +1,7 @@
 """How fast frames go through InstanceFormer one by one, as a share of what this machine's matrix products reach.
 
-    python benchmarks/online_model.py                              R50 at 360 x 640
-    python benchmarks/online_model.py -c instanceformer_ytvis2021_r50 --size 360 640 --frames 8
+    python -m benchmarks.online_model                              R50 at 360 x 640
+    python -m benchmarks.online_model -c instanceformer_ytvis2021_r50 --size 360 640 --frames 8
 
 One frame of bytes and the state in; class probabilities, boxes, mask logits at stride 4 and the state out: the graph
 that inference runs. FLOPs are two a multiply-add of convolutions and matrix products; a sampled number counts nine.

@@ -1,6 +1,6 @@
 """Time every native operator against its twin in MindSpore's own operators, forward and forward + backward.
 
-    python custom_ops/build.py && python benchmarks/ops.py [--only NAME] [--csv benchmarks/ops.csv]
+    python custom_ops/build.py && python -m benchmarks.ops [--only NAME] [--csv benchmarks/ops.csv]
 
 Writes a CSV and prints the table of docs/performance.md. GB/s counts the compulsory traffic: every input read once and
 every output written once (the backward pass reads inputs and the gradient again and writes all gradients). The ceiling
@@ -23,10 +23,13 @@ from mindspore import Tensor, ops
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.machine import processor
+from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
 from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import backend
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
+from mindvideo.ops.dense_attention import dense_attention
+from mindvideo.ops.dense_layer import dense_layer
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 from mindvideo.ops.normalization import group_norm, layer_norm
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
@@ -81,6 +84,34 @@ def convolution_case(name: str, maps: int, channels: int, outputs: int, height: 
     return Case("deform_conv2d", name, deform_conv2d, deform_conv2d_ref if twin else None, inputs, (0, 1, 2))
 
 
+def dense_attention_case(name: str, heads: int, tokens: int, channels: int) -> Case:
+    """Without gradients, as it is used; the twin goes by blocks of weights, as with gradients."""
+    rng = np.random.default_rng(0)
+    core = _AttentionCore(dropout=0.0, block_elements=DEFAULT_BLOCK_ELEMENTS).set_train()
+    no_bias = Tensor(np.zeros((1, 1, 1, 1), np.float32))
+
+    def native(query, key, value):
+        return dense_attention(query, key, value, no_bias)
+
+    def twin(query, key, value):
+        return core(query, key, value, no_bias)[0]
+
+    inputs = [rng.standard_normal((1, heads, tokens, channels)) for _ in range(3)]
+    return Case("dense_attention", name, native, twin, inputs, ())
+
+
+def dense_layer_case(name: str, rows: int, depth: int, outputs: int) -> Case:
+    """Without gradients, as it is used."""
+    rng = np.random.default_rng(0)
+    product, sum_of = ops.MatMul(transpose_b=True), ops.BiasAdd()
+
+    def twin(x, weight, bias):
+        return sum_of(product(x, weight), bias)
+
+    inputs = [rng.standard_normal(shape) for shape in ((rows, depth), (outputs, depth), (outputs,))]
+    return Case("dense_layer", name, dense_layer, twin, inputs, ())
+
+
 def assignment_case(name: str, problems: int, queries: int, instances: int) -> Case:
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((problems, queries, instances)), np.ones((problems, instances), bool)]
@@ -128,6 +159,11 @@ def cases() -> list[Case]:
         convolution_case("VisTR mask head, 36 of 360 maps 75x135", 36, 48, 24, 75, 135, True),
         convolution_case("VisTR mask head, all 360 maps 75x135", 360, 48, 24, 75, 135, False),
         convolution_case("10 maps 64 -> 32, 38x68", 10, 64, 32, 38, 68, True),
+        dense_attention_case("VidEoMT ViT-S, 1805 tokens of 640x640", 6, 1805, 64),
+        dense_attention_case("VisTR encoder, 6120 tokens", 8, 6120, 48),
+        dense_layer_case("VidEoMT ViT-S, 1805 x 384 -> 1536", 1805, 384, 1536),
+        dense_layer_case("VisTR encoder, 6120 x 2048 -> 384", 6120, 2048, 384),
+        dense_layer_case("InstanceFormer encoder, 4820 x 256 -> 256", 4820, 256, 256),
         assignment_case("VisTR, 10 slots, 5 instances", 1, 10, 5),
         assignment_case("InstanceFormer, 6 layers, 300 queries, 20 instances", 6, 300, 20),
         layer_norm_case("20000 x 256", 20000, 256, False),

@@ -1,7 +1,7 @@
 """How long a video takes SeqFormer or MS-STS VIS: encoding its frames, then deciding over all of them.
 
-    python benchmarks/sequence_model.py                                    R50, 16 frames of 360 x 640
-    python benchmarks/sequence_model.py -c mssts_ytvis2019_r50 --size 360 640 --frames 16
+    python -m benchmarks.sequence_model                                    R50, 16 frames of 360 x 640
+    python -m benchmarks.sequence_model -c mssts_ytvis2019_r50 --size 360 640 --frames 16
 
 The encoder of MS-STS VIS sees the frames together, so it counts among the deciding.
 

@@ -11,7 +11,7 @@ class Table:
     """``quick``, ``full``: the options of each run of ``script``. ``columns``: heading -> name in the script's rows."""
 
     name: str
-    script: str
+    script: str  # a module of benchmarks/
     quick: Sequence[str]
     full: Sequence[str]
     columns: Mapping[str, str]
@@ -89,76 +89,76 @@ _FIRST = {
 _ALL = (
     Table(
         "first_result",
-        "first_result.py",
+        "first_result",
         ["--runs 1", "-c instanceformer_ytvis2019_r50 --size 360 640 --runs 1"],
         ["", "-c instanceformer_ytvis2019_r50 --size 360 640"],
         _FIRST,
     ),
-    Table("ops", "ops.py", ["--budget 0.2"], ["--budget 1"], _OPS),
+    Table("ops", "ops", ["--budget 0.2"], ["--budget 1"], _OPS),
     Table(
         "training_memory",
-        "training_memory.py",
+        "training_memory",
         ["--frames 2 --steps 2", f"{_INSTANCEFORMER_STEP} --frames 2 --steps 2"],
         ["--frames 3 6", f"{_INSTANCEFORMER_STEP} --frames 3 5", "--frames 6 --recompute 'backbone.*'"],
         _MEMORY,
     ),
-    Table("data", "data.py", ["--rounds 1"], ["--rounds 7"], _DATA),
-    Table("clip", "model.py", ["--frames 36 --runs 1"], ["--frames 36 --runs 3"], _CLIP),
+    Table("data", "data", ["--rounds 1"], ["--rounds 7"], _DATA),
+    Table("clip", "model", ["--frames 36 --runs 1"], ["--frames 36 --runs 3"], _CLIP),
     Table(
         "backbones",
-        "backbone_speed.py",
+        "backbone_speed",
         [""],
         [""],
         {"backbone": "backbone", "forward s": "forward_s", "with gradients s": "forward_and_backward_s"},
     ),
     Table(
         "under_load",
-        "under_load.py",
+        "under_load",
         ["--seconds 5", "--cores 1 --seconds 5"],
         ["--seconds 15", "--seconds 15", "--cores 1 --seconds 15"],
         _WAITING,
     ),
-    Table("encoders", "encoders.py", ["--frames 12 36 --runs 1"], ["--plot docs/encoders.png"], _ENCODERS),
+    Table("encoders", "encoders", ["--frames 12 36 --runs 1"], ["--plot docs/encoders.png"], _ENCODERS),
     Table(
         "graph_matching",
-        "graph_matching.py",
+        "graph_matching",
         [""],
         [""],
         {"solver": "solver", "training step ms": "training_ms", "window at inference ms": "window_ms"},
     ),
     Table(
         "two_steps",
-        "two_steps.py",
+        "two_steps",
         [f"{_PARTS} --size 160 256 --steps 2"],
         [f"{_PARTS} --size 360 640", _GRAPHS],
         _TWO_STEPS,
     ),
     Table(
         "sequences",
-        "sequence_model.py",
+        "sequence_model",
         ["--frames 8 --rounds 1", "-c mssts_ytvis2019_r50 --frames 8 --rounds 1"],
         ["", "-c mssts_ytvis2019_r50"],
         _SEQUENCE,
     ),
-    Table("online", "online_model.py", ["--frames 4"], ["--frames 16"], _ONLINE),
-    Table("videomt", "videomt.py", ["--rounds 2"], ["--rounds 5"], _VIDEOMT),
+    Table("online", "online_model", ["--frames 4"], ["--frames 16"], _ONLINE),
+    Table("videomt", "videomt", ["--rounds 2"], ["--rounds 5"], _VIDEOMT),
     Table(
         "length",
-        "online_length.py",
+        "online_length",
         ["--frames 210 410", "--any-length --frames 210 410"],
         ["", "--any-length", "-c videomt_toy"],
         _LENGTH,
     ),
     Table(
         "steps",
-        "train_step.py",
+        "train_step",
         [f"-c {name} --steps 10" for name in _TOYS],
         [f"-c {name}" for name in _TOYS],
         _STEPS,
     ),
     Table(
         "drawing",
-        "inference.py",
+        "inference",
         ["cost --config instanceformer_toy --repeats 1"],
         ["cost --config instanceformer_toy"],
         {"what": "what", "configuration": "configuration", "size": "size", "value": "value", "unit": "unit"},

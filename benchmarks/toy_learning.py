@@ -1,7 +1,7 @@
 """Trains the toy configurations from nothing: training, evaluation on 300 held-out clips, curves.
 
     python tools/segmentation/prepare.py synthetic --output DATA/synthetic_easy
-    python benchmarks/toy_learning.py vistr_toy instanceformer_toy --seeds 0 1 2 --data DATA --runs runs/toy
+    python -m benchmarks.toy_learning vistr_toy instanceformer_toy --seeds 0 1 2 --data DATA --runs runs/toy
 
 Each run has a folder RUNS/<config>-<seed> of its own; what is there already is resumed or read, not done again. The
 table goes to benchmarks/toy_learning.csv and the curves to docs/toy_learning.png. The weights after the last step are

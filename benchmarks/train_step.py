@@ -1,6 +1,6 @@
 """Where the time of a training goes: compiling, the compiled step, and everything outside it; and the step in PyNative.
 
-    python benchmarks/train_step.py [-c vistr_toy] [--steps 40] [--pynative-steps 5] [--csv benchmarks/train_step.csv]
+    python -m benchmarks.train_step [-c vistr_toy] [--steps 40] [--pynative-steps 5] [--csv benchmarks/train_step.csv]
 
 Draws a small synthetic set, trains on it through the same classes as tools/segmentation/train.py, with a line of the
 log every 20 steps and a checkpoint every 20 (25 times as often as in a real run), and prints the share of the time

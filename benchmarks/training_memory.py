@@ -1,9 +1,9 @@
 """The memory of a training step on a processor, stage by stage, and how much a frame more adds.
 
-    python benchmarks/training_memory.py                                            VisTR R50, 6 frames of 300 x 540
-    python benchmarks/training_memory.py -c instanceformer_ytvis2019_r50 --frames 5 --size 240 426
-    python benchmarks/training_memory.py -c vistr_toy --frames 4 --size 96 128 --recompute "encoder.layers.\\d+"
-    python benchmarks/training_memory.py --frames 6 3 --csv benchmarks/training_memory.csv
+    python -m benchmarks.training_memory                                            VisTR R50, 6 frames of 300 x 540
+    python -m benchmarks.training_memory -c instanceformer_ytvis2019_r50 --frames 5 --size 240 426
+    python -m benchmarks.training_memory -c vistr_toy --frames 4 --size 96 128 --recompute "encoder.layers.\\d+"
+    python -m benchmarks.training_memory --frames 6 3 --csv benchmarks/training_memory.csv
 
 Every number of frames runs in a process of its own, on made-up frames and instances: importing, the network, the step
 with its optimiser, compiling, the first step, the last one. A stage's peak is the most it held at any moment; "after"
@@ -127,7 +127,12 @@ def in_own_process(arguments: argparse.Namespace, frames: int) -> list[Stage]:
     words = ["-c", arguments.config, "--frames", str(frames), "--size", *map(str, arguments.size)]
     words += ["--batch", str(arguments.batch), "--steps", str(arguments.steps), *arguments.overrides]
     words += [word for pattern in arguments.recompute for word in ("--recompute", pattern)]
-    done = subprocess.run([sys.executable, __file__, *words, "--child"], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training_memory", *words, "--child"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(f"{arguments.config}, {frames} frames: the run ended with code {done.returncode} (137: no memory)")
     return [Stage(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]

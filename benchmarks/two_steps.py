@@ -1,8 +1,8 @@
 """A training step of one configuration against that of another, on the same made-up clip.
 
-    python benchmarks/two_steps.py seqformer_ytvis2019_r50 mssts_ytvis2019_r50 --size 192 320
-    python benchmarks/two_steps.py seqformer_ytvis2019_r50 mssts_ytvis2019_r50 mssts.adversarial=false
-    python benchmarks/two_steps.py vistr gmpvis_ytvis2019_r50 --both data.num_frames=6 --size 300 540
+    python -m benchmarks.two_steps seqformer_ytvis2019_r50 mssts_ytvis2019_r50 --size 192 320
+    python -m benchmarks.two_steps seqformer_ytvis2019_r50 mssts_ytvis2019_r50 mssts.adversarial=false
+    python -m benchmarks.two_steps vistr gmpvis_ytvis2019_r50 --both data.num_frames=6 --size 300 540
 
 Each runs in a process of its own, one after the other, with weights as they are initialised. The processor's time is
 measured, which neighbours of the process disturb less than the time on the wall; steps that compile do not count.
@@ -82,7 +82,7 @@ def main() -> None:
         return
     found = []
     for name, overrides in ((arguments.first, []), (arguments.second, arguments.overrides)):
-        command = [sys.executable, __file__, "-", name, *arguments.both, *overrides, "--only"]
+        command = [sys.executable, "-m", "benchmarks.two_steps", "-", name, *arguments.both, *overrides, "--only"]
         command += ["--steps", str(arguments.steps), "--size", *map(str, size)]
         run = subprocess.run(command, check=True, capture_output=True, text=True)
         found.append([float(word) for word in run.stdout.split()[-3:]])

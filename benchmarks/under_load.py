@@ -1,8 +1,8 @@
 """The cost of one busy neighbour to an online model: frames a second of a toy, by itself and beside a busy process.
 
-    python benchmarks/under_load.py                    both ways of waiting, 15 seconds each
-    python benchmarks/under_load.py --cores 1          all of it on one core
-    python benchmarks/under_load.py --seconds 30 --csv benchmarks/under_load.csv
+    python -m benchmarks.under_load                    both ways of waiting, 15 seconds each
+    python -m benchmarks.under_load --cores 1          all of it on one core
+    python -m benchmarks.under_load --seconds 30 --csv benchmarks/under_load.csv
 
 Each figure comes from a process of its own. "MindSpore's own" sets MINDVIDEO_BUSY_WAIT=1; "patient" is what the package
 does, see custom_ops/cpu/patient_wait.cpp. The first and the last figure have no neighbour, in the order of the table.

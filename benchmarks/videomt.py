@@ -1,7 +1,7 @@
 """How much of the machine VidEoMT uses: a frame through the step that inference runs, beside plain matrix products.
 
-    python benchmarks/videomt.py                              ViT-S, 640 x 640, 200 queries, float32
-    python benchmarks/videomt.py -c videomt_ytvis2019_b --size 448 800
+    python -m benchmarks.videomt                              ViT-S, 640 x 640, 200 queries, float32
+    python -m benchmarks.videomt -c videomt_ytvis2019_b --size 448 800
 
 Both are timed in the same run, in turns. Weights are as they are initialised; the first frame, which compiles, does not
 count. Multiply-adds are counted from the shapes.

@@ -112,6 +112,61 @@ def check_wild_locations(call: Call) -> None:
         assert all(np.isfinite(result).all() for result in results.values())
 
 
+def check_dense_attention(call: Call) -> None:
+    """Every query against every key, with no bias, one of each clip, one of each query: as exact as float32 can be."""
+    rng = np.random.default_rng(5)
+    sizes = [
+        (1, 6, 100, 405, 64),
+        (2, 3, 7, 5, 30),
+        (1, 8, 50, 1040, 48),
+        (3, 2, 1, 1, 3),
+        (2, 2, 49, 64, 16),
+        (1, 1, 25, 129, 1),
+    ]
+    for B, M, R, S, D in sizes:
+        query, key, value = (rng.standard_normal((B, M, rows, D)).astype(np.float32) for rows in (R, S, S))
+        masked = np.where(rng.random((B, 1, 1, S)) < 0.3, -1e30, rng.standard_normal((B, 1, 1, S)))
+        masked[0] = -1e30 if B > 1 else masked[0]  # of a clip that is padding everywhere all keys count the same
+        for bias in (np.zeros((1, 1, 1, 1)), masked, rng.standard_normal((1, 1, R, S))):
+            bias = bias.astype(np.float32)
+            (output,) = call("DenseAttention", [query, key, value, bias], [(query.shape, np.float32)])
+            exact, plain = (attended(query, key, value, bias, kind) for kind in (np.float64, np.float32))
+            limit = 4 * np.abs(plain - exact).max() + 1e-6
+            error = np.abs(output - exact).max()
+            assert error <= limit, f"dense attention {B, M, R, S, D}, bias {bias.shape}: error {error}, allowed {limit}"
+    value[0, 0, 3, 0] = np.nan
+    key[0, 0, 5] = np.inf
+    (output,) = call(
+        "DenseAttention", [query, key, value, np.zeros((1, 1, 1, 1), np.float32)], [(query.shape, np.float32)]
+    )
+    assert np.isnan(output).all(), "what is not a number must not become one"
+
+
+def check_dense_layer(call: Call) -> None:
+    """Linear layers as exact as float32 can be, and no bit different when some rows are computed by themselves."""
+    rng = np.random.default_rng(6)
+    for rows, depth, outputs in ((1, 1, 1), (97, 33, 51), (193, 300, 96), (5, 700, 17), (0, 4, 3)):
+        x, weight, bias = (
+            rng.standard_normal(shape).astype(np.float32) for shape in ((rows, depth), (outputs, depth), (outputs,))
+        )
+        for given in ([x, weight], [x, weight, bias]):
+            name, shape = ("DenseLayer", "DenseLayerWithBias")[len(given) - 2], ((rows, outputs), np.float32)
+            (output,) = call(name, given, [shape])
+            exact = x.astype(np.float64) @ weight.T.astype(np.float64) + (bias if len(given) == 3 else 0)
+            limit = 2e-6 * np.sqrt(depth) * max(1.0, np.abs(exact).max(initial=0))
+            assert np.abs(output - exact).max(initial=0) <= limit, f"dense layer {rows, depth, outputs}"
+            if rows > 50:
+                (part,) = call(name, [x[50:], *given[1:]], [((rows - 50, outputs), np.float32)])
+                np.testing.assert_array_equal(part, output[50:])
+
+
+def attended(query: np.ndarray, key: np.ndarray, value: np.ndarray, bias: np.ndarray, kind: Any) -> np.ndarray:
+    query, key, value, bias = (array.astype(kind) for array in (query, key, value, bias))
+    logits = query @ key.swapaxes(-1, -2) + bias
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ value
+
+
 def convolution(
     call: Call,
     x: np.ndarray,

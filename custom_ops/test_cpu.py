@@ -25,11 +25,15 @@ def main() -> None:
     name = call.library.mindvideo_instruction_set().decode()
     cases = checks.check_attention(call, options.golden)
     checks.check_wild_locations(call)
+    checks.check_dense_attention(call)
+    checks.check_dense_layer(call)
     checks.check_convolution(call, options.golden)
     checks.check_assignment(call, options.problems)
     checks.check_norms(call)
     threads = call.library.mindvideo_threads()
-    print(f"{name}, {threads} threads: {cases} attention cases, convolution, assignment and norms agree")
+    print(
+        f"{name}, {threads} threads: attention ({cases} deformable cases), layers, convolution, assignment, norms agree"
+    )
 
 
 if __name__ == "__main__":

@@ -44,6 +44,15 @@ def golden(request: pytest.FixtureRequest) -> Path:
     return root
 
 
+@pytest.fixture
+def operator_by_operator() -> Iterator[None]:
+    """Nothing is compiled: for what a test asks once, compiling takes many times as long as running."""
+    from tests.modes import mode  # many files need no MindSpore
+
+    with mode(compiled=False):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """A tool that a test runs sets up mindvideo's logging for its process; the next test finds it as it was."""

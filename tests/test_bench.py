@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ def test_every_table_has_its_place_in_the_page_and_every_place_its_table():
 @pytest.mark.parametrize("name", TABLES)
 def test_scripts_know_the_options_and_the_columns_of_their_tables(name):
     table = TABLES[name]
-    source = (ROOT / "benchmarks" / table.script).read_text(encoding="utf-8")
+    source = (ROOT / "benchmarks" / f"{table.script}.py").read_text(encoding="utf-8")
     options = {word for line in (*table.quick, *table.full) for word in shlex.split(line) if word.startswith("-")}
     assert all(f'"{option}"' in source for option in {*options, "--csv"})
     # Names of columns are written out in the script, but for those that are put together of two parts.
@@ -30,6 +33,20 @@ def test_scripts_know_the_options_and_the_columns_of_their_tables(name):
         part for column in table.columns.values() for part in ([column] if column in source else column.split("_"))
     ]
     assert all(part in source for part in parts)
+
+
+def test_every_script_starts_as_it_is_printed_in_a_plain_environment():
+    """From the project's root with nothing but what `make` installs; reading the help imports all of the script."""
+    scripts = [file.stem for file in sorted((ROOT / "benchmarks").glob("*.py")) if "__main__" in file.read_text()]
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import runpy, sys\nfor name in sys.argv[1:]:\n    sys.argv = [name, '--help']\n"
+    code += "    try:\n        runpy.run_module('benchmarks.' + name, run_name='__main__')\n"
+    code += "    except SystemExit as ended:\n        assert not ended.code, name\n"
+    needs_pytorch = {"norms_pytorch"}
+    command = [sys.executable, "-c", code, *(name for name in scripts if name not in needs_pytorch)]
+    done = subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage:") == len(scripts) - len(needs_pytorch) > 15
 
 
 @pytest.fixture
@@ -47,7 +64,7 @@ def page(tmp_path, monkeypatch):
     page.write_text(
         "above\n<!-- table count -->\nold\n<!-- end of table -->\nbelow\n<!-- table b -->\n<!-- end of table -->\n"
     )
-    table = Table("count", "count.py", ["one"], ["one", "two"], {"what": "what", "s": "seconds"})
+    table = Table("count", "count", ["one"], ["one", "two"], {"what": "what", "s": "seconds"})
     monkeypatch.setattr(every, "ROOT", tmp_path)
     monkeypatch.setattr(every, "PAGE", page)
     monkeypatch.setattr(every, "TABLES", {"count": table})
@@ -64,7 +81,7 @@ def test_a_table_is_written_between_its_marks(page, monkeypatch):
     loads(monkeypatch, [0.0, 0.01])
     assert every.main(["--full"]) == 0
     written = page.read_text()
-    assert written.startswith("above\n<!-- table count -->\n`python benchmarks/count.py one` and ")
+    assert written.startswith("above\n<!-- table count -->\n`python -m benchmarks.count one` and ")
     assert "| what | s |\n|---|---:|\n| one | 0.5 |\n| two | 0.5 |\n<!-- end of table -->\nbelow\n" in written
     assert "1% of it taken by others" in written and "old" not in written
 

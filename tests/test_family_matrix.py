@@ -10,7 +10,6 @@ gives the losses and gradients that are asked for here, and the graphs of one tr
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import json
@@ -37,6 +36,7 @@ from mindvideo.training.train_step import SUMMARY, TrainStep
 from mindvideo.weights.loading import load_weights, weights_of
 from tests.inference.colored_videos import write_frame_folder
 from tests.models.small_models import Model, Sizes, batch, new_model, tensors
+from tests.modes import mode
 from tests.parity.rounding import rounded_weights
 
 # Of a tensor, against its largest value: two orders of the same float32 sums.
@@ -143,16 +143,6 @@ def assert_same_gradients(got: dict[str, np.ndarray], wanted: dict[str, np.ndarr
     assert_same(list(got.values()), list(wanted.values()), rounding=rounding)
 
 
-@contextlib.contextmanager
-def operator_by_operator() -> Iterator[None]:
-    """Nothing is compiled: for what a test asks once, compiling takes many times as long as running."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    try:
-        yield
-    finally:
-        ms.set_context(mode=ms.GRAPH_MODE)
-
-
 def leaves(value: object) -> Iterator[np.ndarray]:
     """The tensors of a network's (named, nested) outputs."""
     if isinstance(value, ms.Tensor):
@@ -174,7 +164,7 @@ def test_the_compiled_step_is_that_of_its_operators_one_by_one(own):
     """Losses and gradients, dropout included, whose masks are the same in both."""
     losses, gradients = own.losses_and_gradients(batch(own.model))
     other = new_model(own.name, own.sizes, dropout=0.1)
-    with operator_by_operator():
+    with mode(compiled=False):
         losses_one_by_one, gradients_one_by_one = first_step(new_step(other), other, batch(other))
     assert_same([losses], [losses_one_by_one])
     assert_same_gradients(gradients, gradients_one_by_one, rounding=1e-3)
@@ -219,7 +209,7 @@ def test_what_lies_in_the_padding_changes_no_loss(own):
     assert_same_gradients(gradients_again, gradients, rounding=1e-5)
 
 
-@operator_by_operator()
+@mode(compiled=False)
 def test_two_clips_in_a_batch_equal_two_batches_of_one(own):
     names = [parameter.name for parameter in own.network.get_parameters()]
     together = own.outputs()
@@ -232,7 +222,7 @@ def test_two_clips_in_a_batch_equal_two_batches_of_one(own):
     assert [parameter.name for parameter in own.network.get_parameters()] == names
 
 
-@operator_by_operator()
+@mode(compiled=False)
 def test_a_rounding_of_the_weights_stays_a_rounding(own):
     """In place of float64, for which MindSpore has no convolution on a CPU: no part of a network magnifies rounding."""
     before = own.outputs()
@@ -338,7 +328,7 @@ def test_files_that_hold_the_counter_of_steps_under_a_place_still_load(own, tmp_
     assert int(step.iteration.asnumpy()) == 7
 
 
-@operator_by_operator()
+@mode(compiled=False)
 def test_any_number_of_clips_and_decoder_layers_and_clips_in_any_order(own):
     own.at_start().step.set_train(True)
     total, terms = own.model.training(*tensors(batch(own.model, objects=(3,))))

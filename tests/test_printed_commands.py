@@ -104,19 +104,27 @@ def check_python(words: list[str]) -> None:
     if words[0] == "-m":
         if words[1] == "mindvideo":
             check_command(words[2], words[3:]) if len(words) > 2 else None
-        else:
-            assert importlib.util.find_spec(words[1]), f"no module {words[1]}"
+            return
+        found = importlib.util.find_spec(words[1])
+        assert found, f"no module {words[1]}"
+        if words[1].startswith("benchmarks."):
+            check_options(Path(str(found.origin)), words[2:])
         return
     script = words[0]
     if (PROJECT / "tools/segmentation" / script).is_file():  # after `cd tools/segmentation`
         script = f"tools/segmentation/{script}"
     assert (PROJECT / script).is_file(), f"no {script}"
+    assert not script.startswith("benchmarks/"), f"{script} finds its neighbours as a module: python -m benchmarks.NAME"
     if script.startswith("tools/segmentation/"):
         check_command(Path(script).stem, words[1:])
         return
-    source = (PROJECT / script).read_text(encoding="utf-8")
-    unknown = [word for word in words[1:] if word.startswith("--") and f'"{word.partition("=")[0]}"' not in source]
-    assert not unknown, f"{script} has no {unknown}"
+    check_options(PROJECT / script, words[1:])
+
+
+def check_options(script: Path, words: list[str]) -> None:
+    source = script.read_text(encoding="utf-8")
+    unknown = [word for word in words if word.startswith("--") and f'"{word.partition("=")[0]}"' not in source]
+    assert not unknown, f"{script.name} has no {unknown}"
 
 
 def check_make(words: list[str]) -> None:
@@ -173,7 +181,9 @@ def test_a_wrong_command_is_noticed():
         "mindvideo train -c vistr data.rooot=x",
         "mindvideo infer clip.mp4 -c vistr --wieghts x",
         "python tools/segmentation/prepare.py splitt a.json",
-        "python benchmarks/model.py --no-such-option",
+        "python -m benchmarks.model --no-such-option",
+        "python -m benchmarks.modell",
+        "python benchmarks/model.py",
         "make tests",
         "mindvideo config --explain data.rooot",
         "pytest tests/no_such_file.py",

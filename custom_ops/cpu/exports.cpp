@@ -129,6 +129,40 @@ MINDVIDEO_OP(MsDeformAttnBackward) {
                 "MsDeformAttnBackward");
 }
 
+// query [B,M,R,D], key and value [B,M,S,D], bias [B or 1, 1, R or 1, S] or [1,1,1,1] for none -> [B,M,R,D]
+MINDVIDEO_OP(DenseAttention) {
+  MINDVIDEO_CALL("DenseAttention", 5);
+  if (!call.all_are(0, 4, "float32")) return refuse(kWrongType, "DenseAttention", "every tensor must be float32");
+  for (int index = 0; index < 4; ++index)
+    if (call.ranks[index] != 4) return refuse(kWrongShape, "DenseAttention", "expected four axes: [B,M,R,D], [B,M,S,D]");
+  const int64_t B = call.axis(0, 0), M = call.axis(0, 1), R = call.axis(0, 2), D = call.axis(0, 3), S = call.axis(1, 2);
+  const bool has_bias = call.size(3) != 1, per_clip = call.axis(3, 0) != 1, per_query = call.axis(3, 2) != 1;
+  bool fit = S > 0 && call.size(1) == B * M * S * D && call.size(2) == call.size(1) && call.size(4) == call.size(0);
+  fit = fit && call.axis(1, 3) == D && call.axis(2, 2) == S;
+  if (has_bias) fit = fit && call.size(3) == (per_clip ? B : 1) * (per_query ? R : 1) * S && call.axis(3, 3) == S;
+  if (!fit) return refuse(kWrongShape, "DenseAttention", "query, key, value, bias and result do not fit together");
+  const DenseAttentionShape s{B, M, R, S, D, per_clip ? (per_query ? R * S : S) : 0, per_query ? S : 0};
+  return finish(kernels().dense_attention(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                          has_bias ? call.get<float>(3) : nullptr, call.get<float>(4)),
+                "DenseAttention");
+}
+
+// x [...,K], weight [O,K], with a bias: [O] -> [...,O]
+MINDVIDEO_OP(DenseLayer) {
+  const int extra_inputs = count == 4 ? 1 : 0;
+  MINDVIDEO_CALL("DenseLayer", 3 + extra_inputs);
+  if (!call.all_are(0, count - 1, "float32")) return refuse(kWrongType, "DenseLayer", "every tensor must be float32");
+  if (call.ranks[0] < 1 || call.ranks[1] != 2) return refuse(kWrongShape, "DenseLayer", "expected x [...,K], weight [O,K]");
+  const int64_t O = call.axis(1, 0), K = call.axis(1, 1), rows = K ? call.size(0) / K : 0;
+  if (call.axis(0, call.ranks[0] - 1) != K || call.size(count - 1) != rows * O || (extra_inputs && call.size(2) != O))
+    return refuse(kWrongShape, "DenseLayer", "x, weight, bias and result do not fit together");
+  return finish(kernels().dense_layer(rows, K, O, call.get<float>(0), call.get<float>(1),
+                                      extra_inputs ? call.get<float>(2) : nullptr, call.get<float>(count - 1)),
+                "DenseLayer");
+}
+
+MINDVIDEO_OP(DenseLayerWithBias) { return DenseLayer(count, data, ranks, shapes, types, stream, extra); }
+
 MINDVIDEO_OP(DeformConv2dForward) {
   MINDVIDEO_CALL("DeformConv2dForward", 5);
   ConvShape s;

@@ -1,6 +1,8 @@
 // All vectorised kernels, compiled once per instruction set with MINDVIDEO_KERNELS = kernels_plain, kernels_avx2, ...
 #include "attention.h"
 #include "deform_conv.h"
+#include "dense_attention.h"
+#include "dense_layer.h"
 #include "normalization.h"
 #include "photometric.h"
 
@@ -13,6 +15,8 @@ const Kernels MINDVIDEO_KERNELS = {
     MINDVIDEO_TEXT(MINDVIDEO_KERNELS) + sizeof("kernels_") - 1,
     attention_forward,
     attention_backward,
+    dense_attention,
+    dense_layer,
     conv_forward,
     conv_backward,
     layer_norm_forward,

@@ -12,6 +12,11 @@ struct AttentionShape {
   const int32_t *level_start_index;  // [L]
 };
 
+// B clips, M heads, R queries, S keys, D channels a head; how far apart the biases of two clips and two queries lie, or 0.
+struct DenseAttentionShape {
+  int64_t B, M, R, S, D, bias_batch, bias_row;
+};
+
 struct ConvShape {
   int64_t B, C, H, W, outputs, kernel_h, kernel_w, out_h, out_w;
   int stride, padding, dilation;
@@ -41,6 +46,12 @@ struct Kernels {
                             float *output);
   bool (*attention_backward)(const AttentionShape &, const float *value, const float *locations, const float *weights,
                              const float *gradient, float *grad_value, float *grad_locations, float *grad_weights);
+  // bias may be null.
+  bool (*dense_attention)(const DenseAttentionShape &, const float *query, const float *key, const float *value,
+                          const float *bias, float *output);
+  // bias may be null. rows x depth, outputs x depth.
+  bool (*dense_layer)(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight,
+                      const float *bias, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);
   bool (*conv_backward)(const ConvShape &, const float *x, const float *offset, const float *weight,
                         const float *gradient, float *grad_x, float *grad_offset, float *grad_weight);

@@ -176,3 +176,12 @@ extern "C" __attribute__((visibility("default"))) int mindvideo_wait_patiently()
 #endif
   return count;
 }
+
+// 1 where other processes work on the cores of this one, as of the last look.
+extern "C" __attribute__((visibility("default"))) int mindvideo_others_work() {
+#ifdef MINDVIDEO_CAN_REPLACE
+  return others_work();
+#else
+  return 0;
+#endif
+}

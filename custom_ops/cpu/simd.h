@@ -127,6 +127,29 @@ inline Vec pick(Choice condition, Vec yes, Vec no) { return {condition ? yes.v :
 
 #endif
 
+// 2^n for whole numbers n from -126 to 127.
+inline Vec power_of_two(Vec n) {
+#if defined(__AVX512F__)
+  return {_mm512_scalef_ps(_mm512_set1_ps(1.f), n.v)};
+#elif defined(__AVX2__)
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
+#else
+  return {(Vec::Lanes)((__builtin_convertvector(n.v, Choice) + 127) << 23)};
+#endif
+}
+
+// exp(x) for x <= 0, to 1e-7 of it; 0 below -87, where it leaves the range of normal numbers; NaN stays NaN.
+inline Vec exponential(Vec x) {
+  const Vec rounder = Vec::all(12582912.f);  // 1.5 * 2^23: adding it leaves no digits after the point
+  const Vec n = Vec::all(1.44269504f).fma(x, rounder) - rounder;
+  const Vec r = n.negative_fma(Vec::all(-2.12194440e-4f), n.negative_fma(Vec::all(0.693359375f), x));
+  constexpr float series[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  Vec p = Vec::all(1.9875691500e-4f);
+  for (const float c : series) p = p.fma(r, Vec::all(c));
+  const Vec y = p.fma(r * r, r + Vec::all(1.f)) * power_of_two(n);
+  return pick(below(x, Vec::all(-87.f)), Vec::zero(), y);
+}
+
 // The sums of four vectors at once.
 inline void sum4(Vec a, Vec b, Vec c, Vec d, float out[4]) {
 #if defined(__AVX2__) || defined(__AVX512F__)

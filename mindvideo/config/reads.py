@@ -23,7 +23,10 @@ FRAME_SIZE: Reads = {"inference": ("short_side", "long_side")}
 TRACK_LIVES: Reads = {"inference": ("min_birth", "min_life", "max_gap", "kept_frames")}
 FEW_SIZES: Reads = {"inference": ("size_multiple",)}
 WINDOWS: Reads = {
-    "inference": ("window_overlap", "link_similarity", "linking", "bank_tracks", "bank_memory", "min_affinity")
+    "inference": (
+        *("window_overlap", "link_similarity", "linking", "bank_tracks", "bank_memory", "min_affinity"),
+        *TRACK_LIVES["inference"],
+    )
 }
 
 

@@ -7,6 +7,7 @@ Order: Ascend primitive, CUDA library, CPU library, MindSpore's own operators ("
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import os
@@ -67,6 +68,14 @@ def runs_as(wanted: str, operator: str, dtype: Any, sizes: tuple[int, int, int] 
 def is_native(operator: str, shape: tuple[int, ...], dtype: Any) -> bool:
     """Whether the compiled library computes an operator of one input; it is not asked about empty ones."""
     return 0 not in shape and implementation(backend(), operator, str(dtype).lower()) == "native"
+
+
+@functools.cache
+def has_wide_vectors() -> bool:
+    """Whether the CPU library computes with AVX2 or more; its plain products are slower than MindSpore's."""
+    library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
+    library.mindvideo_instruction_set.restype = ctypes.c_char_p
+    return library.mindvideo_instruction_set() != b"plain"
 
 
 def native_op(

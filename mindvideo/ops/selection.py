@@ -14,6 +14,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "layer_norm": ("float32",),
         "group_norm": ("float32",),
         "assignment": ("float32",),
+        "dense_attention": ("float32",),
+        "dense_layer": ("float32",),
     },
     "cuda": {
         "ms_deform_attn": ("float32", "float16", "bfloat16"),
@@ -21,6 +23,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "layer_norm": ("float32", "float16", "bfloat16"),
         "group_norm": ("float32", "float16", "bfloat16"),
         "assignment": ("float32",),
+        "dense_attention": (),  # MindSpore's products and softmax are cuBLAS and cuDNN
+        "dense_layer": (),
     },
 }
 # Of MultiScaleDeformableAttn and its gradient on Ascend: levels, queries and channels a head.

@@ -1,9 +1,9 @@
 """AdamW and SGD as Cells inside the training graph, equal to PyTorch's, with an update that can be held in place.
 
-``construct(gradients, factor, apply)``: ``factor`` float32 [] multiplies every group's learning rate (float32 [2]: that
-of the groups that start late has a factor of its own); ``apply``
-float32 [] is 1 for an update and 0 for none. With 0 nothing changes by a single bit, which is how the step leaves out a
-non-finite update, or waits for more gradients, without a branch in the graph.
+``construct(gradients, factor, apply)``: ``factor`` float32 [] multiplies every group's learning rate; of float32 [2],
+the second is that of the groups that start late. ``apply`` float32 [] is 1 for an update and 0 for none. With 0 nothing
+changes by a single bit, which is how the step leaves out a non-finite update, or waits for more gradients, without a
+branch in the graph.
 """
 
 from __future__ import annotations

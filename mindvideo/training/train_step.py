@@ -77,8 +77,7 @@ class TrainStep(nn.Cell):
     the loss or a gradient is not finite, nothing is updated (parameters, moments, running statistics, average) and
     ``finite`` is 0. With ``accumulate`` of K the gradients of K steps are averaged into one update. ``factors`` float32
     [steps]: what the learning rates are multiplied by at each step of the run; [steps, 2] has a second column for the
-    groups that start late. ``opponent``: the other player, where ``training`` has one; its
-    values come after the terms.
+    groups that start late. ``opponent``: the other player, where ``training`` has one; its values come after the terms.
     """
 
     def __init__(

@@ -15,10 +15,13 @@ from mindspore import Tensor
 from PIL import Image
 
 from mindvideo.inference.predictor import Predictor
+from mindvideo.inference.scoring.track_scores import VoteByFrame
 from mindvideo.inference.trackers.any_length import AnyLengthTracker
+from mindvideo.inference.trackers.any_length_windows import AnyLengthWindows
 from mindvideo.inference.trackers.lives import LifeRules, Observation
 from mindvideo.inference.trackers.scenes import SceneTracker
-from tests.inference.colored_videos import COLORS, NUM_CATEGORIES, make_frame, masks_by_color
+from mindvideo.inference.trackers.windows import WindowTracker
+from tests.inference.colored_videos import COLORS, NUM_CATEGORIES, ColorClipNetwork, make_frame, masks_by_color
 
 SIZE = (48, 64)
 
@@ -54,11 +57,23 @@ class ColorStep:
         return Observation(probabilities, masks), state
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[np.ndarray]], tuple[dict, list[dict]]]:
+def frame_by_frame() -> AnyLengthTracker:
+    return AnyLengthTracker(step=ColorStep(), resize=lambda frame: frame, rules=LifeRules())
+
+
+def by_windows() -> AnyLengthWindows:
+    """Of six frames, in each of which the queries have another order."""
+    network = ColorClipNetwork(shuffle_seed=0)
+    return WindowTracker(runner=network, num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame()).of_any_length()
+
+
+@pytest.fixture(params=[frame_by_frame, by_windows])
+def run(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Iterable[np.ndarray]], tuple[dict, list[dict]]]:
     """Frames -> what run.json reports and the lines of frames.jsonl, by way of the command."""
     infer = importlib.import_module("mindvideo.cli.infer")
-    tracker = SceneTracker(AnyLengthTracker(step=ColorStep(), resize=lambda frame: frame, rules=LifeRules()))
+    tracker = SceneTracker(request.param())
     predictor = Predictor(tracker=tracker, class_names={1: "red", 2: "green", 3: "blue"})
     monkeypatch.setattr(infer, "predictor_maker", lambda cfg, weights: lambda: predictor)
     (tmp_path / "weights.ckpt").write_bytes(b"weights")

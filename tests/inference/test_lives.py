@@ -14,8 +14,9 @@ from mindspore import Tensor
 from mindvideo import load_config
 from mindvideo.assembly import for_videos
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
-from mindvideo.inference.trackers.any_length import MAX_ENDED_TRACKS, AnyLengthTracker
+from mindvideo.inference.trackers.any_length import AnyLengthTracker
 from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives
+from mindvideo.inference.trackers.living_tracks import MAX_ENDED_TRACKS
 from mindvideo.inference.trackers.scenes import SceneTracker
 from mindvideo.masks.rle import has_pixels
 
@@ -89,6 +90,19 @@ def test_what_comes_back_within_the_gap_is_itself_and_later_another_one() -> Non
     assert follow([{0: Seen(0.8)}] + [{}] * 5 + [{2: Seen(0.8, label=2, look=1)}])[-1] == {2: 2}
 
 
+def test_what_comes_back_in_other_colours_is_another_one() -> None:
+    gone = [{0: Seen(0.8)}] + [{}] * 5
+    assert follow([*gone, {2: Seen(0.8, look=1, at=(3, 3))}])[-1] == {2: 2}
+    assert follow([*gone, {2: Seen(0.8, at=(3, 3))}])[-1] == {2: 1}
+
+
+def test_where_two_of_a_kind_meet_their_colours_tell_them_apart() -> None:
+    """They have passed each other from one frame to the next, so that masks and queries say the opposite."""
+    before = {0: Seen(0.8, look=0, at=(3, 5)), 1: Seen(0.8, look=1, at=(7, 5))}
+    after = {0: Seen(0.8, look=1, at=(3, 5)), 1: Seen(0.8, look=0, at=(7, 5))}
+    assert follow([before, before, after]) == [{0: 1, 1: 2}, {0: 1, 1: 2}, {1: 1, 0: 2}]
+
+
 def test_nothing_comes_back_from_the_other_end_of_the_picture_at_once() -> None:
     assert follow([{0: Seen(0.8, at=(0, 0), side=3)}, {}, {1: Seen(0.8, at=(13, 13), side=3)}])[-1] == {1: 2}
 
@@ -100,8 +114,8 @@ def test_two_queries_on_one_object_are_one_track() -> None:
 
 def test_a_mask_that_leaks_onto_a_neighbour_does_not_take_its_place() -> None:
     first, second = Seen(0.8, look=0), Seen(0.8, label=2, look=1, at=(9, 2))
-    leaking = Seen(0.9, look=0, at=(9, 2))
-    tracks = follow([{0: first, 1: second}, {0: leaking, 1: second}, {0: first, 1: second}])
+    leaking = Seen(0.9, at=(9, 2))
+    tracks = follow([{0: first, 1: second}, {1: second, 0: leaking}, {0: first, 1: second}])  # the nearest first
     assert tracks == [{0: 1, 1: 2}, {1: 2}, {0: 1, 1: 2}]
 
 
@@ -181,7 +195,7 @@ def test_frames_are_final_at_once_and_agree_with_the_whole_result() -> None:
     shown = [made.feed(PLAIN) for _ in frames]
     result = made.finish()
     assert [len(each) for each in shown] == [1] * 6
-    assert made.births == 2 and result.track_ids.tolist() == [1, 2] and result.labels.tolist() == [1, 2]
+    assert made.tracks.births == 2 and result.track_ids.tolist() == [1, 2] and result.labels.tolist() == [1, 2]
     present = [[mask is not None for mask in masks] for masks in result.segmentations]
     assert present == [[True, True, True, False, False, True], [False, False, True, True, False, True]]
     for index, (frame,) in enumerate(shown):
@@ -225,8 +239,8 @@ def test_hundreds_of_births_leave_the_best_hundred() -> None:
     made = tracker(frames, max_gap=1, min_return=2.0)
     for _ in frames:
         made.feed(PLAIN)
-    assert made.births == 250
-    assert len(made.tracks) <= MAX_ENDED_TRACKS + 4 and len(made.lives.alive) <= 4
+    assert made.tracks.births == 250
+    assert len(made.tracks.by_id) <= MAX_ENDED_TRACKS + 4 and len(made.tracks.lives.alive) <= 4
     result = made.finish()
     assert result.num_frames == 500 and set(range(230, 251)) <= set(result.track_ids.tolist())
 
@@ -235,17 +249,17 @@ def test_memory_of_a_stream_without_an_object_does_not_grow() -> None:
     made = tracker([{}])
     for _ in range(20):
         made.feed(PLAIN)
-    before = sys.getsizeof(made.tracks)
+    before = sys.getsizeof(made.tracks.by_id)
     for _ in range(500):
         made.feed(PLAIN)
-    assert made.tracks == {} and sys.getsizeof(made.tracks) == before and made.lives.alive == []
+    assert made.tracks.by_id == {} and sys.getsizeof(made.tracks.by_id) == before and made.tracks.lives.alive == []
 
 
 def test_a_stream_keeps_the_masks_of_the_last_frames() -> None:
     made = tracker([{0: Seen(0.8)}], kept_frames=10)
     for _ in range(300):
         assert len(made.feed(PLAIN)[0]) == 1
-    assert len(made.tracks[1].masks) == 10
+    assert len(made.tracks.by_id[1].masks) == 10
     (masks,) = made.finish().segmentations
     assert [place for place, mask in enumerate(masks) if mask is not None] == list(range(290, 300))
 

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction, ClipRunner
 from mindvideo.inference.scoring.track_scores import VoteByFrame
 from mindvideo.inference.trackers.linking import OverlapLinking
+from mindvideo.inference.trackers.sliding_windows import SlidingWindows
 from mindvideo.inference.trackers.tracker import frame_of
 from mindvideo.inference.trackers.windows import MAX_ENDED_TRACKS, WindowTracker
 from tests.inference.colored_videos import ColorClipNetwork, make_frame, true_masks
@@ -97,6 +98,16 @@ def test_tracks_run_through_windows_whatever_the_order_of_their_slots(length: in
         assert early == dict(zip(final.track_ids.tolist(), final.segmentations))
 
 
+def test_a_frame_is_read_from_the_window_in_which_it_is_farther_from_the_border() -> None:
+    """Windows of six frames, of which the next one sees two again: the first of them is read here, the second there."""
+    windows = SlidingWindows(runner=ColorClipNetwork(), num_frames=6, overlap=1 / 3, repeat_short=True)
+    windows.begin()
+    readings = [windows.feed(make_frame(index, SIZE)) for index in range(15)] + [windows.finish()]
+    read = [(reading.start, list(reading.frames), reading.shared) for reading in readings if reading is not None]
+    assert read == [(0, [0, 1, 2, 3, 4], 0), (4, [5, 6, 7, 8], 2), (8, [9, 10, 11, 12], 2), (9, [13, 14], 5)]
+    assert [list(reading.places()) for reading in readings if reading is not None][1] == [1, 2, 3, 4]
+
+
 def test_frames_become_final_as_windows_pass_and_few_are_kept() -> None:
     tracker = WindowTracker(
         runner=ColorClipNetwork(), num_frames=6, prepare=lambda frame: frame, rule=VoteByFrame(), overlap=1 / 3
@@ -106,7 +117,7 @@ def test_frames_become_final_as_windows_pass_and_few_are_kept() -> None:
     for index in range(60):
         emitted += len(tracker.feed(make_frame(index, SIZE)))
         assert index + 1 - emitted <= 6
-        assert len(tracker._frames) <= 6
+        assert len(tracker.windows.frames) <= 6
     assert emitted >= 54
 
 

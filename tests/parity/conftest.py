@@ -1,4 +1,4 @@
-"""A test of this folder that says nothing runs compiled, which is how users run the models (see modes.py)."""
+"""A test of this folder that says nothing runs compiled, which is how users run the models (see tests/modes.py)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ def graph_mode():
     if "mindspore" not in sys.modules:  # the files about data need none of it
         yield
         return
-    from tests.parity.modes import mode
+    from tests.modes import mode
 
     with mode(compiled=True):
-        yield
-
-
-@pytest.fixture
-def operator_by_operator(graph_mode):  # noqa: ARG001  (after it)
-    from tests.parity.modes import mode
-
-    with mode(compiled=False):
         yield

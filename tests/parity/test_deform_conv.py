@@ -16,7 +16,7 @@ from mindspore import Tensor
 
 from mindvideo.ops import deform_conv2d
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
-from tests.parity.modes import mode
+from tests.modes import mode
 
 RESULTS = ("output", "grad_input", "grad_offset", "grad_weight")
 INPUTS = ("input", "offset", "weight", "grad_output")

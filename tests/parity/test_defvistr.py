@@ -22,7 +22,7 @@ from mindvideo.weights.checkpoint_file import CheckpointFile
 from mindvideo.weights.conversion import fit_file
 from mindvideo.weights.loading import assign, weights_of
 from mindvideo.weights.stored_tensor import from_numpy
-from tests.parity.modes import mode
+from tests.modes import mode
 
 # The README names no tolerance but gives how far float32 moves the original's outputs: at most 7e-5 on logits.
 # A value may differ by this part of its tensor's standard deviation, a gradient norm by this part of itself.

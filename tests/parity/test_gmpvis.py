@@ -19,8 +19,8 @@ from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.masks.rle import decode_mask
 from mindvideo.models.cards.linking import linking_of
 from mindvideo.modules.heads.pyramid_classifier import grid_maxima
+from tests.modes import mode
 from tests.parity.gmpvis_case import Model, Reference, flat_queries
-from tests.parity.modes import mode
 
 # As VisTR's: of a result, this many times what float32 rounding changes in the original; of a stage in between, this
 # part of the tensor's standard deviation. The attention maps come from logits in the hundreds.

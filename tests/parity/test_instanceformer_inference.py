@@ -12,9 +12,9 @@ import numpy as np
 
 from mindvideo.inference.analysis_record import AnalysisRecorder
 from mindvideo.models.instanceformer import card
+from tests.modes import mode
 from tests.parity.instanceformer_golden import Case, fill_network, fullest_case, row_of
 from tests.parity.masks import assert_same_results
-from tests.parity.modes import mode
 from tests.parity.rounding import Row, assert_same_up_to_rounding, rounded_weights
 
 # Of a case whose own rounding is larger, a few times that (tests/parity/rounding.py): it travels through all frames.

@@ -21,8 +21,8 @@ from mindvideo.masks.lazy import ClipMasks
 from mindvideo.models.instanceformer import card
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 from mindvideo.modules.values import Predictions, Targets
+from tests.modes import mode
 from tests.parity.instanceformer_golden import TEMPORAL, Case, assert_close, fill_network, fullest_case
-from tests.parity.modes import mode
 from tests.parity.rounding import left_after_rounding
 
 # float32 on both sides; the original's own float32 and float64 losses differ by up to 2e-6 here. Of a loss that differs

@@ -17,7 +17,7 @@ from mindspore import Tensor
 
 from mindvideo.ops import ms_deform_attn
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
-from tests.parity.modes import mode
+from tests.modes import mode
 
 RESULTS = ("output", "grad_value", "grad_sampling_locations", "grad_attention_weights")
 INPUTS = (

@@ -39,8 +39,8 @@ def test_results_from_frames_equal_the_original(golden):
     network = card.build_network(cfg)
     fill_network(case, network, cfg)
     tracker = card.build_tracker(cfg, network)
-    runner = Recording(tracker._runner)
-    tracker._runner = runner
+    runner = Recording(tracker.windows.runner)
+    tracker.windows.runner = runner
     results = []
     for number, (video, source) in enumerate(zip(facts["videos"], facts["frames"])):
         frames = frames_of(case, source)
@@ -110,7 +110,7 @@ def test_frame_by_frame_equals_the_whole_network(golden, num_frames):
     frames = rng.integers(0, 256, (num_frames, 72, 104, 3)).astype(np.uint8)
     with cfg.unlocked():
         cfg.inference.short_side = None
-    runner = card.build_tracker(cfg, network)._runner
+    runner = card.build_tracker(cfg, network).windows.runner
     prediction = runner([runner.prepare(frame) for frame in frames])
     sizes = ms.Tensor(np.array([frames.shape[1:3]], np.int32))
     probabilities, _, masks = (output.asnumpy() for output in runner._whole(ms.Tensor(frames[None]), sizes))

@@ -18,7 +18,7 @@ from mindvideo.models.cards.sequences import sequence_matcher
 from mindvideo.models.seqformer import card
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.training.parameter_groups import assign_parameters
-from tests.parity.modes import mode
+from tests.modes import mode
 from tests.parity.seqformer_golden import Case, assert_close, fill_network, padded_input
 
 VALUE_TOLERANCE = 2e-5

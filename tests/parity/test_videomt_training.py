@@ -16,7 +16,7 @@ from mindspore import nn
 from mindvideo.models.videomt import card
 from mindvideo.modules.layers.rotary import RotaryPositions
 from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels
-from tests.parity.modes import mode
+from tests.modes import mode
 from tests.parity.videomt_golden import Case, assert_close, filled_network
 
 # float32 on both sides; the original's own float32 and float64 differ by up to 8e-8 (totals) and 7e-7 (gradients).

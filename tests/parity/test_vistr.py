@@ -13,7 +13,7 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.models.vistr import card
-from tests.parity.modes import mode
+from tests.modes import mode
 from tests.parity.vistr_case import Model, Reference, case_names, flat_queries
 
 # Of a result: this many times the distance that float32 rounding puts between the original and its own float64.

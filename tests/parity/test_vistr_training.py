@@ -17,7 +17,7 @@ from mindspore import nn
 from mindvideo.assembly.training import build_step
 from mindvideo.models.vistr import card
 from mindvideo.modules.values import Predictions, Targets
-from tests.parity.modes import mode
+from tests.modes import mode
 from tests.parity.rounding import left_after_rounding
 from tests.parity.vistr_case import GivenFrames, Model, Reference, case_names
 

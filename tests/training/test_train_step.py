@@ -36,12 +36,6 @@ def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-@pytest.fixture
-def operator_by_operator(graph_mode):  # noqa: ARG001
-    """For what a step computes: the first test says that a compiled one computes the same."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-
-
 def run(step: nn.Cell, columns: tuple) -> dict[str, float]:
     step.set_train()
     summary, _ = step(*as_tensors(columns))

@@ -43,12 +43,6 @@ def settings(caplog):
     caplog.set_level("INFO", logger="mindvideo")
 
 
-@pytest.fixture
-def operator_by_operator(settings):  # noqa: ARG001
-    """For what does not depend on how a step is computed."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-
-
 class Evaluate:
     """The mean box as the score, or given values in turn; remembers whether it saw a network in evaluation mode."""
 

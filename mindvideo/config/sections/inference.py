@@ -53,8 +53,9 @@ class Inference:
     )
     linking: str = key(
         "overlap",
-        "how tracks go on from window to window: by masks that overlap, as published; by features of the queries, "
-        "which know an object again after it was away; or by matching graphs of them (gmpvis)",
+        "how tracks go on from window to window where any_length does not apply: by masks that overlap, as published; "
+        "by features of the queries, which know an object again after it was away; or by matching graphs of them "
+        "(gmpvis)",
         choices=["overlap", "features", "graph"],
         by_family=True,
     )
@@ -107,8 +108,8 @@ class Inference:
     )
     any_length: str = key(
         "videos",
-        "where tracks of a model that goes frame by frame may begin and end at any time: in users' videos (infer), in "
-        "evaluations as well, or nowhere: the published procedure",
+        "where tracks may begin and end in any frame and are known again: in users' videos (infer), in evaluations as "
+        "well, or nowhere: the published procedure",
         choices=["videos", "everywhere", "nowhere"],
     )
     min_birth: float = key(

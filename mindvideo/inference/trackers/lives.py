@@ -1,6 +1,6 @@
 """The lives of tracks: born when a query is sure, followed while it shows the same object, lost, found again.
 
-Works on what an online network said of one frame, without the network, so it can be tried on stored predictions. Its
+Works on what a network said of one frame, without the network, so it can be tried on stored predictions. Its
 answer is which query shows which track, and which queries may begin anew.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
 
+COLOUR_SIDE = 320  # of the picture in which colours are compared
 BITS_DROPPED = 5  # of a colour's channels: eight steps are left of each
 MIN_CELLS = 4  # a mask of fewer cells shows nothing
 # Masks that share this much, of both together or of the smaller one, show the same object.
@@ -21,7 +23,7 @@ SAME_OBJECT, INSIDE_ANOTHER = 0.5, 0.7
 
 
 class Observation(NamedTuple):
-    """An online network's answer for a frame: arrays over its Q queries."""
+    """A network's answer for a frame: arrays over its Q queries."""
 
     probabilities: np.ndarray  # float32 [Q, K], of the categories
     mask_logits: np.ndarray  # float32 [Q, h, w]
@@ -39,8 +41,8 @@ class LifeRules:
     min_birth: float = 0.25
     min_life: float = 0.1
     max_gap: int = 60
-    min_likeness: float = 0.45
-    min_return: float = 0.6
+    min_likeness: float = 0.7
+    min_return: float = 0.55
     kept_frames: int = 100_000
 
 
@@ -93,6 +95,10 @@ class _Seen(NamedTuple):
 class TrackLives:
     """``follow`` takes the frames of a video in order. ``alive``: tracks that may still be continued."""
 
+    # Parts of the likeness of two frames. Which query shows an object says nothing that these do not: queries
+    # change over to another object just where two of them meet.
+    OVERLAP, KIND, LOOK = 0.2, 0.1, 0.7
+    KIND_AFTER_GAP, LOOK_AFTER_GAP = 0.3, 0.7
     # How far, in extents of its mask, an object may move between two frames, and how much farther each frame of a gap.
     REACH, DRIFT = 1.0, 0.15
     COLOUR_PACE = 0.1
@@ -104,7 +110,7 @@ class TrackLives:
         self._num_born = 0
 
     def follow(self, seen: Observation, picture: np.ndarray) -> Followed:
-        """The next frame; ``picture`` is the frame at the resolution of the masks, uint8 [h, w, 3]."""
+        """The next frame; ``picture`` uint8 [H', W', 3] shows it in any size, for its colours: see small_picture."""
         self._frame += 1
         frame = _compare(seen, picture, self._frame, self.rules.min_life)
         ended = [life for life in self.alive if self._frame - life.last > self.rules.max_gap]
@@ -144,11 +150,11 @@ class TrackLives:
         apart = np.abs(frame.places[:, :2] - life.place[:2]).max(axis=1)
         near = apart <= self.REACH * life.place[2] + self.DRIFT * (gap - 1)
         if gap > 1:
-            return np.where(near, 0.3 * kind + 0.7 * look, 0.0)
+            return np.where(near, self.KIND_AFTER_GAP * kind + self.LOOK_AFTER_GAP * look, 0.0)
         shared = (frame.masks & life.mask).sum(axis=1)
         overlap = shared / np.maximum(frame.areas + life.mask.sum() - shared, 1.0)
-        same = frame.queries == life.query
-        return np.where(near | (overlap > 0), 0.35 * overlap + 0.1 * kind + 0.4 * look + 0.15 * same, 0.0)
+        likeness = self.OVERLAP * overlap + self.KIND * kind + self.LOOK * look
+        return np.where(near | (overlap > 0), likeness, 0.0)
 
     def _free(self, taken: set[int], frame: _Seen) -> list[int]:
         """Rows of sure queries, the surest first, that show nothing which another one shows already."""
@@ -186,10 +192,10 @@ class TrackLives:
 
 def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float) -> _Seen:
     queries = np.flatnonzero(seen.probabilities.max(axis=1) >= min_life)
-    inside = seen.mask_logits[queries] > 0.0
-    big = inside.sum(axis=(1, 2)) >= MIN_CELLS
-    queries, inside = queries[big], inside[big]
-    masks = inside.reshape(len(queries), picture.shape[0] * picture.shape[1])
+    queries = queries[(seen.mask_logits[queries] > 0.0).sum(axis=(1, 2)) >= MIN_CELLS]
+    logits = seen.mask_logits[queries]
+    inside = logits > 0.0
+    masks = inside.reshape(len(queries), inside.shape[1] * inside.shape[2])
     flat = masks.astype(np.float32)
     return _Seen(
         frame=frame,
@@ -198,9 +204,28 @@ def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float
         masks=masks,
         areas=flat.sum(axis=1),
         places=_places(inside),
-        colours=colours_under(picture, masks),
+        colours=colours_under(picture, _masks_over(picture, logits)),
         overlap=flat @ flat.T,
     )
+
+
+def small_picture(frame: np.ndarray) -> np.ndarray:
+    """The frame uint8 [H, W, 3], at most COLOUR_SIDE pixels long: enough for its colours."""
+    scale = COLOUR_SIDE / max(frame.shape[:2])
+    if scale >= 1.0:
+        return frame
+    height, width = (max(round(side * scale), 1) for side in frame.shape[:2])
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _masks_over(picture: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Logits [S, h, w] -> masks bool [S, H' * W'] of the picture.
+
+    Cells as coarse as the network's would mix the colours of a small object with those around it.
+    """
+    height, width = picture.shape[:2]
+    maps = [cv2.resize(np.ascontiguousarray(each), (width, height)) for each in logits]
+    return np.array(maps).reshape(len(maps), height * width) > 0.0
 
 
 def colours_under(picture: np.ndarray, masks: np.ndarray) -> np.ndarray:

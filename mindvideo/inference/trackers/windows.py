@@ -1,8 +1,7 @@
-"""Families that look at T frames at once, on videos of any length: overlapping windows whose tracks are linked.
+"""Families that look at T frames at once, as published: on longer videos, windows whose tracks are linked.
 
-A video of at most T frames is one window, repeated cyclically when shorter, with exactly the result of the original
-procedure. In a longer one each window starts ``T - overlap`` frames after the one before, and the last is moved back so
-that it is full. A frame that two windows have seen is read from the one in which it is farther from the border.
+A video of at most one window has exactly the result of the original procedure. Tracks begin and end with windows; those
+of :class:`~mindvideo.inference.trackers.any_length_windows.AnyLengthWindows` do so in any frame.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ import numpy as np
 
 from mindvideo.data.media.frame_size import size_after
 from mindvideo.inference.export import ExportPlan
-from mindvideo.inference.scoring.clip_prediction import (
-    ClipPrediction,
-    ClipRunner,
-    segment_frame,
-)
+from mindvideo.inference.scoring.clip_prediction import ClipRunner, segment_frame
 from mindvideo.inference.scoring.track_scores import Entry, ScoreRule, TrackScores
+from mindvideo.inference.trackers.any_length_windows import AnyLengthWindows
 from mindvideo.inference.trackers.linking import Linking, OverlapLinking
+from mindvideo.inference.trackers.lives import LifeRules
+from mindvideo.inference.trackers.sliding_windows import Reading, SlidingWindows
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
 
@@ -60,7 +58,7 @@ class WindowTracker:
     ``prepare`` turns each frame, uint8 [H, W, 3], into what ``runner`` wants to see of it; that takes ``num_frames`` of
     them. A shorter video is repeated (``repeat_short``) or shown as it is. ``rule``: how scores and categories follow.
     ``overlap``: share of a window that the next one sees again. ``linking``: how tracks go on from window to window.
-    ``observer``: told when a video begins and ends, for analysis.
+    ``rules``: for videos of any length. ``observer``: told when a video begins and ends, for analysis.
     """
 
     def __init__(
@@ -73,36 +71,33 @@ class WindowTracker:
         repeat_short: bool = True,
         overlap: float = 1 / 3,
         linking: Linking | None = None,
+        rules: LifeRules | None = None,
         observer: WindowObserver | None = None,
     ) -> None:
-        if not 0.0 <= overlap < 1.0:
-            raise ValueError(f"overlap: expected a share from 0 to below 1, got {overlap}")
-        self._runner = runner
-        self._T = num_frames
-        self._prepare = prepare
-        self._rule = rule
-        self._repeat_short = repeat_short
-        self._overlap = min(round(overlap * num_frames), num_frames - 1)
+        self.windows = SlidingWindows(runner=runner, num_frames=num_frames, overlap=overlap, repeat_short=repeat_short)
         self._linking = OverlapLinking() if linking is None else linking
+        self.prepare, self._rule = prepare, rule
+        self.rules = LifeRules() if rules is None else rules
         self.observer = observer
+
+    def of_any_length(self) -> AnyLengthWindows:
+        """The tracker of the same network for videos in which objects come and go."""
+        return AnyLengthWindows(windows=self.windows, prepare=self.prepare, rules=self.rules)
 
     def export_plan(self, *, size: tuple[int, int]) -> ExportPlan:
         """The plan of an export: the clip network, for frames of ``size`` (H, W)."""
-        return self._runner.export_plan(num_frames=self._T, size=size)
+        return self.windows.runner.export_plan(num_frames=self.windows.num_frames, size=size)
 
     def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size in which the network sees frames of ``size`` (H, W)."""
-        return size_after(self._prepare, size)
+        return size_after(self.prepare, size)
 
     def begin(self, *, size: tuple[int, int], num_frames: int | None, video_id: int | str) -> None:
         self._size = size
         self._video_id = video_id
-        self._frames: list[Any] = []  # the last T, prepared
-        self._seen = 0  # frames fed
-        self._covered = 0  # frames that a window has seen
-        self._decided = 0  # frames whose masks are read
-        self._window: ClipPrediction | None = None  # the latest; it begins at frame `_covered - T`
+        self.windows.begin()
         self._linking.begin()
+        self._decided = 0  # frames whose masks are read
         if self.observer is not None:
             self.observer.begin(video_id=video_id)
         self._tracks: dict[int, _Track] = {}  # those of the latest window, by the number that the linking gave them
@@ -111,40 +106,35 @@ class WindowTracker:
         self._next_id = 1
 
     def feed(self, frame: np.ndarray) -> list[VideoInstances]:
-        self._frames.append(self._prepare(frame))
-        del self._frames[: -self._T]
-        self._seen += 1
-        waiting = self._seen - self._covered
-        if self._seen < self._T or (self._window is not None and waiting < self._T - self._overlap):
+        reading = self.windows.feed(self.prepare(frame))
+        if reading is None:
             return []
-        self._run_window()
-        first, last = self._decided, self._covered - self._overlap // 2
-        self._decide_until(last)
-        return [self._frame_result(index) for index in range(first, last)]
+        self._read(reading)
+        return [self._frame_result(index) for index in reading.frames]
 
     def finish(self) -> VideoInstances:
-        if self._seen == 0:
+        if self.windows.num_seen == 0:
             raise ValueError(f"video {self._video_id}: finish() before any frame was fed")
-        if self._covered < self._seen:
-            self._run_window()
-        self._decide_until(self._seen)
+        self._read(self.windows.finish())
         result = self._video_result([*self._resting.values(), *self._tracks.values()])
         if self.observer is not None:
             tracks = self._resting | self._tracks
             self.observer.finish({number: min(track.ids.values()) for number, track in tracks.items() if track.ids})
-        self._frames, self._window, self._resting = [], None, {}
+        self._resting = {}
         return result
 
-    def _run_window(self) -> None:
-        """See the last T frames (of a shorter video: all of them) and continue the tracks."""
-        available = len(self._frames)
-        length = self._T if self._repeat_short else available
-        clip = [self._frames[position % available] for position in range(length)]
-        self._window = self._runner(clip)
-        # The frames that the window before has seen but not decided belong to this window now.
-        start = max(self._seen - self._T, 0)
-        self._continue_tracks(self._linking.link(self._window, max(self._covered - start, 0)))
-        self._covered = self._seen
+    def _read(self, reading: Reading) -> None:
+        """Masks and votes of the frames that are to be read from a window."""
+        if reading.is_new:
+            self._continue_tracks(self._linking.link(reading.window, reading.shared))
+        window = reading.window
+        for query, track in self._track_of_query.items():
+            for place in reading.places():
+                mask = segment_frame(window.mask_logits[query, place], self._size)
+                # PARITY(vistr): a query is dropped for having no pixel before low scores empty its frames.
+                track.visible = track.visible or has_pixels(mask)
+                track.segmentations.append(mask if track.scores.add(window.probabilities[query, place]) else None)
+        self._decided = reading.frames.stop
 
     def _continue_tracks(self, numbers: Sequence[int | None]) -> None:
         """``numbers``: which track each query of the latest window carries."""
@@ -168,21 +158,6 @@ class WindowTracker:
     def _new_track(self) -> _Track:
         return _Track(start=self._decided, scores=self._rule.begin_track())
 
-    def _decide_until(self, end: int) -> None:
-        """Read masks and votes of the frames up to ``end`` from the latest window."""
-        window = self._window
-        if window is None:
-            return
-        start = max(self._covered - self._T, 0)
-        for query, track in self._track_of_query.items():
-            for index in range(self._decided, end):
-                place = index - start
-                mask = segment_frame(window.mask_logits[query, place], self._size)
-                # PARITY(vistr): a query is dropped for having no pixel before low scores empty its frames.
-                track.visible = track.visible or has_pixels(mask)
-                track.segmentations.append(mask if track.scores.add(window.probabilities[query, place]) else None)
-        self._decided = end
-
     def _frame_result(self, index: int) -> VideoInstances:
         tracks = list(self._track_of_query.values())
         segmentations = [[track.in_frame(index)] for track in tracks]
@@ -194,9 +169,9 @@ class WindowTracker:
     def _video_result(self, tracks: list[_Track]) -> VideoInstances:
         segmentations = []
         for track in tracks:
-            after = self._seen - track.start - len(track.segmentations)
+            after = self._decided - track.start - len(track.segmentations)
             segmentations.append([None] * track.start + track.segmentations + [None] * after)
-        return self._instances(tracks, segmentations, [track.visible for track in tracks], num_frames=self._seen)
+        return self._instances(tracks, segmentations, [track.visible for track in tracks], num_frames=self._decided)
 
     def _instances(
         self,

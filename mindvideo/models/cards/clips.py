@@ -14,6 +14,7 @@ from mindvideo.inference.post_process import FrameClassRunner
 from mindvideo.inference.scoring.track_scores import VoteByFrame
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.linking import linking_of
+from mindvideo.models.cards.lives import life_rules
 from mindvideo.modules.clip_training import ClipTraining
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.losses import terms
@@ -131,6 +132,7 @@ def clip_tracker(cfg: ConfigDict, network: nn.Cell, portioned: PortionedClip) ->
         prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         rule=VoteByFrame(),
         overlap=inference.window_overlap,
+        rules=life_rules(cfg),
         **linking_of(cfg),
     )
 

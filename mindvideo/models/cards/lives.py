@@ -1,4 +1,4 @@
-"""Videos of any length, for the families that go frame by frame."""
+"""Videos of any length: when tracks begin and end."""
 
 from __future__ import annotations
 

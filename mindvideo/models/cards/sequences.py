@@ -10,6 +10,7 @@ from mindvideo.inference.post_process import PortionedClip, SequenceRunner
 from mindvideo.inference.scoring.track_scores import BestPairs
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.linking import linking_of
+from mindvideo.models.cards.lives import life_rules
 from mindvideo.modules.losses.criterion import Criterion, LossTerm
 from mindvideo.modules.losses.own import own_terms
 from mindvideo.modules.losses.terms import dice_tubes, focal_classes, focal_tubes, giou_boxes, l1_boxes
@@ -74,5 +75,6 @@ def sequence_tracker(
         rule=BestPairs(pairs=section.candidate_pairs),
         repeat_short=False,
         overlap=inference.window_overlap,
+        rules=life_rules(cfg),
         **linking_of(cfg),
     )

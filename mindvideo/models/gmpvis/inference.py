@@ -19,6 +19,7 @@ from mindvideo.inference.trackers.track_bank import Association
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.dense_clips import portioned_clip
 from mindvideo.models.cards.linking import linking_of
+from mindvideo.models.cards.lives import life_rules
 from mindvideo.models.gmpvis.network import GMPVIS
 from mindvideo.modules.layers.pixels import NormalizePixels
 from mindvideo.modules.matching.graph_matching import match_on_host
@@ -107,5 +108,6 @@ def build_tracker(cfg: ConfigDict, network: GMPVIS) -> WindowTracker:
         prepare=ShortSideResize(short_side=inference.short_side, long_side=inference.long_side),
         rule=VoteByFrame(),
         overlap=inference.window_overlap,
+        rules=life_rules(cfg),
         **linking_of(cfg, graph=GraphAssociation(network=network)),
     )

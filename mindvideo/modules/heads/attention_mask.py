@@ -121,14 +121,23 @@ class FrameMaskHead(nn.Cell):
         shared = ops.bias_add(self.first(memory, weight[:, : self.width]), self.lay1.bias)
         own = self.first(maps.reshape(F * Q, M, height, columns), weight[:, self.width :])
         own = own.reshape(F, Q, own.shape[1], height, columns)
-        return (own + ops.broadcast_to(shared.expand_dims(1), own.shape)).reshape(F * Q, own.shape[2], height, columns)
+        return self.with_frame_map(own, shared)
 
     def join(self, x: ms.Tensor, fine: ms.Tensor, adapter: nn.Cell, num_queries: int) -> ms.Tensor:
         """The upsampled x [F*Q,C,.,.] plus the frame's adapted map [F,C',H,W] -> [F*Q,C,H,W]."""
         fine = adapter(fine)
         F, C, height, columns = fine.shape
         x = resize_nearest(x, height, columns).reshape(F, num_queries, C, height, columns)
-        return (x + ops.broadcast_to(fine.expand_dims(1), x.shape)).reshape(F * num_queries, C, height, columns)
+        return self.with_frame_map(x, fine)
+
+    def with_frame_map(self, x: ms.Tensor, frame_map: ms.Tensor) -> ms.Tensor:
+        """Every query's map x [F,Q,C,H,W] plus that of its frame [F,C,H,W] -> [F*Q,C,H,W]."""
+        F, Q, C, height, columns = x.shape
+        shared = frame_map.expand_dims(1)
+        if self.training:
+            # Spread by itself: on CPU an operator that broadcasts keeps four times its result for the backward pass.
+            shared = ops.broadcast_to(shared, x.shape)
+        return (x + shared).reshape(F * Q, C, height, columns)
 
     def stages(self, memory: ms.Tensor, maps: ms.Tensor, fine_maps: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         """Every intermediate map, in order: after gn1, gn2 ... (with ReLU), offsets, deformable convolution, result."""

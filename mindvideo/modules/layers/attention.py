@@ -2,7 +2,7 @@
 
 The S x S weights of a clip are what fills memory: eight heads over 36 frames of 300 x 540 need 1.2 GB a layer. Each
 block of queries sees all keys, so the result is exact; the backward pass computes a block's weights again instead of
-keeping them.
+keeping them. A pass without gradients leaves it all to the compiled library where there is one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from mindspore.ops import constexpr
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.row_order import LeadingAxes
+from mindvideo.ops.dense_attention import dense_attention, is_fused
+from mindvideo.ops.dense_layer import dense_layer, is_faster
 from mindvideo.ops.slices import part
 
 # Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
@@ -51,11 +53,17 @@ def row_sums(x: ms.Tensor) -> ms.Tensor:
     return _reshape(sums, _shape_of_sums(x.shape))
 
 
-class _AttentionCore(nn.Cell):
-    """softmax(q k^T + bias) v by blocks of query rows: q [B,M,R,D], k and v [B,M,S,D], bias [B,1,1,S] -> [B,M,R,D].
+def rows_of_bias(bias: ms.Tensor, start: int, end: int) -> ms.Tensor:
+    """[..., R or 1, S] -> that of some queries."""
+    return bias if bias.shape[2] == 1 else part(bias, 2, start, end)
 
-    ``bias`` [1,1,1,1] stands for none. The second result is for the backward pass only: the weights [B,M,R,S] when one
-    block holds them all, otherwise nothing, and the backward pass computes them again block by block.
+
+class _AttentionCore(nn.Cell):
+    """softmax(q k^T + bias) v by blocks of query rows: q [B,M,R,D], k and v [B,M,S,D] -> [B,M,R,D].
+
+    ``bias`` [B or 1,1,R or 1,S]; [1,1,1,1] stands for none. The second result is for the backward pass only: in
+    training the weights [B,M,R,S] when one block holds them all, otherwise nothing, and the backward pass computes
+    them again by blocks.
     """
 
     def __init__(self, *, dropout: float, block_elements: int):
@@ -81,6 +89,8 @@ class _AttentionCore(nn.Cell):
         return ops.cast(keep.reshape(weights.shape), weights.dtype) * self.dropout.scale
 
     def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        if not self.training and is_fused(q.shape, q.dtype):
+            return dense_attention(q, k, v, bias), ops.zeros((1,), q.dtype)
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         if step >= rows:
@@ -91,7 +101,7 @@ class _AttentionCore(nn.Cell):
             q_block = part(q, 2, start, start + step)
             if blocks:  # one after the other: side by side they would need the memory of all
                 q_block = ops.depend(q_block, blocks[-1])
-            weights = self.weights(q_block, k, bias)
+            weights = self.weights(q_block, k, rows_of_bias(bias, start, start + step))
             blocks.append(self.times(self.dropout(weights, start), v))
         return ops.concat(blocks, axis=2), ops.zeros((1,), q.dtype)
 
@@ -110,7 +120,7 @@ class _AttentionCore(nn.Cell):
         grad = gradients[0]
         # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not.
         inner = row_sums(out * grad)
-        if step >= rows:
+        if kept.ndim == 4:
             grad_q, grad_k, grad_v = self.gradients(kept, q, k, v, grad, inner, 0)
             return grad_q, grad_k, grad_v, _zeros_like(bias)
         grad_q = []
@@ -120,7 +130,7 @@ class _AttentionCore(nn.Cell):
             q_block, grad_block = part(q, 2, start, start + step), part(grad, 2, start, start + step)
             if grad_q:
                 q_block = ops.depend(q_block, grad_q[-1])
-            weights = self.weights(q_block, k, bias)
+            weights = self.weights(q_block, k, rows_of_bias(bias, start, start + step))
             parts = self.gradients(weights, q_block, k, v, grad_block, part(inner, 2, start, start + step), start)
             grad_q.append(parts[0])
             grad_k = grad_k + parts[1]
@@ -167,8 +177,12 @@ class MultiHeadAttention(nn.Cell):
         """[B,S,C] -> [B,M,S,D] by a ``third`` of the packed projection."""
         batch, length, width = x.shape
         low, high = third * width, (third + 1) * width
-        y = self.linear(x.reshape(batch * length, width), part(self.in_proj_weight, 0, low, high))
-        y = self.add(y, part(self.in_proj_bias, 0, low, high))
+        weight, bias = part(self.in_proj_weight, 0, low, high), part(self.in_proj_bias, 0, low, high)
+        rows = x.reshape(batch * length, width)
+        if not self.training and is_faster(x.shape, x.dtype):
+            y = dense_layer(rows, weight, bias)
+        else:
+            y = self.add(self.linear(rows, weight), bias)
         if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))

@@ -42,7 +42,8 @@ class LeadingAxes(nn.Cell):
     """As ``x.transpose(*order, ...)``: the leading axes come in ``order``, those after them stay where they are.
 
     MindSpore's transposition on CPU keeps eight bytes for every number of x until the process ends, here and once more
-    in the backward pass; gathered rows leave nothing. For axes that are followed by long rows. Other devices transpose.
+    in the backward pass; gathered rows leave nothing. That is for training, where every layer would keep its own: a
+    pass without gradients transposes, which is faster. Other devices transpose.
     """
 
     def __init__(self, *order: int) -> None:
@@ -58,7 +59,7 @@ class LeadingAxes(nn.Cell):
 
     def ordered(self, x: ms.Tensor, order: tuple[int, ...]) -> ms.Tensor:
         shape, count = x.shape, len(self.order)
-        if not self.gathers:
+        if not (self.gathers and self.training):
             return ops.transpose(x, all_axes(order, x.ndim))
         rows = _gather(_reshape(x, rows_shape(shape, count)), row_numbers(leading(shape, count), order), 0)
         return _reshape(rows, ordered_shape(shape, order))

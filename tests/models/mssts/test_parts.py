@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import mindspore as ms
@@ -39,14 +38,6 @@ def filled(network: nn.Cell, seed: int = 0, scale: float = 0.3) -> nn.Cell:
 
 def random(*shape: int, seed: int = 1) -> ms.Tensor:
     return ms.Tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
-
-
-@pytest.fixture
-def operator_by_operator() -> Iterator[None]:
-    """Nothing is compiled: for what a test asks once, compiling takes twenty times as long as running."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +111,7 @@ def test_a_window_frame_by_frame_equals_the_whole_network(T: int) -> None:
     own = new_model("mssts", Sizes(T=T, Q=4, K=5, N=3), window_frames=6)
     filled(own.network, scale=0.05)
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    runner = card_of("mssts").build_tracker(own.cfg, own.network)._runner
+    runner = card_of("mssts").build_tracker(own.cfg, own.network).windows.runner
     frames = np.random.default_rng(0).integers(0, 256, (T, 56, 40, 3)).astype(np.uint8)
     prediction = runner([runner._portioned.encode(frame) for frame in frames])
     sizes = ms.Tensor(np.array([frames.shape[1:3]], np.int32))

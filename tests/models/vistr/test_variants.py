@@ -5,8 +5,6 @@ No published configuration has them, so nothing is compiled: both run operator b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import mindspore as ms
 import numpy as np
 import pytest
@@ -45,13 +43,6 @@ def batch() -> list[ms.Tensor]:
         exists,
     ]
     return [ms.Tensor(column) for column in columns]
-
-
-@pytest.fixture
-def operator_by_operator() -> Iterator[None]:
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.mark.usefixtures("operator_by_operator")

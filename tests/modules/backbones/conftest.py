@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 import pytest
 
-from tests.parity.modes import mode
+from tests.modes import mode
 
 
 @pytest.fixture(autouse=True)
-def operator_by_operator():
-    before = ms.get_context("mode")
-    with mode(compiled=False):
-        yield
-    ms.set_context(mode=before)
+def _all_of_them(operator_by_operator): ...  # noqa: ARG001
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import mindspore as ms
 
 @contextlib.contextmanager
 def mode(*, compiled: bool) -> Iterator[None]:
-    """Inside, graphs are compiled or not; a gradient function must be *made* inside, too."""
+    """Inside, graphs are compiled or not, and afterwards they are; a gradient function must be *made* inside, too."""
     ms.set_context(mode=ms.GRAPH_MODE if compiled else ms.PYNATIVE_MODE)
     try:
         yield
