@@ -257,9 +257,10 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     """
     steps_of(own.at_start(), 1)
     save_weights(tmp_path / "before.ckpt", network_weights(own.network))
-    # Windows that are linked by matching graphs leave a record.
+    # Windows that are linked by matching graphs leave a record, of the published procedure.
     is_matched = own.model.cfg.inference.get("linking") == "graph"
-    seen = own.found(tmp_path / "before.ckpt", "seen", *["--analysis"] * is_matched)
+    options = ["--analysis"] * is_matched
+    seen = own.found(tmp_path / "before.ckpt", "seen", *options)
     assert seen and all(len(record["segmentations"]) == own.sizes.T + 2 for record in seen)
     assert is_match_record(own.folder / "seen" / "analysis" / "1.npz") == is_matched
     save_weights(tmp_path / "last.ckpt", network_weights(own.network))
@@ -275,7 +276,7 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     load_weights(fresh, tmp_path / "last.ckpt", rules=card_of(own.name).weight_rules(other.cfg))
     for (place, loaded), (_, restored) in zip(fresh.parameters_and_names(), weights_of(other.network).items()):
         np.testing.assert_array_equal(loaded.asnumpy(), restored.asnumpy(), err_msg=place)
-    assert_same_tracks(own.found(tmp_path / "last.ckpt", "again"), seen)
+    assert_same_tracks(own.found(tmp_path / "last.ckpt", "again", *options), seen)
 
 
 def assert_same_tracks(got: list[dict], wanted: list[dict]) -> None:

@@ -60,7 +60,7 @@ def test_only_the_work_of_others_makes_a_wait_patient():
 def require_agreement(others_work, core: int, *, others: bool) -> None:
     """In a second in which others clearly worked on the core, or clearly did not, the library comes to say so."""
     seen = []
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 6
     while time.monotonic() < give_up_at:
         before = work_of_others(core), time.monotonic()
         while time.monotonic() < before[1] + 1.0:
@@ -71,7 +71,7 @@ def require_agreement(others_work, core: int, *, others: bool) -> None:
             if seen[-1] == others:
                 return
     if not seen:
-        pytest.skip(f"no second of twenty in which others {'worked' if others else 'left'} this core")
+        pytest.skip(f"no second of six in which others {'worked' if others else 'left'} this core")
     pytest.fail(f"others {'worked' if others else 'did not work'} on the core and the library said otherwise: {seen}")
 
 
