@@ -182,7 +182,7 @@ def test_a_wrong_command_is_noticed():
         "mindvideo infer clip.mp4 -c vistr --wieghts x",
         "python tools/segmentation/prepare.py splitt a.json",
         "python -m benchmarks.model --no-such-option",
-        "python -m benchmarks.modell",
+        "python -m benchmarks.nothing",
         "python benchmarks/model.py",
         "make tests",
         "mindvideo config --explain data.rooot",
