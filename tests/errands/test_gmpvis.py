@@ -1,4 +1,4 @@
-"""GMP-VIS on made-up videos, as the header of its toy configuration begins: prepare, train; evaluate, look at the matches.
+"""GMP-VIS on made-up videos: prepare and train as its toy configuration says, evaluate, draw the matches, infer.
 
 Reduced: a few videos, a small network that runs step by step (compiling takes most of the time), one training step.
 """
