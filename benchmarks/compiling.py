@@ -45,10 +45,10 @@ def steps(names: list[str]) -> None:
 
     from mindvideo.assembly.training import build_step
     from mindvideo.models.registry import card_of
-    from tests.models.small_models import Sizes, batch, model, tensors
+    from tests.models.small_models import Sizes, batch, new_model, tensors
 
     for name in names:
-        own = model(name, Sizes.drawn(0))
+        own = new_model(name, Sizes.drawn(0))
         groups = card_of(own.name).parameter_groups(own.cfg)
         step = build_step(own.cfg, own.network, own.training, 100, groups).set_train(True)
         inputs = [*tensors(batch(own)), ms.Tensor(np.zeros((2, 2), np.int64))]

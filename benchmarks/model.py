@@ -15,7 +15,6 @@ import argparse
 import os
 import platform
 import resource
-import sys
 import time
 from pathlib import Path
 
@@ -135,11 +134,6 @@ def peak_gigabytes() -> float:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["encoders"]:
-        import encoders
-
-        del sys.argv[1]
-        return encoders.main()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-c", "--config", default="vistr")
     parser.add_argument("--frames", type=int, default=36)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def measure(
     tracks = ["inference.any_length=everywhere", "inference.min_birth=0", "inference.min_life=0", "inference.max_gap=1"]
     cfg = load_config(config, [*tracks, "inference.scene_cuts=nowhere"] if any_length else [])
     prepare_device(cfg)
-    tracker = for_videos(cfg, tracker_of(cfg, build_network(cfg)), evaluated=True)
+    tracker: Any = for_videos(cfg, tracker_of(cfg, build_network(cfg)), evaluated=True)
     canvas = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     tracker.begin(size=size, num_frames=frames, video_id=0)
     other = np.random.default_rng(1).integers(0, 128, (*size, 3), np.uint8)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import dataclasses
 import os
 import time
@@ -24,12 +25,12 @@ from mindspore import Tensor, ops
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.machine import processor
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
+from mindvideo.native_library import CPU_LIBRARY, library_folder
 from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import backend
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
-from mindvideo.ops.dense_attention import dense_attention
-from mindvideo.ops.dense_layer import dense_layer
+from mindvideo.ops.dense import dense_attention, dense_layer
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 from mindvideo.ops.normalization import group_norm, layer_norm
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
@@ -247,11 +248,7 @@ def measure(case: Case, budget: float) -> list[dict]:
 
 
 def library_facts() -> str:
-    import ctypes
-
-    from mindvideo.ops.backend import library_folder
-
-    library = ctypes.CDLL(str(library_folder() / "libmindvideo_cpu.so"))
+    library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
     library.mindvideo_instruction_set.restype = ctypes.c_char_p
     return f"{library.mindvideo_instruction_set().decode()}, {library.mindvideo_threads()} threads"
 

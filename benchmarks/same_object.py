@@ -12,7 +12,6 @@ the cosine of the features, by the affinity after graph matching, by its assignm
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,9 +21,7 @@ from scipy.stats import rankdata
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.rows import append_rows
-from mindvideo import load_config
-from mindvideo.assembly.network import build_network, tracker_of
-from mindvideo.assembly.runtime import prepare_device
+from benchmarks.window_models import loaded, long_videos, readings_of
 from mindvideo.inference.trackers.lives import colours_under
 from mindvideo.inference.trackers.track_bank import associate_by_cosine, node_features
 from mindvideo.masks.rle import decode_mask
@@ -56,13 +53,11 @@ def shown_object(masks: np.ndarray, objects: list[list[np.ndarray | None]], star
 
 def windows_of(tracker, frames: list[np.ndarray], annotations: list[dict]) -> list[tuple]:
     """Of each window: its first frame, the objects that its queries show, their features and roots of colours."""
-    tracker.windows.begin()
     resolution = frames[0].shape[:2]
     objects = objects_of(annotations, resolution)
-    readings = [tracker.windows.feed(tracker.prepare(frame)) for frame in frames] + [tracker.windows.finish()]
     found = []
-    for reading in readings:
-        if reading is None or not reading.is_new:
+    for reading in readings_of(tracker, frames):
+        if not reading.is_new:
             continue
         window, rows = reading.window, []
         for query in np.flatnonzero(window.probabilities.max(axis=2).mean(axis=1) >= MIN_SCORE):
@@ -90,20 +85,12 @@ def main() -> None:
     parser.add_argument("--max-videos", type=int, default=25)
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     given = parser.parse_args()
-    name, _, weights = given.model.partition("=")
-    cfg = load_config(name, [f"data.root={given.data}"])
-    prepare_device(cfg)
-    network = build_network(cfg, weights=weights)
-    tracker, graph = tracker_of(cfg, network), GraphAssociation(network=network)
-    root = given.data / "synthetic_easy"
+    name, network, tracker = loaded(given.model, given.data)
+    graph = GraphAssociation(network=network)
     for which in given.sets:
-        content = json.loads((root / "annotations" / f"instances_{which}.json").read_text())
         alike: dict[tuple[str, str], tuple[list, list]] = defaultdict(lambda: ([], []))
-        for video in content["videos"][: given.max_videos]:
-            files = [root / which / "JPEGImages" / file for file in video["file_names"]]
-            frames = [np.ascontiguousarray(cv2.imread(str(file))[..., ::-1]) for file in files]
-            own = [each for each in content["annotations"] if each["video_id"] == video["id"]]
-            windows = windows_of(tracker, frames, own)
+        for video in long_videos(given.data, which, given.max_videos):
+            windows = windows_of(tracker, video.frames, video.annotations)
             for first, second in ((a, b) for a in windows for b in windows):
                 distance = second[0] - first[0]
                 kind = "near" if distance in NEAR else "far" if distance in FAR else None

@@ -14,6 +14,7 @@ import os
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -69,7 +70,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cfg = load_config(arguments.config, ["inference.short_side=null"])
     prepare_device(cfg)
-    step = tracker_of(cfg, build_network(cfg)).step
+    tracker: Any = tracker_of(cfg, build_network(cfg))
+    step = tracker.step
     rng = np.random.default_rng(0)
     image = ms.Tensor(rng.integers(0, 256, (*arguments.size, 3)).astype(np.uint8))
     rows, inner, columns = PRODUCT

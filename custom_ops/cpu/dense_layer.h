@@ -13,7 +13,7 @@ constexpr int64_t kPanel = 3 * Vec::width;  // outputs that one pass over a row 
 constexpr int64_t kRowsAtOnce = 96;         // a multiple of every height of a register tile in matmul.h
 constexpr int64_t kDepthAtOnce = 256;       // of a panel, which then stays in the first cache
 
-// Rows first..first+count of the weight [outputs, depth], turned to [depth, width]; the columns beyond count are 0.
+// ``count`` rows of a weight [..., depth], turned to [depth, width]; the columns beyond count are 0.
 inline void turn_panel(const float *weight, int64_t depth, int64_t count, int64_t width, float *panel) {
   for (int64_t k0 = 0; k0 < depth; k0 += 16) {
     const int64_t k1 = k0 + 16 < depth ? k0 + 16 : depth;
@@ -28,7 +28,7 @@ inline void multiply_panel(const float *x, const float *panel, int64_t width, in
                  width, tile, width);
 }
 
-// x [rows, depth], weight [outputs, depth], bias [outputs] or null -> output [rows, outputs]. Every number of the result
+// x [rows, depth], weight [outputs, depth], bias [outputs] -> output [rows, outputs]. Every number of the result
 // is summed in the same order, however many rows there are.
 bool dense_layer(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight, const float *bias,
                  float *output) {
@@ -49,7 +49,7 @@ bool dense_layer(int64_t rows, int64_t depth, int64_t outputs, const float *x, c
       const int64_t own = count_of(p), width = round_up(own, Vec::width);
       for (int64_t r = 0; r < count; ++r)
         for_vectors(own, [&](int64_t o, int n) {
-          store(bias ? load(bias + p * kPanel + o, n) : Vec::zero(), tile + r * width + o, n);
+          store(load(bias + p * kPanel + o, n), tile + r * width + o, n);
         });
       multiply_panel(x + first * depth, turned + p * kPanel * depth, width, count, depth, tile);
       for (int64_t r = 0; r < count; ++r)

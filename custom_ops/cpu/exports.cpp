@@ -147,21 +147,18 @@ MINDVIDEO_OP(DenseAttention) {
                 "DenseAttention");
 }
 
-// x [...,K], weight [O,K], with a bias: [O] -> [...,O]
+// x [N,K], weight [O,K], bias [O] -> [N,O]
 MINDVIDEO_OP(DenseLayer) {
-  const int extra_inputs = count == 4 ? 1 : 0;
-  MINDVIDEO_CALL("DenseLayer", 3 + extra_inputs);
-  if (!call.all_are(0, count - 1, "float32")) return refuse(kWrongType, "DenseLayer", "every tensor must be float32");
-  if (call.ranks[0] < 1 || call.ranks[1] != 2) return refuse(kWrongShape, "DenseLayer", "expected x [...,K], weight [O,K]");
-  const int64_t O = call.axis(1, 0), K = call.axis(1, 1), rows = K ? call.size(0) / K : 0;
-  if (call.axis(0, call.ranks[0] - 1) != K || call.size(count - 1) != rows * O || (extra_inputs && call.size(2) != O))
+  MINDVIDEO_CALL("DenseLayer", 4);
+  if (!call.all_are(0, 3, "float32")) return refuse(kWrongType, "DenseLayer", "every tensor must be float32");
+  if (call.ranks[0] != 2 || call.ranks[1] != 2) return refuse(kWrongShape, "DenseLayer", "expected x [N,K], weight [O,K]");
+  const int64_t N = call.axis(0, 0), K = call.axis(0, 1), O = call.axis(1, 0);
+  if (call.axis(1, 1) != K || call.size(2) != O || call.size(3) != N * O)
     return refuse(kWrongShape, "DenseLayer", "x, weight, bias and result do not fit together");
-  return finish(kernels().dense_layer(rows, K, O, call.get<float>(0), call.get<float>(1),
-                                      extra_inputs ? call.get<float>(2) : nullptr, call.get<float>(count - 1)),
+  return finish(kernels().dense_layer(N, K, O, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                      call.get<float>(3)),
                 "DenseLayer");
 }
-
-MINDVIDEO_OP(DenseLayerWithBias) { return DenseLayer(count, data, ranks, shapes, types, stream, extra); }
 
 MINDVIDEO_OP(DeformConv2dForward) {
   MINDVIDEO_CALL("DeformConv2dForward", 5);

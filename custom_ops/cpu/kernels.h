@@ -49,7 +49,7 @@ struct Kernels {
   // bias may be null.
   bool (*dense_attention)(const DenseAttentionShape &, const float *query, const float *key, const float *value,
                           const float *bias, float *output);
-  // bias may be null. rows x depth, outputs x depth.
+  // rows x depth, outputs x depth.
   bool (*dense_layer)(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight,
                       const float *bias, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);

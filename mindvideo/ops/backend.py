@@ -71,11 +71,11 @@ def is_native(operator: str, shape: tuple[int, ...], dtype: Any) -> bool:
 
 
 @functools.cache
-def has_wide_vectors() -> bool:
-    """Whether the CPU library computes with AVX2 or more; its plain products are slower than MindSpore's."""
+def instruction_set() -> str:
+    """``"plain"``, ``"avx2"`` or ``"avx512"``: what the CPU library computes with on this machine."""
     library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
     library.mindvideo_instruction_set.restype = ctypes.c_char_p
-    return library.mindvideo_instruction_set() != b"plain"
+    return library.mindvideo_instruction_set().decode()
 
 
 def native_op(

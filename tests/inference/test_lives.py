@@ -16,8 +16,8 @@ from mindvideo.assembly import for_videos
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
 from mindvideo.inference.trackers.any_length import AnyLengthTracker
 from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives
-from mindvideo.inference.trackers.living_tracks import MAX_ENDED_TRACKS
 from mindvideo.inference.trackers.scenes import SceneTracker
+from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS
 from mindvideo.masks.rle import has_pixels
 
 Q, K, SIDE = 4, 3, 16

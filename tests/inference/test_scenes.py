@@ -13,7 +13,8 @@ from mindvideo.data.synthetic.videos import RECIPES, longer, render_video
 from mindvideo.inference.output.video_files import OutputChoice
 from mindvideo.inference.predictor import ArrayFrames, Predictor
 from mindvideo.inference.scoring.track_scores import VoteByFrame
-from mindvideo.inference.trackers.scenes import MAX_ENDED_TRACKS, CutDetector, SceneTracker
+from mindvideo.inference.trackers.scenes import CutDetector, SceneTracker
+from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.inference.video_run import run_video
 from tests.inference.colored_videos import ColorClipNetwork, ColorTracker, make_frame

@@ -13,8 +13,8 @@ from mindvideo.inference.scoring.clip_prediction import ClipPrediction, ClipRunn
 from mindvideo.inference.scoring.track_scores import VoteByFrame
 from mindvideo.inference.trackers.linking import OverlapLinking
 from mindvideo.inference.trackers.sliding_windows import SlidingWindows
-from mindvideo.inference.trackers.tracker import frame_of
-from mindvideo.inference.trackers.windows import MAX_ENDED_TRACKS, WindowTracker
+from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS, frame_of
+from mindvideo.inference.trackers.windows import WindowTracker
 from tests.inference.colored_videos import ColorClipNetwork, make_frame, true_masks
 
 SIZE = (24, 32)

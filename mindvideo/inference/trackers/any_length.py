@@ -63,14 +63,19 @@ class AnyLengthTracker:
         require_finite(seen.probabilities)
         valid = picture_size(image)
         padded = self.step.padded_size(valid)
-        if padded != valid:
-            self.tracks.crop = lambda logits: crop_to_valid(logits, padded=padded, valid=valid)
-        shown, idle = self.tracks.follow(seen, small_picture(_padded(image, padded)))
+        picture = small_picture(_padded(image, padded))
+        shown, idle = self.tracks.follow(
+            seen, picture, crop=lambda logits: _cropped(logits, padded=padded, valid=valid)
+        )
         self.state = self.step.renewed(state, idle) if idle.any() else state
         return [shown]
 
     def finish(self) -> VideoInstances:
         return self.tracks.result()
+
+
+def _cropped(logits: np.ndarray, *, padded: tuple[int, int], valid: tuple[int, int]) -> np.ndarray:
+    return logits if padded == valid else crop_to_valid(logits, padded=padded, valid=valid)
 
 
 def _padded(image: np.ndarray, padded: tuple[int, int]) -> np.ndarray:

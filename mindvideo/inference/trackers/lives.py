@@ -14,9 +14,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
+from mindvideo.inference.trackers.colours import NUM_COLOURS, colour_numbers, shares_of_colours
 
 COLOUR_SIDE = 320  # of the picture in which colours are compared
-BITS_DROPPED = 5  # of a colour's channels: eight steps are left of each
 MIN_CELLS = 4  # a mask of fewer cells shows nothing
 # Masks that share this much, of both together or of the smaller one, show the same object.
 SAME_OBJECT, INSIDE_ANOTHER = 0.5, 0.7
@@ -56,7 +56,7 @@ class Life:
     last: int  # frame in which it was seen last
     mask: np.ndarray  # bool [h * w], there
     place: np.ndarray  # (x, y, extent) of that mask, in units of the map's longer side
-    colours: np.ndarray  # float32 [512], slowly following, see colours_under
+    colours: np.ndarray  # float32 [NUM_COLOURS], slowly following, see colours_under
     evidence: TrackEvidence
 
 
@@ -88,7 +88,7 @@ class _Seen(NamedTuple):
     masks: np.ndarray  # bool [S, h * w]
     areas: np.ndarray  # [S]
     places: np.ndarray  # [S, 3]
-    colours: np.ndarray  # [S, 512]
+    colours: np.ndarray  # [S, NUM_COLOURS]
     overlap: np.ndarray  # [S, S], cells shared
 
 
@@ -229,15 +229,12 @@ def _masks_over(picture: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def colours_under(picture: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Shares of 512 colours under each mask: uint8 [h, w, 3], bool [S, h * w] -> float32 [S, 512]."""
-    red, green, blue = np.moveaxis(picture.astype(np.int64) >> BITS_DROPPED, -1, 0)
-    steps = 256 >> BITS_DROPPED
-    colours = ((red * steps + green) * steps + blue).ravel()
-    shares = np.zeros((len(masks), steps**3), np.float32)
+    """Shares of colours under each mask: uint8 [h, w, 3], bool [S, h * w] -> float32 [S, NUM_COLOURS]."""
+    numbers = colour_numbers(picture).ravel()
+    shares = np.zeros((len(masks), NUM_COLOURS), np.float32)
     for share, mask in zip(shares, masks):
         if mask.any():
-            counts = np.bincount(colours[mask], minlength=steps**3)
-            share[:] = counts / counts.sum()
+            share[:] = shares_of_colours(numbers[mask])
     return shares
 
 

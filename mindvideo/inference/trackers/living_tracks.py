@@ -9,11 +9,9 @@ import numpy as np
 
 from mindvideo.inference.scoring.clip_prediction import segment_frame
 from mindvideo.inference.trackers.lives import Life, LifeRules, Observation, TrackLives
+from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
-
-# YouTube-VIS counts at most this many tracks a video; a long one would otherwise collect without end.
-MAX_ENDED_TRACKS = 100
 
 
 @dataclasses.dataclass(eq=False)
@@ -29,31 +27,29 @@ class _Track:
 
 
 class LivingTracks:
-    """The tracks of one video of frames ``size`` (H, W). ``births``: how many have begun so far.
+    """The tracks of one video of frames ``size`` (H, W). ``births``: how many have begun so far."""
 
-    ``crop`` cuts a query's map to what lies over the frame, where the network saw more.
-    """
-
-    def __init__(
-        self,
-        rules: LifeRules,
-        *,
-        size: tuple[int, int],
-        video_id: int | str,
-        crop: Callable[[np.ndarray], np.ndarray] | None = None,
-    ) -> None:
-        self.rules, self.size, self.video_id, self.crop = rules, size, video_id, crop
+    def __init__(self, rules: LifeRules, *, size: tuple[int, int], video_id: int | str) -> None:
+        self.rules, self.size, self.video_id = rules, size, video_id
         self.lives = TrackLives(rules)
         self.births = self.num_frames = 0
         self.by_id: dict[int, _Track] = {}  # by track id
 
-    def follow(self, seen: Observation, picture: np.ndarray) -> tuple[VideoInstances, np.ndarray]:
-        """The next frame, ``picture`` as for TrackLives.follow -> what it shows, and idle queries, bool [Q]."""
+    def follow(
+        self,
+        seen: Observation,
+        picture: np.ndarray,
+        *,
+        crop: Callable[[np.ndarray], np.ndarray] = lambda logits: logits,
+    ) -> tuple[VideoInstances, np.ndarray]:
+        """The next frame, ``picture`` as for TrackLives.follow -> what it shows, and idle queries, bool [Q].
+
+        ``crop`` cuts a query's map to what lies over the frame, where the network saw more.
+        """
         shown, ended, idle = self.lives.follow(seen, picture)
         rows = []
         for life, query, is_birth in shown:
-            logits = seen.mask_logits[query]
-            mask = segment_frame(logits if self.crop is None else self.crop(logits), self.size)
+            mask = segment_frame(crop(seen.mask_logits[query]), self.size)
             if is_birth:
                 self.births += 1
                 self.by_id[life.track_id] = _Track(life)

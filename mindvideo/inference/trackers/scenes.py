@@ -12,18 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mindvideo.inference.trackers.tracker import VideoTracker, frame_of
+from mindvideo.inference.trackers.colours import colour_numbers, shares_of_colours
+from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS, VideoTracker, frame_of
 from mindvideo.structures import VideoInstances
 
 # Both must be exceeded. On made-up videos and on film the changes inside a scene stay below 0.19 and 0.10, those of
 # cuts lie above 0.24 and 0.15 (tests/inference/test_scenes.py measures the made-up ones).
-MIN_COLOUR_CHANGE = 0.21  # share of the pixels whose colour is another one, of 512 colours
+MIN_COLOUR_CHANGE = 0.21  # share of the pixels whose colour is another one, see colours.py
 MIN_LAYOUT_CHANGE = 0.125  # mean difference of a coarse picture, in units of the brightest value
 HISTOGRAM_SIZE, LAYOUT_SIZE = (64, 48), (16, 12)  # width, height
-BITS_DROPPED = 5  # of each channel: eight steps are left
-
-# YouTube-VIS counts at most this many tracks a video; a film of many scenes would otherwise collect without end.
-MAX_ENDED_TRACKS = 100
 
 
 class CutDetector:
@@ -43,12 +40,9 @@ class CutDetector:
 
 
 def colour_histogram(frame: np.ndarray) -> np.ndarray:
-    """Shares of 512 colours among the pixels, float [512]."""
-    small = cv2.resize(frame, HISTOGRAM_SIZE, interpolation=cv2.INTER_AREA) >> BITS_DROPPED
-    steps = 256 >> BITS_DROPPED
-    red, green, blue = np.moveaxis(small.astype(np.int64), -1, 0)
-    counts = np.bincount(((red * steps + green) * steps + blue).ravel(), minlength=steps**3)
-    return counts / counts.sum()
+    """Shares of colours among the pixels, float [NUM_COLOURS]."""
+    small = cv2.resize(frame, HISTOGRAM_SIZE, interpolation=cv2.INTER_AREA)
+    return shares_of_colours(colour_numbers(small))
 
 
 def coarse_picture(frame: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ import numpy as np
 
 from mindvideo.structures import VideoInstances
 
+# YouTube-VIS counts at most this many tracks a video; a long one would otherwise collect without end.
+MAX_ENDED_TRACKS = 100
+
 
 class VideoTracker(Protocol):
     """Frames of one video go in one by one; instances come out as soon as nothing later can change them.

@@ -20,11 +20,9 @@ from mindvideo.inference.trackers.any_length_windows import AnyLengthWindows
 from mindvideo.inference.trackers.linking import Linking, OverlapLinking
 from mindvideo.inference.trackers.lives import LifeRules
 from mindvideo.inference.trackers.sliding_windows import Reading, SlidingWindows
+from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Segmentation, VideoInstances
-
-# YouTube-VIS counts no more per video; a long video would otherwise collect the empty queries of every window.
-MAX_ENDED_TRACKS = 100
 
 
 @dataclasses.dataclass

@@ -16,10 +16,9 @@ from mindspore.common.initializer import XavierUniform, initializer
 from mindspore.ops import constexpr
 
 from mindvideo.modules.layers.dropout import Dropout
-from mindvideo.modules.layers.linear import Linear
+from mindvideo.modules.layers.linear import Linear, linear
 from mindvideo.modules.layers.row_order import LeadingAxes
-from mindvideo.ops.dense_attention import dense_attention, is_fused
-from mindvideo.ops.dense_layer import dense_layer, is_faster
+from mindvideo.ops.dense import dense_attention, is_native_attention
 from mindvideo.ops.slices import part
 
 # Numbers in one block of weights: 64 MB in float32, small beside the activations and large enough to keep cores busy.
@@ -89,7 +88,7 @@ class _AttentionCore(nn.Cell):
         return ops.cast(keep.reshape(weights.shape), weights.dtype) * self.dropout.scale
 
     def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
-        if not self.training and is_fused(q.shape, q.dtype):
+        if not self.training and is_native_attention(q.shape, q.dtype):
             return dense_attention(q, k, v, bias), ops.zeros((1,), q.dtype)
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
@@ -170,7 +169,6 @@ class MultiHeadAttention(nn.Cell):
         self.in_proj_bias = Parameter(initializer("zeros", (3 * width,)), name="in_proj_bias")
         self.out_proj = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
         self.core = _AttentionCore(dropout=dropout, block_elements=block_elements)
-        self.linear, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
         self.swap = LeadingAxes(0, 2, 1)
 
     def _project(self, x: ms.Tensor, third: int) -> ms.Tensor:
@@ -178,11 +176,7 @@ class MultiHeadAttention(nn.Cell):
         batch, length, width = x.shape
         low, high = third * width, (third + 1) * width
         weight, bias = part(self.in_proj_weight, 0, low, high), part(self.in_proj_bias, 0, low, high)
-        rows = x.reshape(batch * length, width)
-        if not self.training and is_faster(x.shape, x.dtype):
-            y = dense_layer(rows, weight, bias)
-        else:
-            y = self.add(self.linear(rows, weight), bias)
+        y = linear(x.reshape(batch * length, width), weight, bias, self.training)
         if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))

@@ -8,7 +8,7 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.linear import Linear
-from mindvideo.ops.dense_layer import MIN_ROWS, is_faster
+from mindvideo.ops.dense import MIN_ROWS, is_native_layer
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (2, 3, 4, 6)], ids=["rows", "maps"])
@@ -23,7 +23,7 @@ def test_the_bits_are_those_of_dense(shape, has_bias):
 
 
 needs_library = pytest.mark.skipif(
-    not is_faster((MIN_ROWS, 6), ms.float32), reason="no library, or a processor without AVX2"
+    not is_native_layer((MIN_ROWS, 6), ms.float32), reason="no library, or a processor without AVX2"
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.attention import MASKED, _AttentionCore
-from mindvideo.ops.dense_attention import is_fused
+from mindvideo.ops.dense import is_native_attention
 
 B, M, R, S, D = 2, 3, 29, 70, 20
 
@@ -48,7 +48,7 @@ class Squares(nn.Cell):
 
 
 needs_library = pytest.mark.skipif(
-    not is_fused((B, M, R, D), ms.float32), reason="no library, or a processor without AVX2"
+    not is_native_attention((B, M, R, D), ms.float32), reason="no library, or a processor without AVX2"
 )
 
 
@@ -77,4 +77,4 @@ def test_gradients_do_not_depend_on_the_mode(given, kind, block_elements):
 
 
 def test_half_types_go_to_the_operators_of_mindspore():
-    assert not is_fused((B, M, R, D), ms.float16) and not is_fused((0, M, R, D), ms.float32)
+    assert not is_native_attention((B, M, R, D), ms.float16) and not is_native_attention((0, M, R, D), ms.float32)

@@ -1,0 +1,100 @@
+"""What makes two frames show the same track: the parts of the likeness of `inference/trackers/lives.py`, one by one.
+
+    mindvideo prepare synthetic --output DATA/synthetic_easy --train 1 --valid 10 --long 25 --seed 60
+    python -m benchmarks.likeness gmpvis_toy=runs/gm/last.ckpt --data DATA
+
+For families of windows. Every window goes through the network once, then the tracks are followed in each way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.rows import append_rows
+from benchmarks.window_models import LongVideo, annotation_file, loaded, long_videos, readings_of
+from mindvideo.evaluation.evaluator import Evaluator
+from mindvideo.evaluation.ground_truth import read_ground_truth
+from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives, small_picture
+from mindvideo.inference.trackers.living_tracks import LivingTracks
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """``parts``: attributes of TrackLives; ``coarse``: colours at the resolution of the masks."""
+
+    parts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    rules: LifeRules = dataclasses.field(default_factory=LifeRules)
+    coarse: bool = False
+
+
+NO_COLOURS = {"OVERLAP": 0.8, "KIND": 0.2, "LOOK": 0.0, "KIND_AFTER_GAP": 1.0, "LOOK_AFTER_GAP": 0.0}
+WAYS = {
+    "as it is": Way(),
+    "colours at the masks' resolution": Way(coarse=True),
+    "overlap counts as much as colours": Way(
+        {"OVERLAP": 0.45, "KIND": 0.1, "LOOK": 0.45}, LifeRules(min_likeness=0.5, min_return=0.6)
+    ),
+    "no colours": Way(NO_COLOURS, LifeRules(min_likeness=0.4, min_return=0.6)),
+    "no overlap": Way({"OVERLAP": 0.0, "KIND": 0.1, "LOOK": 0.9}),
+}
+
+
+def frames_seen(tracker: Any, video: LongVideo) -> list[tuple[Observation, np.ndarray]]:
+    """Of each frame what the network says and the picture."""
+    return [
+        (
+            Observation(reading.window.probabilities[:, place], reading.window.mask_logits[:, place]),
+            small_picture(video.frames[reading.start + place]),
+        )
+        for reading in readings_of(tracker, video.frames)
+        for place in reading.places()
+    ]
+
+
+def records_of(seen: list[tuple[Observation, np.ndarray]], video: LongVideo, way: Way) -> list[dict]:
+    tracks = LivingTracks(way.rules, size=video.frames[0].shape[:2], video_id=video.entry["id"])
+    tracks.lives = type("Lives", (TrackLives,), dict(way.parts))(way.rules)
+    for observation, picture in seen:
+        size = observation.mask_logits.shape[:0:-1]
+        tracks.follow(observation, cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if way.coarse else picture)
+    return tracks.result().to_results()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="NAME=WEIGHTS")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds synthetic_easy with its long sets")
+    parser.add_argument("--sets", nargs="+", default=["late", "stay"])
+    parser.add_argument("--max-videos", type=int, default=25)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
+    given = parser.parse_args()
+    name, _, tracker = loaded(given.model, given.data)
+    for which in given.sets:
+        videos = list(long_videos(given.data, which, given.max_videos))
+        truth = read_ground_truth(annotation_file(given.data, which))
+        labelled = {video.id: video for video in truth.videos}
+        kept = [labelled[video.entry["id"]] for video in videos]
+        truth = dataclasses.replace(truth, videos=tuple(kept))
+        seen = [frames_seen(tracker, video) for video in videos]
+        for way, how in WAYS.items():
+            evaluator = Evaluator(truth)
+            for video, frames in zip(videos, seen):
+                evaluator.add(labelled[video.entry["id"]], records_of(frames, video, how))
+            found = evaluator.result().metrics()
+            row = {"config": name, "set": which, "likeness": way, "AP": round(100 * found["AP"], 1)}
+            row |= {"IDF1": round(100 * found["tracking"]["IDF1"], 1), "switches": found["tracking"]["switches"]}
+            print(row, flush=True)
+            if given.csv:
+                append_rows(given.csv, [row])
+
+
+if __name__ == "__main__":
+    main()

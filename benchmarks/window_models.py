@@ -1,0 +1,53 @@
+"""A trained family of windows and the long synthetic videos it is run on, for scripts that look inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from mindvideo import load_config
+from mindvideo.assembly.network import build_network, tracker_of
+from mindvideo.assembly.runtime import prepare_device
+from mindvideo.inference.trackers.sliding_windows import Reading
+
+
+class LongVideo(NamedTuple):
+    """As the annotation file has it; frames uint8 RGB [H, W, 3]."""
+
+    entry: dict
+    frames: list[np.ndarray]
+    annotations: list[dict]
+
+
+def loaded(model: str, data: Path) -> tuple[str, Any, Any]:
+    """``NAME=WEIGHTS`` -> the name, the network and its WindowTracker."""
+    name, _, weights = model.partition("=")
+    cfg = load_config(name, [f"data.root={data}"])
+    prepare_device(cfg)
+    network = build_network(cfg, weights=weights)
+    return name, network, tracker_of(cfg, network)
+
+
+def annotation_file(data: Path, name: str) -> Path:
+    return data / "synthetic_easy" / "annotations" / f"instances_{name}.json"
+
+
+def long_videos(data: Path, name: str, limit: int) -> Iterator[LongVideo]:
+    """The first ``limit`` videos of a set."""
+    content = json.loads(annotation_file(data, name).read_text())
+    for entry in content["videos"][:limit]:
+        files = [data / "synthetic_easy" / name / "JPEGImages" / file for file in entry["file_names"]]
+        frames = [np.ascontiguousarray(cv2.imread(str(file))[..., ::-1]) for file in files]
+        yield LongVideo(entry, frames, [each for each in content["annotations"] if each["video_id"] == entry["id"]])
+
+
+def readings_of(tracker: Any, frames: list[np.ndarray]) -> list[Reading]:
+    """What is read from the windows of a video."""
+    tracker.windows.begin()
+    read = [tracker.windows.feed(tracker.prepare(frame)) for frame in frames]
+    return [reading for reading in read if reading is not None] + [tracker.windows.finish()]

@@ -1,0 +1,75 @@
+"""Dense attention and linear layers by the compiled library: in one pass, with wider vectors than MindSpore's on CPU.
+
+Both are for passes without gradients, in which nothing need be kept. Where the library does not do them
+(:func:`is_native_attention`, :func:`is_native_layer`) the caller computes them by MindSpore's operators.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mindspore import Tensor, ops
+from mindspore.ops import constexpr
+
+from mindvideo.ops.backend import instruction_set, is_native, native_op
+
+MIN_ROWS = 256  # of a layer: its weights are rearranged in every call, which fewer rows do not repay
+
+_products, _first_transposed = ops.MatMul(), ops.MatMul(transpose_a=True)
+
+
+def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """softmax(query key^T + bias) value: [B,M,R,D], key and value [B,M,S,D], bias [B or 1, 1, R or 1, S] -> [B,M,R,D].
+
+    ``bias`` [1,1,1,1] stands for none. It has no gradient.
+    """
+    return _attention_op()(query, key, value, bias)
+
+
+def dense_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x weight^T + bias: x [N,K], weight [O,K], bias [O] -> [N,O]."""
+    return _layer_op()(x, weight, bias)
+
+
+@constexpr
+def is_native_attention(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For queries of this shape; a constant inside graphs."""
+    return is_native("dense_attention", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_layer(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For x of this shape [..., K]; a constant inside graphs."""
+    rows = 1
+    for size in shape[:-1]:
+        rows *= size
+    return rows >= MIN_ROWS and is_native("dense_layer", shape, dtype) and _has_wide_vectors()
+
+
+def _has_wide_vectors() -> bool:
+    return instruction_set() != "plain"  # whose products are slower than MindSpore's
+
+
+def _like_query(query: Any, *others: Any) -> Any:
+    return query
+
+
+def _outputs_of_rows(x: Any, weight: Any, bias: Any) -> Any:
+    return [x[0], weight[0]]
+
+
+def _layer_bprop(
+    x: Tensor, weight: Tensor, bias: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A network in evaluation can be differentiated, too."""
+    return _products(gradient, weight), _first_transposed(gradient, x), ops.sum(gradient, 0)
+
+
+@constexpr
+def _attention_op() -> ops.Custom:
+    return native_op("DenseAttention", out_shape=_like_query, out_dtype=_like_query)
+
+
+@constexpr
+def _layer_op() -> ops.Custom:
+    return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=_like_query, bprop=_layer_bprop)
