@@ -2,6 +2,7 @@
 #include "attention.h"
 #include "deform_conv.h"
 #include "dense_attention.h"
+#include "dense_convolution.h"
 #include "dense_layer.h"
 #include "normalization.h"
 #include "photometric.h"
@@ -17,6 +18,7 @@ const Kernels MINDVIDEO_KERNELS = {
     attention_backward,
     dense_attention,
     dense_layer,
+    dense_convolution,
     conv_forward,
     conv_backward,
     layer_norm_forward,

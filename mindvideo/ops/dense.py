@@ -1,7 +1,7 @@
-"""Dense attention and linear layers by the compiled library: in one pass, with wider vectors than MindSpore's on CPU.
+"""Attention, linear layers and convolutions by the compiled library: in one pass, with wider vectors than MindSpore's.
 
-Both are for passes without gradients, in which nothing need be kept. Where the library does not do them
-(:func:`is_native_attention`, :func:`is_native_layer`) the caller computes them by MindSpore's operators.
+They are for passes without gradients, in which nothing need be kept. Where the library does not do them
+(:func:`is_native_attention` and so on) the caller computes them by MindSpore's operators.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from mindspore import Tensor, ops
+from mindspore import dtype as mstype
 from mindspore.ops import constexpr
 
 from mindvideo.ops.backend import instruction_set, is_native, native_op
@@ -31,6 +32,22 @@ def dense_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _layer_op()(x, weight, bias)
 
 
+def dense_convolution(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    residual: Tensor,
+    geometry: tuple[int, int, int],
+    relu: bool,
+) -> Tensor:
+    """relu(x * weight * scale + shift + residual): x [B,C,H,W], weight [O,C,k,k], scale and shift [O] -> [B,O,H',W'].
+
+    ``residual`` [1] stands for none, ``geometry`` is (stride, padding, dilation). It has no gradient.
+    """
+    return _convolution_op(*geometry)(x, weight, scale, shift, residual, _geometry(*geometry, relu))
+
+
 @constexpr
 def is_native_attention(shape: tuple[int, ...], dtype: Any) -> bool:
     """For queries of this shape; a constant inside graphs."""
@@ -44,6 +61,12 @@ def is_native_layer(shape: tuple[int, ...], dtype: Any) -> bool:
     for size in shape[:-1]:
         rows *= size
     return rows >= MIN_ROWS and is_native("dense_layer", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_convolution(shape: tuple[int, ...], dtype: Any, groups: int) -> bool:
+    """For x of this shape; a constant inside graphs."""
+    return groups == 1 and is_native("dense_convolution", shape, dtype) and _has_wide_vectors()
 
 
 def _has_wide_vectors() -> bool:
@@ -73,3 +96,17 @@ def _attention_op() -> ops.Custom:
 @constexpr
 def _layer_op() -> ops.Custom:
     return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=_like_query, bprop=_layer_bprop)
+
+
+@constexpr
+def _geometry(stride: int, padding: int, dilation: int, relu: bool) -> Tensor:
+    return Tensor([stride, padding, dilation, int(relu)], mstype.int32)
+
+
+@constexpr
+def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
+    def shape_of_result(x: Any, weight: Any, *others: Any) -> Any:
+        sizes = [(s + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for s, k in zip(x[2:], weight[2:])]
+        return [x[0], weight[0], *sizes]
+
+    return native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_query)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 
 from mindvideo.modules.layers.convolution import Convolution
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
@@ -42,11 +42,10 @@ class BasicBlock(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C', H', W']."""
-        y = ops.relu(self.bn1.after(self.conv1, x))
-        y = self.bn2.after(self.conv2, y)
+        y = self.bn1.after(self.conv1, x, relu=True)
         if self.downsample is not None:
             x = self.downsample[1].after(self.downsample[0], x)
-        return ops.relu(y + x)
+        return self.bn2.after(self.conv2, y, residual=x, relu=True)
 
 
 class Bottleneck(nn.Cell):
@@ -79,12 +78,11 @@ class Bottleneck(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, 4 * width, H', W']."""
-        y = ops.relu(self.bn1.after(self.conv1, x))
-        y = ops.relu(self.bn2.after(self.conv2, y))
-        y = self.bn3.after(self.conv3, y)
+        y = self.bn1.after(self.conv1, x, relu=True)
+        y = self.bn2.after(self.conv2, y, relu=True)
         if self.downsample is not None:
             x = self.downsample[1].after(self.downsample[0], x)
-        return ops.relu(y + x)
+        return self.bn3.after(self.conv3, y, residual=x, relu=True)
 
 
 def stage_strides(*, stem_pool: bool = True, dilate_last: bool = False) -> tuple[int, ...]:
@@ -148,7 +146,7 @@ class ResNet(nn.Cell):
 
     def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """frames [N, 3, H, W] -> one map [N, C, ceil(H / stride), ceil(W / stride)] for each of ``out_levels``."""
-        x = ops.relu(self.bn1.after(self.conv1, frames))
+        x = self.bn1.after(self.conv1, frames, relu=True)
         if self.stem_pool is not None:
             x = self.stem_pool(x)
         maps: tuple[ms.Tensor, ...] = ()
