@@ -114,7 +114,7 @@ def dense_layer_case(name: str, rows: int, depth: int, outputs: int) -> Case:
 
 
 def dense_convolution_case(name: str, channels: int, height: int, width: int, outputs: int, kernel: int) -> Case:
-    """Of a residual block of a frozen backbone: a shift, a residual and a ReLU follow. Without gradients, as it is used."""
+    """Of a residual block: a shift, a residual and a ReLU follow. Without gradients, as it is used."""
     rng = np.random.default_rng(0)
     convolve, add_shift = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=kernel // 2), ops.BiasAdd()
     no_scale = Tensor(np.ones(outputs, np.float32))
