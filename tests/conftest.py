@@ -16,7 +16,7 @@ import pytest
 os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")
 
 if "MINDVIDEO_CACHE" not in os.environ:
-    # What tests compile must not push the graphs of the person who runs them out of the cache.
+    # Graphs of tests must not push the graphs of the person who runs them out of the cache.
     _cache = tempfile.TemporaryDirectory(prefix="mindvideo-tests-", ignore_cleanup_errors=True)
     os.environ["MINDVIDEO_CACHE"] = _cache.name
 

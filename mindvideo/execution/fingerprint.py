@@ -56,7 +56,7 @@ def _sources(cell: nn.Cell) -> set[Path]:
 
 
 def _words_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
-    """What a value is, as words; what was met before is named by its number."""
+    """A value as words; one that was met before is named by its number."""
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         yield repr(value)
         return
@@ -71,8 +71,8 @@ def _words_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
 
 @functools.singledispatch
 def _parts_of(value: Any) -> Iterable[Any]:
-    """What a value consists of."""
-    # Where a text holds an address the graph is not found again, which costs time and nothing else.
+    """The things that a value consists of."""
+    # Where a string holds an address the graph is not found again, which costs time and nothing else.
     return _items(vars(value)) if hasattr(value, "__dict__") else [repr(value)]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.data.media.frame_size import size_after
-from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.scoring.clip_prediction import ClipPrediction
 from mindvideo.inference.scoring.track_vote import first_candidates
@@ -57,9 +56,9 @@ class FrameClassRunner:
     """
 
     def __init__(self, *, network: nn.Cell, portioned: PortionedFrames, pixels: nn.Cell):
-        frames = _Frames(pixels=pixels)
-        self._frames, self._portioned = KeptGraph(frames), portioned
-        self._whole = _FrameClassInference(network=network, frames=frames)
+        self._frames = _Frames(pixels=pixels)
+        self._portioned = portioned
+        self._whole = _FrameClassInference(network=network, frames=self._frames)
         self._whole.set_train(False)
 
     def export_plan(self, *, num_frames: int, size: tuple[int, int]) -> ExportPlan:

@@ -50,7 +50,7 @@ def row(*values: float) -> ms.Tensor:
 
 
 def answer(cell: nn.Cell, *inputs) -> tuple[list[float], str]:
-    """What a new start of the cell gives, and whether its graph was found or traced."""
+    """The numbers of a new start of the cell, and whether its graph was found or traced."""
     before = (kept_graphs.found, kept_graphs.traced)
     numbers = KeptGraph(cell)(*inputs).asnumpy().tolist()
     found, traced = kept_graphs.found - before[0], kept_graphs.traced - before[1]
