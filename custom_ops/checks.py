@@ -159,7 +159,7 @@ def check_dense_layer(call: Call) -> None:
 
 
 def check_dense_convolution(call: Call) -> None:
-    """All kinds of borders and tails: as exact as float32 can be, and no bit different when a map is computed by itself."""
+    """All kinds of borders and tails: as exact as float32 can be, and a map by itself has the same bits."""
     rng = np.random.default_rng(7)
     # maps, channels, height, width, outputs, kernel, stride, padding, dilation
     for B, C, H, W, outputs, kernel, *geometry in (
