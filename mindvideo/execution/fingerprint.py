@@ -55,15 +55,19 @@ def _sources(cell: nn.Cell) -> set[Path]:
     return {*PACKAGE.rglob("*.py"), *outside}
 
 
-def _words_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
-    """A value as words; one that was met before is named by its number."""
+def _words_of(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[str]:
+    """A value as words; an object that was met before is named by its number.
+
+    ``seen`` holds the objects, so that none makes room for another of the same address.
+    """
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         yield repr(value)
         return
     if id(value) in seen:
-        yield f"as {seen[id(value)]}"
+        yield f"as {seen[id(value)][0]}"
         return
-    seen[id(value)] = len(seen)
+    if not isinstance(value, tuple):
+        seen[id(value)] = (len(seen), value)
     yield _name_of(type(value))
     for each in _parts_of(value):
         yield from _words_of(each, seen)

@@ -13,6 +13,7 @@ import pytest
 from mindspore import Parameter, nn, ops
 
 from mindvideo.compile_times import kept_graphs
+from mindvideo.execution import fingerprint as fingerprint_module
 from mindvideo.execution import kept_graph
 from mindvideo.execution.fingerprint import fingerprint
 from mindvideo.execution.kept_graph import KeptGraph, keep_graphs
@@ -157,6 +158,16 @@ class Twice(nn.Cell):
     assert printed() == first and len(first) == 64
     (tmp_path / "twice.py").write_text(source + "# changed\n")
     assert printed() != first
+
+
+def test_short_lived_values_of_one_address_are_not_taken_for_each_other():
+    def words(*sizes: int) -> list[str]:
+        fresh = ([size] for size in sizes)  # each is gone before the next is made, which often lies in its place
+        seen: dict = {}
+        return [word for each in fresh for word in fingerprint_module._words_of(each, seen)]
+
+    assert words(*range(50)) == words(*range(50))
+    assert sum(word.startswith("as ") for word in words(*range(50))) == 0
 
 
 def test_weights_leave_no_trace_in_the_fingerprint():
