@@ -210,6 +210,26 @@ def convolved(x: np.ndarray, weight: np.ndarray, stride: int, padding: int, dila
     return y
 
 
+def check_max_pool(call: Call) -> None:
+    """To the bit, with what is not a number kept."""
+    rng = np.random.default_rng(8)
+    for B, C, H, W, kernel, stride, padding in (
+        (1, 3, 17, 23, 3, 2, 1),
+        (2, 2, 8, 40, 3, 2, 1),
+        (1, 1, 1, 1, 3, 2, 1),
+        (1, 2, 9, 7, 2, 2, 0),
+        (2, 1, 5, 33, 4, 1, 2),
+    ):
+        x = rng.standard_normal((B, C, H, W)).astype(np.float32)
+        x[0, 0, 0, -1] = np.nan
+        wide = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=-np.inf)
+        windows = np.lib.stride_tricks.sliding_window_view(wide, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
+        expected = windows.max((-1, -2))
+        geometry = np.array([kernel, stride, padding], np.int32)
+        (output,) = call("MaxPool", [x, geometry], [(expected.shape, np.float32)])
+        np.testing.assert_array_equal(output, expected)
+
+
 def attended(query: np.ndarray, key: np.ndarray, value: np.ndarray, bias: np.ndarray, kind: Any) -> np.ndarray:
     query, key, value, bias = (array.astype(kind) for array in (query, key, value, bias))
     logits = query @ key.swapaxes(-1, -2) + bias

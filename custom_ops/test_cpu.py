@@ -28,6 +28,7 @@ def main() -> None:
     checks.check_dense_attention(call)
     checks.check_dense_layer(call)
     checks.check_dense_convolution(call)
+    checks.check_max_pool(call)
     checks.check_convolution(call, options.golden)
     checks.check_assignment(call, options.problems)
     checks.check_norms(call)

@@ -186,6 +186,26 @@ MINDVIDEO_OP(DenseConvolution) {
                 "DenseConvolution");
 }
 
+// x [B,C,H,W], geometry (kernel, stride, padding) -> [B,C,Ho,Wo]
+MINDVIDEO_OP(MaxPool) {
+  MINDVIDEO_CALL("MaxPool", 3);
+  if (!call.is(0, "float32") || !call.is(1, "int32") || !call.is(2, "float32"))
+    return refuse(kWrongType, "MaxPool", "x and the result must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[2] != 4 || call.size(1) != 3)
+    return refuse(kWrongShape, "MaxPool", "expected [B,C,H,W], [3] and [B,C,Ho,Wo]");
+  const int32_t *geometry = call.get<int32_t>(1);
+  const ConvShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(0, 1), geometry[0],
+                    geometry[0], call.axis(2, 2), call.axis(2, 3), geometry[1], geometry[2], 1};
+  const auto fits = [&](int64_t size, int64_t out) {
+    return size > 0 && (size + 2 * s.padding - s.kernel_h) / s.stride + 1 == out;
+  };
+  // With more padding than half a window some windows would hold nothing.
+  if (s.stride < 1 || s.padding < 0 || 2 * s.padding > s.kernel_h || call.axis(2, 0) != s.B || call.axis(2, 1) != s.C ||
+      !fits(s.H, s.out_h) || !fits(s.W, s.out_w))
+    return refuse(kWrongShape, "MaxPool", "x, geometry and result do not fit together");
+  return finish(kernels().max_pool(s, call.get<float>(0), call.get<float>(2)), "MaxPool");
+}
+
 MINDVIDEO_OP(DeformConv2dForward) {
   MINDVIDEO_CALL("DeformConv2dForward", 5);
   ConvShape s;

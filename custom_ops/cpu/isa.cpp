@@ -4,6 +4,7 @@
 #include "dense_attention.h"
 #include "dense_convolution.h"
 #include "dense_layer.h"
+#include "max_pool.h"
 #include "normalization.h"
 #include "photometric.h"
 
@@ -19,6 +20,7 @@ const Kernels MINDVIDEO_KERNELS = {
     dense_attention,
     dense_layer,
     dense_convolution,
+    max_pool,
     conv_forward,
     conv_backward,
     layer_norm_forward,

@@ -55,6 +55,8 @@ struct Kernels {
   // scale and shift for each output; residual may be null.
   bool (*dense_convolution)(const ConvShape &, const float *x, const float *weight, const float *scale,
                             const float *shift, const float *residual, bool relu, float *output);
+  // kernel, stride and padding of the shape; it has no weights.
+  bool (*max_pool)(const ConvShape &, const float *x, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);
   bool (*conv_backward)(const ConvShape &, const float *x, const float *offset, const float *weight,
                         const float *gradient, float *grad_x, float *grad_offset, float *grad_weight);

@@ -1,4 +1,4 @@
-"""Attention, linear layers and convolutions by the compiled library: in one pass, with wider vectors than MindSpore's.
+"""Attention, linear layers, convolutions and pooling by the compiled library: with wider vectors than MindSpore's.
 
 They are for passes without gradients, in which nothing need be kept. Where the library does not do them
 (:func:`is_native_attention` and so on) the caller computes them by MindSpore's operators.
@@ -48,6 +48,11 @@ def dense_convolution(
     return _convolution_op(*geometry)(x, weight, scale, shift, residual, _geometry(*geometry, relu))
 
 
+def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """The greatest of each square of kernel x kernel: x [B,C,H,W] -> [B,C,H',W']. It has no gradient."""
+    return _pool_op(kernel, stride, padding)(x, _window(kernel, stride, padding))
+
+
 @constexpr
 def is_native_attention(shape: tuple[int, ...], dtype: Any) -> bool:
     """For queries of this shape; a constant inside graphs."""
@@ -67,6 +72,12 @@ def is_native_layer(shape: tuple[int, ...], dtype: Any) -> bool:
 def is_native_convolution(shape: tuple[int, ...], dtype: Any, groups: int) -> bool:
     """For x of this shape; a constant inside graphs."""
     return groups == 1 and is_native("dense_convolution", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_pool(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For x of this shape; a constant inside graphs."""
+    return is_native("max_pool", shape, dtype) and _has_wide_vectors()
 
 
 def _has_wide_vectors() -> bool:
@@ -110,3 +121,16 @@ def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
         return [x[0], weight[0], *sizes]
 
     return native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_query)
+
+
+@constexpr
+def _window(kernel: int, stride: int, padding: int) -> Tensor:
+    return Tensor([kernel, stride, padding], mstype.int32)
+
+
+@constexpr
+def _pool_op(kernel: int, stride: int, padding: int) -> ops.Custom:
+    def shape_of_result(x: Any, window: Any) -> Any:
+        return [*x[:2], *((size + 2 * padding - kernel) // stride + 1 for size in x[2:])]
+
+    return native_op("MaxPool", out_shape=shape_of_result, out_dtype=_like_query)

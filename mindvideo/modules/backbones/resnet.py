@@ -13,6 +13,7 @@ from mindspore import nn
 
 from mindvideo.modules.layers.convolution import Convolution
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
+from mindvideo.modules.layers.pooling import MaxPool2d
 
 NormFactory = Callable[[int], nn.Cell]
 STAGES = 4
@@ -119,7 +120,7 @@ class ResNet(nn.Cell):
         self.out_levels = _checked_levels(out_levels)
         self.conv1 = Convolution(3, stem_width, stem_kernel, stride=2, trainable=trainable_stages > STAGES)
         self.bn1 = norm(stem_width)
-        self.stem_pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1) if stem_pool else None
+        self.stem_pool = MaxPool2d(3, stride=2, padding=1) if stem_pool else None
         in_channels, channels = stem_width, []
         for stage in range(STAGES):
             dilated = dilate_last and stage == STAGES - 1
