@@ -120,7 +120,8 @@ def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
         sizes = [(s + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for s, k in zip(x[2:], weight[2:])]
         return [x[0], weight[0], *sizes]
 
-    return native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_query)
+    op = native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_query)
+    return _told_apart(op, stride, padding, dilation)
 
 
 @constexpr
@@ -133,4 +134,11 @@ def _pool_op(kernel: int, stride: int, padding: int) -> ops.Custom:
     def shape_of_result(x: Any, window: Any) -> Any:
         return [*x[:2], *((size + 2 * padding - kernel) // stride + 1 for size in x[2:])]
 
-    return native_op("MaxPool", out_shape=shape_of_result, out_dtype=_like_query)
+    op = native_op("MaxPool", out_shape=shape_of_result, out_dtype=_like_query)
+    return _told_apart(op, kernel, stride, padding)
+
+
+def _told_apart(op: ops.Custom, *geometry: int) -> ops.Custom:
+    """Step by step MindSpore takes operators of one name and attributes for one, whose result has one shape."""
+    op.add_prim_attr("geometry", "_".join(map(str, geometry)))
+    return op
