@@ -96,14 +96,16 @@ def plot(curves: dict[tuple[str, int], list[dict]], rows: list[dict], path: Path
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(TERMS), figsize=(11, 3.4), layout="constrained")
+    recorded = {name for records in curves.values() for name in records[0]}
+    terms = {title: names for title, names in TERMS.items() if recorded.intersection(names)}  # not all have boxes
+    figure, axes = pyplot.subplots(1, len(terms), figsize=(11, 3.4), layout="constrained")
     colors = dict(
         zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green", "tab:red"))
     )
     for (config, seed), records in curves.items():
         AP = next(row["AP"] for row in rows if (row["config"], row["seed"]) == (config, seed))
         steps = [record["step"] for record in records]
-        for panel, (title, names) in zip(axes, TERMS.items()):
+        for panel, (title, names) in zip(axes, terms.items()):
             name = next((name for name in names if name in records[0]), None)
             if name is None:
                 continue
