@@ -19,6 +19,7 @@ import numpy as np
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.rows import append_rows
 from mindvideo.modules.backbones.catalogue import build_backbone, build_resnet
+from mindvideo.modules.layers.convolution import finished
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 
 REPEATS = 3
@@ -29,8 +30,8 @@ NAMES = ("resnet50", "resnext101_32x8d", "swin_t_p4w7", "convnext_t")
 class UnfoldedNorm(FrozenBatchNorm):
     """The same numbers as a pass over the map after the convolution."""
 
-    def after(self, conv, x):
-        return self.construct(conv(x))
+    def after(self, conv, x, residual=None, relu=False):
+        return finished(self.construct(conv(x)), residual, relu)
 
 
 class MeanSquare(ms.nn.Cell):

@@ -1,4 +1,4 @@
-"""What makes two frames show the same track: the parts of the likeness of `inference/trackers/lives.py`, one by one.
+"""Why two frames show the same track: the parts of the likeness of `inference/trackers/lives.py`, one by one.
 
     mindvideo prepare synthetic --output DATA/synthetic_easy --train 1 --valid 10 --long 25 --seed 60
     python -m benchmarks.likeness gmpvis_toy=runs/gm/last.ckpt --data DATA

@@ -4,7 +4,8 @@
     mindvideo train -c instanceformer_toy --output runs/if data.root=DATA
     python -m benchmarks.long_videos instanceformer_toy=runs/if/last.ckpt --data DATA --output runs/long
 
-Several NAME=WEIGHTS may follow each other; NAME is a configuration. Each is evaluated on 5-frame clips (`valid`) and on
+Several NAME=WEIGHTS may follow each other; NAME is a configuration, with settings that were other in training after a
+colon (mssts_toy:mssts.temporal_attention=false=runs/ms/last.ckpt). Each is evaluated on 5-frame clips (`valid`) and on
 the sets of `prepare synthetic --long`, with the tracks of any length and with the published procedure, which links the
 windows of a family of windows, in several ways:
 
@@ -47,7 +48,9 @@ def evaluate(key: dict[str, str], weights: str, data: Path, output: Path, max_vi
         ]  # fmt: skip
         if key["linking"] != OWN:
             options.append(f"inference.linking={key['linking']}")
-        model = ["-c", key["config"], "--weights", weights, "--output", output]
+        config, _, changes = key["config"].partition(":")
+        options += changes.split(",") if changes else []
+        model = ["-c", config, "--weights", weights, "--output", output]
         subprocess.run(
             [sys.executable, "-m", "mindvideo", "eval", *model, "--no-report", *options], check=True, cwd=ROOT
         )
@@ -99,7 +102,7 @@ def seed_of_training(weights: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", metavar="NAME=WEIGHTS")
+    parser.add_argument("models", nargs="+", metavar="NAME[:KEY=VALUE,...]=WEIGHTS")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds synthetic_easy with its long sets")
     parser.add_argument("--output", type=Path, required=True, help="folder for the evaluations")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
@@ -112,7 +115,7 @@ def main() -> None:
     linkings = {"published": arguments.linking, "any length": [OWN]}
     ways = [(tracks, linking) for tracks in arguments.tracks for linking in linkings[tracks]]
     for model, name, (tracks, linking) in itertools.product(arguments.models, arguments.sets, ways):
-        config, _, weights = model.partition("=")
+        config, _, weights = model.rpartition("=")
         trained = seed_of_training(Path(weights).resolve())
         key = dict(zip(KEYS, (config, trained, tracks, linking, name, seed_of(data, name))))
         folder = arguments.output.resolve() / "-".join(key.values()).replace(" ", "_")

@@ -70,10 +70,10 @@ def resnet_macs(backbone: nn.Cell, height: int, width: int) -> tuple[int, list[t
     for number in range(1, 5):
         for block in getattr(backbone, f"layer{number}"):
             before = (h, w)
-            strided = max(cell.conv2d.stride[-1] for cell in (block.conv1, block.conv2))
+            strided = max(cell.convolve.conv2d.stride[-1] for cell in (block.conv1, block.conv2))
             if strided == 2:
                 h, w = halved(h), halved(w)
-            macs += conv(block.conv1, *(before if block.conv1.conv2d.stride[-1] == 1 else (h, w)))
+            macs += conv(block.conv1, *(before if block.conv1.convolve.conv2d.stride[-1] == 1 else (h, w)))
             macs += conv(block.conv2, h, w)
             if hasattr(block, "conv3"):
                 macs += conv(block.conv3, h, w)

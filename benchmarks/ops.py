@@ -30,7 +30,7 @@ from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import backend
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
-from mindvideo.ops.dense import dense_attention, dense_layer
+from mindvideo.ops.dense import dense_attention, dense_convolution, dense_layer
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 from mindvideo.ops.normalization import group_norm, layer_norm
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
@@ -113,6 +113,27 @@ def dense_layer_case(name: str, rows: int, depth: int, outputs: int) -> Case:
     return Case("dense_layer", name, dense_layer, twin, inputs, ())
 
 
+def dense_convolution_case(name: str, channels: int, height: int, width: int, outputs: int, kernel: int) -> Case:
+    """Of a residual block: a shift, a residual and a ReLU follow. Without gradients, as it is used."""
+    rng = np.random.default_rng(0)
+    convolve, add_shift = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=kernel // 2), ops.BiasAdd()
+    no_scale = Tensor(np.ones(outputs, np.float32))
+
+    def native(x, weight, shift, residual):
+        return dense_convolution(x, weight, no_scale, shift, residual, (1, kernel // 2, 1), True)
+
+    def twin(x, weight, shift, residual):
+        return ops.relu(add_shift(convolve(x, weight), shift) + residual)
+
+    shapes = (
+        (1, channels, height, width),
+        (outputs, channels, kernel, kernel),
+        (outputs,),
+        (1, outputs, height, width),
+    )
+    return Case("dense_convolution", name, native, twin, [rng.standard_normal(shape) for shape in shapes], ())
+
+
 def assignment_case(name: str, problems: int, queries: int, instances: int) -> Case:
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((problems, queries, instances)), np.ones((problems, instances), bool)]
@@ -165,6 +186,8 @@ def cases() -> list[Case]:
         dense_layer_case("VidEoMT ViT-S, 1805 x 384 -> 1536", 1805, 384, 1536),
         dense_layer_case("VisTR encoder, 6120 x 2048 -> 384", 6120, 2048, 384),
         dense_layer_case("InstanceFormer encoder, 4820 x 256 -> 256", 4820, 256, 256),
+        dense_convolution_case("ResNet-50 stage 2, 128x45x80 -> 128, 3x3", 128, 45, 80, 128, 3),
+        dense_convolution_case("ResNet-50 stage 3, 256x23x40 -> 1024, 1x1", 256, 23, 40, 1024, 1),
         assignment_case("VisTR, 10 slots, 5 instances", 1, 10, 5),
         assignment_case("InstanceFormer, 6 layers, 300 queries, 20 instances", 6, 300, 20),
         layer_norm_case("20000 x 256", 20000, 256, False),

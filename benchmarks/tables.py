@@ -81,9 +81,9 @@ _WAITING = {
     "times slower": "cost",
 }
 _FIRST = {
-    "configuration": "config", "size": "size", "tree": "tree", "imports s": "imports", "its YAML s": "configuration",
-    "network s": "network", "opening s": "opening", "compiling s": "compiling", "running s": "running",
-    "first result s": "first result", "processor s": "processor",
+    "configuration": "config", "size": "size", "tree": "tree", "start": "start", "imports s": "imports",
+    "its YAML s": "configuration", "network s": "network", "opening s": "opening", "compiling s": "compiling",
+    "running s": "running", "first result s": "first result", "processor s": "processor",
 }  # fmt: skip
 
 _ALL = (

@@ -3,6 +3,11 @@
     python tools/segmentation/prepare.py synthetic --output DATA/synthetic_easy
     python -m benchmarks.toy_learning vistr_toy instanceformer_toy --seeds 0 1 2 --data DATA --runs runs/toy
 
+What a configuration's parts are worth is seen by changing settings after its name, and by fewer steps:
+
+    python -m benchmarks.toy_learning seqformer_toy mssts_toy mssts_toy:mssts.adversarial=false --steps 1200 \
+        --data DATA --csv benchmarks/mssts_parts.csv --plot docs/mssts_parts.png
+
 Each run has a folder RUNS/<config>-<seed> of its own; what is there already is resumed or read, not done again. The
 table goes to benchmarks/toy_learning.csv and the curves to docs/toy_learning.png. The weights after the last step are
 evaluated: no checkpoint is picked.
@@ -29,18 +34,22 @@ TERMS = {
 SMOOTHING = 5  # records that a point of a curve averages
 
 
-def train(config: str, seed: int, data: Path, run: Path) -> None:
+def train(spec: str, seed: int, steps: int, data: Path, run: Path) -> None:
+    """``spec``: NAME or NAME:KEY=VALUE,KEY=VALUE; ``steps`` 0: as many as the configuration says."""
     if (run / "last.ckpt").is_file():
         return
+    config, _, changes = spec.partition(":")
     command = [sys.executable, TOOLS / "train.py", "-c", config, "--output", run, f"data.root={data}"]
-    resume = ["--resume"] if (run / "checkpoints").is_dir() else []
-    subprocess.run([*command, *resume, f"runtime.seed={seed}"], check=True)
+    command += ["--resume"] if (run / "checkpoints").is_dir() else []
+    command += [f"runtime.seed={seed}", *changes.split(",")] if changes else [f"runtime.seed={seed}"]
+    command += [f"schedule.max_steps={steps}"] if steps else []
+    subprocess.run(command, check=True)
 
 
-def evaluate(config: str, data: Path, run: Path) -> dict[str, float]:
+def evaluate(data: Path, run: Path) -> dict[str, float]:
     output = run / "evaluation"
     if not (output / "metrics.json").is_file():
-        command = [sys.executable, TOOLS / "eval.py", "-c", config, "--weights", run / "last.ckpt"]
+        command = [sys.executable, TOOLS / "eval.py", "-c", run / "config.yaml", "--weights", run / "last.ckpt"]
         subprocess.run([*command, "--output", output, f"data.root={data}"], check=True)
     return json.loads((output / "metrics.json").read_text())
 
@@ -87,14 +96,16 @@ def plot(curves: dict[tuple[str, int], list[dict]], rows: list[dict], path: Path
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(TERMS), figsize=(11, 3.4), layout="constrained")
+    recorded = {name for records in curves.values() for name in records[0]}
+    terms = {title: names for title, names in TERMS.items() if recorded.intersection(names)}  # not all have boxes
+    figure, axes = pyplot.subplots(1, len(terms), figsize=(11, 3.4), layout="constrained")
     colors = dict(
         zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green", "tab:red"))
     )
     for (config, seed), records in curves.items():
         AP = next(row["AP"] for row in rows if (row["config"], row["seed"]) == (config, seed))
         steps = [record["step"] for record in records]
-        for panel, (title, names) in zip(axes, TERMS.items()):
+        for panel, (title, names) in zip(axes, terms.items()):
             name = next((name for name in names if name in records[0]), None)
             if name is None:
                 continue
@@ -109,8 +120,9 @@ def plot(curves: dict[tuple[str, int], list[dict]], rows: list[dict], path: Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+")
+    parser.add_argument("configs", nargs="+", metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=0, help="of each run (default: what its configuration says)")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds synthetic_easy")
     parser.add_argument("--runs", type=Path, default=Path("runs/toy"))
     parser.add_argument("--csv", type=Path, default=ROOT / "benchmarks" / "toy_learning.csv")
@@ -120,8 +132,8 @@ def main() -> None:
     for config in arguments.configs:
         for seed in arguments.seeds:
             run = arguments.runs / f"{config}-{seed}"
-            train(config, seed, arguments.data, run)
-            metrics = evaluate(config, arguments.data, run)
+            train(config, seed, arguments.steps, arguments.data, run)
+            metrics = evaluate(arguments.data, run)
             curves[config, seed] = records_of(run)
             rows.append(row_of(config, seed, metrics, curves[config, seed]))
             print(rows[-1], flush=True)

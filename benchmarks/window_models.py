@@ -47,7 +47,7 @@ def long_videos(data: Path, name: str, limit: int) -> Iterator[LongVideo]:
 
 
 def readings_of(tracker: Any, frames: list[np.ndarray]) -> list[Reading]:
-    """What is read from the windows of a video."""
+    """The readings of the windows of a video."""
     tracker.windows.begin()
     read = [tracker.windows.feed(tracker.prepare(frame)) for frame in frames]
     return [reading for reading in read if reading is not None] + [tracker.windows.finish()]

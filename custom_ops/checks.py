@@ -158,6 +158,81 @@ def check_dense_layer(call: Call) -> None:
             np.testing.assert_array_equal(some, output[50:])
 
 
+def check_dense_convolution(call: Call) -> None:
+    """All kinds of borders and tails: as exact as float32 can be, and a map by itself has the same bits."""
+    rng = np.random.default_rng(7)
+    # maps, channels, height, width, outputs, kernel, stride, padding, dilation
+    for B, C, H, W, outputs, kernel, *geometry in (
+        (1, 2, 2, 2, 2, 3, 3, 5, 4),
+        (1, 3, 17, 23, 5, 7, 2, 3, 1),
+        (2, 70, 9, 11, 33, 3, 1, 1, 1),
+        (1, 20, 5, 60, 300, 3, 2, 1, 1),
+        (2, 300, 6, 10, 65, 1, 1, 0, 1),
+        (1, 4, 7, 7, 3, 1, 2, 0, 1),
+        (1, 8, 12, 13, 9, 3, 1, 2, 2),
+        (1, 2, 3, 3, 1, 3, 1, 4, 1),
+        (1, 5, 40, 1, 7, 3, 1, 1, 1),
+        (1, 1, 20, 20, 2, 17, 1, 8, 1),
+    ):
+        x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((outputs, C, kernel, kernel))
+        product = convolved(x, weight, *geometry)
+        scale, shift, residual = (rng.standard_normal(shape) for shape in ((outputs,), (outputs,), product.shape))
+        for relu, added in ((0, np.zeros(1)), (1, residual)):
+            numbers = np.array([*geometry, relu], np.int32)
+            given = [array.astype(np.float32) for array in (x, weight, scale, shift, added)]
+            (output,) = call("DenseConvolution", [*given, numbers], [(product.shape, np.float32)])
+            exact = product * scale[:, None, None] + shift[:, None, None] + (added if relu else 0)
+            exact = np.maximum(exact, 0) if relu else exact
+            limit = 2e-6 * np.sqrt(C * kernel**2) * max(1.0, np.abs(exact).max())
+            assert np.abs(output - exact).max() <= limit, f"dense convolution {B, C, H, W, outputs, kernel, geometry}"
+            if B > 1 and not relu:
+                (alone,) = call(
+                    "DenseConvolution", [given[0][1:], *given[1:], numbers], [((1, *product.shape[1:]), np.float32)]
+                )
+                np.testing.assert_array_equal(alone, output[1:])
+    given[0][0, 0, 0, 0] = np.nan
+    (output,) = call("DenseConvolution", [*given, numbers], [(product.shape, np.float32)])
+    assert np.isnan(output).any(), "what is not a number must not become one, not even in a ReLU"
+
+
+def convolved(x: np.ndarray, weight: np.ndarray, stride: int, padding: int, dilation: int) -> np.ndarray:
+    """As numpy computes it in float64, the inputs rounded to float32 before."""
+    x, weight = (array.astype(np.float32).astype(np.float64) for array in (x, weight))
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    kernel = weight.shape[2]
+    height, width = ((size - dilation * (kernel - 1) - 1) // stride + 1 for size in x.shape[2:])
+    y = np.zeros((x.shape[0], weight.shape[0], height, width))
+    for i in range(kernel):
+        for j in range(kernel):
+            rows = slice(i * dilation, i * dilation + (height - 1) * stride + 1, stride)
+            columns = slice(j * dilation, j * dilation + (width - 1) * stride + 1, stride)
+            y += np.einsum("bchw,oc->bohw", x[:, :, rows, columns], weight[:, :, i, j])
+    return y
+
+
+def check_max_pool(call: Call) -> None:
+    """To the bit, with what is not a number kept."""
+    rng = np.random.default_rng(8)
+    for B, C, H, W, kernel, stride, padding in (
+        (1, 3, 17, 23, 3, 2, 1),
+        (2, 2, 8, 40, 3, 2, 1),
+        (1, 1, 1, 1, 3, 2, 1),
+        (1, 2, 9, 7, 2, 2, 0),
+        (2, 1, 5, 33, 4, 1, 2),
+    ):
+        x = rng.standard_normal((B, C, H, W)).astype(np.float32)
+        x[0, 0, 0, -1] = np.nan
+        wide = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=-np.inf)
+        rows, columns = ((size + 2 * padding - kernel) // stride * stride + 1 for size in (H, W))
+        of_windows = [
+            wide[:, :, i : i + rows : stride, j : j + columns : stride] for i, j in np.ndindex(kernel, kernel)
+        ]
+        expected = np.maximum.reduce(of_windows)
+        geometry = np.array([kernel, stride, padding], np.int32)
+        (output,) = call("MaxPool", [x, geometry], [(expected.shape, np.float32)])
+        np.testing.assert_array_equal(output, expected)
+
+
 def attended(query: np.ndarray, key: np.ndarray, value: np.ndarray, bias: np.ndarray, kind: Any) -> np.ndarray:
     query, key, value, bias = (array.astype(kind) for array in (query, key, value, bias))
     logits = query @ key.swapaxes(-1, -2) + bias

@@ -27,13 +27,14 @@ def main() -> None:
     checks.check_wild_locations(call)
     checks.check_dense_attention(call)
     checks.check_dense_layer(call)
+    checks.check_dense_convolution(call)
+    checks.check_max_pool(call)
     checks.check_convolution(call, options.golden)
     checks.check_assignment(call, options.problems)
     checks.check_norms(call)
     threads = call.library.mindvideo_threads()
-    print(
-        f"{name}, {threads} threads: attention ({cases} deformable cases), layers, convolution, assignment, norms agree"
-    )
+    parts = f"attention ({cases} deformable cases), layers, convolutions, assignment, norms"
+    print(f"{name}, {threads} threads: {parts} agree")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
 from mindvideo.errors import UserError
 from mindvideo.files import write_json
 from mindvideo.resources import cache_folder
+
+
+@dataclasses.dataclass
+class KeptGraphs:
+    """Whether this process keeps its graphs for the next one (execution/kept_graph.py), how many it found from an
+    earlier one, and how many it had to trace because they were not kept yet."""
+
+    on: bool = False
+    found: int = 0
+    traced: int = 0
+
+
+kept_graphs = KeptGraphs()
 
 FILE = "compile_seconds.json"
 _MAX_ENTRIES = 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import pytest
 # Operator by operator MindSpore hands every call through three queues whose threads wait by spinning: on one core a
 # training step of the small InstanceFormer takes 10.8 s of which 9.5 s are waiting. With this it runs in the caller.
 os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")
+
+if "MINDVIDEO_CACHE" not in os.environ:
+    # Graphs of tests must not push the graphs of the person who runs them out of the cache.
+    _cache = tempfile.TemporaryDirectory(prefix="mindvideo-tests-", ignore_cleanup_errors=True)
+    os.environ["MINDVIDEO_CACHE"] = _cache.name
 
 import mindvideo  # noqa: E402, F401  (prepares the environment)
 

@@ -18,6 +18,7 @@ from mindvideo.structures import Frame, VideoInstances
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("MINDVIDEO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "mindvideo" / compile_times.FILE
 
@@ -46,6 +47,7 @@ def test_the_file_does_not_grow_without_end_and_may_be_impossible(own_cache, mon
     for number in range(5):
         compile_times.remember(f"{number} training", number)
     assert "minutes" in compile_times.about("0 training") and compile_times.about("4 training") == "about 4 s"
+    monkeypatch.delenv("MINDVIDEO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no-such-place")
     compile_times.remember("a training", 5)  # nothing is written, nothing is said
 

@@ -10,6 +10,7 @@ gives the losses and gradients that are asked for here, and the graphs of one tr
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import importlib
 import json
@@ -27,6 +28,7 @@ from mindvideo.analysis.matches import is_match_record
 from mindvideo.assembly import predictor
 from mindvideo.assembly.network import tracker_of
 from mindvideo.assembly.training import build_step
+from mindvideo.compile_times import kept_graphs
 from mindvideo.inference import export
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.modules.layers.pixels import NormalizePixels
@@ -261,6 +263,7 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     is_matched = own.model.cfg.inference.get("linking") == "graph"
     options = ["--analysis"] * is_matched
     seen = own.found(tmp_path / "before.ckpt", "seen", *options)
+    kept_before = dataclasses.replace(kept_graphs)
     assert seen and all(len(record["segmentations"]) == own.sizes.T + 2 for record in seen)
     assert is_match_record(own.folder / "seen" / "analysis" / "1.npz") == is_matched
     save_weights(tmp_path / "last.ckpt", network_weights(own.network))
@@ -276,7 +279,10 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     load_weights(fresh, tmp_path / "last.ckpt", rules=card_of(own.name).weight_rules(other.cfg))
     for (place, loaded), (_, restored) in zip(fresh.parameters_and_names(), weights_of(other.network).items()):
         np.testing.assert_array_equal(loaded.asnumpy(), restored.asnumpy(), err_msg=place)
+    own.tracker = None  # as after a new start
     assert_same_tracks(own.found(tmp_path / "last.ckpt", "again", *options), seen)
+    assert kept_graphs.found > kept_before.found and kept_graphs.traced == kept_before.traced
+    assert_same_tracks(own.found(tmp_path / "last.ckpt", "anew", *options, "runtime.keep_graphs=false"), seen)
 
 
 def assert_same_tracks(got: list[dict], wanted: list[dict]) -> None:

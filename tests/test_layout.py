@@ -20,7 +20,8 @@ ROOMS = {
     "assembly": "from a configuration to objects: data, network, step, tracker, evaluation",
     "config": "the schema of the YAML files: sections, keys, what may be set",
     "models": "one folder a family: network, training graph, inference, weight names, settings, card",
-    "execution": "how networks run in bounded memory: portions, one graph for a stack of layers",
+    "execution": "how networks run in bounded memory: portions, one graph for a stack of layers; "
+    "compiled graphs kept for the next start",
     "modules": "building blocks without a family's name: layers, backbones, transformers, heads, matching, losses",
     "ops": "public operators, each with its pure-MindSpore twin",
     "training": "the step, optimisers, schedules, checkpoints and resuming, distribution",
@@ -67,7 +68,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "config": {"errors", "files", "resources"},
     "models": {"modules", "execution", "ops", "structures", "errors", "config.key", "config.reads"}
     | {"training.parameter_groups", "weights", "inference", "data.media.frame_size"},
-    "execution": {"ops", "errors", "modules.values"},
+    "execution": FOUNDATIONS | {"ops", "modules.values"},
     "modules": {"ops", "errors"},
     "ops": {"errors", "native_library"},
     "training": FOUNDATIONS | {"structures", "data", "weights", "ops", "run_folder"},

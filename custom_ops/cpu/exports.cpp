@@ -160,6 +160,52 @@ MINDVIDEO_OP(DenseLayer) {
                 "DenseLayer");
 }
 
+// x [B,C,H,W], weight [O,C,kh,kw], scale [O], shift [O], residual [B,O,Ho,Wo] or [1] for none, geometry (stride, padding,
+// dilation, 1 for a ReLU) -> [B,O,Ho,Wo]
+MINDVIDEO_OP(DenseConvolution) {
+  MINDVIDEO_CALL("DenseConvolution", 7);
+  if (!call.all_are(0, 4, "float32") || !call.is(5, "int32") || !call.is(6, "float32"))
+    return refuse(kWrongType, "DenseConvolution", "tensors must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[6] != 4 || call.size(5) != 4)
+    return refuse(kWrongShape, "DenseConvolution", "expected [B,C,H,W], [O,C,kh,kw], [O], [O], [B,O,Ho,Wo] or [1], [4]");
+  const int32_t *geometry = call.get<int32_t>(5);
+  const ConvShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 0), call.axis(1, 2),
+                    call.axis(1, 3), call.axis(6, 2), call.axis(6, 3), geometry[0], geometry[1], geometry[2]};
+  const bool has_residual = call.ranks[4] == 4;
+  const auto fits = [&](int64_t size, int64_t kernel, int64_t out) {
+    return (size + 2 * s.padding - s.dilation * (kernel - 1) - 1) / s.stride + 1 == out;
+  };
+  bool fit = s.stride > 0 && s.padding >= 0 && s.dilation > 0 && call.axis(1, 1) == s.C && call.axis(6, 0) == s.B &&
+             call.axis(6, 1) == s.outputs && call.size(2) == s.outputs && call.size(3) == s.outputs;
+  fit = fit && fits(s.H, s.kernel_h, s.out_h) && fits(s.W, s.kernel_w, s.out_w);
+  if (!fit || (has_residual && call.size(4) != call.size(6)))
+    return refuse(kWrongShape, "DenseConvolution", "x, weight, scale, shift, residual and result do not fit together");
+  return finish(kernels().dense_convolution(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                            call.get<float>(3), has_residual ? call.get<float>(4) : nullptr,
+                                            geometry[3] != 0, call.get<float>(6)),
+                "DenseConvolution");
+}
+
+// x [B,C,H,W], geometry (kernel, stride, padding) -> [B,C,Ho,Wo]
+MINDVIDEO_OP(MaxPool) {
+  MINDVIDEO_CALL("MaxPool", 3);
+  if (!call.is(0, "float32") || !call.is(1, "int32") || !call.is(2, "float32"))
+    return refuse(kWrongType, "MaxPool", "x and the result must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[2] != 4 || call.size(1) != 3)
+    return refuse(kWrongShape, "MaxPool", "expected [B,C,H,W], [3] and [B,C,Ho,Wo]");
+  const int32_t *geometry = call.get<int32_t>(1);
+  const ConvShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(0, 1), geometry[0],
+                    geometry[0], call.axis(2, 2), call.axis(2, 3), geometry[1], geometry[2], 1};
+  const auto fits = [&](int64_t size, int64_t out) {
+    return size > 0 && (size + 2 * s.padding - s.kernel_h) / s.stride + 1 == out;
+  };
+  // With more padding than half a window some windows would hold nothing.
+  if (s.stride < 1 || s.padding < 0 || 2 * s.padding > s.kernel_h || call.axis(2, 0) != s.B || call.axis(2, 1) != s.C ||
+      !fits(s.H, s.out_h) || !fits(s.W, s.out_w))
+    return refuse(kWrongShape, "MaxPool", "x, geometry and result do not fit together");
+  return finish(kernels().max_pool(s, call.get<float>(0), call.get<float>(2)), "MaxPool");
+}
+
 MINDVIDEO_OP(DeformConv2dForward) {
   MINDVIDEO_CALL("DeformConv2dForward", 5);
   ConvShape s;

@@ -2,7 +2,9 @@
 #include "attention.h"
 #include "deform_conv.h"
 #include "dense_attention.h"
+#include "dense_convolution.h"
 #include "dense_layer.h"
+#include "max_pool.h"
 #include "normalization.h"
 #include "photometric.h"
 
@@ -17,6 +19,8 @@ const Kernels MINDVIDEO_KERNELS = {
     attention_backward,
     dense_attention,
     dense_layer,
+    dense_convolution,
+    max_pool,
     conv_forward,
     conv_backward,
     layer_norm_forward,

@@ -52,6 +52,11 @@ struct Kernels {
   // rows x depth, outputs x depth.
   bool (*dense_layer)(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight,
                       const float *bias, float *output);
+  // scale and shift for each output; residual may be null.
+  bool (*dense_convolution)(const ConvShape &, const float *x, const float *weight, const float *scale,
+                            const float *shift, const float *residual, bool relu, float *output);
+  // kernel, stride and padding of the shape; it has no weights.
+  bool (*max_pool)(const ConvShape &, const float *x, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);
   bool (*conv_backward)(const ConvShape &, const float *x, const float *offset, const float *weight,
                         const float *gradient, float *grad_x, float *grad_offset, float *grad_weight);

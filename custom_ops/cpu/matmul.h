@@ -35,7 +35,7 @@ inline __attribute__((always_inline)) void multiply_tile(View a, const float *b,
 template <int NV>
 inline void multiply_columns(View a, const float *b, int64_t b_row, int64_t rows, int64_t depth, float *c,
                              int64_t c_row) {
-  constexpr int kRows = NV == 1 ? 8 : NV == 2 ? 6 : 4;
+  constexpr int kRows = NV == 1 ? 8 : NV == 2 ? 6 : Vec::width == 16 ? 8 : 4;
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)
     multiply_tile<kRows, NV>({a.data + r * a.row, a.row, a.column}, b, b_row, depth, c + r * c_row, c_row);

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mindvideo.errors import UserError
+from mindvideo.execution.kept_graph import keep_graphs
 from mindvideo.native_build import build_on_first_use
 from mindvideo.native_library import find_function
 from mindvideo.ops.backend import backend
@@ -39,6 +40,7 @@ def prepare_device(cfg: ConfigDict) -> None:
     wait_patiently()
     leave_imports_uncollected()
     ms.set_context(mode=ms.PYNATIVE_MODE if runtime.mode == "pynative" else ms.GRAPH_MODE)
+    keep_graphs(runtime.keep_graphs)
     ms.set_seed(runtime.seed)
     np.random.seed(runtime.seed)
     logging.getLogger("mindvideo.run").info(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import mindspore as ms
 from mindspore import nn
 
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.execution.layered_stack import LayeredStack, Stack
 
 
@@ -68,7 +69,7 @@ class LayeredClip:
     """The part of such a network that sees the clip as a whole, see :data:`mindvideo.execution.portions.ClipStage`."""
 
     def __init__(self, network: LayeredNetwork, *, more: Sequence[str] = ()):
-        self._tokenize, self._answer = _Tokenize(network), _Answer(network, more)
+        self._tokenize, self._answer = KeptGraph(_Tokenize(network)), KeptGraph(_Answer(network, more))
         self._encoder, self._decoder = LayeredStack(network.encoder), LayeredStack(network.decoder)
 
     def __call__(self, *maps: ms.Tensor) -> tuple[ms.Tensor, ...]:

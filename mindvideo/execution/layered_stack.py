@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import mindspore as ms
 from mindspore import nn
 
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.execution.shared_graph import SharedGraph
 
 
@@ -43,7 +44,7 @@ class LayeredStack:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._layers = SharedGraph(list(stack.layers)) if len(stack.layers) else ()
-        self._collect = _Collect(stack)
+        self._collect = KeptGraph(_Collect(stack))
 
     def __call__(self, state: ms.Tensor, *given: Any) -> ms.Tensor:
         beside = self._stack.beside(*given)

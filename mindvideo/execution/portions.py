@@ -14,6 +14,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.modules.values import DecodedClip, Scene
 from mindvideo.ops.slices import swapped
 
@@ -128,10 +129,10 @@ class PortionedClip:
         network.set_train(False)
         self._network = network
         self._frames_at_a_time = frames_at_a_time
-        self._frame_stage = _FrameStage(network)
-        self._clip_stage = clip_stage or _WholeClipStage(network)
-        self._frame_mask_stage = _FrameMaskStage(network)
-        self._query_mask_stage = _QueryMaskStage(network)
+        self._frame_stage = KeptGraph(_FrameStage(network))
+        self._clip_stage = clip_stage or KeptGraph(_WholeClipStage(network))
+        self._frame_mask_stage = KeptGraph(_FrameMaskStage(network))
+        self._query_mask_stage = KeptGraph(_QueryMaskStage(network))
         self._more = tuple(more)
 
     def __call__(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import mindspore as ms
 from mindspore import nn
 
+from mindvideo.execution.kept_graph import KeptGraph
+
 
 class SharedGraph:
     """Iterating gives the first cell once for each cell, every time with that cell's weights.
@@ -17,14 +19,13 @@ class SharedGraph:
     """
 
     def __init__(self, cells: Sequence[nn.Cell]) -> None:
-        self._vessel = cells[0]
-        self._vessel.set_train(False)
-        places = [place for place, _ in self._vessel.parameters_and_names()]
+        self._vessel = KeptGraph(cells[0])
+        places = [place for place, _ in cells[0].parameters_and_names()]
         of_cells = [dict(cell.parameters_and_names()) for cell in cells]
         self._weights = [[own[place] for place in places] for own in of_cells]
         self._parameters = list(self._weights[0])
 
-    def __iter__(self) -> Iterator[nn.Cell]:
+    def __iter__(self) -> Iterator[KeptGraph]:
         own = [ms.Tensor(parameter.asnumpy().copy()) for parameter in self._parameters]
         try:
             for index, weights in enumerate(self._weights):

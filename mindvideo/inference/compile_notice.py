@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 import weakref
 from collections.abc import Iterator
 
 from mindvideo import compile_times
+from mindvideo.compile_times import kept_graphs
 
 _log = logging.getLogger("mindvideo.inference")
 _seen_sizes: weakref.WeakKeyDictionary[object, set[tuple[int, int]]] = weakref.WeakKeyDictionary()
@@ -35,9 +37,12 @@ class CompileNotice:
         sizes.add(tuple(size))
         self._graph = f"{getattr(tracker, 'graph_name', type(tracker).__name__)} inference"
         self._seconds = 0.0
+        self._before = dataclasses.replace(kept_graphs)
         if self._pending:
             H, W = size
-            _log.info("compiling the network for frames of %dx%d (%s)", W, H, compile_times.about(self._graph))
+            unless = "; seconds, where an earlier run did" if kept_graphs.on else ""
+            about = compile_times.about(self._graph)
+            _log.info("compiling the network for frames of %dx%d (%s%s)", W, H, about, unless)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -53,5 +58,8 @@ class CompileNotice:
         if self._pending:
             self._pending = False
             _spent += self._seconds
+            if kept_graphs.found > self._before.found and kept_graphs.traced == self._before.traced:
+                _log.info("compiled by an earlier run: the first answer took %.1f s", self._seconds)
+                return
             compile_times.remember(self._graph, self._seconds)
             _log.info("compiled: the first answer took %.1f s", self._seconds)

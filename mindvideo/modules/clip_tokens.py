@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
+from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.values import Scene
 from mindvideo.ops.masks import resize_nearest, resize_padding
 from mindvideo.ops.slices import swapped
@@ -35,7 +36,7 @@ class TokenProjection(nn.Cell):
 
     def __init__(self, *, in_channels: Sequence[int], width: int):
         super().__init__()
-        self.project = nn.CellList([nn.Conv2d(c, width, 1, has_bias=True) for c in in_channels])
+        self.project = nn.CellList([Conv2d(c, width, 1) for c in in_channels])
 
     def construct(self, maps: tuple[ms.Tensor, ...]) -> ms.Tensor:
         x = self.project[0](maps[0])

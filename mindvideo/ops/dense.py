@@ -1,7 +1,7 @@
-"""Dense attention and linear layers by the compiled library: in one pass, with wider vectors than MindSpore's on CPU.
+"""Attention, linear layers, convolutions and pooling by the compiled library: with wider vectors than MindSpore's.
 
-Both are for passes without gradients, in which nothing need be kept. Where the library does not do them
-(:func:`is_native_attention`, :func:`is_native_layer`) the caller computes them by MindSpore's operators.
+They are for passes without gradients, in which nothing need be kept. Where the library does not do them
+(:func:`is_native_attention` and so on) the caller computes them by MindSpore's operators.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from mindspore import Tensor, ops
+from mindspore import dtype as mstype
 from mindspore.ops import constexpr
 
 from mindvideo.ops.backend import instruction_set, is_native, native_op
@@ -31,6 +32,27 @@ def dense_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _layer_op()(x, weight, bias)
 
 
+def dense_convolution(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    residual: Tensor,
+    geometry: tuple[int, int, int],
+    relu: bool,
+) -> Tensor:
+    """relu(x * weight * scale + shift + residual): x [B,C,H,W], weight [O,C,k,k], scale and shift [O] -> [B,O,H',W'].
+
+    ``residual`` [1] stands for none, ``geometry`` is (stride, padding, dilation). It has no gradient.
+    """
+    return _convolution_op(*geometry)(x, weight, scale, shift, residual, _geometry(*geometry, relu))
+
+
+def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """The greatest of each square of kernel x kernel: x [B,C,H,W] -> [B,C,H',W']. It has no gradient."""
+    return _pool_op(kernel, stride, padding)(x, _window(kernel, stride, padding))
+
+
 @constexpr
 def is_native_attention(shape: tuple[int, ...], dtype: Any) -> bool:
     """For queries of this shape; a constant inside graphs."""
@@ -44,6 +66,18 @@ def is_native_layer(shape: tuple[int, ...], dtype: Any) -> bool:
     for size in shape[:-1]:
         rows *= size
     return rows >= MIN_ROWS and is_native("dense_layer", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_convolution(shape: tuple[int, ...], dtype: Any, groups: int) -> bool:
+    """For x of this shape; a constant inside graphs."""
+    return groups == 1 and is_native("dense_convolution", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_pool(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For x of this shape; a constant inside graphs."""
+    return is_native("max_pool", shape, dtype) and _has_wide_vectors()
 
 
 def _has_wide_vectors() -> bool:
@@ -73,3 +107,38 @@ def _attention_op() -> ops.Custom:
 @constexpr
 def _layer_op() -> ops.Custom:
     return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=_like_query, bprop=_layer_bprop)
+
+
+@constexpr
+def _geometry(stride: int, padding: int, dilation: int, relu: bool) -> Tensor:
+    return Tensor([stride, padding, dilation, int(relu)], mstype.int32)
+
+
+@constexpr
+def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
+    def shape_of_result(x: Any, weight: Any, *others: Any) -> Any:
+        sizes = [(s + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for s, k in zip(x[2:], weight[2:])]
+        return [x[0], weight[0], *sizes]
+
+    op = native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_query)
+    return _told_apart(op, stride, padding, dilation)
+
+
+@constexpr
+def _window(kernel: int, stride: int, padding: int) -> Tensor:
+    return Tensor([kernel, stride, padding], mstype.int32)
+
+
+@constexpr
+def _pool_op(kernel: int, stride: int, padding: int) -> ops.Custom:
+    def shape_of_result(x: Any, window: Any) -> Any:
+        return [*x[:2], *((size + 2 * padding - kernel) // stride + 1 for size in x[2:])]
+
+    op = native_op("MaxPool", out_shape=shape_of_result, out_dtype=_like_query)
+    return _told_apart(op, kernel, stride, padding)
+
+
+def _told_apart(op: ops.Custom, *geometry: int) -> ops.Custom:
+    """Step by step MindSpore takes operators of one name and attributes for one, whose result has one shape."""
+    op.add_prim_attr("geometry", "_".join(map(str, geometry)))
+    return op

@@ -16,6 +16,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "assignment": ("float32",),
         "dense_attention": ("float32",),
         "dense_layer": ("float32",),
+        "dense_convolution": ("float32",),
+        "max_pool": ("float32",),
     },
     "cuda": {
         "ms_deform_attn": ("float32", "float16", "bfloat16"),
@@ -25,6 +27,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "assignment": ("float32",),
         "dense_attention": (),  # MindSpore's products and softmax are cuBLAS and cuDNN
         "dense_layer": (),
+        "dense_convolution": (),
+        "max_pool": (),
     },
 }
 # Of MultiScaleDeformableAttn and its gradient on Ascend: levels, queries and channels a head.

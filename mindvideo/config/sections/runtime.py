@@ -14,5 +14,8 @@ class Runtime:
         0, "number of the device on this machine; a launcher's own number wins", minimum=0, maximum=1023
     )
     mode: str = key("graph", "compiled graphs, or step by step for debugging", choices=["graph", "pynative"])
+    keep_graphs: bool = key(
+        True, "compiled graphs of inference are kept in the cache folder and found again at the next start (CPU)"
+    )
     seed: int = key(42, "seed of weights, data order and augmentation", minimum=0, maximum=2**32 - 1)
     log_level: str = key("info", "lowest level of the lines that are shown", choices=["debug", "info", "warning"])

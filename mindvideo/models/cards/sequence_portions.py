@@ -16,6 +16,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.execution.shared_graph import SharedGraph
 from mindvideo.modules.clip_queries import first_reference
 from mindvideo.modules.encoded_frames import level_shapes, starting_queries
@@ -49,8 +50,7 @@ class EachFrame:
     """A :class:`FrameEncoder` of networks whose encoder sees every frame by itself."""
 
     def __init__(self, *, network: nn.Cell, pixels: nn.Cell) -> None:
-        self._encode = _Encode(network, pixels)
-        self._encode.set_train(False)
+        self._encode = KeptGraph(_Encode(network, pixels))
 
     def encode(self, image: np.ndarray) -> EncodedFrame:
         size = picture_size(image)
@@ -188,8 +188,7 @@ class PortionedSequence:
         self._on_instances = SharedGraph([_OnInstances(layer) for layer in layers])
         self._attend = SharedGraph([_AttendBoxes(layer) for layer in layers]) if meeting else itertools.repeat(None)
         self._meet = SharedGraph([_Meet(layer) for layer in meeting]) if meeting else ()
-        self._masks = _Masks(network)
-        self._masks.set_train(False)
+        self._masks = KeptGraph(_Masks(network))
 
     def __call__(self, frames: Sequence[EncodedFrame]) -> DecodedClip:
         """All frames of a clip, of one size."""
@@ -214,7 +213,7 @@ class PortionedSequence:
         features = content[0].asnumpy()
         return DecodedClip(logits, features, lambda queries: self._masks_of(queries, frames, content, references))
 
-    def _met(self, boxes: list[ms.Tensor], meeting: nn.Cell | None) -> list[ms.Tensor]:
+    def _met(self, boxes: list[ms.Tensor], meeting: KeptGraph | None) -> list[ms.Tensor]:
         """The box queries of all frames, [1, Q, C] each, after they have seen each other."""
         if meeting is None:
             return boxes

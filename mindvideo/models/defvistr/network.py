@@ -13,6 +13,7 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, XavierUniform, initializer
 
+from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.transformers.clip_decoder import FrameLevels
 from mindvideo.modules.transformers.deformable_encoder import valid_ratio
 from mindvideo.modules.values import DecodedClip, Scene
@@ -155,7 +156,7 @@ class FrameTokens(nn.Cell):
 
     def __init__(self, *, in_channels: Sequence[int], width: int, position: nn.Cell) -> None:
         super().__init__()
-        self.project = nn.CellList([nn.Conv2d(channels, width, 1, has_bias=True) for channels in in_channels])
+        self.project = nn.CellList([Conv2d(channels, width, 1) for channels in in_channels])
         self.position = position
         self.level_embed = None
         if len(in_channels) > 1:

@@ -10,6 +10,7 @@ from mindspore import nn, ops
 from ml_collections import ConfigDict
 
 from mindvideo.data.media.frame_size import ShortSideResize
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.execution.portions import PortionedClip
 from mindvideo.inference.export import ExportPlan
 from mindvideo.inference.post_process import softmax
@@ -57,7 +58,7 @@ class GMPVISRunner:
 
     def __init__(self, *, network: GMPVIS, portioned: PortionedClip, pixels: nn.Cell) -> None:
         self._whole = ClipGraph(network=network, pixels=pixels)
-        self._frames, self._portioned, self._second = _Frames(pixels), portioned, network.second_classes
+        self._frames, self._portioned, self._second = KeptGraph(_Frames(pixels)), portioned, network.second_classes
 
     def export_plan(self, *, num_frames: int, size: tuple[int, int]) -> ExportPlan:
         """The network as one graph, for clips of ``num_frames`` frames of ``size`` (H, W)."""

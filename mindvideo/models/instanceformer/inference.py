@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.inference.trackers.lives import Observation
 from mindvideo.inference.trackers.online import SeenFrame
 from mindvideo.models.instanceformer.network import CarriedState, FramePrediction, InstanceFormer, OnlineState
@@ -72,7 +73,7 @@ class InstanceFormerStep:
 
     def __init__(self, *, network: InstanceFormer, pixels: nn.Cell) -> None:
         self.graph = FrameGraph(network=network, pixels=pixels)
-        self.graph.set_train(False)
+        self._run = KeptGraph(self.graph)
 
     def initial_state(self) -> OnlineState:
         """Before the first frame of a video."""
@@ -107,7 +108,7 @@ class InstanceFormerStep:
         )
 
     def __call__(self, image: ms.Tensor, state: OnlineState) -> tuple[SeenFrame, OnlineState]:
-        columns = self.graph(image, *(part for part in state if part is not None))
+        columns = self._run(image, *(part for part in state if part is not None))
         seen = len(SeenFrame._fields)
         return SeenFrame(*columns[:seen]), OnlineState(*columns[seen:])
 

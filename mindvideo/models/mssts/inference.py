@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import nn, ops
 from ml_collections import ConfigDict
 
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.execution.shared_graph import SharedGraph
 from mindvideo.inference.trackers.windows import WindowTracker
 from mindvideo.models.cards.sequence_portions import (
@@ -102,9 +103,7 @@ class SplitEncoder:
 
     def __init__(self, *, network: MSSTS, pixels: nn.Cell, window_frames: int) -> None:
         self._network, self._window_frames = network, window_frames
-        self._enter, self._features = _Enter(network, pixels), _Features(network)
-        for cell in (self._enter, self._features):
-            cell.set_train(False)
+        self._enter, self._features = KeptGraph(_Enter(network, pixels)), KeptGraph(_Features(network))
         layers = list(network.encoder.layers)
         self._enter_split = SharedGraph([_EnterSplit(layer) for layer in layers])
         self._meet = SharedGraph([_MeetFrames(layer) for layer in layers])

@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from mindvideo.data.media.frame_size import resize_frame
+from mindvideo.execution.kept_graph import KeptGraph
 from mindvideo.inference.post_process import softmax
 from mindvideo.inference.trackers.lives import Observation
 from mindvideo.inference.trackers.video_pairs import QueryFrame
@@ -48,7 +49,7 @@ class VidEoMTStep:
 
     def __init__(self, *, network: VidEoMT, pixels: nn.Cell, divisor: int) -> None:
         self.graph = FrameGraph(network=network, pixels=pixels, divisor=divisor)
-        self.graph.set_train(False)
+        self._run = KeptGraph(self.graph)
 
     def initial_state(self) -> OnlineState:
         """Before the first frame of a video."""
@@ -71,7 +72,7 @@ class VidEoMTStep:
         return OnlineState(ms.Tensor(np.where(queries[:, None], fresh, state.query.asnumpy())))
 
     def __call__(self, image: ms.Tensor, state: OnlineState) -> tuple[QueryFrame, OnlineState]:
-        logits, masks, query = self.graph(image, state.query)
+        logits, masks, query = self._run(image, state.query)
         return QueryFrame(logits, masks), OnlineState(query)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import TruncatedNormal, initializer
 
+from mindvideo.modules.layers.convolution import ConvolutionPass
 from mindvideo.modules.layers.dropout import DropPath
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
@@ -44,7 +45,7 @@ class Shrink(nn.Cell):
         super().__init__()
         self.weight = Parameter(_weights(out_channels, in_channels, stride, stride), name="weight")
         self.bias = Parameter(initializer("zeros", (out_channels,)), name="bias")
-        self.convolve = ops.Conv2D(out_channels, stride, stride=stride, pad_mode="valid")
+        self.convolve = ConvolutionPass(out_channels, stride, padding=0, stride=stride)
         self.stride = stride
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
@@ -54,7 +55,7 @@ class Shrink(nn.Cell):
             x = ops.concat((x, ops.zeros((N, C, H, right), x.dtype)), 3)
         if below:
             x = ops.concat((x, ops.zeros((N, C, below, W + right), x.dtype)), 2)
-        return ops.bias_add(self.convolve(x, self.weight), self.bias)
+        return self.convolve(x, self.weight, None, self.bias)
 
 
 class ChannelsLast(nn.Cell):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn
 
+from mindvideo.modules.layers.convolution import Convolution, finished
 from mindvideo.modules.layers.norm import GroupNorm
 
 # The greatest number of groups, of the usual ones, that leaves at least 8 channels in each.
@@ -18,6 +18,8 @@ class GroupNormAfterConv(GroupNorm):
         groups = next(n for n in GROUP_CHOICES if channels % n == 0 and (channels // n >= 8 or n == 1))
         super().__init__(groups, channels)
 
-    def after(self, conv: nn.Cell, x: ms.Tensor) -> ms.Tensor:
-        """The norm of ``conv(x)``."""
-        return self.construct(conv(x))
+    def after(
+        self, conv: Convolution, x: ms.Tensor, residual: ms.Tensor | None = None, relu: bool = False
+    ) -> ms.Tensor:
+        """relu(the norm of ``conv(x)`` + residual)."""
+        return finished(self.construct(conv(x)), residual, relu)

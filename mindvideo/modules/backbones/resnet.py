@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 
 from mindvideo.modules.layers.convolution import Convolution
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
+from mindvideo.modules.layers.pooling import MaxPool2d
 
 NormFactory = Callable[[int], nn.Cell]
 STAGES = 4
@@ -42,11 +43,10 @@ class BasicBlock(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C', H', W']."""
-        y = ops.relu(self.bn1.after(self.conv1, x))
-        y = self.bn2.after(self.conv2, y)
+        y = self.bn1.after(self.conv1, x, relu=True)
         if self.downsample is not None:
             x = self.downsample[1].after(self.downsample[0], x)
-        return ops.relu(y + x)
+        return self.bn2.after(self.conv2, y, residual=x, relu=True)
 
 
 class Bottleneck(nn.Cell):
@@ -79,12 +79,11 @@ class Bottleneck(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, 4 * width, H', W']."""
-        y = ops.relu(self.bn1.after(self.conv1, x))
-        y = ops.relu(self.bn2.after(self.conv2, y))
-        y = self.bn3.after(self.conv3, y)
+        y = self.bn1.after(self.conv1, x, relu=True)
+        y = self.bn2.after(self.conv2, y, relu=True)
         if self.downsample is not None:
             x = self.downsample[1].after(self.downsample[0], x)
-        return ops.relu(y + x)
+        return self.bn3.after(self.conv3, y, residual=x, relu=True)
 
 
 def stage_strides(*, stem_pool: bool = True, dilate_last: bool = False) -> tuple[int, ...]:
@@ -121,7 +120,7 @@ class ResNet(nn.Cell):
         self.out_levels = _checked_levels(out_levels)
         self.conv1 = Convolution(3, stem_width, stem_kernel, stride=2, trainable=trainable_stages > STAGES)
         self.bn1 = norm(stem_width)
-        self.stem_pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1) if stem_pool else None
+        self.stem_pool = MaxPool2d(3, stride=2, padding=1) if stem_pool else None
         in_channels, channels = stem_width, []
         for stage in range(STAGES):
             dilated = dilate_last and stage == STAGES - 1
@@ -148,7 +147,7 @@ class ResNet(nn.Cell):
 
     def construct(self, frames: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """frames [N, 3, H, W] -> one map [N, C, ceil(H / stride), ceil(W / stride)] for each of ``out_levels``."""
-        x = ops.relu(self.bn1.after(self.conv1, frames))
+        x = self.bn1.after(self.conv1, frames, relu=True)
         if self.stem_pool is not None:
             x = self.stem_pool(x)
         maps: tuple[ms.Tensor, ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
+from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.layers.dropout import DropPath
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
@@ -37,7 +38,7 @@ class PatchEmbed(nn.Cell):
 
     def __init__(self, *, channels: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, channels, PATCH, stride=PATCH, pad_mode="valid", has_bias=True)
+        self.proj = Conv2d(3, channels, PATCH, stride=PATCH)
         self.norm = LayerNorm(channels)
 
     def construct(self, frames: ms.Tensor) -> ms.Tensor:

@@ -11,6 +11,7 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeUniform, Uniform, XavierUniform, initializer
 
 from mindvideo.modules.layers.attention import MASKED
+from mindvideo.modules.layers.convolution import Conv2d, ConvolutionPass
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.layers.row_order import LeadingAxes
@@ -60,14 +61,12 @@ class AttentionMap(nn.Cell):
         return weights.reshape(F, Q, self.heads, height, columns)
 
 
-def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(
+def _convolution(in_channels: int, out_channels: int, kernel: int) -> Conv2d:
+    return Conv2d(
         in_channels,
         out_channels,
         kernel,
-        pad_mode="pad",
         padding=kernel // 2,
-        has_bias=True,
         weight_init=HeUniform(negative_slope=1),
         bias_init="zeros",
     )
@@ -106,10 +105,10 @@ class FrameMaskHead(nn.Cell):
         self.lay = nn.CellList([_convolution(a, b, 3) for a, b in zip(channels[:-1], channels[1:])])
         self.gn = nn.CellList([_group_norm_relu(c) for c in widths])
         self.adapter = nn.CellList([_convolution(a, b, 1) for a, b in zip(fine_channels, widths)])
-        self.conv_offset = nn.Conv2d(widths[-1], 18, 1, has_bias=True, weight_init="zeros", bias_init="zeros")
+        self.conv_offset = Conv2d(widths[-1], 18, 1, weight_init="zeros", bias_init="zeros")
         self.dcn = DeformConv(in_channels=widths[-1], out_channels=out_channels)
         self.gn_out = _group_norm_relu(out_channels)
-        self.first = ops.Conv2D(joined, 3, pad_mode="pad", pad=1)
+        self.first = ConvolutionPass(joined, 3, padding=1)
 
     def first_layer(self, memory: ms.Tensor, maps: ms.Tensor) -> ms.Tensor:
         """lay1 of the concatenation [memory, map] for every query: [F,C,H,W], [F,Q,M,H,W] -> [F*Q,C+M,H,W].
@@ -118,7 +117,7 @@ class FrameMaskHead(nn.Cell):
         """
         F, Q, M, height, columns = maps.shape
         weight = self.lay1.weight
-        shared = ops.bias_add(self.first(memory, weight[:, : self.width]), self.lay1.bias)
+        shared = self.first(memory, weight[:, : self.width], None, self.lay1.bias)
         own = self.first(maps.reshape(F * Q, M, height, columns), weight[:, self.width :])
         own = own.reshape(F, Q, own.shape[1], height, columns)
         return self.with_frame_map(own, shared)
@@ -172,7 +171,7 @@ class _TimeConvolution(nn.Cell):
         bound = 1 / math.sqrt(in_channels * 27)
         self.bias = Parameter(initializer(Uniform(bound), (out_channels,)), name="bias")
         self.out_channels = out_channels
-        self.taps = ops.Conv2D(3 * out_channels, 3, pad_mode="pad", pad=2, dilation=2)
+        self.taps = ConvolutionPass(3 * out_channels, 3, padding=2, dilation=2)
 
     def construct(self, x: ms.Tensor, num_frames: int) -> ms.Tensor:
         height, columns = x.shape[2:]
@@ -199,7 +198,7 @@ class SequenceMaskHead(nn.Cell):
             [_TimeConvolution(in_channels=a, out_channels=b) for a, b in zip(widths[:-1], widths[1:])]
         )
         self.gn = nn.CellList([_group_norm_relu(width, groups) for _ in range(3)])
-        self.out = nn.Conv2d(width, 1, 1, has_bias=True)
+        self.out = Conv2d(width, 1, 1)
         self.width = width
         self.swap = LeadingAxes(0, 2, 1)
 

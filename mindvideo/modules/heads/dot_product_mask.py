@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import mindspore as ms
 from mindspore import nn, ops
 
+from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.layers.mlp import MLP
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.values import Scene
@@ -28,13 +29,11 @@ class PixelEmbedding(nn.Cell):
     def __init__(self, *, width: int, fine_channels: Sequence[int], channels: int):
         super().__init__()
         groups = math.gcd(channels, GROUPS)
-        self.project = nn.Conv2d(width, channels, 1, has_bias=True)
-        self.lateral = nn.CellList([nn.Conv2d(c, channels, 1, has_bias=True) for c in fine_channels])
-        self.smooth = nn.CellList(
-            [nn.Conv2d(channels, channels, 3, pad_mode="pad", padding=1, has_bias=True) for _ in fine_channels]
-        )
+        self.project = Conv2d(width, channels, 1)
+        self.lateral = nn.CellList([Conv2d(c, channels, 1) for c in fine_channels])
+        self.smooth = nn.CellList([Conv2d(channels, channels, 3, padding=1) for _ in fine_channels])
         self.norm = nn.CellList([GroupNorm(groups, channels, relu=True) for _ in fine_channels])
-        self.out = nn.Conv2d(channels, channels, 1, has_bias=True)
+        self.out = Conv2d(channels, channels, 1)
 
     def construct(self, scene: Scene) -> ms.Tensor:
         x = self.project(scene["memory"])

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import HeUniform
 
+from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.ops.masks import resize_nearest
 from mindvideo.ops.slices import part
 
@@ -20,14 +21,12 @@ def parameter_count(feature_channels: int) -> int:
     return (feature_channels + 2) * HIDDEN + HIDDEN * HIDDEN + HIDDEN + HIDDEN + HIDDEN + 1
 
 
-def convolution(channels_in: int, channels_out: int) -> nn.Conv2d:
-    return nn.Conv2d(
+def convolution(channels_in: int, channels_out: int) -> Conv2d:
+    return Conv2d(
         channels_in,
         channels_out,
         kernel_size=3,
-        pad_mode="pad",
         padding=1,
-        has_bias=True,
         weight_init=HeUniform(negative_slope=1),
         bias_init="zeros",
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import ops
 
+from mindvideo.modules.layers.convolution import Convolution, finished
 from mindvideo.modules.layers.frozen_norm import FrozenBatchNorm
 
 
@@ -26,8 +27,10 @@ class BatchNorm(FrozenBatchNorm):
             return self.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var)[0]
         return super().construct(x)
 
-    def after(self, conv: nn.Cell, x: ms.Tensor) -> ms.Tensor:
-        """The norm of ``conv(x)``."""
+    def after(
+        self, conv: Convolution, x: ms.Tensor, residual: ms.Tensor | None = None, relu: bool = False
+    ) -> ms.Tensor:
+        """relu(the norm of ``conv(x)`` + residual)."""
         if self.training:
-            return self.construct(conv(x))
-        return super().after(conv, x)
+            return finished(self.construct(conv(x)), residual, relu)
+        return super().after(conv, x, residual, relu)

@@ -1,10 +1,14 @@
-"""The convolution of the backbones: no bias, and a kernel that the following norm may scale."""
+"""Convolutions: by the compiled library in passes without gradients, with what follows them in the same step."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, initializer
+
+from mindvideo.ops.dense import dense_convolution, is_native_convolution
 
 _zeros_like = ops.ZerosLike()
 
@@ -29,8 +33,92 @@ class _ScaledRows(nn.Cell):
         return ops.broadcast_to(scale.reshape(-1, 1, 1, 1), weight.shape)
 
 
+class ConvolutionPass(nn.Cell):
+    """x [N,C,H,W], weight [O,C/groups,k,k] -> relu(x * weight * scale + shift + residual) [N,O,H',W'].
+
+    scale and shift [O], the residual [N,O,H',W'] and the ReLU are left out unless they are given. In training every
+    bit is that of MindSpore's operators, with the scale multiplied into the weight.
+    """
+
+    def __init__(
+        self, out_channels: int, kernel_size: int, *, padding: int, stride: int = 1, dilation: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv2d = ops.Conv2D(
+            out_channels, kernel_size, pad_mode="pad", pad=padding, stride=stride, dilation=dilation, group=groups
+        )
+        self.add_shift = ops.BiasAdd()
+        self.scale_rows = _ScaledRows()
+        self.groups = groups
+        self.linear = _OneStep(self.conv2d, (stride, padding, dilation), relu=False)
+        self.rectified = _OneStep(self.conv2d, (stride, padding, dilation), relu=True)
+
+    def construct(
+        self,
+        x: ms.Tensor,
+        weight: ms.Tensor,
+        scale: ms.Tensor | None = None,
+        shift: ms.Tensor | None = None,
+        residual: ms.Tensor | None = None,
+        relu: bool = False,
+    ) -> ms.Tensor:
+        if not self.training and is_native_convolution(x.shape, x.dtype, self.groups):
+            outputs = weight.shape[:1]
+            scale = ops.ones(outputs, x.dtype) if scale is None else scale
+            shift = ops.zeros(outputs, x.dtype) if shift is None else shift
+            residual = ops.zeros((1,), x.dtype) if residual is None else residual
+            one_step = self.rectified if relu else self.linear
+            return one_step(x, weight, scale, shift, residual)
+        y = self.conv2d(x, weight if scale is None else self.scale_rows(weight, scale))
+        y = y if shift is None else self.add_shift(y, shift)
+        return finished(y, residual, relu)
+
+
+def finished(y: ms.Tensor, residual: ms.Tensor | None, relu: bool) -> ms.Tensor:
+    """relu(y + residual), without what is not asked for."""
+    y = y if residual is None else y + residual
+    return ops.relu(y) if relu else y
+
+
+class _OneStep(nn.Cell):
+    """The compiled library's convolution; ``residual`` [1] stands for none.
+
+    A network in evaluation can be differentiated, too: then MindSpore's operators compute it once more.
+    """
+
+    def __init__(self, conv2d: ops.Conv2D, geometry: tuple[int, int, int], *, relu: bool) -> None:
+        super().__init__()
+        self.conv2d = conv2d
+        self.geometry = geometry  # stride, padding, dilation
+        self.relu = relu
+        self.gradients = ops.GradOperation(get_all=True, sens_param=True)
+
+    def construct(
+        self, x: ms.Tensor, weight: ms.Tensor, scale: ms.Tensor, shift: ms.Tensor, residual: ms.Tensor
+    ) -> ms.Tensor:
+        return dense_convolution(x, weight, scale, shift, residual, self.geometry, self.relu)
+
+    def by_mindspore(
+        self, x: ms.Tensor, weight: ms.Tensor, scale: ms.Tensor, shift: ms.Tensor, residual: ms.Tensor
+    ) -> ms.Tensor:
+        y = self.conv2d(x, weight) * scale.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
+        return finished(y, residual, self.relu)
+
+    def bprop(
+        self,
+        x: ms.Tensor,
+        weight: ms.Tensor,
+        scale: ms.Tensor,
+        shift: ms.Tensor,
+        residual: ms.Tensor,
+        out: ms.Tensor,
+        gradient: ms.Tensor,
+    ) -> Any:
+        return self.gradients(self.by_mindspore)(x, weight, scale, shift, residual, gradient)
+
+
 class Convolution(nn.Cell):
-    """2-D convolution without bias, padded so that stride 1 keeps the size; Kaiming-normal (fan out) initialised."""
+    """Of the backbones: no bias, padded so that stride 1 keeps the size; Kaiming-normal (fan out) initialised."""
 
     def __init__(
         self,
@@ -47,21 +135,32 @@ class Convolution(nn.Cell):
         shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
         init = HeNormal(mode="fan_out", nonlinearity="relu")
         self.weight = Parameter(initializer(init, shape), name="weight", requires_grad=trainable)
-        self.scale_rows = _ScaledRows()
-        self.conv2d = ops.Conv2D(
-            out_channels,
-            kernel_size,
-            pad_mode="pad",
-            pad=dilation * (kernel_size // 2),
-            stride=stride,
-            dilation=dilation,
-            group=groups,
+        padding = dilation * (kernel_size // 2)
+        self.convolve = ConvolutionPass(
+            out_channels, kernel_size, padding=padding, stride=stride, dilation=dilation, groups=groups
         )
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C', H', W'] with H' = ceil(H / stride)."""
-        return self.conv2d(x, self.weight)
+        return self.convolve(x, self.weight)
 
-    def scaled(self, x: ms.Tensor, scale: ms.Tensor) -> ms.Tensor:
-        """The convolution with output channel c multiplied by ``scale[c]``, at the cost of scaling the kernel."""
-        return self.conv2d(x, self.scale_rows(self.weight, scale))
+    def scaled(
+        self, x: ms.Tensor, scale: ms.Tensor, shift: ms.Tensor, residual: ms.Tensor | None, relu: bool
+    ) -> ms.Tensor:
+        """relu(the convolution * ``scale[c]`` + ``shift[c]`` + ``residual``) for each output channel c."""
+        return self.convolve(x, self.weight, scale, shift, residual, relu)
+
+
+class Conv2d(nn.Conv2d):
+    """MindSpore's ``nn.Conv2d`` of a square kernel with a bias: its parameters, their initial values and, in training,
+    every bit of its results."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, padding: int = 0, **options: Any):
+        super().__init__(
+            in_channels, out_channels, kernel_size, pad_mode="pad", padding=padding, has_bias=True, **options
+        )
+        self.convolve = ConvolutionPass(out_channels, kernel_size, padding=padding, stride=options.get("stride", 1))
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        """x [N, C, H, W] -> [N, C', H', W']"""
+        return self.convolve(x, self.weight, None, self.bias)

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import XavierUniform, initializer
 
-from mindvideo.modules.layers.linear import Linear
+from mindvideo.modules.layers.linear import Linear, linear
 from mindvideo.ops.ms_deform_attn import ms_deform_attn
 from mindvideo.ops.slices import part
 
@@ -76,7 +76,6 @@ class DeformableAttention(nn.Cell):
             width, samples * 2, weight_init="zeros", bias_init=initializer(ms.Tensor(directions), directions.shape)
         )
         self.attention_weights = Linear(width, samples, weight_init="zeros", bias_init="zeros")
-        self.times, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
         self.value_proj = xavier_dense(width, width)
         self.output_proj = xavier_dense(width, width)
 
@@ -157,8 +156,7 @@ class DeformableAttention(nn.Cell):
         with what they make of thousands of queries."""
         dense = self.sampling_offsets
         rows = query.reshape(-1, query.shape[-1])
-        # Not ops.dense: on CPU each call of it keeps memory of its own.
-        offsets = self.add(self.times(rows, dense.weight * scale.expand_dims(1)), dense.bias * scale)
+        offsets = linear(rows, dense.weight * scale.expand_dims(1), dense.bias * scale, self.training)
         return offsets.reshape(*query.shape[:2], -1)
 
     def sampling_weights(self, query: ms.Tensor, bias: ms.Tensor | None = None) -> ms.Tensor:

@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import XavierUniform
 
+from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.ops.masks import resize_padding
 
@@ -19,14 +20,12 @@ class ProjectedLevel(nn.Cell):
 
     def __init__(self, *, channels_in: int, channels: int, strided: bool) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(
+        self.convolution = Conv2d(
             channels_in,
             channels,
             kernel_size=3 if strided else 1,
             stride=2 if strided else 1,
-            pad_mode="pad",
             padding=1 if strided else 0,
-            has_bias=True,
             weight_init=XavierUniform(),
             bias_init="zeros",
         )

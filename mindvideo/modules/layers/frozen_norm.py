@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from mindvideo.modules.layers.convolution import Convolution
+
 
 class FrozenBatchNorm(nn.Cell):
     """y = x * scale + shift with scale = weight / sqrt(running_var + eps) and shift = bias - running_mean * scale.
@@ -16,7 +18,6 @@ class FrozenBatchNorm(nn.Cell):
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        self.add_shift = ops.BiasAdd()
         self.weight = _vector(np.ones(channels), "weight")
         self.bias = _vector(np.zeros(channels), "bias")
         self.running_mean = _vector(np.zeros(channels), "running_mean")
@@ -32,10 +33,10 @@ class FrozenBatchNorm(nn.Cell):
         scale, shift = self.scale_and_shift()
         return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
 
-    def after(self, conv: nn.Cell, x: Tensor) -> Tensor:
-        """The norm of ``conv(x)``, with the scale multiplied into the kernel: no pass over the map, forward or back."""
+    def after(self, conv: Convolution, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        """relu(the norm of ``conv(x)`` + residual), all folded into the convolution: no pass over the map."""
         scale, shift = self.scale_and_shift()
-        return self.add_shift(conv.scaled(x, scale), shift)
+        return conv.scaled(x, scale, shift, residual, relu)
 
 
 def _vector(values: np.ndarray, name: str) -> Parameter:

@@ -1,0 +1,96 @@
+"""Convolutions by the compiled library equal MindSpore's, with all that follows them, and can be differentiated."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+from mindvideo.modules.layers.convolution import Conv2d, ConvolutionPass
+from mindvideo.ops.dense import is_native_convolution
+
+N, C, OUT = 2, 5, 7  # maps, their channels, those of the result
+
+
+class Squares(nn.Cell):
+    def __init__(self, convolve: ConvolutionPass, *, relu: bool) -> None:
+        super().__init__()
+        self.convolve, self.relu = convolve, relu
+
+    def construct(self, x, weight, scale=None, shift=None, residual=None):
+        return ops.sum(self.convolve(x, weight, scale, shift, residual, self.relu) ** 2)
+
+
+def numbers(*shape: int) -> ms.Tensor:
+    return ms.Tensor(np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32))
+
+
+# kernel, stride, padding, dilation, height, width
+GEOMETRIES = [
+    (1, 1, 0, 1, 9, 31),
+    (3, 1, 1, 1, 6, 50),
+    (3, 2, 1, 1, 7, 12),
+    (7, 2, 3, 1, 20, 17),
+    (3, 1, 2, 2, 8, 9),
+    (4, 4, 0, 1, 8, 13),
+]
+
+needs_library = pytest.mark.skipif(
+    not is_native_convolution((N, C, 8, 8), ms.float32, 1), reason="no library, or a processor without AVX2"
+)
+
+
+@needs_library
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("follow", ["nothing", "shift", "everything"])
+def test_a_pass_without_gradients_equals_one_in_training(geometry, follow):
+    kernel, stride, padding, dilation, height, width = geometry
+    convolve = ConvolutionPass(OUT, kernel, padding=padding, stride=stride, dilation=dilation)
+    x, weight = numbers(N, C, height, width), numbers(OUT, C, kernel, kernel)
+    convolve.set_train(True)
+    given = [x, weight]
+    if follow == "shift":
+        given += [None, numbers(OUT)]
+    if follow == "everything":
+        given += [numbers(OUT), numbers(OUT, 1).reshape(OUT), numbers(*convolve(x, weight).shape)]
+    relu = follow == "everything"
+    expected = convolve(*given, relu=relu).asnumpy()
+    found = convolve.set_train(False)(*given, relu=relu).asnumpy()
+    assert found.shape == expected.shape and (found.min() == 0) == relu
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
+def test_gradients_do_not_depend_on_the_mode(mode):
+    """A network in evaluation can be differentiated, too."""
+    ms.set_context(mode=mode)
+    given = [
+        numbers(N, C, 7, 12),
+        numbers(OUT, C, 3, 3),
+        numbers(OUT),
+        numbers(OUT, 1).reshape(OUT),
+        numbers(N, OUT, 4, 6),
+    ]
+    found = []
+    for training in (True, False):
+        squares = Squares(ConvolutionPass(OUT, 3, padding=1, stride=2), relu=True).set_train(training)
+        found.append([each.asnumpy() for each in ms.grad(squares, (0, 1, 3, 4))(*given)])
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(one).max())
+        assert np.abs(one).max() > 0.01
+
+
+def test_groups_and_half_types_go_to_the_operators_of_mindspore():
+    assert not is_native_convolution((N, C, 8, 8), ms.float32, 2)
+    assert not is_native_convolution((N, C, 8, 8), ms.float16, 1)
+    assert not is_native_convolution((N, C, 0, 8), ms.float32, 1)
+
+
+def test_the_layer_is_that_of_mindspore():
+    ours = Conv2d(C, OUT, 3, padding=1, weight_init="ones", bias_init="zeros")
+    theirs = nn.Conv2d(C, OUT, 3, pad_mode="pad", padding=1, has_bias=True, weight_init="ones", bias_init="zeros")
+    assert [p.name for p in ours.get_parameters()] == [p.name for p in theirs.get_parameters()] == ["weight", "bias"]
+    x = numbers(N, C, 9, 10)
+    np.testing.assert_array_equal(ours.set_train(True)(x).asnumpy(), theirs(x).asnumpy())
+    np.testing.assert_allclose(ours.set_train(False)(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-5, atol=1e-4)
