@@ -99,9 +99,7 @@ def plot(curves: dict[tuple[str, int], list[dict]], rows: list[dict], path: Path
     recorded = {name for records in curves.values() for name in records[0]}
     terms = {title: names for title, names in TERMS.items() if recorded.intersection(names)}  # not all have boxes
     figure, axes = pyplot.subplots(1, len(terms), figsize=(11, 3.4), layout="constrained")
-    colors = dict(
-        zip(dict.fromkeys(config for config, _ in curves), ("tab:orange", "tab:blue", "tab:green", "tab:red"))
-    )
+    colors = {config: f"C{number}" for number, config in enumerate(dict.fromkeys(config for config, _ in curves))}
     for (config, seed), records in curves.items():
         AP = next(row["AP"] for row in rows if (row["config"], row["seed"]) == (config, seed))
         steps = [record["step"] for record in records]
