@@ -121,6 +121,9 @@ def _(value: Parameter) -> Iterable[Any]:
 @_parts_of.register
 def _(value: nn.Cell) -> Iterable[Any]:
     own = {name: held for name, held in vars(value).items() if name not in _OF_EVERY_CELL}
+    own = {
+        name: held for name, held in own.items() if not (isinstance(held, dict) and not held)
+    }  # left by compiling, too
     return _items({**own, **value._cells, **value._params})  # where MindSpore puts them
 
 
