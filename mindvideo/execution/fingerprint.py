@@ -20,8 +20,10 @@ from mindvideo.native_library import CHOICE_VARIABLE, library_folder
 from mindvideo.ops.backend import backend
 from mindvideo.resources import PACKAGE
 
-# Attributes that every cell has, of which only its mode matters, and a description that holds addresses.
-_OF_EVERY_CELL = (frozenset(vars(nn.Cell())) - {"training"}) | {"_cell_init_args"}
+# Attributes that every cell has, of which only its mode matters; a description that holds addresses; and what MindSpore
+# leaves in a cell that was compiled by itself.
+_LEFT_BY_COMPILING = {"current_phase", "sequence_modified", "__compile_cell_hook__", "__parse_method__"}
+_OF_EVERY_CELL = (frozenset(vars(nn.Cell())) - {"training"}) | {"_cell_init_args"} | _LEFT_BY_COMPILING
 
 
 def fingerprint(cell: nn.Cell) -> str:
@@ -119,6 +121,9 @@ def _(value: Parameter) -> Iterable[Any]:
 @_parts_of.register
 def _(value: nn.Cell) -> Iterable[Any]:
     own = {name: held for name, held in vars(value).items() if name not in _OF_EVERY_CELL}
+    own = {
+        name: held for name, held in own.items() if not (isinstance(held, dict) and not held)
+    }  # left by compiling, too
     return _items({**own, **value._cells, **value._params})  # where MindSpore puts them
 
 

@@ -170,6 +170,15 @@ def test_short_lived_values_of_one_address_are_not_taken_for_each_other():
     assert sum(word.startswith("as ") for word in words(*range(50))) == 0
 
 
+def test_compiling_leaves_no_trace_in_the_fingerprint():
+    ms.set_context(mode=ms.GRAPH_MODE)
+    cell = nn.SequentialCell([Scaled()])
+    before = fingerprint(cell)
+    cell[0](row(1, 2, 3))
+    cell(row(1, 2, 3))
+    assert fingerprint(cell) == before
+
+
 def test_weights_leave_no_trace_in_the_fingerprint():
     cell = Scaled()
     before = fingerprint(cell)
