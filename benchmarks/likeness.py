@@ -8,10 +8,8 @@ For families of windows. Every window goes through the network once, then the tr
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,7 +17,7 @@ import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.rows import append_rows
-from benchmarks.window_models import LongVideo, annotation_file, loaded, long_videos, readings_of
+from benchmarks.window_models import LongVideo, annotation_file, arguments, loaded, long_videos, readings_of
 from mindvideo.evaluation.evaluator import Evaluator
 from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives, small_picture
@@ -69,13 +67,7 @@ def records_of(seen: list[tuple[Observation, np.ndarray]], video: LongVideo, way
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="NAME=WEIGHTS")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds synthetic_easy with its long sets")
-    parser.add_argument("--sets", nargs="+", default=["late", "stay"])
-    parser.add_argument("--max-videos", type=int, default=25)
-    parser.add_argument("--csv", type=Path, help="append the figures to this file")
-    given = parser.parse_args()
+    given = arguments(__doc__)
     name, _, tracker = loaded(given.model, given.data)
     for which in given.sets:
         videos = list(long_videos(given.data, which, given.max_videos))

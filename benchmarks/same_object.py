@@ -11,9 +11,7 @@ the cosine of the features, by the affinity after graph matching, by its assignm
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,7 +19,7 @@ from scipy.stats import rankdata
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.rows import append_rows
-from benchmarks.window_models import loaded, long_videos, readings_of
+from benchmarks.window_models import arguments, loaded, long_videos, readings_of
 from mindvideo.inference.trackers.lives import colours_under
 from mindvideo.inference.trackers.track_bank import associate_by_cosine, node_features
 from mindvideo.masks.rle import decode_mask
@@ -78,13 +76,7 @@ def area_under_curve(same: list[float], other: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="NAME=WEIGHTS")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds synthetic_easy with its long sets")
-    parser.add_argument("--sets", nargs="+", default=["late", "stay"])
-    parser.add_argument("--max-videos", type=int, default=25)
-    parser.add_argument("--csv", type=Path, help="append the figures to this file")
-    given = parser.parse_args()
+    given = arguments(__doc__)
     name, network, tracker = loaded(given.model, given.data)
     graph = GraphAssociation(network=network)
     for which in given.sets:

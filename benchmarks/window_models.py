@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,17 @@ class LongVideo(NamedTuple):
     entry: dict
     frames: list[np.ndarray]
     annotations: list[dict]
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Of a script that looks at one model on some long sets."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="NAME=WEIGHTS")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds synthetic_easy with its long sets")
+    parser.add_argument("--sets", nargs="+", default=["late", "stay"])
+    parser.add_argument("--max-videos", type=int, default=25)
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
+    return parser.parse_args()
 
 
 def loaded(model: str, data: Path) -> tuple[str, Any, Any]:

@@ -123,6 +123,10 @@ def check_python(words: list[str]) -> None:
 
 def check_options(script: Path, words: list[str]) -> None:
     source = script.read_text(encoding="utf-8")
+    for name in re.findall(
+        r"^from benchmarks\.(\w+) import .*\barguments\b", source, re.MULTILINE
+    ):  # a parser of several
+        source += (PROJECT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     unknown = [word for word in words if word.startswith("--") and f'"{word.partition("=")[0]}"' not in source]
     assert not unknown, f"{script.name} has no {unknown}"
 

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import os
 import sys
+import time
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,35 +18,40 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 
 from mindvideo.native_library import CHOICE_VARIABLE, library_folder
-from mindvideo.ops.backend import backend
+from mindvideo.ops.backend import backend, instruction_set
 from mindvideo.resources import PACKAGE
 
 # Attributes that every cell has, of which only its mode matters; a description that holds addresses; and what MindSpore
 # leaves in a cell that was compiled by itself.
 _LEFT_BY_COMPILING = {"current_phase", "sequence_modified", "__compile_cell_hook__", "__parse_method__"}
+_BEGAN = time.time_ns()
 _OF_EVERY_CELL = (frozenset(vars(nn.Cell())) - {"training"}) | {"_cell_init_args"} | _LEFT_BY_COMPILING
 
 
-def fingerprint(cell: nn.Cell) -> str:
+def fingerprint(cell: nn.Cell) -> str | None:
     """Hexadecimal. Cells of one fingerprint compile, for the same inputs, to the same graph.
 
     What counts: the kinds, settings and constants of the cell and all cells in it, the shapes of their weights, the
-    sources of this package and of other modules whose cells take part, MindSpore, and the compiled library.
+    sources of this package and of other modules whose cells take part, MindSpore, and the compiled library. None where
+    a source was edited since this process began, whose cells may then be those of the file before.
     """
     digest = hashlib.sha256()
     for word in _words_of(cell, {}):
         digest.update(word.encode() + b"\0")
     for path in sorted(_sources(cell)):
-        digest.update(_digest_of_file(path, os.stat(path).st_mtime_ns))
-    surroundings = (ms.__version__, sys.version_info[:2], ms.get_context("device_target"), backend())
+        if path.stat().st_mtime_ns > _BEGAN:
+            return None
+        digest.update(_digest_of_file(path))
+    native = instruction_set() if backend() == "cpu" else None
+    surroundings = (ms.__version__, sys.version_info[:2], ms.get_context("device_target"), backend(), native)
     digest.update(repr((surroundings, os.environ.get(CHOICE_VARIABLE))).encode())
     for library in sorted(library_folder().glob("*.so")):
-        digest.update(str(library).encode() + _digest_of_file(library, os.stat(library).st_mtime_ns))
+        digest.update(str(library).encode() + _digest_of_file(library))
     return digest.hexdigest()
 
 
 @functools.cache
-def _digest_of_file(path: Path, changed: int) -> bytes:  # noqa: ARG001  a changed file is read again
+def _digest_of_file(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 

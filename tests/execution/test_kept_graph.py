@@ -170,6 +170,12 @@ def test_short_lived_values_of_one_address_are_not_taken_for_each_other():
     assert sum(word.startswith("as ") for word in words(*range(50))) == 0
 
 
+def test_sources_that_were_edited_meanwhile_keep_nothing(keeping, monkeypatch):
+    monkeypatch.setattr(fingerprint_module, "_BEGAN", 0)  # every file is newer
+    assert fingerprint(Scaled()) is None
+    assert KeptGraph(Scaled())(row(1, 2, 3)).asnumpy().tolist() == [3, 5, 7] and not keeping.exists()
+
+
 def test_compiling_leaves_no_trace_in_the_fingerprint():
     ms.set_context(mode=ms.GRAPH_MODE)
     cell = nn.SequentialCell([Scaled()])

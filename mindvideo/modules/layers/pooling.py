@@ -1,4 +1,4 @@
-"""Max pooling by the compiled library in passes without gradients: MindSpore's takes a fifth of a ResNet's time."""
+"""Max pooling: by the compiled library in passes without gradients."""
 
 from __future__ import annotations
 
