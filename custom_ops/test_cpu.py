@@ -26,6 +26,7 @@ def main() -> None:
     cases = checks.check_attention(call, options.golden)
     checks.check_wild_locations(call)
     checks.check_dense_attention(call)
+    checks.check_short_attention(call)
     checks.check_dense_layer(call)
     checks.check_dense_convolution(call)
     checks.check_max_pool(call)

@@ -147,6 +147,30 @@ MINDVIDEO_OP(DenseAttention) {
                 "DenseAttention");
 }
 
+// query [N,R,.], key and value [N,S,.], bias [S] or [1,1,1,1] for none, int32 (channels, heads, where the channels of query,
+// key and value begin in their rows), factor on the queries [1] -> [N,R,channels]
+MINDVIDEO_OP(ShortAttention) {
+  MINDVIDEO_CALL("ShortAttention", 7);
+  if (!call.all_are(0, 3, "float32") || !call.is(4, "int32") || !call.all_are(5, 6, "float32"))
+    return refuse(kWrongType, "ShortAttention", "tensors must be float32, the layout int32");
+  for (int index : {0, 1, 2, 6})
+    if (call.ranks[index] != 3) return refuse(kWrongShape, "ShortAttention", "expected three axes: [N,R,.], [N,S,.]");
+  if (call.size(4) != 5 || call.size(5) != 1) return refuse(kWrongShape, "ShortAttention", "expected layout [5], scale [1]");
+  const int32_t *layout = call.get<int32_t>(4);
+  const ShortAttentionShape s{call.axis(0, 0), call.axis(0, 1), call.axis(1, 1), layout[0], layout[1],
+                              {call.axis(0, 2), call.axis(1, 2), call.axis(2, 2)}, {layout[2], layout[3], layout[4]},
+                              call.get<float>(5)[0]};
+  const bool has_bias = call.ranks[3] == 1;
+  bool fit = s.S > 0 && s.heads > 0 && s.C > 0 && s.C % s.heads == 0 && call.axis(1, 0) == s.N && call.axis(2, 0) == s.N &&
+             call.axis(2, 1) == s.S && call.axis(6, 0) == s.N && call.axis(6, 1) == s.R && call.axis(6, 2) == s.C;
+  for (int index = 0; index < 3; ++index) fit = fit && s.begin[index] >= 0 && s.begin[index] + s.C <= s.row[index];
+  if (!fit || (has_bias && call.size(3) != s.S))
+    return refuse(kWrongShape, "ShortAttention", "query, key, value, bias, layout and result do not fit together");
+  return finish(kernels().short_attention(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                          has_bias ? call.get<float>(3) : nullptr, call.get<float>(6)),
+                "ShortAttention");
+}
+
 // x [N,K], weight [O,K], bias [O] -> [N,O]
 MINDVIDEO_OP(DenseLayer) {
   MINDVIDEO_CALL("DenseLayer", 4);

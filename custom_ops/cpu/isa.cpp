@@ -7,6 +7,7 @@
 #include "max_pool.h"
 #include "normalization.h"
 #include "photometric.h"
+#include "short_attention.h"
 
 #define MINDVIDEO_TEXT_OF(name) #name
 #define MINDVIDEO_TEXT(name) MINDVIDEO_TEXT_OF(name)
@@ -18,6 +19,7 @@ const Kernels MINDVIDEO_KERNELS = {
     attention_forward,
     attention_backward,
     dense_attention,
+    short_attention,
     dense_layer,
     dense_convolution,
     max_pool,

@@ -17,6 +17,14 @@ struct DenseAttentionShape {
   int64_t B, M, R, S, D, bias_batch, bias_row;
 };
 
+// N sequences of R queries and S keys of C channels, those of the heads one after the other; the floats of a row of each
+// tensor, and where its channels begin in the row.
+struct ShortAttentionShape {
+  int64_t N, R, S, C, heads;
+  std::array<int64_t, 3> row, begin;  // of query, key, value
+  float scale;
+};
+
 struct ConvShape {
   int64_t B, C, H, W, outputs, kernel_h, kernel_w, out_h, out_w;
   int stride, padding, dilation;
@@ -48,6 +56,9 @@ struct Kernels {
                              const float *gradient, float *grad_value, float *grad_locations, float *grad_weights);
   // bias may be null.
   bool (*dense_attention)(const DenseAttentionShape &, const float *query, const float *key, const float *value,
+                          const float *bias, float *output);
+  // bias [S] or null, the same for all sequences.
+  bool (*short_attention)(const ShortAttentionShape &, const float *query, const float *key, const float *value,
                           const float *bias, float *output);
   // rows x depth, outputs x depth.
   bool (*dense_layer)(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight,

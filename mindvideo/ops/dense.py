@@ -27,6 +27,18 @@ def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> 
     return _attention_op()(query, key, value, bias)
 
 
+def short_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, layout: tuple[int, int, int, int, int], scale: float
+) -> Tensor:
+    """Attention in each of N short sequences, the heads side by side in the channels: query [N,R,.], key and value
+    [N,S,.], bias [S] or [1,1,1,1] for none -> [N,R,C].
+
+    ``layout`` is (C, heads, and where the channels of query, key and value begin in their rows): one tensor can hold
+    several of them. ``scale`` is a factor on the queries. It has no gradient.
+    """
+    return _short_attention_op(*layout)(query, key, value, bias, *_numbers_of(layout, scale))
+
+
 def dense_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x weight^T + bias: x [N,K], weight [O,K], bias [O] -> [N,O]."""
     return _layer_op()(x, weight, bias)
@@ -57,6 +69,12 @@ def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
 def is_native_attention(shape: tuple[int, ...], dtype: Any) -> bool:
     """For queries of this shape; a constant inside graphs."""
     return is_native("dense_attention", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_short_attention(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For queries of this shape; a constant inside graphs."""
+    return is_native("short_attention", shape, dtype) and _has_wide_vectors()
 
 
 @constexpr
@@ -102,6 +120,19 @@ def _layer_bprop(
 @constexpr
 def _attention_op() -> ops.Custom:
     return native_op("DenseAttention", out_shape=_like_query, out_dtype=_like_query)
+
+
+@constexpr
+def _numbers_of(layout: tuple[int, ...], scale: float) -> tuple[Tensor, Tensor]:
+    return Tensor(layout, mstype.int32), Tensor([scale], mstype.float32)
+
+
+@constexpr
+def _short_attention_op(*layout: int) -> ops.Custom:
+    def shape_of_result(query: Any, *others: Any) -> Any:
+        return [*query[:2], layout[0]]
+
+    return _told_apart(native_op("ShortAttention", out_shape=shape_of_result, out_dtype=_like_query), *layout)
 
 
 @constexpr
