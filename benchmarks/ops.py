@@ -25,12 +25,12 @@ from mindspore import Tensor, ops
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.machine import processor
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
+from mindvideo.modules.layers.short_attention import ShortAttention
 from mindvideo.native_library import CPU_LIBRARY, library_folder
 from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import backend
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
-from mindvideo.modules.layers.short_attention import ShortAttention
 from mindvideo.ops.dense import dense_attention, dense_convolution, dense_layer, short_attention
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 from mindvideo.ops.normalization import group_norm, layer_norm

@@ -145,7 +145,13 @@ def check_dense_attention(call: Call) -> None:
 def check_short_attention(call: Call) -> None:
     """Heads side by side, in tensors of their own or in one: as exact as float32 can be."""
     rng = np.random.default_rng(8)
-    for N, R, S, C, heads in ((37, 16, 32, 64, 8), (9, 5, 5, 48, 8), (1, 1, 1, 3, 1), (70, 7, 3, 9, 3), (3, 36, 72, 40, 2)):
+    for N, R, S, C, heads in (
+        (37, 16, 32, 64, 8),
+        (9, 5, 5, 48, 8),
+        (1, 1, 1, 3, 1),
+        (70, 7, 3, 9, 3),
+        (3, 36, 72, 40, 2),
+    ):
         query, packed = (rng.standard_normal(shape).astype(np.float32) for shape in ((N, R, C + 1), (N, S, 2 * C + 3)))
         key, value = packed[..., 2 : C + 2], packed[..., C + 3 :]
         parts = [query[..., 1:], key, value]
@@ -154,7 +160,9 @@ def check_short_attention(call: Call) -> None:
         last_masked = np.where(np.arange(S) < S - 1, 0.5, -1e30).astype(np.float32)
         for bias in (np.zeros((1, 1, 1, 1), np.float32), last_masked):
             (output,) = call("ShortAttention", [query, packed, packed, bias, layout, scale], [((N, R, C), np.float32)])
-            exact, plain = (attended(spread[0] * scale, *spread[1:], bias, kind) for kind in (np.float64, np.float32))
+            exact, plain = (
+                attended(spread[0] * scale, spread[1], spread[2], bias, kind) for kind in (np.float64, np.float32)
+            )
             limit = 4 * np.abs(plain - exact).max() + 1e-6
             error = np.abs(output - exact.transpose(0, 2, 1, 3).reshape(N, R, C)).max()
             assert error <= limit, f"short attention {N, R, S, C, heads}: error {error}, allowed {limit}"
