@@ -187,6 +187,22 @@ def check_dense_layer(call: Call) -> None:
             np.testing.assert_array_equal(some, output[50:])
 
 
+def check_dense_layer_gradients(call: Call) -> None:
+    rng = np.random.default_rng(9)
+    for rows, depth, outputs in ((1, 1, 1), (97, 33, 51), (600, 700, 170), (300, 17, 5), (520, 400, 3), (0, 4, 3)):
+        x, weight, gradient = (
+            rng.standard_normal(shape).astype(np.float32)
+            for shape in ((rows, depth), (outputs, depth), (rows, outputs))
+        )
+        (of_x,) = call("DenseLayerInputGradient", [gradient, weight], [(x.shape, np.float32)])
+        found = call("DenseLayerWeightGradient", [x, gradient], [(weight.shape, np.float32), ((outputs,), np.float32)])
+        wide = gradient.astype(np.float64)
+        expected = (wide @ weight.astype(np.float64), wide.T @ x.astype(np.float64), wide.sum(0))
+        for one, exact, terms in zip((of_x, *found), expected, (outputs, rows, rows)):
+            limit = 2e-6 * np.sqrt(max(1, terms)) * max(1.0, np.abs(exact).max(initial=0))
+            assert np.abs(one - exact).max(initial=0) <= limit, f"gradients of a layer {rows, depth, outputs}"
+
+
 def check_dense_convolution(call: Call) -> None:
     """All kinds of borders and tails: as exact as float32 can be, and a map by itself has the same bits."""
     rng = np.random.default_rng(7)

@@ -28,6 +28,7 @@ def main() -> None:
     checks.check_dense_attention(call)
     checks.check_short_attention(call)
     checks.check_dense_layer(call)
+    checks.check_dense_layer_gradients(call)
     checks.check_dense_convolution(call)
     checks.check_max_pool(call)
     checks.check_convolution(call, options.golden)

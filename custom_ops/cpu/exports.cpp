@@ -184,6 +184,34 @@ MINDVIDEO_OP(DenseLayer) {
                 "DenseLayer");
 }
 
+// gradient [N,O], weight [O,K] -> [N,K]
+MINDVIDEO_OP(DenseLayerInputGradient) {
+  MINDVIDEO_CALL("DenseLayerInputGradient", 3);
+  if (!call.all_are(0, 2, "float32")) return refuse(kWrongType, "DenseLayerInputGradient", "every tensor must be float32");
+  if (call.ranks[0] != 2 || call.ranks[1] != 2)
+    return refuse(kWrongShape, "DenseLayerInputGradient", "expected gradient [N,O], weight [O,K]");
+  const int64_t N = call.axis(0, 0), O = call.axis(0, 1), K = call.axis(1, 1);
+  if (call.axis(1, 0) != O || call.size(2) != N * K)
+    return refuse(kWrongShape, "DenseLayerInputGradient", "gradient, weight and result do not fit together");
+  return finish(kernels().dense_layer_input_gradient(N, K, O, call.get<float>(0), call.get<float>(1), call.get<float>(2)),
+                "DenseLayerInputGradient");
+}
+
+// x [N,K], gradient [N,O] -> [O,K], [O]
+MINDVIDEO_OP(DenseLayerWeightGradient) {
+  MINDVIDEO_CALL("DenseLayerWeightGradient", 4);
+  if (!call.all_are(0, 3, "float32"))
+    return refuse(kWrongType, "DenseLayerWeightGradient", "every tensor must be float32");
+  if (call.ranks[0] != 2 || call.ranks[1] != 2)
+    return refuse(kWrongShape, "DenseLayerWeightGradient", "expected x [N,K], gradient [N,O]");
+  const int64_t N = call.axis(0, 0), K = call.axis(0, 1), O = call.axis(1, 1);
+  if (call.axis(1, 0) != N || call.size(2) != O * K || call.size(3) != O)
+    return refuse(kWrongShape, "DenseLayerWeightGradient", "x, gradient and results do not fit together");
+  return finish(kernels().dense_layer_weight_gradient(N, K, O, call.get<float>(0), call.get<float>(1),
+                                                      call.get<float>(2), call.get<float>(3)),
+                "DenseLayerWeightGradient");
+}
+
 // x [B,C,H,W], weight [O,C,kh,kw], scale [O], shift [O], residual [B,O,Ho,Wo] or [1] for none, geometry (stride, padding,
 // dilation, 1 for a ReLU) -> [B,O,Ho,Wo]
 MINDVIDEO_OP(DenseConvolution) {

@@ -21,6 +21,8 @@ const Kernels MINDVIDEO_KERNELS = {
     dense_attention,
     short_attention,
     dense_layer,
+    dense_layer_input_gradient,
+    dense_layer_weight_gradient,
     dense_convolution,
     max_pool,
     conv_forward,

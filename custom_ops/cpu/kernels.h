@@ -63,6 +63,10 @@ struct Kernels {
   // rows x depth, outputs x depth.
   bool (*dense_layer)(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight,
                       const float *bias, float *output);
+  bool (*dense_layer_input_gradient)(int64_t rows, int64_t depth, int64_t outputs, const float *gradient,
+                                     const float *weight, float *grad_x);
+  bool (*dense_layer_weight_gradient)(int64_t rows, int64_t depth, int64_t outputs, const float *x,
+                                      const float *gradient, float *grad_weight, float *grad_bias);
   // scale and shift for each output; residual may be null.
   bool (*dense_convolution)(const ConvShape &, const float *x, const float *weight, const float *scale,
                             const float *shift, const float *residual, bool relu, float *output);

@@ -16,8 +16,6 @@ from mindvideo.ops.backend import instruction_set, is_native, native_op
 
 MIN_ROWS = 256  # of a layer: its weights are rearranged in every call, which fewer rows do not repay
 
-_products, _first_transposed = ops.MatMul(), ops.MatMul(transpose_a=True)
-
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """softmax(query key^T + bias) value: [B,M,R,D], key and value [B,M,S,D], bias [B or 1, 1, R or 1, S] -> [B,M,R,D].
@@ -102,24 +100,36 @@ def _has_wide_vectors() -> bool:
     return instruction_set() != "plain"  # whose products are slower than MindSpore's
 
 
-def _like_query(query: Any, *others: Any) -> Any:
-    return query
+def _like_first(first: Any, *others: Any) -> Any:
+    return first
 
 
 def _outputs_of_rows(x: Any, weight: Any, bias: Any) -> Any:
     return [x[0], weight[0]]
 
 
+def _rows_of_inputs(gradient: Any, weight: Any) -> Any:
+    return [gradient[0], weight[1]]
+
+
+def _weight_and_bias(x: Any, gradient: Any) -> Any:
+    return [gradient[1], x[1]], [gradient[1]]
+
+
+def _two_like_first(first: Any, *others: Any) -> Any:
+    return first, first
+
+
 def _layer_bprop(
     x: Tensor, weight: Tensor, bias: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A network in evaluation can be differentiated, too."""
-    return _products(gradient, weight), _first_transposed(gradient, x), ops.sum(gradient, 0)
+    of_weight, of_bias = _layer_weight_op()(x, gradient)
+    return _layer_input_op()(gradient, weight), of_weight, of_bias
 
 
 @constexpr
 def _attention_op() -> ops.Custom:
-    return native_op("DenseAttention", out_shape=_like_query, out_dtype=_like_query)
+    return native_op("DenseAttention", out_shape=_like_first, out_dtype=_like_first)
 
 
 @constexpr
@@ -132,12 +142,22 @@ def _short_attention_op(*layout: int) -> ops.Custom:
     def shape_of_result(query: Any, *others: Any) -> Any:
         return [*query[:2], layout[0]]
 
-    return _told_apart(native_op("ShortAttention", out_shape=shape_of_result, out_dtype=_like_query), *layout)
+    return _told_apart(native_op("ShortAttention", out_shape=shape_of_result, out_dtype=_like_first), *layout)
 
 
 @constexpr
 def _layer_op() -> ops.Custom:
-    return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=_like_query, bprop=_layer_bprop)
+    return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=_like_first, bprop=_layer_bprop)
+
+
+@constexpr
+def _layer_input_op() -> ops.Custom:
+    return native_op("DenseLayerInputGradient", out_shape=_rows_of_inputs, out_dtype=_like_first)
+
+
+@constexpr
+def _layer_weight_op() -> ops.Custom:
+    return native_op("DenseLayerWeightGradient", out_shape=_weight_and_bias, out_dtype=_two_like_first)
 
 
 @constexpr
@@ -151,7 +171,7 @@ def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
         sizes = [(s + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for s, k in zip(x[2:], weight[2:])]
         return [x[0], weight[0], *sizes]
 
-    op = native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_query)
+    op = native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_first)
     return _told_apart(op, stride, padding, dilation)
 
 
@@ -165,7 +185,7 @@ def _pool_op(kernel: int, stride: int, padding: int) -> ops.Custom:
     def shape_of_result(x: Any, window: Any) -> Any:
         return [*x[:2], *((size + 2 * padding - kernel) // stride + 1 for size in x[2:])]
 
-    op = native_op("MaxPool", out_shape=shape_of_result, out_dtype=_like_query)
+    op = native_op("MaxPool", out_shape=shape_of_result, out_dtype=_like_first)
     return _told_apart(op, kernel, stride, padding)
 
 

@@ -176,7 +176,7 @@ class MultiHeadAttention(nn.Cell):
         batch, length, width = x.shape
         low, high = third * width, (third + 1) * width
         weight, bias = part(self.in_proj_weight, 0, low, high), part(self.in_proj_bias, 0, low, high)
-        y = linear(x.reshape(batch * length, width), weight, bias, self.training)
+        y = linear(x.reshape(batch * length, width), weight, bias)
         if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))

@@ -33,14 +33,14 @@ class ShortAttention(nn.Cell):
 
     def by_heads(self, query: ms.Tensor, key: ms.Tensor, value: ms.Tensor, bias: ms.Tensor) -> ms.Tensor:
         """``bias`` [S], or [1, 1, 1, 1] for none."""
-        query, key, value = self.split(query, key, value)
+        query, key, value = self.by_head(query, key, value)
         return merged(self.core(query, key, value, bias.reshape(1, 1, 1, -1))[0])
 
-    def split(self, query: ms.Tensor, key: ms.Tensor, value: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+    def by_head(self, query: ms.Tensor, key: ms.Tensor, value: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """[N, M, R or S, C / M] each, the queries scaled."""
         width, heads, of_query, of_key, of_value = self.layout
-        query, key = split(query, of_query, width, heads), split(key, of_key, width, heads)
-        return query * self.scale, key, split(value, of_value, width, heads)
+        query, key = heads_of(query, of_query, width, heads), heads_of(key, of_key, width, heads)
+        return query * self.scale, key, heads_of(value, of_value, width, heads)
 
     def gradients(
         self,
@@ -53,8 +53,8 @@ class ShortAttention(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """Those of query, key and value."""
         width, heads, of_query, of_key, of_value = self.layout
-        q, k, v = self.split(query, key, value)
-        output, gradient = split(output, 0, width, heads), split(gradient, 0, width, heads)
+        q, k, v = self.by_head(query, key, value)
+        output, gradient = heads_of(output, 0, width, heads), heads_of(gradient, 0, width, heads)
         weights = self.core.weights(q, k, bias.reshape(1, 1, 1, -1))
         of_q, of_k, of_v = self.core.gradients(weights, q, k, v, gradient, row_sums(output * gradient), 0)
         of_q = of_q * self.scale
@@ -88,7 +88,7 @@ class _OneStep(nn.Cell):
         return (*self.gradients(query, key, value, bias, output, gradient), ops.zeros_like(bias))
 
 
-def split(x: ms.Tensor, begin: int, width: int, heads: int) -> ms.Tensor:
+def heads_of(x: ms.Tensor, begin: int, width: int, heads: int) -> ms.Tensor:
     """[N, R, .] -> [N, M, R, C / M]: C = ``width`` channels from ``begin`` on."""
     N, R, held = x.shape
     x = x if held == width else part(x, -1, begin, begin + width)
@@ -102,7 +102,7 @@ def merged(x: ms.Tensor) -> ms.Tensor:
 
 
 def placed(x: ms.Tensor, begin: int, like: ms.Tensor) -> ms.Tensor:
-    """The inverse of :func:`split`, with zeros in the other channels: [N, M, R, C / M] -> the shape of ``like``."""
+    """The inverse of :func:`heads_of`, with zeros in the other channels: [N, M, R, C / M] -> the shape of ``like``."""
     x = merged(x)
     N, R, width = x.shape
     before, after = ops.zeros((N, R, begin), x.dtype), ops.zeros((N, R, like.shape[2] - width - begin), x.dtype)
