@@ -203,22 +203,26 @@ def check_dense_layer_gradients(call: Call) -> None:
             assert np.abs(one - exact).max(initial=0) <= limit, f"gradients of a layer {rows, depth, outputs}"
 
 
+# Maps, channels, height, width, outputs, kernel, stride, padding, dilation: all kinds of borders and tails.
+CONVOLUTIONS = (
+    (1, 2, 2, 2, 2, 3, 3, 5, 4),
+    (1, 3, 17, 23, 5, 7, 2, 3, 1),
+    (2, 70, 9, 11, 33, 3, 1, 1, 1),
+    (1, 20, 5, 60, 300, 3, 2, 1, 1),
+    (2, 300, 6, 10, 65, 1, 1, 0, 1),
+    (1, 4, 7, 7, 3, 1, 2, 0, 1),
+    (1, 8, 12, 13, 9, 3, 1, 2, 2),
+    (1, 2, 3, 3, 1, 3, 1, 4, 1),
+    (1, 5, 40, 1, 7, 3, 1, 1, 1),
+    (1, 1, 20, 20, 2, 17, 1, 8, 1),
+    (2, 3, 5, 7, 4, 2, 3, 0, 1),
+)
+
+
 def check_dense_convolution(call: Call) -> None:
-    """All kinds of borders and tails: as exact as float32 can be, and a map by itself has the same bits."""
+    """As exact as float32 can be, and a map by itself has the same bits."""
     rng = np.random.default_rng(7)
-    # maps, channels, height, width, outputs, kernel, stride, padding, dilation
-    for B, C, H, W, outputs, kernel, *geometry in (
-        (1, 2, 2, 2, 2, 3, 3, 5, 4),
-        (1, 3, 17, 23, 5, 7, 2, 3, 1),
-        (2, 70, 9, 11, 33, 3, 1, 1, 1),
-        (1, 20, 5, 60, 300, 3, 2, 1, 1),
-        (2, 300, 6, 10, 65, 1, 1, 0, 1),
-        (1, 4, 7, 7, 3, 1, 2, 0, 1),
-        (1, 8, 12, 13, 9, 3, 1, 2, 2),
-        (1, 2, 3, 3, 1, 3, 1, 4, 1),
-        (1, 5, 40, 1, 7, 3, 1, 1, 1),
-        (1, 1, 20, 20, 2, 17, 1, 8, 1),
-    ):
+    for B, C, H, W, outputs, kernel, *geometry in CONVOLUTIONS:
         x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((outputs, C, kernel, kernel))
         product = convolved(x, weight, *geometry)
         scale, shift, residual = (rng.standard_normal(shape) for shape in ((outputs,), (outputs,), product.shape))
@@ -238,6 +242,42 @@ def check_dense_convolution(call: Call) -> None:
     given[0][0, 0, 0, 0] = np.nan
     (output,) = call("DenseConvolution", [*given, numbers], [(product.shape, np.float32)])
     assert np.isnan(output).any(), "what is not a number must not become one, not even in a ReLU"
+
+
+def check_convolution_gradients(call: Call) -> None:
+    """Against the gradients of the sum over taps, written out."""
+    rng = np.random.default_rng(10)
+    for B, C, H, W, outputs, kernel, *geometry in CONVOLUTIONS:
+        x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((outputs, C, kernel, kernel))
+        gradient = rng.standard_normal(convolved(x, weight, *geometry).shape)
+        scale = rng.standard_normal(outputs)
+        given = [array.astype(np.float32) for array in (x, weight, gradient, scale)]
+        numbers = np.array(geometry, np.int32)
+        expected = convolution_gradients(*(array.astype(np.float64) for array in given), *geometry)
+        (of_x,) = call(
+            "DenseConvolutionInputGradient", [given[2], given[1], given[3], numbers], [(x.shape, np.float32)]
+        )
+        outs = [(weight.shape, np.float32), (scale.shape, np.float32)]
+        found = call("DenseConvolutionWeightGradient", [given[0], given[2], given[3], numbers], outs)
+        for one, exact in zip((of_x, *found), expected):
+            limit = 2e-5 * max(1.0, np.abs(exact).max())
+            assert np.abs(one - exact).max() <= limit, f"gradients of a convolution {B, C, H, W, outputs, geometry}"
+
+
+def convolution_gradients(
+    x: np.ndarray, weight: np.ndarray, gradient: np.ndarray, scale: np.ndarray, stride: int, padding: int, dilation: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of x, weight and shift."""
+    height, width = gradient.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    of_padded, of_weight, scaled = np.zeros_like(padded), np.zeros_like(weight), gradient * scale[:, None, None]
+    for i, j in np.ndindex(weight.shape[2:]):
+        rows = slice(i * dilation, i * dilation + stride * (height - 1) + 1, stride)
+        columns = slice(j * dilation, j * dilation + stride * (width - 1) + 1, stride)
+        of_weight[:, :, i, j] = np.einsum("bohw,bchw->oc", scaled, padded[:, :, rows, columns])
+        of_padded[:, :, rows, columns] += np.einsum("bohw,oc->bchw", scaled, weight[:, :, i, j])
+    H, W = x.shape[2:]
+    return of_padded[:, :, padding : padding + H, padding : padding + W], of_weight, gradient.sum((0, 2, 3))
 
 
 def convolved(x: np.ndarray, weight: np.ndarray, stride: int, padding: int, dilation: int) -> np.ndarray:

@@ -14,12 +14,12 @@ constexpr int64_t kPanel = 3 * Vec::width;  // outputs that one pass over a row 
 constexpr int64_t kRowsAtOnce = 96;         // a multiple of every height of a register tile in matmul.h
 constexpr int64_t kDepthAtOnce = 256;       // of a panel, which then stays in the first cache
 
-// ``count`` rows of a weight [..., depth], turned to [depth, width]; the columns beyond count are 0.
-inline void turn_panel(const float *weight, int64_t depth, int64_t count, int64_t width, float *panel) {
+// `count` rows of a matrix, `row` floats apart, turned to [depth, width]; the columns beyond count are 0.
+inline void turn_panel(const float *matrix, int64_t row, int64_t depth, int64_t count, int64_t width, float *panel) {
   for (int64_t k0 = 0; k0 < depth; k0 += 16) {
     const int64_t k1 = k0 + 16 < depth ? k0 + 16 : depth;
     for (int64_t o = 0; o < width; ++o)
-      for (int64_t k = k0; k < k1; ++k) panel[k * width + o] = o < count ? weight[o * depth + k] : 0.f;
+      for (int64_t k = k0; k < k1; ++k) panel[k * width + o] = o < count ? matrix[o * row + k] : 0.f;
   }
 }
 
@@ -73,7 +73,7 @@ inline bool multiply_rows(int64_t rows, int64_t depth, int64_t outputs, const fl
 bool dense_layer(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight, const float *bias,
                  float *output) {
   const auto pack = [&](int64_t first, int64_t count, int64_t width, float *to) {
-    turn_panel(weight + first * depth, depth, count, width, to);
+    turn_panel(weight + first * depth, depth, depth, count, width, to);
   };
   return multiply_rows(rows, depth, outputs, x, pack, bias, output);
 }

@@ -59,6 +59,21 @@ int read_conv(const Call &call, const char *op, ConvShape &s) {
   return kOk;
 }
 
+// The shape of a convolution of tensor `x` with tensor `weight` to tensor `y`; geometry is stride, padding, dilation.
+ConvShape shape_of_convolution(const Call &call, int x, int weight, int y, const int32_t *geometry) {
+  return {call.axis(x, 0), call.axis(x, 1), call.axis(x, 2), call.axis(x, 3), call.axis(weight, 0), call.axis(weight, 2),
+          call.axis(weight, 3), call.axis(y, 2), call.axis(y, 3), geometry[0], geometry[1], geometry[2]};
+}
+
+bool fits(const Call &call, const ConvShape &s, int x, int weight, int y) {
+  const auto fit = [&](int64_t size, int64_t kernel, int64_t out) {
+    return (size + 2 * s.padding - s.dilation * (kernel - 1) - 1) / s.stride + 1 == out;
+  };
+  return s.stride > 0 && s.padding >= 0 && s.dilation > 0 && call.axis(weight, 1) == s.C && call.axis(y, 0) == s.B &&
+         call.axis(x, 0) == s.B && call.axis(y, 1) == s.outputs && fit(s.H, s.kernel_h, s.out_h) &&
+         fit(s.W, s.kernel_w, s.out_w);
+}
+
 struct NormCall {
   int64_t rows, channels;
   float epsilon;
@@ -221,21 +236,45 @@ MINDVIDEO_OP(DenseConvolution) {
   if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[6] != 4 || call.size(5) != 4)
     return refuse(kWrongShape, "DenseConvolution", "expected [B,C,H,W], [O,C,kh,kw], [O], [O], [B,O,Ho,Wo] or [1], [4]");
   const int32_t *geometry = call.get<int32_t>(5);
-  const ConvShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 0), call.axis(1, 2),
-                    call.axis(1, 3), call.axis(6, 2), call.axis(6, 3), geometry[0], geometry[1], geometry[2]};
+  const ConvShape s = shape_of_convolution(call, 0, 1, 6, geometry);
   const bool has_residual = call.ranks[4] == 4;
-  const auto fits = [&](int64_t size, int64_t kernel, int64_t out) {
-    return (size + 2 * s.padding - s.dilation * (kernel - 1) - 1) / s.stride + 1 == out;
-  };
-  bool fit = s.stride > 0 && s.padding >= 0 && s.dilation > 0 && call.axis(1, 1) == s.C && call.axis(6, 0) == s.B &&
-             call.axis(6, 1) == s.outputs && call.size(2) == s.outputs && call.size(3) == s.outputs;
-  fit = fit && fits(s.H, s.kernel_h, s.out_h) && fits(s.W, s.kernel_w, s.out_w);
+  const bool fit = fits(call, s, 0, 1, 6) && call.size(2) == s.outputs && call.size(3) == s.outputs;
   if (!fit || (has_residual && call.size(4) != call.size(6)))
     return refuse(kWrongShape, "DenseConvolution", "x, weight, scale, shift, residual and result do not fit together");
   return finish(kernels().dense_convolution(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
                                             call.get<float>(3), has_residual ? call.get<float>(4) : nullptr,
                                             geometry[3] != 0, call.get<float>(6)),
                 "DenseConvolution");
+}
+
+// gradient [B,O,Ho,Wo], weight [O,C,kh,kw], scale [O], geometry (stride, padding, dilation) -> [B,C,H,W]
+MINDVIDEO_OP(DenseConvolutionInputGradient) {
+  MINDVIDEO_CALL("DenseConvolutionInputGradient", 5);
+  if (!call.all_are(0, 2, "float32") || !call.is(3, "int32") || !call.is(4, "float32"))
+    return refuse(kWrongType, "DenseConvolutionInputGradient", "tensors must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[4] != 4 || call.size(3) != 3)
+    return refuse(kWrongShape, "DenseConvolutionInputGradient", "expected [B,O,Ho,Wo], [O,C,kh,kw], [O], [3], [B,C,H,W]");
+  const ConvShape s = shape_of_convolution(call, 4, 1, 0, call.get<int32_t>(3));
+  if (!fits(call, s, 4, 1, 0) || call.size(2) != s.outputs)
+    return refuse(kWrongShape, "DenseConvolutionInputGradient", "gradient, weight, scale and result do not fit together");
+  return finish(kernels().dense_convolution_input_gradient(s, call.get<float>(0), call.get<float>(1),
+                                                           call.get<float>(2), call.get<float>(4)),
+                "DenseConvolutionInputGradient");
+}
+
+// x [B,C,H,W], gradient [B,O,Ho,Wo], scale [O], geometry (stride, padding, dilation) -> [O,C,kh,kw], [O]
+MINDVIDEO_OP(DenseConvolutionWeightGradient) {
+  MINDVIDEO_CALL("DenseConvolutionWeightGradient", 6);
+  if (!call.all_are(0, 2, "float32") || !call.is(3, "int32") || !call.all_are(4, 5, "float32"))
+    return refuse(kWrongType, "DenseConvolutionWeightGradient", "tensors must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[4] != 4 || call.size(3) != 3)
+    return refuse(kWrongShape, "DenseConvolutionWeightGradient", "expected [B,C,H,W], [B,O,Ho,Wo], [O], [3], [O,C,kh,kw]");
+  const ConvShape s = shape_of_convolution(call, 0, 4, 1, call.get<int32_t>(3));
+  if (!fits(call, s, 0, 4, 1) || call.size(2) != s.outputs || call.size(5) != s.outputs)
+    return refuse(kWrongShape, "DenseConvolutionWeightGradient", "x, gradient, scale and results do not fit together");
+  return finish(kernels().dense_convolution_weight_gradient(s, call.get<float>(0), call.get<float>(1),
+                                                            call.get<float>(2), call.get<float>(4), call.get<float>(5)),
+                "DenseConvolutionWeightGradient");
 }
 
 // x [B,C,H,W], geometry (kernel, stride, padding) -> [B,C,Ho,Wo]

@@ -24,6 +24,8 @@ const Kernels MINDVIDEO_KERNELS = {
     dense_layer_input_gradient,
     dense_layer_weight_gradient,
     dense_convolution,
+    dense_convolution_input_gradient,
+    dense_convolution_weight_gradient,
     max_pool,
     conv_forward,
     conv_backward,

@@ -70,6 +70,11 @@ struct Kernels {
   // scale and shift for each output; residual may be null.
   bool (*dense_convolution)(const ConvShape &, const float *x, const float *weight, const float *scale,
                             const float *shift, const float *residual, bool relu, float *output);
+  // Of the forward pass's shape.
+  bool (*dense_convolution_input_gradient)(const ConvShape &, const float *gradient, const float *weight,
+                                           const float *scale, float *grad_x);
+  bool (*dense_convolution_weight_gradient)(const ConvShape &, const float *x, const float *gradient, const float *scale,
+                                            float *grad_weight, float *grad_shift);
   // kernel, stride and padding of the shape; it has no weights.
   bool (*max_pool)(const ConvShape &, const float *x, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);

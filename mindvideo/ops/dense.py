@@ -1,7 +1,7 @@
 """Attention, linear layers, convolutions and pooling by the compiled library: with wider vectors than MindSpore's.
 
-They are for passes without gradients, in which nothing need be kept. Where the library does not do them
-(:func:`is_native_attention` and so on) the caller computes them by MindSpore's operators.
+Attention and pooling are for passes without gradients, in which nothing need be kept. Where the library does not do
+something (:func:`is_native_attention` and so on) the caller computes it by MindSpore's operators.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def short_attention(
     ``layout`` is (C, heads, and where the channels of query, key and value begin in their rows): one tensor can hold
     several of them. ``scale`` is a factor on the queries. It has no gradient.
     """
-    return _short_attention_op(*layout)(query, key, value, bias, *_numbers_of(layout, scale))
+    return _short_attention_op(*layout)(query, key, value, bias, _numbers(*layout), _one_number(scale))
 
 
 def dense_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -53,14 +53,28 @@ def dense_convolution(
 ) -> Tensor:
     """relu(x * weight * scale + shift + residual): x [B,C,H,W], weight [O,C,k,k], scale and shift [O] -> [B,O,H',W'].
 
-    ``residual`` [1] stands for none, ``geometry`` is (stride, padding, dilation). It has no gradient.
+    ``residual`` [1] stands for none, ``geometry`` is (stride, padding, dilation). Gradients: the two functions below.
     """
-    return _convolution_op(*geometry)(x, weight, scale, shift, residual, _geometry(*geometry, relu))
+    return _convolution_op(*geometry)(x, weight, scale, shift, residual, _numbers(*geometry, int(relu)))
+
+
+def convolution_input_gradient(
+    gradient: Tensor, weight: Tensor, scale: Tensor, geometry: tuple[int, int, int], size: tuple[int, int]
+) -> Tensor:
+    """gradient [B,O,H',W'], weight [O,C,k,k], scale [O], the ``size`` (H, W) of x -> that of x [B,C,H,W]."""
+    return _convolution_input_op(*geometry, *size)(gradient, weight, scale, _numbers(*geometry))
+
+
+def convolution_weight_gradient(
+    x: Tensor, gradient: Tensor, scale: Tensor, geometry: tuple[int, int, int], kernel_size: int
+) -> tuple[Tensor, Tensor]:
+    """x [B,C,H,W], gradient [B,O,H',W'], scale [O] -> those of the weight [O,C,k,k] and of the shift [O]."""
+    return _convolution_weight_op(*geometry, kernel_size)(x, gradient, scale, _numbers(*geometry))
 
 
 def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """The greatest of each square of kernel x kernel: x [B,C,H,W] -> [B,C,H',W']. It has no gradient."""
-    return _pool_op(kernel, stride, padding)(x, _window(kernel, stride, padding))
+    return _pool_op(kernel, stride, padding)(x, _numbers(kernel, stride, padding))
 
 
 @constexpr
@@ -133,8 +147,8 @@ def _attention_op() -> ops.Custom:
 
 
 @constexpr
-def _numbers_of(layout: tuple[int, ...], scale: float) -> tuple[Tensor, Tensor]:
-    return Tensor(layout, mstype.int32), Tensor([scale], mstype.float32)
+def _one_number(number: float) -> Tensor:
+    return Tensor([number], mstype.float32)
 
 
 @constexpr
@@ -161,8 +175,8 @@ def _layer_weight_op() -> ops.Custom:
 
 
 @constexpr
-def _geometry(stride: int, padding: int, dilation: int, relu: bool) -> Tensor:
-    return Tensor([stride, padding, dilation, int(relu)], mstype.int32)
+def _numbers(*numbers: int) -> Tensor:
+    return Tensor(numbers, mstype.int32)
 
 
 @constexpr
@@ -176,8 +190,21 @@ def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
 
 
 @constexpr
-def _window(kernel: int, stride: int, padding: int) -> Tensor:
-    return Tensor([kernel, stride, padding], mstype.int32)
+def _convolution_input_op(stride: int, padding: int, dilation: int, height: int, width: int) -> ops.Custom:
+    def shape_of_x(gradient: Any, weight: Any, *others: Any) -> Any:
+        return [gradient[0], weight[1], height, width]
+
+    op = native_op("DenseConvolutionInputGradient", out_shape=shape_of_x, out_dtype=_like_first)
+    return _told_apart(op, stride, padding, dilation, height, width)
+
+
+@constexpr
+def _convolution_weight_op(stride: int, padding: int, dilation: int, kernel_size: int) -> ops.Custom:
+    def shape_of_parameters(x: Any, gradient: Any, *others: Any) -> Any:
+        return [gradient[1], x[1], kernel_size, kernel_size], [gradient[1]]
+
+    op = native_op("DenseConvolutionWeightGradient", out_shape=shape_of_parameters, out_dtype=_two_like_first)
+    return _told_apart(op, stride, padding, dilation, kernel_size)
 
 
 @constexpr

@@ -33,10 +33,12 @@ class ShortAttention(nn.Cell):
 
     def by_heads(self, query: ms.Tensor, key: ms.Tensor, value: ms.Tensor, bias: ms.Tensor) -> ms.Tensor:
         """``bias`` [S], or [1, 1, 1, 1] for none."""
-        query, key, value = self.by_head(query, key, value)
+        query, key, value = self.scaled_heads(query, key, value)
         return merged(self.core(query, key, value, bias.reshape(1, 1, 1, -1))[0])
 
-    def by_head(self, query: ms.Tensor, key: ms.Tensor, value: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+    def scaled_heads(
+        self, query: ms.Tensor, key: ms.Tensor, value: ms.Tensor
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """[N, M, R or S, C / M] each, the queries scaled."""
         width, heads, of_query, of_key, of_value = self.layout
         query, key = heads_of(query, of_query, width, heads), heads_of(key, of_key, width, heads)
@@ -53,7 +55,7 @@ class ShortAttention(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """Those of query, key and value."""
         width, heads, of_query, of_key, of_value = self.layout
-        q, k, v = self.by_head(query, key, value)
+        q, k, v = self.scaled_heads(query, key, value)
         output, gradient = heads_of(output, 0, width, heads), heads_of(gradient, 0, width, heads)
         weights = self.core.weights(q, k, bias.reshape(1, 1, 1, -1))
         of_q, of_k, of_v = self.core.gradients(weights, q, k, v, gradient, row_sums(output * gradient), 0)
