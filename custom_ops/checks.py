@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import ndtr
 
 # An operator of a library: its name, the inputs, shape and type of each output -> the outputs.
 Call = Callable[[str, list[np.ndarray], list[tuple[Any, Any]]], list[np.ndarray]]
@@ -253,7 +254,8 @@ def check_convolution_gradients(call: Call) -> None:
         scale = rng.standard_normal(outputs)
         given = [array.astype(np.float32) for array in (x, weight, gradient, scale)]
         numbers = np.array(geometry, np.int32)
-        expected = convolution_gradients(*(array.astype(np.float64) for array in given), *geometry)
+        wide = [array.astype(np.float64) for array in given]
+        expected = convolution_gradients(wide[0], wide[1], wide[2], wide[3], *geometry)
         (of_x,) = call(
             "DenseConvolutionInputGradient", [given[2], given[1], given[3], numbers], [(x.shape, np.float32)]
         )
@@ -293,6 +295,43 @@ def convolved(x: np.ndarray, weight: np.ndarray, stride: int, padding: int, dila
             columns = slice(j * dilation, j * dilation + (width - 1) * stride + 1, stride)
             y += np.einsum("bchw,oc->bohw", x[:, :, rows, columns], weight[:, :, i, j])
     return y
+
+
+def check_depthwise(call: Call) -> None:
+    """Each channel by itself, and its gradients."""
+    rng = np.random.default_rng(11)
+    for B, C, H, W, kernel in ((2, 3, 5, 7, 3), (1, 2, 1, 40, 7), (3, 1, 20, 16, 1), (1, 4, 2, 33, 5)):
+        x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((C, 1, kernel, kernel))
+        gradient, border = rng.standard_normal(x.shape), kernel // 2
+        expected, of_x, of_weight = np.zeros_like(x), np.zeros_like(x), np.zeros_like(weight)
+        for c in range(C):
+            own = x[:, c : c + 1], weight[c : c + 1]
+            expected[:, c : c + 1] = convolved(*own, 1, border, 1)
+            parts = convolution_gradients(*own, gradient[:, c : c + 1], np.ones(1), 1, border, 1)
+            of_x[:, c : c + 1], of_weight[c : c + 1] = parts[:2]
+        given = [array.astype(np.float32) for array in (x, weight, gradient)]
+        forward, turned = (np.array([number], np.int32) for number in (0, 1))
+        found = [
+            *call("DepthwiseConvolution", [*given[:2], forward], [(x.shape, np.float32)]),
+            *call("DepthwiseConvolution", [given[2], given[1], turned], [(x.shape, np.float32)]),
+            *call("DepthwiseWeightGradient", [given[0], given[2]], [(weight.shape, np.float32)]),
+        ]
+        for one, exact in zip(found, (expected, of_x, of_weight)):
+            assert np.abs(one - exact).max() <= 2e-5 * max(1.0, np.abs(exact).max()), f"depthwise {B, C, H, W, kernel}"
+
+
+def check_gelu(call: Call) -> None:
+    """To a few roundings of the number itself, far into the tail, and of its slope."""
+    x = np.concatenate([np.linspace(-12, 12, 40001), [0, -0.0, 1e-30, 50, -50, 1e30]]).astype(np.float32)
+    (found,) = call("Gelu", [x], [(x.shape, np.float32)])
+    (slopes,) = call("GeluGradient", [x, np.full_like(x, 2)], [(x.shape, np.float32)])
+    wide = x.astype(np.float64)
+    probability, density = ndtr(wide), np.exp(-(wide**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(found, wide * probability, rtol=1e-5, atol=1e-37)
+    np.testing.assert_allclose(found[x > -3], (wide * probability)[x > -3], rtol=1e-6)
+    np.testing.assert_allclose(slopes, 2 * (probability + wide * density), rtol=1e-6, atol=1e-6)
+    x[1] = np.nan
+    assert np.isnan(call("Gelu", [x], [(x.shape, np.float32)])[0]).sum() == 1
 
 
 def check_max_pool(call: Call) -> None:

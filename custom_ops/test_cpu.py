@@ -31,6 +31,8 @@ def main() -> None:
     checks.check_dense_layer_gradients(call)
     checks.check_dense_convolution(call)
     checks.check_convolution_gradients(call)
+    checks.check_depthwise(call)
+    checks.check_gelu(call)
     checks.check_max_pool(call)
     checks.check_convolution(call, options.golden)
     checks.check_assignment(call, options.problems)

@@ -277,6 +277,52 @@ MINDVIDEO_OP(DenseConvolutionWeightGradient) {
                 "DenseConvolutionWeightGradient");
 }
 
+// x [B,C,H,W], weight [C,1,k,k], int32 [1]: 1 for the weight turned half around -> [B,C,H,W]
+MINDVIDEO_OP(DepthwiseConvolution) {
+  MINDVIDEO_CALL("DepthwiseConvolution", 4);
+  if (!call.all_are(0, 1, "float32") || !call.is(2, "int32") || !call.is(3, "float32"))
+    return refuse(kWrongType, "DepthwiseConvolution", "tensors must be float32, the last input int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.size(2) != 1)
+    return refuse(kWrongShape, "DepthwiseConvolution", "expected [B,C,H,W], [C,1,k,k], [1]");
+  const DepthwiseShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 3)};
+  if (call.size(1) != s.C * s.kernel * s.kernel || s.kernel % 2 == 0 || call.size(3) != call.size(0))
+    return refuse(kWrongShape, "DepthwiseConvolution", "x, weight and result do not fit together, or the kernel is even");
+  return finish(kernels().depthwise_convolution(s, call.get<float>(0), call.get<float>(1), call.get<int32_t>(2)[0] != 0,
+                                                call.get<float>(3)),
+                "DepthwiseConvolution");
+}
+
+// x, gradient [B,C,H,W] -> [C,1,k,k]
+MINDVIDEO_OP(DepthwiseWeightGradient) {
+  MINDVIDEO_CALL("DepthwiseWeightGradient", 3);
+  if (!call.all_are(0, 2, "float32")) return refuse(kWrongType, "DepthwiseWeightGradient", "every tensor must be float32");
+  if (call.ranks[0] != 4 || call.ranks[2] != 4 || call.size(1) != call.size(0))
+    return refuse(kWrongShape, "DepthwiseWeightGradient", "expected x and gradient [B,C,H,W], result [C,1,k,k]");
+  const DepthwiseShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(2, 3)};
+  if (call.size(2) != s.C * s.kernel * s.kernel || s.kernel % 2 == 0)
+    return refuse(kWrongShape, "DepthwiseWeightGradient", "x and result do not fit together, or the kernel is even");
+  return finish(kernels().depthwise_weight_gradient(s, call.get<float>(0), call.get<float>(1), call.get<float>(2)),
+                "DepthwiseWeightGradient");
+}
+
+// x of any shape -> the same
+MINDVIDEO_OP(Gelu) {
+  MINDVIDEO_CALL("Gelu", 2);
+  if (!call.all_are(0, 1, "float32")) return refuse(kWrongType, "Gelu", "every tensor must be float32");
+  if (call.size(1) != call.size(0)) return refuse(kWrongShape, "Gelu", "the result must be as large as x");
+  return finish(kernels().gelu(call.size(0), call.get<float>(0), call.get<float>(1)), "Gelu");
+}
+
+// x, gradient of any shape -> the same
+MINDVIDEO_OP(GeluGradient) {
+  MINDVIDEO_CALL("GeluGradient", 3);
+  if (!call.all_are(0, 2, "float32")) return refuse(kWrongType, "GeluGradient", "every tensor must be float32");
+  if (call.size(1) != call.size(0) || call.size(2) != call.size(0))
+    return refuse(kWrongShape, "GeluGradient", "x, gradient and result must be of one size");
+  return finish(kernels().gelu_gradient(call.size(0), call.get<float>(0), call.get<float>(1), call.get<float>(2)),
+                "GeluGradient");
+}
+
 // x [B,C,H,W], geometry (kernel, stride, padding) -> [B,C,Ho,Wo]
 MINDVIDEO_OP(MaxPool) {
   MINDVIDEO_CALL("MaxPool", 3);

@@ -4,6 +4,8 @@
 #include "dense_attention.h"
 #include "dense_convolution.h"
 #include "dense_layer.h"
+#include "depthwise.h"
+#include "gelu.h"
 #include "max_pool.h"
 #include "normalization.h"
 #include "photometric.h"
@@ -26,6 +28,10 @@ const Kernels MINDVIDEO_KERNELS = {
     dense_convolution,
     dense_convolution_input_gradient,
     dense_convolution_weight_gradient,
+    depthwise_convolution,
+    depthwise_weight_gradient,
+    gelu,
+    gelu_gradient,
     max_pool,
     conv_forward,
     conv_backward,

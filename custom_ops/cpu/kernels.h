@@ -30,6 +30,11 @@ struct ConvShape {
   int stride, padding, dilation;
 };
 
+// Maps whose size stays, and a square kernel of an odd side.
+struct DepthwiseShape {
+  int64_t B, C, H, W, kernel;
+};
+
 struct GroupShape {
   int64_t B, C, positions, groups;
   float epsilon;
@@ -75,6 +80,10 @@ struct Kernels {
                                            const float *scale, float *grad_x);
   bool (*dense_convolution_weight_gradient)(const ConvShape &, const float *x, const float *gradient, const float *scale,
                                             float *grad_weight, float *grad_shift);
+  bool (*depthwise_convolution)(const DepthwiseShape &, const float *x, const float *weight, bool turned, float *output);
+  bool (*depthwise_weight_gradient)(const DepthwiseShape &, const float *x, const float *gradient, float *grad_weight);
+  bool (*gelu)(int64_t count, const float *x, float *output);
+  bool (*gelu_gradient)(int64_t count, const float *x, const float *gradient, float *grad_x);
   // kernel, stride and padding of the shape; it has no weights.
   bool (*max_pool)(const ConvShape &, const float *x, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);

@@ -14,6 +14,8 @@ from mindspore.ops import constexpr
 
 from mindvideo.ops.backend import instruction_set, is_native, native_op
 
+_zeros_like = ops.ZerosLike()
+
 MIN_ROWS = 256  # of a layer: its weights are rearranged in every call, which fewer rows do not repay
 
 
@@ -72,6 +74,16 @@ def convolution_weight_gradient(
     return _convolution_weight_op(*geometry, kernel_size)(x, gradient, scale, _numbers(*geometry))
 
 
+def depthwise_convolution(x: Tensor, weight: Tensor) -> Tensor:
+    """Each channel by itself, with its own borders of zeros: x [B,C,H,W], weight [C,1,k,k] with k odd -> [B,C,H,W]."""
+    return _depthwise_op()(x, weight, _numbers(0))
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x * the normal distribution's probability below x, for x of any shape."""
+    return _gelu_op()(x)
+
+
 def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """The greatest of each square of kernel x kernel: x [B,C,H,W] -> [B,C,H',W']. It has no gradient."""
     return _pool_op(kernel, stride, padding)(x, _numbers(kernel, stride, padding))
@@ -102,6 +114,18 @@ def is_native_layer(shape: tuple[int, ...], dtype: Any) -> bool:
 def is_native_convolution(shape: tuple[int, ...], dtype: Any, groups: int) -> bool:
     """For x of this shape; a constant inside graphs."""
     return groups == 1 and is_native("dense_convolution", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_depthwise(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For x of this shape; a constant inside graphs."""
+    return is_native("depthwise_convolution", shape, dtype) and _has_wide_vectors()
+
+
+@constexpr
+def is_native_gelu(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For x of this shape; a constant inside graphs."""
+    return is_native("gelu", shape, dtype) and _has_wide_vectors()
 
 
 @constexpr
@@ -139,6 +163,41 @@ def _layer_bprop(
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_weight, of_bias = _layer_weight_op()(x, gradient)
     return _layer_input_op()(gradient, weight), of_weight, of_bias
+
+
+def _depthwise_bprop(
+    x: Tensor, weight: Tensor, turned: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    of_x = _depthwise_op()(gradient, weight, _numbers(1))
+    return of_x, _depthwise_weight_op(weight.shape[-1])(x, gradient), _zeros_like(turned)
+
+
+def _gelu_bprop(x: Tensor, output: Tensor, gradient: Tensor) -> tuple[Tensor]:
+    return (_gelu_gradient_op()(x, gradient),)
+
+
+@constexpr
+def _depthwise_op() -> ops.Custom:
+    return native_op("DepthwiseConvolution", out_shape=_like_first, out_dtype=_like_first, bprop=_depthwise_bprop)
+
+
+@constexpr
+def _depthwise_weight_op(kernel_size: int) -> ops.Custom:
+    def shape_of_weight(x: Any, gradient: Any) -> Any:
+        return [x[1], 1, kernel_size, kernel_size]
+
+    op = native_op("DepthwiseWeightGradient", out_shape=shape_of_weight, out_dtype=_like_first)
+    return _told_apart(op, kernel_size)
+
+
+@constexpr
+def _gelu_op() -> ops.Custom:
+    return native_op("Gelu", out_shape=_like_first, out_dtype=_like_first, bprop=_gelu_bprop)
+
+
+@constexpr
+def _gelu_gradient_op() -> ops.Custom:
+    return native_op("GeluGradient", out_shape=_like_first, out_dtype=_like_first)
 
 
 @constexpr

@@ -18,6 +18,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "short_attention": ("float32",),
         "dense_layer": ("float32",),
         "dense_convolution": ("float32",),
+        "depthwise_convolution": ("float32",),
+        "gelu": ("float32",),
         "max_pool": ("float32",),
     },
     "cuda": {
@@ -30,6 +32,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "short_attention": (),
         "dense_layer": (),
         "dense_convolution": (),
+        "depthwise_convolution": (),
+        "gelu": (),
         "max_pool": (),
     },
 }

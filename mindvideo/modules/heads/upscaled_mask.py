@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Uniform, initializer
 
+from mindvideo.modules.layers.convolution import DepthwisePass
 from mindvideo.modules.layers.feed_forward import exact_gelu
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
@@ -37,10 +38,10 @@ class DepthwiseConvolution(nn.Cell):
     def __init__(self, *, channels: int) -> None:
         super().__init__()
         self.weight = Parameter(initializer(Uniform(1.0 / 3.0), (channels, 1, 3, 3)), name="weight")
-        self.conv2d = ops.Conv2D(channels, 3, pad_mode="pad", pad=1, group=channels)
+        self.convolve = DepthwisePass(channels, 3)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.conv2d(x, self.weight)
+        return self.convolve(x, self.weight)
 
 
 class UpscaleBlock(nn.Cell):

@@ -12,7 +12,9 @@ from mindvideo.ops.dense import (
     convolution_input_gradient,
     convolution_weight_gradient,
     dense_convolution,
+    depthwise_convolution,
     is_native_convolution,
+    is_native_depthwise,
 )
 
 _zeros_like = ops.ZerosLike()
@@ -174,3 +176,32 @@ class Conv2d(nn.Conv2d):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C', H', W']"""
         return self.convolve(x, self.weight, None, self.bias)
+
+
+class DepthwisePass(nn.Cell):
+    """Each channel by itself, an odd kernel, zeros around: x [N, C, H, W], weight [C, 1, k, k] -> [N, C, H, W]."""
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.conv2d = ops.Conv2D(channels, kernel_size, pad_mode="pad", pad=kernel_size // 2, group=channels)
+
+    def construct(self, x: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
+        if is_native_depthwise(x.shape, x.dtype):
+            return depthwise_convolution(x, weight)
+        return self.conv2d(x, weight)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """MindSpore's ``nn.Conv2d`` of each channel by itself with a bias: its parameters and their initial values."""
+
+    def __init__(self, channels: int, kernel_size: int, **options: Any):
+        padding = kernel_size // 2
+        super().__init__(
+            channels, channels, kernel_size, pad_mode="pad", padding=padding, group=channels, has_bias=True, **options
+        )
+        self.convolve = DepthwisePass(channels, kernel_size)
+        self.add_bias = ops.BiasAdd()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        """x [N, C, H, W] -> [N, C, H, W]"""
+        return self.add_bias(self.convolve(x, self.weight), self.bias)

@@ -26,8 +26,8 @@ def linear(rows: ms.Tensor, weight: ms.Tensor, bias: ms.Tensor | None) -> ms.Ten
 class Linear(nn.Dense):
     """x [..., C] -> [..., C']: a product with ``weight`` [C', C], plus ``bias`` [C'].
 
-    Parameters and their initial values are those of ``nn.Dense``, whose own ``construct`` becomes twice as many nodes of
-    a graph before it is optimised; a network has hundreds of these layers.
+    Parameters and their initial values are those of ``nn.Dense``, whose own ``construct`` becomes twice as many nodes
+    of a graph before it is optimised; a network has hundreds of these layers.
     """
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from mindvideo.modules.layers.convolution import Conv2d, ConvolutionPass
+from mindvideo.modules.layers.convolution import Conv2d, ConvolutionPass, DepthwiseConv2d
 from mindvideo.ops.dense import is_native_convolution
 
 N, C, OUT = 2, 5, 7  # maps, their channels, those of the result
@@ -92,3 +92,30 @@ def test_the_layer_is_that_of_mindspore():
     assert [p.name for p in ours.get_parameters()] == [p.name for p in theirs.get_parameters()] == ["weight", "bias"]
     x = numbers(N, C, 9, 10)
     np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-5, atol=1e-4)
+
+
+class SquaresOf(nn.Cell):
+    def __init__(self, layer: nn.Cell) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def construct(self, x):
+        return ops.sum(self.layer(x) ** 2)
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_channels_by_themselves_equal_those_of_mindspore(kernel):
+    ours, theirs = (
+        DepthwiseConv2d(C, kernel),
+        nn.Conv2d(C, C, kernel, pad_mode="pad", padding=kernel // 2, group=C, has_bias=True),
+    )
+    for own, other in zip(ours.get_parameters(), theirs.get_parameters(), strict=True):
+        assert own.name == other.name
+        own.set_data(numbers(*other.shape))
+        other.set_data(numbers(*other.shape))
+    x = numbers(N, C, 9, 20)
+    np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-5, atol=1e-5)
+    found = [ms.grad(SquaresOf(layer), 0, layer.trainable_params())(x) for layer in (ours, theirs)]
+    for one, other in zip((found[0][0], *found[0][1]), (found[1][0], *found[1][1])):
+        limit = 1e-5 * np.abs(other.asnumpy()).max()
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-5, atol=limit)
