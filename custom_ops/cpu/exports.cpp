@@ -305,6 +305,19 @@ MINDVIDEO_OP(DepthwiseWeightGradient) {
                 "DepthwiseWeightGradient");
 }
 
+// x [rows,columns], int32 iteration, int32 (offset of the stream, threshold), float32 factor [1] -> [rows,columns]
+MINDVIDEO_OP(CounterDropout) {
+  MINDVIDEO_CALL("CounterDropout", 5);
+  if (!call.is(0, "float32") || !call.is(1, "int32") || !call.is(2, "int32") || !call.all_are(3, 4, "float32"))
+    return refuse(kWrongType, "CounterDropout", "x and the factor must be float32, iteration, offset and threshold int32");
+  if (call.ranks[0] != 2 || call.size(1) != 1 || call.size(2) != 2 || call.size(3) != 1 || call.size(4) != call.size(0))
+    return refuse(kWrongShape, "CounterDropout", "expected [rows,columns], one number, two, one, and the shape of x");
+  const DropoutStream own{call.get<int32_t>(1)[0], call.get<int32_t>(2)[0], call.get<int32_t>(2)[1],
+                             call.get<float>(3)[0]};
+  return finish(kernels().dropout(call.axis(0, 0), call.axis(0, 1), own, call.get<float>(0), call.get<float>(4)),
+                "CounterDropout");
+}
+
 // x of any shape -> the same
 MINDVIDEO_OP(Gelu) {
   MINDVIDEO_CALL("Gelu", 2);

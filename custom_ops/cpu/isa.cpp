@@ -5,6 +5,7 @@
 #include "dense_convolution.h"
 #include "dense_layer.h"
 #include "depthwise.h"
+#include "dropout.h"
 #include "gelu.h"
 #include "max_pool.h"
 #include "normalization.h"
@@ -32,6 +33,7 @@ const Kernels MINDVIDEO_KERNELS = {
     depthwise_weight_gradient,
     gelu,
     gelu_gradient,
+    dropout,
     max_pool,
     conv_forward,
     conv_backward,

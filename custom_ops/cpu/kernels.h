@@ -35,6 +35,12 @@ struct DepthwiseShape {
   int64_t B, C, H, W, kernel;
 };
 
+// Which mask is drawn, and the factor on what stays.
+struct DropoutStream {
+  int32_t iteration, offset, threshold;
+  float scale;
+};
+
 struct GroupShape {
   int64_t B, C, positions, groups;
   float epsilon;
@@ -84,6 +90,7 @@ struct Kernels {
   bool (*depthwise_weight_gradient)(const DepthwiseShape &, const float *x, const float *gradient, float *grad_weight);
   bool (*gelu)(int64_t count, const float *x, float *output);
   bool (*gelu_gradient)(int64_t count, const float *x, const float *gradient, float *grad_x);
+  bool (*dropout)(int64_t rows, int64_t columns, const DropoutStream &, const float *x, float *output);
   // kernel, stride and padding of the shape; it has no weights.
   bool (*max_pool)(const ConvShape &, const float *x, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);

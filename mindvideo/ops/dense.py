@@ -84,6 +84,12 @@ def gelu(x: Tensor) -> Tensor:
     return _gelu_op()(x)
 
 
+def counter_dropout(x: Tensor, iteration: Tensor, offset: int, threshold: int, scale: float) -> Tensor:
+    """x [rows, columns] times ``scale`` where the hashed counter of mindvideo/modules/layers/dropout.py is below the
+    threshold, elsewhere times 0; ``iteration`` int32 []."""
+    return _dropout_op()(x, iteration, _numbers(offset, threshold), _one_number(scale))
+
+
 def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """The greatest of each square of kernel x kernel: x [B,C,H,W] -> [B,C,H',W']. It has no gradient."""
     return _pool_op(kernel, stride, padding)(x, _numbers(kernel, stride, padding))
@@ -129,6 +135,12 @@ def is_native_gelu(shape: tuple[int, ...], dtype: Any) -> bool:
 
 
 @constexpr
+def is_native_dropout(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For x of this shape; a constant inside graphs."""
+    return is_native("dropout", shape, dtype)
+
+
+@constexpr
 def is_native_pool(shape: tuple[int, ...], dtype: Any) -> bool:
     """For x of this shape; a constant inside graphs."""
     return is_native("max_pool", shape, dtype) and _has_wide_vectors()
@@ -162,14 +174,16 @@ def _layer_bprop(
     x: Tensor, weight: Tensor, bias: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_weight, of_bias = _layer_weight_op()(x, gradient)
-    return _layer_input_op()(gradient, weight), of_weight, of_bias
+    # Left to the end of the step, the weights' gradients would keep every layer's inputs and gradients until then.
+    return _layer_input_op()(ops.depend(gradient, of_weight), weight), of_weight, of_bias
 
 
 def _depthwise_bprop(
     x: Tensor, weight: Tensor, turned: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    of_x = _depthwise_op()(gradient, weight, _numbers(1))
-    return of_x, _depthwise_weight_op(weight.shape[-1])(x, gradient), _zeros_like(turned)
+    of_weight = _depthwise_weight_op(weight.shape[-1])(x, gradient)
+    of_x = _depthwise_op()(ops.depend(gradient, of_weight), weight, _numbers(1))
+    return of_x, of_weight, _zeros_like(turned)
 
 
 def _gelu_bprop(x: Tensor, output: Tensor, gradient: Tensor) -> tuple[Tensor]:
@@ -188,6 +202,18 @@ def _depthwise_weight_op(kernel_size: int) -> ops.Custom:
 
     op = native_op("DepthwiseWeightGradient", out_shape=shape_of_weight, out_dtype=_like_first)
     return _told_apart(op, kernel_size)
+
+
+def _dropout_bprop(
+    x: Tensor, iteration: Tensor, numbers: Tensor, scale: Tensor, output: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    of_x = _dropout_op()(gradient, iteration, numbers, scale)
+    return of_x, _zeros_like(iteration), _zeros_like(numbers), _zeros_like(scale)
+
+
+@constexpr
+def _dropout_op() -> ops.Custom:
+    return native_op("CounterDropout", out_shape=_like_first, out_dtype=_like_first, bprop=_dropout_bprop)
 
 
 @constexpr

@@ -20,6 +20,7 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "dense_convolution": ("float32",),
         "depthwise_convolution": ("float32",),
         "gelu": ("float32",),
+        "dropout": ("float32",),
         "max_pool": ("float32",),
     },
     "cuda": {
@@ -34,6 +35,7 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "dense_convolution": (),
         "depthwise_convolution": (),
         "gelu": (),
+        "dropout": (),
         "max_pool": (),
     },
 }

@@ -31,7 +31,7 @@ EXPORTED = [
 ] + ["Assignment"]
 GRADIENTS = ("InputGradient", "WeightGradient")
 ONLY_CPU = ("DenseAttention", "ShortAttention", "MaxPool", "Gelu", "GeluGradient")
-ONLY_CPU += ("DepthwiseConvolution", "DepthwiseWeightGradient")
+ONLY_CPU += ("DepthwiseConvolution", "DepthwiseWeightGradient", "CounterDropout")
 
 
 def test_the_script_for_a_card_passes_without_one(golden, tmp_path):
