@@ -125,8 +125,8 @@ class _OneStep(nn.Cell):
         if self.relu:
             gradient = ops.masked_fill(gradient, out <= 0, 0.0)
         of_weight, of_shift = convolution_weight_gradient(x, gradient, scale, self.geometry, self.kernel_size)
-        # The weight's gradient first: left to the end of the step, with those of all layers, it would keep every layer's
-        # maps and gradients until then.
+        # The weight's gradient first: left to the end of the step, with those of all layers, it would keep the maps and
+        # gradients of every layer until then.
         following = ops.depend(gradient, of_weight)
         of_x = convolution_input_gradient(following, weight, scale, self.geometry, x.shape[2:])
         of_residual = gradient if residual.ndim == 4 else _zeros_like(residual)
