@@ -30,8 +30,9 @@ from mindvideo.native_library import CPU_LIBRARY, library_folder
 from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import backend
+from mindvideo.ops.convolution import dense_convolution
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
-from mindvideo.ops.dense import dense_attention, dense_convolution, dense_layer, short_attention
+from mindvideo.ops.dense import dense_attention, dense_layer, short_attention
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 from mindvideo.ops.normalization import group_norm, layer_norm
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref

@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, initializer
 
-from mindvideo.ops.dense import (
+from mindvideo.ops.convolution import (
     convolution_input_gradient,
     convolution_weight_gradient,
     dense_convolution,

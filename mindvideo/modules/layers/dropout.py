@@ -13,7 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from mindvideo.ops.dense import counter_dropout, is_native_dropout
+from mindvideo.ops.elementwise import counter_dropout, is_native_dropout
 
 # Odd multipliers with well spread bits (a Weyl constant and the two of a known two-round integer hash).
 _ROW_STRIDE = 0x1E3779B1

@@ -7,7 +7,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import XavierUniform
 
 from mindvideo.modules.layers.linear import Linear
-from mindvideo.ops.dense import gelu, is_native_gelu
+from mindvideo.ops.elementwise import gelu, is_native_gelu
 from mindvideo.ops.slices import part
 
 INVERSE_ROOT_OF_2 = 2.0**-0.5

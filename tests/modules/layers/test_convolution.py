@@ -10,7 +10,7 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.convolution import Conv2d, ConvolutionPass, DepthwiseConv2d
-from mindvideo.ops.dense import is_native_convolution
+from mindvideo.ops.convolution import is_native_convolution
 
 N, C, OUT = 2, 5, 7  # maps, their channels, those of the result
 

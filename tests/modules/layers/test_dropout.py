@@ -8,7 +8,7 @@ import pytest
 from mindspore import Parameter, nn, ops
 
 from mindvideo.modules.layers.dropout import Dropout, seed_dropout
-from mindvideo.ops.dense import is_native_dropout
+from mindvideo.ops.elementwise import is_native_dropout
 
 needs_library = pytest.mark.skipif(not is_native_dropout((3, 4), ms.float32), reason="no library")
 

@@ -9,7 +9,7 @@ from mindspore import nn, ops
 from scipy.special import ndtr
 
 from mindvideo.modules.layers.feed_forward import exact_gelu
-from mindvideo.ops.dense import is_native_gelu
+from mindvideo.ops.elementwise import is_native_gelu
 
 
 class Gelu(nn.Cell):
