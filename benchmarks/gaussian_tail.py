@@ -8,19 +8,21 @@ small, and printed, highest power first, with that error and the one of float32 
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 from numpy.polynomial import Polynomial, chebyshev
 from scipy.special import erfcx
 
-DEGREE, FACTOR = 10, 0.5
+FACTOR = 0.5
 
 
-def fitted() -> tuple[np.ndarray, float, float]:
+def fitted(degree: int) -> tuple[np.ndarray, float, float]:
     """Coefficients from the lowest power on, largest relative error, and that of float32."""
     z = np.concatenate([np.linspace(0, 3, 40001), np.linspace(3, 13, 20001)])  # exp(-z^2) is nothing beyond
     t = 1 / (1 + FACTOR * z)
     wanted, least = erfcx(z) / t, t.min()
-    powers = chebyshev.chebvander((2 * t - 1 - least) / (1 - least), DEGREE)
+    powers = chebyshev.chebvander((2 * t - 1 - least) / (1 - least), degree)
     weights = 1 / wanted
     for _ in range(40):  # what is fitted worst counts more the next time
         coefficients = np.linalg.lstsq(powers * weights[:, None], wanted * weights, rcond=None)[0]
@@ -36,7 +38,9 @@ def fitted() -> tuple[np.ndarray, float, float]:
 
 
 def main() -> None:
-    coefficients, error, error_of_float32 = fitted()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--degree", type=int, default=10)
+    coefficients, error, error_of_float32 = fitted(parser.parse_args().degree)
     print(", ".join(f"{coefficient:.9e}f" for coefficient in coefficients[::-1]))
     print(f"largest relative error {error:.1e}, in float32 {error_of_float32:.1e}")
 
