@@ -25,12 +25,14 @@ from mindspore import Tensor, ops
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.machine import processor
 from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
+from mindvideo.modules.layers.short_attention import ShortAttention
 from mindvideo.native_library import CPU_LIBRARY, library_folder
 from mindvideo.ops import assignment, deform_conv2d, ms_deform_attn
 from mindvideo.ops.assignment_ref import assignment_ref
 from mindvideo.ops.backend import backend
+from mindvideo.ops.convolution import dense_convolution
 from mindvideo.ops.deform_conv_ref import deform_conv2d_ref
-from mindvideo.ops.dense import dense_attention, dense_convolution, dense_layer
+from mindvideo.ops.dense import dense_attention, dense_layer, short_attention
 from mindvideo.ops.ms_deform_attn_ref import ms_deform_attn_ref
 from mindvideo.ops.normalization import group_norm, layer_norm
 from mindvideo.ops.normalization_ref import group_norm_ref, layer_norm_ref
@@ -99,6 +101,22 @@ def dense_attention_case(name: str, heads: int, tokens: int, channels: int) -> C
 
     inputs = [rng.standard_normal((1, heads, tokens, channels)) for _ in range(3)]
     return Case("dense_attention", name, native, twin, inputs, ())
+
+
+def short_attention_case(name: str, sequences: int, queries: int, keys: int, channels: int) -> Case:
+    """Eight heads, without gradients, as it is used; the twin as with gradients."""
+    rng = np.random.default_rng(0)
+    layer = ShortAttention(width=channels, heads=8, begins=(0, 0, channels)).set_train()
+    no_bias = Tensor(np.zeros((1, 1, 1, 1), np.float32))
+
+    def native(query, pairs):
+        return short_attention(query, pairs, pairs, no_bias, layer.layout, layer.scale)
+
+    def twin(query, pairs):
+        return layer(query, pairs, pairs)
+
+    inputs = [rng.standard_normal((sequences, queries, channels)), rng.standard_normal((sequences, keys, 2 * channels))]
+    return Case("short_attention", name, native, twin, inputs, ())
 
 
 def dense_layer_case(name: str, rows: int, depth: int, outputs: int) -> Case:
@@ -183,6 +201,7 @@ def cases() -> list[Case]:
         convolution_case("10 maps 64 -> 32, 38x68", 10, 64, 32, 38, 68, True),
         dense_attention_case("VidEoMT ViT-S, 1805 tokens of 640x640", 6, 1805, 64),
         dense_attention_case("VisTR encoder, 6120 tokens", 8, 6120, 48),
+        short_attention_case("MS-STS between scales, 4820 cells, 16 frames", 4820, 16, 32, 64),
         dense_layer_case("VidEoMT ViT-S, 1805 x 384 -> 1536", 1805, 384, 1536),
         dense_layer_case("VisTR encoder, 6120 x 2048 -> 384", 6120, 2048, 384),
         dense_layer_case("InstanceFormer encoder, 4820 x 256 -> 256", 4820, 256, 256),

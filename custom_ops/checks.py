@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import ndtr
 
 # An operator of a library: its name, the inputs, shape and type of each output -> the outputs.
 Call = Callable[[str, list[np.ndarray], list[tuple[Any, Any]]], list[np.ndarray]]
@@ -142,6 +143,35 @@ def check_dense_attention(call: Call) -> None:
     assert np.isnan(output).all(), "what is not a number must not become one"
 
 
+def check_short_attention(call: Call) -> None:
+    """Heads side by side, in tensors of their own or in one: as exact as float32 can be."""
+    rng = np.random.default_rng(8)
+    for N, R, S, C, heads in (
+        (37, 16, 32, 64, 8),
+        (9, 5, 5, 48, 8),
+        (1, 1, 1, 3, 1),
+        (70, 7, 3, 9, 3),
+        (3, 36, 72, 40, 2),
+    ):
+        query, packed = (rng.standard_normal(shape).astype(np.float32) for shape in ((N, R, C + 1), (N, S, 2 * C + 3)))
+        key, value = packed[..., 2 : C + 2], packed[..., C + 3 :]
+        parts = [query[..., 1:], key, value]
+        spread = [part.reshape(N, -1, heads, C // heads).transpose(0, 2, 1, 3) for part in parts]
+        scale, layout = np.array([0.4], np.float32), np.array([C, heads, 1, 2, C + 3], np.int32)
+        last_masked = np.where(np.arange(S) < S - 1, 0.5, -1e30).astype(np.float32)
+        for bias in (np.zeros((1, 1, 1, 1), np.float32), last_masked):
+            (output,) = call("ShortAttention", [query, packed, packed, bias, layout, scale], [((N, R, C), np.float32)])
+            exact, plain = (
+                attended(spread[0] * scale, spread[1], spread[2], bias, kind) for kind in (np.float64, np.float32)
+            )
+            limit = 4 * np.abs(plain - exact).max() + 1e-6
+            error = np.abs(output - exact.transpose(0, 2, 1, 3).reshape(N, R, C)).max()
+            assert error <= limit, f"short attention {N, R, S, C, heads}: error {error}, allowed {limit}"
+    packed[1, 3] = np.nan
+    (output,) = call("ShortAttention", [query, packed, packed, bias, layout, scale], [((N, R, C), np.float32)])
+    assert np.isnan(output[1]).all() and np.isfinite(output[0]).all(), "what is not a number must not become one"
+
+
 def check_dense_layer(call: Call) -> None:
     """Linear layers as exact as float32 can be, and no bit different when some rows are computed by themselves."""
     rng = np.random.default_rng(6)
@@ -158,22 +188,42 @@ def check_dense_layer(call: Call) -> None:
             np.testing.assert_array_equal(some, output[50:])
 
 
+def check_dense_layer_gradients(call: Call) -> None:
+    rng = np.random.default_rng(9)
+    for rows, depth, outputs in ((1, 1, 1), (97, 33, 51), (600, 700, 170), (300, 17, 5), (520, 400, 3), (0, 4, 3)):
+        x, weight, gradient = (
+            rng.standard_normal(shape).astype(np.float32)
+            for shape in ((rows, depth), (outputs, depth), (rows, outputs))
+        )
+        (of_x,) = call("DenseLayerInputGradient", [gradient, weight], [(x.shape, np.float32)])
+        found = call("DenseLayerWeightGradient", [x, gradient], [(weight.shape, np.float32), ((outputs,), np.float32)])
+        wide = gradient.astype(np.float64)
+        expected = (wide @ weight.astype(np.float64), wide.T @ x.astype(np.float64), wide.sum(0))
+        for one, exact, terms in zip((of_x, *found), expected, (outputs, rows, rows)):
+            limit = 2e-6 * np.sqrt(max(1, terms)) * max(1.0, np.abs(exact).max(initial=0))
+            assert np.abs(one - exact).max(initial=0) <= limit, f"gradients of a layer {rows, depth, outputs}"
+
+
+# Maps, channels, height, width, outputs, kernel, stride, padding, dilation: all kinds of borders and tails.
+CONVOLUTIONS = (
+    (1, 2, 2, 2, 2, 3, 3, 5, 4),
+    (1, 3, 17, 23, 5, 7, 2, 3, 1),
+    (2, 70, 9, 11, 33, 3, 1, 1, 1),
+    (1, 20, 5, 60, 300, 3, 2, 1, 1),
+    (2, 300, 6, 10, 65, 1, 1, 0, 1),
+    (1, 4, 7, 7, 3, 1, 2, 0, 1),
+    (1, 8, 12, 13, 9, 3, 1, 2, 2),
+    (1, 2, 3, 3, 1, 3, 1, 4, 1),
+    (1, 5, 40, 1, 7, 3, 1, 1, 1),
+    (1, 1, 20, 20, 2, 17, 1, 8, 1),
+    (2, 3, 5, 7, 4, 2, 3, 0, 1),
+)
+
+
 def check_dense_convolution(call: Call) -> None:
-    """All kinds of borders and tails: as exact as float32 can be, and a map by itself has the same bits."""
+    """As exact as float32 can be, and a map by itself has the same bits."""
     rng = np.random.default_rng(7)
-    # maps, channels, height, width, outputs, kernel, stride, padding, dilation
-    for B, C, H, W, outputs, kernel, *geometry in (
-        (1, 2, 2, 2, 2, 3, 3, 5, 4),
-        (1, 3, 17, 23, 5, 7, 2, 3, 1),
-        (2, 70, 9, 11, 33, 3, 1, 1, 1),
-        (1, 20, 5, 60, 300, 3, 2, 1, 1),
-        (2, 300, 6, 10, 65, 1, 1, 0, 1),
-        (1, 4, 7, 7, 3, 1, 2, 0, 1),
-        (1, 8, 12, 13, 9, 3, 1, 2, 2),
-        (1, 2, 3, 3, 1, 3, 1, 4, 1),
-        (1, 5, 40, 1, 7, 3, 1, 1, 1),
-        (1, 1, 20, 20, 2, 17, 1, 8, 1),
-    ):
+    for B, C, H, W, outputs, kernel, *geometry in CONVOLUTIONS:
         x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((outputs, C, kernel, kernel))
         product = convolved(x, weight, *geometry)
         scale, shift, residual = (rng.standard_normal(shape) for shape in ((outputs,), (outputs,), product.shape))
@@ -195,6 +245,43 @@ def check_dense_convolution(call: Call) -> None:
     assert np.isnan(output).any(), "what is not a number must not become one, not even in a ReLU"
 
 
+def check_convolution_gradients(call: Call) -> None:
+    """Against the gradients of the sum over taps, written out."""
+    rng = np.random.default_rng(10)
+    for B, C, H, W, outputs, kernel, *geometry in CONVOLUTIONS:
+        x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((outputs, C, kernel, kernel))
+        gradient = rng.standard_normal(convolved(x, weight, *geometry).shape)
+        scale = rng.standard_normal(outputs)
+        given = [array.astype(np.float32) for array in (x, weight, gradient, scale)]
+        numbers = np.array(geometry, np.int32)
+        wide = [array.astype(np.float64) for array in given]
+        expected = convolution_gradients(wide[0], wide[1], wide[2], wide[3], *geometry)
+        (of_x,) = call(
+            "DenseConvolutionInputGradient", [given[2], given[1], given[3], numbers], [(x.shape, np.float32)]
+        )
+        outs = [(weight.shape, np.float32), (scale.shape, np.float32)]
+        found = call("DenseConvolutionWeightGradient", [given[0], given[2], given[3], numbers], outs)
+        for one, exact in zip((of_x, *found), expected):
+            limit = 2e-5 * max(1.0, np.abs(exact).max())
+            assert np.abs(one - exact).max() <= limit, f"gradients of a convolution {B, C, H, W, outputs, geometry}"
+
+
+def convolution_gradients(
+    x: np.ndarray, weight: np.ndarray, gradient: np.ndarray, scale: np.ndarray, stride: int, padding: int, dilation: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of x, weight and shift."""
+    height, width = gradient.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    of_padded, of_weight, scaled = np.zeros_like(padded), np.zeros_like(weight), gradient * scale[:, None, None]
+    for i, j in np.ndindex(weight.shape[2:]):
+        rows = slice(i * dilation, i * dilation + stride * (height - 1) + 1, stride)
+        columns = slice(j * dilation, j * dilation + stride * (width - 1) + 1, stride)
+        of_weight[:, :, i, j] = np.einsum("bohw,bchw->oc", scaled, padded[:, :, rows, columns])
+        of_padded[:, :, rows, columns] += np.einsum("bohw,oc->bchw", scaled, weight[:, :, i, j])
+    H, W = x.shape[2:]
+    return of_padded[:, :, padding : padding + H, padding : padding + W], of_weight, gradient.sum((0, 2, 3))
+
+
 def convolved(x: np.ndarray, weight: np.ndarray, stride: int, padding: int, dilation: int) -> np.ndarray:
     """As numpy computes it in float64, the inputs rounded to float32 before."""
     x, weight = (array.astype(np.float32).astype(np.float64) for array in (x, weight))
@@ -208,6 +295,43 @@ def convolved(x: np.ndarray, weight: np.ndarray, stride: int, padding: int, dila
             columns = slice(j * dilation, j * dilation + (width - 1) * stride + 1, stride)
             y += np.einsum("bchw,oc->bohw", x[:, :, rows, columns], weight[:, :, i, j])
     return y
+
+
+def check_depthwise(call: Call) -> None:
+    """Each channel by itself, and its gradients."""
+    rng = np.random.default_rng(11)
+    for B, C, H, W, kernel in ((2, 3, 5, 7, 3), (1, 2, 1, 40, 7), (3, 1, 20, 16, 1), (1, 4, 2, 33, 5)):
+        x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((C, 1, kernel, kernel))
+        gradient, border = rng.standard_normal(x.shape), kernel // 2
+        expected, of_x, of_weight = np.zeros_like(x), np.zeros_like(x), np.zeros_like(weight)
+        for c in range(C):
+            own = x[:, c : c + 1], weight[c : c + 1]
+            expected[:, c : c + 1] = convolved(*own, 1, border, 1)
+            parts = convolution_gradients(*own, gradient[:, c : c + 1], np.ones(1), 1, border, 1)
+            of_x[:, c : c + 1], of_weight[c : c + 1] = parts[:2]
+        given = [array.astype(np.float32) for array in (x, weight, gradient)]
+        forward, turned = (np.array([number], np.int32) for number in (0, 1))
+        found = [
+            *call("DepthwiseConvolution", [*given[:2], forward], [(x.shape, np.float32)]),
+            *call("DepthwiseConvolution", [given[2], given[1], turned], [(x.shape, np.float32)]),
+            *call("DepthwiseWeightGradient", [given[0], given[2]], [(weight.shape, np.float32)]),
+        ]
+        for one, exact in zip(found, (expected, of_x, of_weight)):
+            assert np.abs(one - exact).max() <= 2e-5 * max(1.0, np.abs(exact).max()), f"depthwise {B, C, H, W, kernel}"
+
+
+def check_gelu(call: Call) -> None:
+    """To a few roundings of the number itself, far into the tail, and of its slope."""
+    x = np.concatenate([np.linspace(-12, 12, 40001), [0, -0.0, 1e-30, 50, -50, 1e30]]).astype(np.float32)
+    (found,) = call("Gelu", [x], [(x.shape, np.float32)])
+    (slopes,) = call("GeluGradient", [x, np.full_like(x, 2)], [(x.shape, np.float32)])
+    wide = x.astype(np.float64)
+    probability, density = ndtr(wide), np.exp(-(wide**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(found, wide * probability, rtol=1e-5, atol=1e-37)
+    np.testing.assert_allclose(found[x > -3], (wide * probability)[x > -3], rtol=1e-6)
+    np.testing.assert_allclose(slopes, 2 * (probability + wide * density), rtol=1e-6, atol=1e-6)
+    x[1] = np.nan
+    assert np.isnan(call("Gelu", [x], [(x.shape, np.float32)])[0]).sum() == 1
 
 
 def check_max_pool(call: Call) -> None:

@@ -29,11 +29,7 @@ inline void turn_keys(const float *keys, int64_t S, int64_t D, int64_t row, floa
 inline float exponentials(float *logits, int64_t row) {
   Vec most = Vec::load(logits);
   for (int64_t s = Vec::width; s < row; s += Vec::width) most = greatest(most, Vec::load(logits + s));
-  float lanes[Vec::width];
-  most.store(lanes);
-  float largest = lanes[0];
-  for (int i = 1; i < Vec::width; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
-  const Vec shift = Vec::all(largest);
+  const Vec shift = Vec::all(most.largest());
   Vec sum = Vec::zero(), other = Vec::zero();
   int64_t s = 0;
   for (; s + 2 * Vec::width <= row; s += 2 * Vec::width) {

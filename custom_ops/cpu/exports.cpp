@@ -59,6 +59,21 @@ int read_conv(const Call &call, const char *op, ConvShape &s) {
   return kOk;
 }
 
+// The shape of a convolution of tensor `x` with tensor `weight` to tensor `y`; geometry is stride, padding, dilation.
+ConvShape shape_of_convolution(const Call &call, int x, int weight, int y, const int32_t *geometry) {
+  return {call.axis(x, 0), call.axis(x, 1), call.axis(x, 2), call.axis(x, 3), call.axis(weight, 0), call.axis(weight, 2),
+          call.axis(weight, 3), call.axis(y, 2), call.axis(y, 3), geometry[0], geometry[1], geometry[2]};
+}
+
+bool fits(const Call &call, const ConvShape &s, int x, int weight, int y) {
+  const auto fit = [&](int64_t size, int64_t kernel, int64_t out) {
+    return (size + 2 * s.padding - s.dilation * (kernel - 1) - 1) / s.stride + 1 == out;
+  };
+  return s.stride > 0 && s.padding >= 0 && s.dilation > 0 && call.axis(weight, 1) == s.C && call.axis(y, 0) == s.B &&
+         call.axis(x, 0) == s.B && call.axis(y, 1) == s.outputs && fit(s.H, s.kernel_h, s.out_h) &&
+         fit(s.W, s.kernel_w, s.out_w);
+}
+
 struct NormCall {
   int64_t rows, channels;
   float epsilon;
@@ -147,6 +162,30 @@ MINDVIDEO_OP(DenseAttention) {
                 "DenseAttention");
 }
 
+// query [N,R,.], key and value [N,S,.], bias [S] or [1,1,1,1] for none, int32 (channels, heads, where the channels of query,
+// key and value begin in their rows), factor on the queries [1] -> [N,R,channels]
+MINDVIDEO_OP(ShortAttention) {
+  MINDVIDEO_CALL("ShortAttention", 7);
+  if (!call.all_are(0, 3, "float32") || !call.is(4, "int32") || !call.all_are(5, 6, "float32"))
+    return refuse(kWrongType, "ShortAttention", "tensors must be float32, the layout int32");
+  for (int index : {0, 1, 2, 6})
+    if (call.ranks[index] != 3) return refuse(kWrongShape, "ShortAttention", "expected three axes: [N,R,.], [N,S,.]");
+  if (call.size(4) != 5 || call.size(5) != 1) return refuse(kWrongShape, "ShortAttention", "expected layout [5], scale [1]");
+  const int32_t *layout = call.get<int32_t>(4);
+  const ShortAttentionShape s{call.axis(0, 0), call.axis(0, 1), call.axis(1, 1), layout[0], layout[1],
+                              {call.axis(0, 2), call.axis(1, 2), call.axis(2, 2)}, {layout[2], layout[3], layout[4]},
+                              call.get<float>(5)[0]};
+  const bool has_bias = call.ranks[3] == 1;
+  bool fit = s.S > 0 && s.heads > 0 && s.C > 0 && s.C % s.heads == 0 && call.axis(1, 0) == s.N && call.axis(2, 0) == s.N &&
+             call.axis(2, 1) == s.S && call.axis(6, 0) == s.N && call.axis(6, 1) == s.R && call.axis(6, 2) == s.C;
+  for (int index = 0; index < 3; ++index) fit = fit && s.begin[index] >= 0 && s.begin[index] + s.C <= s.row[index];
+  if (!fit || (has_bias && call.size(3) != s.S))
+    return refuse(kWrongShape, "ShortAttention", "query, key, value, bias, layout and result do not fit together");
+  return finish(kernels().short_attention(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                          has_bias ? call.get<float>(3) : nullptr, call.get<float>(6)),
+                "ShortAttention");
+}
+
 // x [N,K], weight [O,K], bias [O] -> [N,O]
 MINDVIDEO_OP(DenseLayer) {
   MINDVIDEO_CALL("DenseLayer", 4);
@@ -160,6 +199,34 @@ MINDVIDEO_OP(DenseLayer) {
                 "DenseLayer");
 }
 
+// gradient [N,O], weight [O,K] -> [N,K]
+MINDVIDEO_OP(DenseLayerInputGradient) {
+  MINDVIDEO_CALL("DenseLayerInputGradient", 3);
+  if (!call.all_are(0, 2, "float32")) return refuse(kWrongType, "DenseLayerInputGradient", "every tensor must be float32");
+  if (call.ranks[0] != 2 || call.ranks[1] != 2)
+    return refuse(kWrongShape, "DenseLayerInputGradient", "expected gradient [N,O], weight [O,K]");
+  const int64_t N = call.axis(0, 0), O = call.axis(0, 1), K = call.axis(1, 1);
+  if (call.axis(1, 0) != O || call.size(2) != N * K)
+    return refuse(kWrongShape, "DenseLayerInputGradient", "gradient, weight and result do not fit together");
+  return finish(kernels().dense_layer_input_gradient(N, K, O, call.get<float>(0), call.get<float>(1), call.get<float>(2)),
+                "DenseLayerInputGradient");
+}
+
+// x [N,K], gradient [N,O] -> [O,K], [O]
+MINDVIDEO_OP(DenseLayerWeightGradient) {
+  MINDVIDEO_CALL("DenseLayerWeightGradient", 4);
+  if (!call.all_are(0, 3, "float32"))
+    return refuse(kWrongType, "DenseLayerWeightGradient", "every tensor must be float32");
+  if (call.ranks[0] != 2 || call.ranks[1] != 2)
+    return refuse(kWrongShape, "DenseLayerWeightGradient", "expected x [N,K], gradient [N,O]");
+  const int64_t N = call.axis(0, 0), K = call.axis(0, 1), O = call.axis(1, 1);
+  if (call.axis(1, 0) != N || call.size(2) != O * K || call.size(3) != O)
+    return refuse(kWrongShape, "DenseLayerWeightGradient", "x, gradient and results do not fit together");
+  return finish(kernels().dense_layer_weight_gradient(N, K, O, call.get<float>(0), call.get<float>(1),
+                                                      call.get<float>(2), call.get<float>(3)),
+                "DenseLayerWeightGradient");
+}
+
 // x [B,C,H,W], weight [O,C,kh,kw], scale [O], shift [O], residual [B,O,Ho,Wo] or [1] for none, geometry (stride, padding,
 // dilation, 1 for a ReLU) -> [B,O,Ho,Wo]
 MINDVIDEO_OP(DenseConvolution) {
@@ -169,21 +236,104 @@ MINDVIDEO_OP(DenseConvolution) {
   if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[6] != 4 || call.size(5) != 4)
     return refuse(kWrongShape, "DenseConvolution", "expected [B,C,H,W], [O,C,kh,kw], [O], [O], [B,O,Ho,Wo] or [1], [4]");
   const int32_t *geometry = call.get<int32_t>(5);
-  const ConvShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 0), call.axis(1, 2),
-                    call.axis(1, 3), call.axis(6, 2), call.axis(6, 3), geometry[0], geometry[1], geometry[2]};
+  const ConvShape s = shape_of_convolution(call, 0, 1, 6, geometry);
   const bool has_residual = call.ranks[4] == 4;
-  const auto fits = [&](int64_t size, int64_t kernel, int64_t out) {
-    return (size + 2 * s.padding - s.dilation * (kernel - 1) - 1) / s.stride + 1 == out;
-  };
-  bool fit = s.stride > 0 && s.padding >= 0 && s.dilation > 0 && call.axis(1, 1) == s.C && call.axis(6, 0) == s.B &&
-             call.axis(6, 1) == s.outputs && call.size(2) == s.outputs && call.size(3) == s.outputs;
-  fit = fit && fits(s.H, s.kernel_h, s.out_h) && fits(s.W, s.kernel_w, s.out_w);
+  const bool fit = fits(call, s, 0, 1, 6) && call.size(2) == s.outputs && call.size(3) == s.outputs;
   if (!fit || (has_residual && call.size(4) != call.size(6)))
     return refuse(kWrongShape, "DenseConvolution", "x, weight, scale, shift, residual and result do not fit together");
   return finish(kernels().dense_convolution(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
                                             call.get<float>(3), has_residual ? call.get<float>(4) : nullptr,
                                             geometry[3] != 0, call.get<float>(6)),
                 "DenseConvolution");
+}
+
+// gradient [B,O,Ho,Wo], weight [O,C,kh,kw], scale [O], geometry (stride, padding, dilation) -> [B,C,H,W]
+MINDVIDEO_OP(DenseConvolutionInputGradient) {
+  MINDVIDEO_CALL("DenseConvolutionInputGradient", 5);
+  if (!call.all_are(0, 2, "float32") || !call.is(3, "int32") || !call.is(4, "float32"))
+    return refuse(kWrongType, "DenseConvolutionInputGradient", "tensors must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[4] != 4 || call.size(3) != 3)
+    return refuse(kWrongShape, "DenseConvolutionInputGradient", "expected [B,O,Ho,Wo], [O,C,kh,kw], [O], [3], [B,C,H,W]");
+  const ConvShape s = shape_of_convolution(call, 4, 1, 0, call.get<int32_t>(3));
+  if (!fits(call, s, 4, 1, 0) || call.size(2) != s.outputs)
+    return refuse(kWrongShape, "DenseConvolutionInputGradient", "gradient, weight, scale and result do not fit together");
+  return finish(kernels().dense_convolution_input_gradient(s, call.get<float>(0), call.get<float>(1),
+                                                           call.get<float>(2), call.get<float>(4)),
+                "DenseConvolutionInputGradient");
+}
+
+// x [B,C,H,W], gradient [B,O,Ho,Wo], scale [O], geometry (stride, padding, dilation) -> [O,C,kh,kw], [O]
+MINDVIDEO_OP(DenseConvolutionWeightGradient) {
+  MINDVIDEO_CALL("DenseConvolutionWeightGradient", 6);
+  if (!call.all_are(0, 2, "float32") || !call.is(3, "int32") || !call.all_are(4, 5, "float32"))
+    return refuse(kWrongType, "DenseConvolutionWeightGradient", "tensors must be float32, the geometry int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[4] != 4 || call.size(3) != 3)
+    return refuse(kWrongShape, "DenseConvolutionWeightGradient", "expected [B,C,H,W], [B,O,Ho,Wo], [O], [3], [O,C,kh,kw]");
+  const ConvShape s = shape_of_convolution(call, 0, 4, 1, call.get<int32_t>(3));
+  if (!fits(call, s, 0, 4, 1) || call.size(2) != s.outputs || call.size(5) != s.outputs)
+    return refuse(kWrongShape, "DenseConvolutionWeightGradient", "x, gradient, scale and results do not fit together");
+  return finish(kernels().dense_convolution_weight_gradient(s, call.get<float>(0), call.get<float>(1),
+                                                            call.get<float>(2), call.get<float>(4), call.get<float>(5)),
+                "DenseConvolutionWeightGradient");
+}
+
+// x [B,C,H,W], weight [C,1,k,k], int32 [1]: 1 for the weight turned half around -> [B,C,H,W]
+MINDVIDEO_OP(DepthwiseConvolution) {
+  MINDVIDEO_CALL("DepthwiseConvolution", 4);
+  if (!call.all_are(0, 1, "float32") || !call.is(2, "int32") || !call.is(3, "float32"))
+    return refuse(kWrongType, "DepthwiseConvolution", "tensors must be float32, the last input int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.size(2) != 1)
+    return refuse(kWrongShape, "DepthwiseConvolution", "expected [B,C,H,W], [C,1,k,k], [1]");
+  const DepthwiseShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 3)};
+  if (call.size(1) != s.C * s.kernel * s.kernel || s.kernel % 2 == 0 || call.size(3) != call.size(0))
+    return refuse(kWrongShape, "DepthwiseConvolution", "x, weight and result do not fit together, or the kernel is even");
+  return finish(kernels().depthwise_convolution(s, call.get<float>(0), call.get<float>(1), call.get<int32_t>(2)[0] != 0,
+                                                call.get<float>(3)),
+                "DepthwiseConvolution");
+}
+
+// x, gradient [B,C,H,W] -> [C,1,k,k]
+MINDVIDEO_OP(DepthwiseWeightGradient) {
+  MINDVIDEO_CALL("DepthwiseWeightGradient", 3);
+  if (!call.all_are(0, 2, "float32")) return refuse(kWrongType, "DepthwiseWeightGradient", "every tensor must be float32");
+  if (call.ranks[0] != 4 || call.ranks[2] != 4 || call.size(1) != call.size(0))
+    return refuse(kWrongShape, "DepthwiseWeightGradient", "expected x and gradient [B,C,H,W], result [C,1,k,k]");
+  const DepthwiseShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3), call.axis(2, 3)};
+  if (call.size(2) != s.C * s.kernel * s.kernel || s.kernel % 2 == 0)
+    return refuse(kWrongShape, "DepthwiseWeightGradient", "x and result do not fit together, or the kernel is even");
+  return finish(kernels().depthwise_weight_gradient(s, call.get<float>(0), call.get<float>(1), call.get<float>(2)),
+                "DepthwiseWeightGradient");
+}
+
+// x [rows,columns], int32 iteration, int32 (offset of the stream, threshold), float32 factor [1] -> [rows,columns]
+MINDVIDEO_OP(CounterDropout) {
+  MINDVIDEO_CALL("CounterDropout", 5);
+  if (!call.is(0, "float32") || !call.is(1, "int32") || !call.is(2, "int32") || !call.all_are(3, 4, "float32"))
+    return refuse(kWrongType, "CounterDropout", "x and the factor must be float32, iteration, offset and threshold int32");
+  if (call.ranks[0] != 2 || call.size(1) != 1 || call.size(2) != 2 || call.size(3) != 1 || call.size(4) != call.size(0))
+    return refuse(kWrongShape, "CounterDropout", "expected [rows,columns], one number, two, one, and the shape of x");
+  const DropoutStream own{call.get<int32_t>(1)[0], call.get<int32_t>(2)[0], call.get<int32_t>(2)[1],
+                             call.get<float>(3)[0]};
+  return finish(kernels().dropout(call.axis(0, 0), call.axis(0, 1), own, call.get<float>(0), call.get<float>(4)),
+                "CounterDropout");
+}
+
+// x of any shape -> the same
+MINDVIDEO_OP(Gelu) {
+  MINDVIDEO_CALL("Gelu", 2);
+  if (!call.all_are(0, 1, "float32")) return refuse(kWrongType, "Gelu", "every tensor must be float32");
+  if (call.size(1) != call.size(0)) return refuse(kWrongShape, "Gelu", "the result must be as large as x");
+  return finish(kernels().gelu(call.size(0), call.get<float>(0), call.get<float>(1)), "Gelu");
+}
+
+// x, gradient of any shape -> the same
+MINDVIDEO_OP(GeluGradient) {
+  MINDVIDEO_CALL("GeluGradient", 3);
+  if (!call.all_are(0, 2, "float32")) return refuse(kWrongType, "GeluGradient", "every tensor must be float32");
+  if (call.size(1) != call.size(0) || call.size(2) != call.size(0))
+    return refuse(kWrongShape, "GeluGradient", "x, gradient and result must be of one size");
+  return finish(kernels().gelu_gradient(call.size(0), call.get<float>(0), call.get<float>(1), call.get<float>(2)),
+                "GeluGradient");
 }
 
 // x [B,C,H,W], geometry (kernel, stride, padding) -> [B,C,Ho,Wo]

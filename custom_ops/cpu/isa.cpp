@@ -4,9 +4,13 @@
 #include "dense_attention.h"
 #include "dense_convolution.h"
 #include "dense_layer.h"
+#include "depthwise.h"
+#include "dropout.h"
+#include "gelu.h"
 #include "max_pool.h"
 #include "normalization.h"
 #include "photometric.h"
+#include "short_attention.h"
 
 #define MINDVIDEO_TEXT_OF(name) #name
 #define MINDVIDEO_TEXT(name) MINDVIDEO_TEXT_OF(name)
@@ -18,8 +22,18 @@ const Kernels MINDVIDEO_KERNELS = {
     attention_forward,
     attention_backward,
     dense_attention,
+    short_attention,
     dense_layer,
+    dense_layer_input_gradient,
+    dense_layer_weight_gradient,
     dense_convolution,
+    dense_convolution_input_gradient,
+    dense_convolution_weight_gradient,
+    depthwise_convolution,
+    depthwise_weight_gradient,
+    gelu,
+    gelu_gradient,
+    dropout,
     max_pool,
     conv_forward,
     conv_backward,

@@ -17,9 +17,28 @@ struct DenseAttentionShape {
   int64_t B, M, R, S, D, bias_batch, bias_row;
 };
 
+// N sequences of R queries and S keys of C channels, those of the heads one after the other; the floats of a row of each
+// tensor, and where its channels begin in the row.
+struct ShortAttentionShape {
+  int64_t N, R, S, C, heads;
+  std::array<int64_t, 3> row, begin;  // of query, key, value
+  float scale;
+};
+
 struct ConvShape {
   int64_t B, C, H, W, outputs, kernel_h, kernel_w, out_h, out_w;
   int stride, padding, dilation;
+};
+
+// Maps whose size stays, and a square kernel of an odd side.
+struct DepthwiseShape {
+  int64_t B, C, H, W, kernel;
+};
+
+// Which mask is drawn, and the factor on what stays.
+struct DropoutStream {
+  int32_t iteration, offset, threshold;
+  float scale;
 };
 
 struct GroupShape {
@@ -49,12 +68,29 @@ struct Kernels {
   // bias may be null.
   bool (*dense_attention)(const DenseAttentionShape &, const float *query, const float *key, const float *value,
                           const float *bias, float *output);
+  // bias [S] or null, the same for all sequences.
+  bool (*short_attention)(const ShortAttentionShape &, const float *query, const float *key, const float *value,
+                          const float *bias, float *output);
   // rows x depth, outputs x depth.
   bool (*dense_layer)(int64_t rows, int64_t depth, int64_t outputs, const float *x, const float *weight,
                       const float *bias, float *output);
+  bool (*dense_layer_input_gradient)(int64_t rows, int64_t depth, int64_t outputs, const float *gradient,
+                                     const float *weight, float *grad_x);
+  bool (*dense_layer_weight_gradient)(int64_t rows, int64_t depth, int64_t outputs, const float *x,
+                                      const float *gradient, float *grad_weight, float *grad_bias);
   // scale and shift for each output; residual may be null.
   bool (*dense_convolution)(const ConvShape &, const float *x, const float *weight, const float *scale,
                             const float *shift, const float *residual, bool relu, float *output);
+  // Of the forward pass's shape.
+  bool (*dense_convolution_input_gradient)(const ConvShape &, const float *gradient, const float *weight,
+                                           const float *scale, float *grad_x);
+  bool (*dense_convolution_weight_gradient)(const ConvShape &, const float *x, const float *gradient, const float *scale,
+                                            float *grad_weight, float *grad_shift);
+  bool (*depthwise_convolution)(const DepthwiseShape &, const float *x, const float *weight, bool turned, float *output);
+  bool (*depthwise_weight_gradient)(const DepthwiseShape &, const float *x, const float *gradient, float *grad_weight);
+  bool (*gelu)(int64_t count, const float *x, float *output);
+  bool (*gelu_gradient)(int64_t count, const float *x, const float *gradient, float *grad_x);
+  bool (*dropout)(int64_t rows, int64_t columns, const DropoutStream &, const float *x, float *output);
   // kernel, stride and padding of the shape; it has no weights.
   bool (*max_pool)(const ConvShape &, const float *x, float *output);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);

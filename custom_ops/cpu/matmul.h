@@ -19,7 +19,7 @@ inline __attribute__((always_inline)) void multiply_tile(View a, const float *b,
                                                          int64_t c_row) {
   Vec sum[ROWS][NV];
   for (int r = 0; r < ROWS; ++r)
-    for (int v = 0; v < NV; ++v) sum[r][v] = Vec::load(c + r * c_row + v * Vec::width);
+    for (int v = 0; v < NV; ++v) sum[r][v] = Vec::zero();
   for (int64_t k = 0; k < depth; ++k) {
     Vec right[NV];
     for (int v = 0; v < NV; ++v) right[v] = Vec::load(b + k * b_row + v * Vec::width);
@@ -29,7 +29,10 @@ inline __attribute__((always_inline)) void multiply_tile(View a, const float *b,
     }
   }
   for (int r = 0; r < ROWS; ++r)
-    for (int v = 0; v < NV; ++v) sum[r][v].store(c + r * c_row + v * Vec::width);
+    for (int v = 0; v < NV; ++v) {
+      float *const to = c + r * c_row + v * Vec::width;
+      (Vec::load(to) + sum[r][v]).store(to);  // long sums are added up in parts, which loses fewer digits
+    }
 }
 
 template <int NV>

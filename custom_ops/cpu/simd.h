@@ -35,6 +35,7 @@ struct Vec {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(gate.v, _mm512_setzero_ps(), _CMP_GT_OQ), v)};
   }
   float sum() const { return _mm512_reduce_add_ps(v); }
+  float largest() const { return _mm512_reduce_max_ps(v); }
 };
 
 inline Vec least(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
@@ -77,6 +78,11 @@ struct Vec {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
   }
+  float largest() const {
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+  }
 };
 
 inline Vec least(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
@@ -115,6 +121,10 @@ struct Vec {
   Vec negative_fma(Vec a, Vec b) const { return {b.v - v * a.v}; }
   Vec where_positive(Vec gate) const { return {gate.v > 0 ? v : zero().v}; }
   float sum() const { return (v[0] + v[2]) + (v[1] + v[3]); }
+  float largest() const {
+    const float a = v[0] > v[1] ? v[0] : v[1], b = v[2] > v[3] ? v[2] : v[3];
+    return a > b ? a : b;
+  }
 };
 
 typedef int32_t Choice __attribute__((vector_size(16)));

@@ -1,7 +1,7 @@
-"""Attention, linear layers, convolutions and pooling by the compiled library: with wider vectors than MindSpore's.
+"""Attention and linear layers by the compiled library: with wider vectors than MindSpore's.
 
-They are for passes without gradients, in which nothing need be kept. Where the library does not do them
-(:func:`is_native_attention` and so on) the caller computes them by MindSpore's operators.
+Attention is for passes without gradients, in which nothing need be kept. Where the library does not do something
+(:func:`is_native_attention` and so on) the caller computes it by MindSpore's operators.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from mindspore import Tensor, ops
-from mindspore import dtype as mstype
 from mindspore.ops import constexpr
 
-from mindvideo.ops.backend import instruction_set, is_native, native_op
+from mindvideo.ops.backend import is_native, native_op
+from mindvideo.ops.native_call import has_wide_vectors, like_first, numbers, one_number, told_apart, two_like_first
 
 MIN_ROWS = 256  # of a layer: its weights are rearranged in every call, which fewer rows do not repay
-
-_products, _first_transposed = ops.MatMul(), ops.MatMul(transpose_a=True)
 
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
@@ -27,36 +25,33 @@ def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> 
     return _attention_op()(query, key, value, bias)
 
 
+def short_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, layout: tuple[int, int, int, int, int], scale: float
+) -> Tensor:
+    """Attention in each of N short sequences, the heads side by side in the channels: query [N,R,.], key and value
+    [N,S,.], bias [S] or [1,1,1,1] for none -> [N,R,C].
+
+    ``layout`` is (C, heads, and where the channels of query, key and value begin in their rows): one tensor can hold
+    several of them. ``scale`` is a factor on the queries. It has no gradient.
+    """
+    return _short_attention_op(*layout)(query, key, value, bias, numbers(*layout), one_number(scale))
+
+
 def dense_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x weight^T + bias: x [N,K], weight [O,K], bias [O] -> [N,O]."""
     return _layer_op()(x, weight, bias)
 
 
-def dense_convolution(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    residual: Tensor,
-    geometry: tuple[int, int, int],
-    relu: bool,
-) -> Tensor:
-    """relu(x * weight * scale + shift + residual): x [B,C,H,W], weight [O,C,k,k], scale and shift [O] -> [B,O,H',W'].
-
-    ``residual`` [1] stands for none, ``geometry`` is (stride, padding, dilation). It has no gradient.
-    """
-    return _convolution_op(*geometry)(x, weight, scale, shift, residual, _geometry(*geometry, relu))
-
-
-def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """The greatest of each square of kernel x kernel: x [B,C,H,W] -> [B,C,H',W']. It has no gradient."""
-    return _pool_op(kernel, stride, padding)(x, _window(kernel, stride, padding))
-
-
 @constexpr
 def is_native_attention(shape: tuple[int, ...], dtype: Any) -> bool:
     """For queries of this shape; a constant inside graphs."""
-    return is_native("dense_attention", shape, dtype) and _has_wide_vectors()
+    return is_native("dense_attention", shape, dtype) and has_wide_vectors()
+
+
+@constexpr
+def is_native_short_attention(shape: tuple[int, ...], dtype: Any) -> bool:
+    """For queries of this shape; a constant inside graphs."""
+    return is_native("short_attention", shape, dtype) and has_wide_vectors()
 
 
 @constexpr
@@ -65,80 +60,52 @@ def is_native_layer(shape: tuple[int, ...], dtype: Any) -> bool:
     rows = 1
     for size in shape[:-1]:
         rows *= size
-    return rows >= MIN_ROWS and is_native("dense_layer", shape, dtype) and _has_wide_vectors()
-
-
-@constexpr
-def is_native_convolution(shape: tuple[int, ...], dtype: Any, groups: int) -> bool:
-    """For x of this shape; a constant inside graphs."""
-    return groups == 1 and is_native("dense_convolution", shape, dtype) and _has_wide_vectors()
-
-
-@constexpr
-def is_native_pool(shape: tuple[int, ...], dtype: Any) -> bool:
-    """For x of this shape; a constant inside graphs."""
-    return is_native("max_pool", shape, dtype) and _has_wide_vectors()
-
-
-def _has_wide_vectors() -> bool:
-    return instruction_set() != "plain"  # whose products are slower than MindSpore's
-
-
-def _like_query(query: Any, *others: Any) -> Any:
-    return query
+    return rows >= MIN_ROWS and is_native("dense_layer", shape, dtype) and has_wide_vectors()
 
 
 def _outputs_of_rows(x: Any, weight: Any, bias: Any) -> Any:
     return [x[0], weight[0]]
 
 
+def _rows_of_inputs(gradient: Any, weight: Any) -> Any:
+    return [gradient[0], weight[1]]
+
+
+def _weight_and_bias(x: Any, gradient: Any) -> Any:
+    return [gradient[1], x[1]], [gradient[1]]
+
+
 def _layer_bprop(
     x: Tensor, weight: Tensor, bias: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A network in evaluation can be differentiated, too."""
-    return _products(gradient, weight), _first_transposed(gradient, x), ops.sum(gradient, 0)
+    of_weight, of_bias = _layer_weight_op()(x, gradient)
+    # Left to the end of the step, the weights' gradients would keep every layer's inputs and gradients until then.
+    return _layer_input_op()(ops.depend(gradient, of_weight), weight), of_weight, of_bias
 
 
 @constexpr
 def _attention_op() -> ops.Custom:
-    return native_op("DenseAttention", out_shape=_like_query, out_dtype=_like_query)
+    return native_op("DenseAttention", out_shape=like_first, out_dtype=like_first)
+
+
+@constexpr
+def _short_attention_op(*layout: int) -> ops.Custom:
+    def shape_of_result(query: Any, *others: Any) -> Any:
+        return [*query[:2], layout[0]]
+
+    return told_apart(native_op("ShortAttention", out_shape=shape_of_result, out_dtype=like_first), *layout)
 
 
 @constexpr
 def _layer_op() -> ops.Custom:
-    return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=_like_query, bprop=_layer_bprop)
+    return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=like_first, bprop=_layer_bprop)
 
 
 @constexpr
-def _geometry(stride: int, padding: int, dilation: int, relu: bool) -> Tensor:
-    return Tensor([stride, padding, dilation, int(relu)], mstype.int32)
+def _layer_input_op() -> ops.Custom:
+    return native_op("DenseLayerInputGradient", out_shape=_rows_of_inputs, out_dtype=like_first)
 
 
 @constexpr
-def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
-    def shape_of_result(x: Any, weight: Any, *others: Any) -> Any:
-        sizes = [(s + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for s, k in zip(x[2:], weight[2:])]
-        return [x[0], weight[0], *sizes]
-
-    op = native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=_like_query)
-    return _told_apart(op, stride, padding, dilation)
-
-
-@constexpr
-def _window(kernel: int, stride: int, padding: int) -> Tensor:
-    return Tensor([kernel, stride, padding], mstype.int32)
-
-
-@constexpr
-def _pool_op(kernel: int, stride: int, padding: int) -> ops.Custom:
-    def shape_of_result(x: Any, window: Any) -> Any:
-        return [*x[:2], *((size + 2 * padding - kernel) // stride + 1 for size in x[2:])]
-
-    op = native_op("MaxPool", out_shape=shape_of_result, out_dtype=_like_query)
-    return _told_apart(op, kernel, stride, padding)
-
-
-def _told_apart(op: ops.Custom, *geometry: int) -> ops.Custom:
-    """Step by step MindSpore takes operators of one name and attributes for one, whose result has one shape."""
-    op.add_prim_attr("geometry", "_".join(map(str, geometry)))
-    return op
+def _layer_weight_op() -> ops.Custom:
+    return native_op("DenseLayerWeightGradient", out_shape=_weight_and_bias, out_dtype=two_like_first)

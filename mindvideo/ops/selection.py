@@ -15,8 +15,12 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "group_norm": ("float32",),
         "assignment": ("float32",),
         "dense_attention": ("float32",),
+        "short_attention": ("float32",),
         "dense_layer": ("float32",),
         "dense_convolution": ("float32",),
+        "depthwise_convolution": ("float32",),
+        "gelu": ("float32",),
+        "dropout": ("float32",),
         "max_pool": ("float32",),
     },
     "cuda": {
@@ -26,8 +30,12 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "group_norm": ("float32", "float16", "bfloat16"),
         "assignment": ("float32",),
         "dense_attention": (),  # MindSpore's products and softmax are cuBLAS and cuDNN
+        "short_attention": (),
         "dense_layer": (),
         "dense_convolution": (),
+        "depthwise_convolution": (),
+        "gelu": (),
+        "dropout": (),
         "max_pool": (),
     },
 }

@@ -101,9 +101,14 @@ def test_a_good_set_stays_until_the_new_one_is_whole(tmp_path: Path, run: Run, m
     assert second.keys() == first.keys() and second != first
 
 
+def listen_to_ctrl_c() -> None:
+    """A shell that runs the tests in the background has its processes ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     command = [sys.executable, str(PREPARE), "synthetic", "--output", str(tmp_path / "set"), "--train", "100000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c)
     try:
         deadline = time.monotonic() + 60
         while not any(tmp_path.rglob("*.jpg")):

@@ -27,7 +27,7 @@ class Trace(TypedDict):
     embeddings: Tensor  # [B, T, S, C]
     frame_blocks: tuple  # [B, T, S, C] after each block that sees only a frame
     query_in: Tensor  # [B, T, Q, C]
-    query_blocks: Tensor  # [nb, B, T, Q + S, C] after each block that sees queries
+    query_blocks: tuple  # [B, T, Q + S, C] after each block that sees queries
     normed: Tensor  # [B, T, Q + S, C]
     mask_vectors: Tensor  # [B, T, Q, C]
     features: tuple  # [B, T, h, w, C] after each doubling
@@ -100,19 +100,24 @@ class VidEoMT(nn.Cell):
         rotation = self.backbone.rotation(self.num_queries, grid, zoom)
         return blocks, embeddings.reshape(B, T, *embeddings.shape[1:]), rotation
 
-    def decode(self, tokens: ms.Tensor, rotation: Rotation | None, query: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+    def decode(
+        self, tokens: ms.Tensor, rotation: Rotation | None, query: ms.Tensor
+    ) -> tuple[tuple[ms.Tensor, ...], ms.Tensor]:
         """Frame after frame, queries [B, Q, C] in front of the tokens [B, T, S, C].
 
-        Gives what enters the first query block and what leaves each of them, [nb + 1, B, T, Q + S, C], and the queries
-        for the next frame.
+        Gives what enters the first query block and what leaves each of them, nb + 1 times [B, T, Q + S, C], and the
+        queries for the next frame.
         """
         of_frames = []
         for t in range(tokens.shape[1]):
             joined = ops.cat((query, at(tokens, 1, t)), 1)
             outputs = self.backbone.blocks(joined, rotation, self.first_query_block, self.num_blocks)
-            of_frames.append(ops.stack((joined, *outputs), 0))
+            of_frames.append((joined, *outputs))
             query = self.propagate(outputs[-1])
-        return ops.stack(of_frames, 2), query
+        around: tuple[ms.Tensor, ...] = ()
+        for block in range(self.num_blocks - self.first_query_block + 1):
+            around += (ops.stack([frame[block] for frame in of_frames], 1),)
+        return around, query
 
     def propagate(self, tokens: ms.Tensor) -> ms.Tensor:
         """Tokens after the last block, [B, Q + S, C] -> the next frame's queries [B, Q, C]."""
@@ -121,7 +126,7 @@ class VidEoMT(nn.Cell):
             query = self.backbone.norm(query)
         return self.query_updater(query) + self.query
 
-    def stages(self, around: ms.Tensor) -> tuple[ms.Tensor, ...]:
+    def stages(self, around: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         """Tokens around the query blocks -> the D tokens to predict from; what enters the last block is left out."""
         used: tuple[ms.Tensor, ...] = ()
         for block in range(self.num_blocks - self.first_query_block - 1):

@@ -14,8 +14,9 @@ import numpy as np
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import TruncatedNormal, initializer
 
-from mindvideo.modules.layers.convolution import ConvolutionPass
+from mindvideo.modules.layers.convolution import ConvolutionPass, DepthwiseConv2d
 from mindvideo.modules.layers.dropout import DropPath
+from mindvideo.modules.layers.feed_forward import exact_gelu
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.ops.normalization import layer_norm
@@ -76,7 +77,7 @@ class ExactGelu(nn.Cell):
     """The exact form, not the one by tanh."""
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return x * (0.5 + 0.5 * ops.erf(x * 0.5**0.5))
+        return exact_gelu(x)
 
 
 class ConvNeXtBlock(nn.Cell):
@@ -152,18 +153,8 @@ def _weights(*shape: int) -> ms.Tensor:
     return initializer(TruncatedNormal(_INIT_STD), shape)
 
 
-def _depthwise(channels: int) -> nn.Conv2d:
-    return nn.Conv2d(
-        channels,
-        channels,
-        KERNEL,
-        pad_mode="pad",
-        padding=KERNEL // 2,
-        group=channels,
-        has_bias=True,
-        weight_init=TruncatedNormal(_INIT_STD),
-        bias_init="zeros",
-    )
+def _depthwise(channels: int) -> DepthwiseConv2d:
+    return DepthwiseConv2d(channels, KERNEL, weight_init=TruncatedNormal(_INIT_STD), bias_init="zeros")
 
 
 def _dense(in_channels: int, out_channels: int) -> Linear:

@@ -14,6 +14,7 @@ from mindspore.common.initializer import Normal
 
 from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.layers.dropout import DropPath
+from mindvideo.modules.layers.feed_forward import exact_gelu
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.modules.layers.window_attention import (
@@ -78,7 +79,7 @@ class FeedForward(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         x = self.fc1(x)
-        return self.fc2(x * (0.5 + 0.5 * ops.erf(x * 0.5**0.5)))
+        return self.fc2(exact_gelu(x))
 
 
 class SwinBlock(nn.Cell):

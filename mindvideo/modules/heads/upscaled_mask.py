@@ -8,8 +8,9 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Uniform, initializer
 
+from mindvideo.modules.layers.convolution import DepthwisePass
 from mindvideo.modules.layers.feed_forward import exact_gelu
-from mindvideo.modules.layers.linear import Linear
+from mindvideo.modules.layers.linear import Linear, linear
 from mindvideo.modules.layers.norm import LayerNorm
 
 NORM_EPSILON = 1e-6
@@ -26,9 +27,9 @@ class DoublingConvolution(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         F, h, w, C = x.shape
-        kernel = self.weight.transpose(0, 2, 3, 1).reshape(C, 4 * C)  # a cell gives its four children's channels
-        children = ops.matmul(x.reshape(F * h * w, C), kernel).reshape(F, h, w, 2, 2, C)
-        return (children + self.bias).transpose(0, 5, 1, 3, 2, 4).reshape(F, C, 2 * h, 2 * w)
+        kernel = self.weight.transpose(2, 3, 1, 0).reshape(4 * C, C)  # a cell gives its four children's channels
+        children = linear(x.reshape(F * h * w, C), kernel, ops.tile(self.bias, (4,)))
+        return children.reshape(F, h, w, 2, 2, C).transpose(0, 5, 1, 3, 2, 4).reshape(F, C, 2 * h, 2 * w)
 
 
 class DepthwiseConvolution(nn.Cell):
@@ -37,10 +38,10 @@ class DepthwiseConvolution(nn.Cell):
     def __init__(self, *, channels: int) -> None:
         super().__init__()
         self.weight = Parameter(initializer(Uniform(1.0 / 3.0), (channels, 1, 3, 3)), name="weight")
-        self.conv2d = ops.Conv2D(channels, 3, pad_mode="pad", pad=1, group=channels)
+        self.convolve = DepthwisePass(channels, 3)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.conv2d(x, self.weight)
+        return self.convolve(x, self.weight)
 
 
 class UpscaleBlock(nn.Cell):

@@ -81,12 +81,6 @@ class _AttentionCore(nn.Cell):
             logits = logits + ops.broadcast_to(bias, logits.shape)
         return self.softmax(logits)
 
-    def dropout_mask(self, weights: ms.Tensor, draw: int) -> ms.Tensor:
-        """The factors by which ``self.dropout(weights, draw)`` multiplies."""
-        columns = weights.shape[-1]
-        keep = self.dropout.keep(weights.size // columns, columns, draw)
-        return ops.cast(keep.reshape(weights.shape), weights.dtype) * self.dropout.scale
-
     def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         if not self.training and is_native_attention(q.shape, q.dtype):
             return dense_attention(q, k, v, bias), ops.zeros((1,), q.dtype)
@@ -143,9 +137,7 @@ class _AttentionCore(nn.Cell):
         used = weights
         grad_weights = self.times_transposed(grad, v)
         if self.training and self.dropout.rate > 0.0:
-            mask = self.dropout_mask(weights, draw)
-            used = weights * mask
-            grad_weights = grad_weights * mask
+            used, grad_weights = self.dropout.masked(weights, draw), self.dropout.masked(grad_weights, draw)
         grad_logits = weights * (grad_weights - ops.broadcast_to(inner, weights.shape))
         return self.times(grad_logits, k), self.transposed_times(grad_logits, q), self.transposed_times(used, grad)
 
@@ -176,7 +168,7 @@ class MultiHeadAttention(nn.Cell):
         batch, length, width = x.shape
         low, high = third * width, (third + 1) * width
         weight, bias = part(self.in_proj_weight, 0, low, high), part(self.in_proj_bias, 0, low, high)
-        y = linear(x.reshape(batch * length, width), weight, bias, self.training)
+        y = linear(x.reshape(batch * length, width), weight, bias)
         if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))

@@ -1,4 +1,4 @@
-"""Convolutions: by the compiled library in passes without gradients, with what follows them in the same step."""
+"""Convolutions: by the compiled library, with what follows them in the same step; elsewhere by MindSpore."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import HeNormal, initializer
 
-from mindvideo.ops.dense import dense_convolution, is_native_convolution
+from mindvideo.ops.convolution import (
+    convolution_input_gradient,
+    convolution_weight_gradient,
+    dense_convolution,
+    depthwise_convolution,
+    is_native_convolution,
+    is_native_depthwise,
+)
 
 _zeros_like = ops.ZerosLike()
 
@@ -36,8 +43,8 @@ class _ScaledRows(nn.Cell):
 class ConvolutionPass(nn.Cell):
     """x [N,C,H,W], weight [O,C/groups,k,k] -> relu(x * weight * scale + shift + residual) [N,O,H',W'].
 
-    scale and shift [O], the residual [N,O,H',W'] and the ReLU are left out unless they are given. In training every
-    bit is that of MindSpore's operators, with the scale multiplied into the weight.
+    scale and shift [O], the residual [N,O,H',W'] and the ReLU are left out unless they are given. The scale is not
+    trained. MindSpore's operators, where the library is not used, take the weight multiplied with the scale.
     """
 
     def __init__(
@@ -50,8 +57,8 @@ class ConvolutionPass(nn.Cell):
         self.add_shift = ops.BiasAdd()
         self.scale_rows = _ScaledRows()
         self.groups = groups
-        self.linear = _OneStep(self.conv2d, (stride, padding, dilation), relu=False)
-        self.rectified = _OneStep(self.conv2d, (stride, padding, dilation), relu=True)
+        self.linear = _OneStep(kernel_size, (stride, padding, dilation), relu=False)
+        self.rectified = _OneStep(kernel_size, (stride, padding, dilation), relu=True)
 
     def construct(
         self,
@@ -62,13 +69,24 @@ class ConvolutionPass(nn.Cell):
         residual: ms.Tensor | None = None,
         relu: bool = False,
     ) -> ms.Tensor:
-        if not self.training and is_native_convolution(x.shape, x.dtype, self.groups):
+        if is_native_convolution(x.shape, x.dtype, self.groups):
             outputs = weight.shape[:1]
             scale = ops.ones(outputs, x.dtype) if scale is None else scale
             shift = ops.zeros(outputs, x.dtype) if shift is None else shift
             residual = ops.zeros((1,), x.dtype) if residual is None else residual
             one_step = self.rectified if relu else self.linear
             return one_step(x, weight, scale, shift, residual)
+        return self.by_mindspore(x, weight, scale, shift, residual, relu)
+
+    def by_mindspore(
+        self,
+        x: ms.Tensor,
+        weight: ms.Tensor,
+        scale: ms.Tensor | None,
+        shift: ms.Tensor | None,
+        residual: ms.Tensor | None,
+        relu: bool,
+    ) -> ms.Tensor:
         y = self.conv2d(x, weight if scale is None else self.scale_rows(weight, scale))
         y = y if shift is None else self.add_shift(y, shift)
         return finished(y, residual, relu)
@@ -81,28 +99,18 @@ def finished(y: ms.Tensor, residual: ms.Tensor | None, relu: bool) -> ms.Tensor:
 
 
 class _OneStep(nn.Cell):
-    """The compiled library's convolution; ``residual`` [1] stands for none.
+    """The compiled library's convolution and its gradients; ``residual`` [1] stands for none."""
 
-    A network in evaluation can be differentiated, too: then MindSpore's operators compute it once more.
-    """
-
-    def __init__(self, conv2d: ops.Conv2D, geometry: tuple[int, int, int], *, relu: bool) -> None:
+    def __init__(self, kernel_size: int, geometry: tuple[int, int, int], *, relu: bool) -> None:
         super().__init__()
-        self.conv2d = conv2d
+        self.kernel_size = kernel_size
         self.geometry = geometry  # stride, padding, dilation
         self.relu = relu
-        self.gradients = ops.GradOperation(get_all=True, sens_param=True)
 
     def construct(
         self, x: ms.Tensor, weight: ms.Tensor, scale: ms.Tensor, shift: ms.Tensor, residual: ms.Tensor
     ) -> ms.Tensor:
         return dense_convolution(x, weight, scale, shift, residual, self.geometry, self.relu)
-
-    def by_mindspore(
-        self, x: ms.Tensor, weight: ms.Tensor, scale: ms.Tensor, shift: ms.Tensor, residual: ms.Tensor
-    ) -> ms.Tensor:
-        y = self.conv2d(x, weight) * scale.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
-        return finished(y, residual, self.relu)
 
     def bprop(
         self,
@@ -113,8 +121,16 @@ class _OneStep(nn.Cell):
         residual: ms.Tensor,
         out: ms.Tensor,
         gradient: ms.Tensor,
-    ) -> Any:
-        return self.gradients(self.by_mindspore)(x, weight, scale, shift, residual, gradient)
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
+        if self.relu:
+            gradient = ops.masked_fill(gradient, out <= 0, 0.0)
+        of_weight, of_shift = convolution_weight_gradient(x, gradient, scale, self.geometry, self.kernel_size)
+        # The weight's gradient first: left to the end of the step, with those of all layers, it would keep the maps and
+        # gradients of every layer until then.
+        following = ops.depend(gradient, of_weight)
+        of_x = convolution_input_gradient(following, weight, scale, self.geometry, x.shape[2:])
+        of_residual = gradient if residual.ndim == 4 else _zeros_like(residual)
+        return of_x, of_weight, _zeros_like(scale), of_shift, of_residual
 
 
 class Convolution(nn.Cell):
@@ -152,8 +168,7 @@ class Convolution(nn.Cell):
 
 
 class Conv2d(nn.Conv2d):
-    """MindSpore's ``nn.Conv2d`` of a square kernel with a bias: its parameters, their initial values and, in training,
-    every bit of its results."""
+    """MindSpore's ``nn.Conv2d`` of a square kernel with a bias: its parameters and their initial values."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, padding: int = 0, **options: Any):
         super().__init__(
@@ -164,3 +179,32 @@ class Conv2d(nn.Conv2d):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """x [N, C, H, W] -> [N, C', H', W']"""
         return self.convolve(x, self.weight, None, self.bias)
+
+
+class DepthwisePass(nn.Cell):
+    """Each channel by itself, an odd kernel, zeros around: x [N, C, H, W], weight [C, 1, k, k] -> [N, C, H, W]."""
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.conv2d = ops.Conv2D(channels, kernel_size, pad_mode="pad", pad=kernel_size // 2, group=channels)
+
+    def construct(self, x: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
+        if is_native_depthwise(x.shape, x.dtype):
+            return depthwise_convolution(x, weight)
+        return self.conv2d(x, weight)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """MindSpore's ``nn.Conv2d`` of each channel by itself with a bias: its parameters and their initial values."""
+
+    def __init__(self, channels: int, kernel_size: int, **options: Any):
+        padding = kernel_size // 2
+        super().__init__(
+            channels, channels, kernel_size, pad_mode="pad", padding=padding, group=channels, has_bias=True, **options
+        )
+        self.convolve = DepthwisePass(channels, kernel_size)
+        self.add_bias = ops.BiasAdd()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        """x [N, C, H, W] -> [N, C, H, W]"""
+        return self.add_bias(self.convolve(x, self.weight), self.bias)

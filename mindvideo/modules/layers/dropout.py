@@ -13,6 +13,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from mindvideo.ops.elementwise import counter_dropout, is_native_dropout
+
 # Odd multipliers with well spread bits (a Weyl constant and the two of a known two-round integer hash).
 _ROW_STRIDE = 0x1E3779B1
 _COLUMN_STRIDE = 0x3504F333
@@ -31,9 +33,15 @@ def _multiples(count: int, stride: int, axis: int) -> Tensor:
 
 
 @ops.constexpr
+def _offset_number(salt: int, draw: int) -> int:
+    """Sets the draws of a layer apart; wrapped to int32."""
+    return int(_wrapped(salt + draw * _COLUMN_STRIDE % 2**31))
+
+
+@ops.constexpr
 def _offset(salt: int, draw: int) -> Tensor:
-    """Sets the draws of a layer apart; wrapped to int32, []."""
-    return Tensor(_wrapped(salt + draw * _COLUMN_STRIDE % 2**31))
+    """The same as a tensor, []."""
+    return Tensor(_offset_number(salt, draw), ms.int32)
 
 
 def _wrapped(numbers: int | np.ndarray) -> np.ndarray:
@@ -90,7 +98,18 @@ class _CounterMask(CounterHash):
         self.rate = rate
         self.scale = 1.0 / (1.0 - rate)
         # Keep what falls below this one of the 32-bit signed integers.
-        self.threshold = Tensor(int((1.0 - rate) * 2**32) - 2**31 if rate else 2**31 - 1, ms.int32)
+        self.limit = int((1.0 - rate) * 2**32) - 2**31 if rate else 2**31 - 1
+        self.threshold = Tensor(self.limit, ms.int32)
+
+    def masked(self, x: ms.Tensor, draw: int) -> ms.Tensor:
+        """x of any shape, float -> multiplied by the scale where it is kept, by 0 elsewhere."""
+        columns = x.shape[-1]
+        rows = x.reshape(-1, columns)
+        if is_native_dropout(x.shape, x.dtype):
+            offset = _offset_number(self.salt, draw)
+            return counter_dropout(rows, self.iteration, offset, self.limit, self.scale).reshape(x.shape)
+        keep = self.keep(rows.shape[0], columns, draw)
+        return x * (ops.cast(keep.reshape(x.shape), x.dtype) * self.scale)
 
     def keep(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """Bool [rows, columns]."""
@@ -108,9 +127,7 @@ class Dropout(_CounterMask):
         """x of any shape, float -> the same shape and type."""
         if not self.training or self.rate == 0.0:
             return x
-        columns = x.shape[-1]
-        keep = self.keep(x.size // columns, columns, draw)
-        return x * (ops.cast(keep.reshape(x.shape), x.dtype) * self.scale)
+        return self.masked(x, draw)
 
 
 class DropPath(_CounterMask):

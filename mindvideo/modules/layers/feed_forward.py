@@ -7,6 +7,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import XavierUniform
 
 from mindvideo.modules.layers.linear import Linear
+from mindvideo.ops.elementwise import gelu, is_native_gelu
 from mindvideo.ops.slices import part
 
 INVERSE_ROOT_OF_2 = 2.0**-0.5
@@ -57,4 +58,6 @@ FEED_FORWARDS = {"gelu": GeluFeedForward, "swiglu": SwigluFeedForward}
 
 def exact_gelu(x: ms.Tensor) -> ms.Tensor:
     """x * the normal distribution's probability below x; the tanh form is off by 5e-4."""
+    if is_native_gelu(x.shape, x.dtype):
+        return gelu(x)
     return x * 0.5 * (1.0 + ops.erf(x * INVERSE_ROOT_OF_2))  # faster on CPU than ops.gelu, and as exact

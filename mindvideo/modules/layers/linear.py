@@ -15,9 +15,9 @@ def output_shape(shape: tuple[int, ...], width_out: int) -> tuple[int, ...]:
     return (*shape[:-1], width_out)
 
 
-def linear(rows: ms.Tensor, weight: ms.Tensor, bias: ms.Tensor | None, training: bool) -> ms.Tensor:
-    """rows [N, C], weight [C', C], bias [C'] -> [N, C']; in training with every bit of MindSpore's own operators."""
-    if not training and is_native_layer(rows.shape, rows.dtype):
+def linear(rows: ms.Tensor, weight: ms.Tensor, bias: ms.Tensor | None) -> ms.Tensor:
+    """rows [N, C], weight [C', C], bias [C'] -> [N, C']; many rows, and their gradients, by the compiled library."""
+    if is_native_layer(rows.shape, rows.dtype):
         return dense_layer(rows, weight, ops.zeros(weight.shape[0], rows.dtype) if bias is None else bias)
     y = _product(rows, weight)
     return y if bias is None else _add(y, bias)
@@ -26,12 +26,11 @@ def linear(rows: ms.Tensor, weight: ms.Tensor, bias: ms.Tensor | None, training:
 class Linear(nn.Dense):
     """x [..., C] -> [..., C']: a product with ``weight`` [C', C], plus ``bias`` [C'].
 
-    Parameters, their initial values and, in training, every bit of the result are those of ``nn.Dense``, whose own
-    ``construct`` becomes twice as many nodes of a graph before it is optimised; a network has hundreds of these layers.
-    Without gradients the compiled library computes those of many rows.
+    Parameters and their initial values are those of ``nn.Dense``, whose own ``construct`` becomes twice as many nodes
+    of a graph before it is optimised; a network has hundreds of these layers.
     """
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         rows = self.reshape(x, (-1, self.in_channels))
-        y = linear(rows, self.weight, self.bias if self.has_bias else None, self.training)
+        y = linear(rows, self.weight, self.bias if self.has_bias else None)
         return self.reshape(y, output_shape(x.shape, self.out_channels))

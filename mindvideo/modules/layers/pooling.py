@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from mindvideo.ops.dense import is_native_pool, max_pool
+from mindvideo.ops.convolution import is_native_pool, max_pool
 
 
 class MaxPool2d(nn.Cell):

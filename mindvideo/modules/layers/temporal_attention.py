@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 from mindspore.common.initializer import XavierUniform
 
-from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, MASKED, _AttentionCore
 from mindvideo.modules.layers.linear import Linear
-from mindvideo.ops.slices import part, swapped
+from mindvideo.modules.layers.short_attention import ShortAttention
 
 
 class TemporalAttention(nn.Cell):
@@ -23,28 +22,11 @@ class TemporalAttention(nn.Cell):
         super().__init__()
         if width % heads:
             raise ValueError(f"the width {width} must be a multiple of the {heads} heads")
-        self.heads, self.scale = heads, (width // heads) ** -0.5
         self.qkv = Linear(width, 3 * width, weight_init=XavierUniform(), has_bias=False)
         last = "zeros" if starts_at_zero else XavierUniform()
         self.proj = Linear(width, width, weight_init=last, bias_init="zeros")
-        self.core = _AttentionCore(dropout=0.0, block_elements=DEFAULT_BLOCK_ELEMENTS)
+        self.attention = ShortAttention(width=width, heads=heads, begins=(0, width, 2 * width))
 
     def construct(self, states: ms.Tensor, absent: ms.Tensor | None = None) -> ms.Tensor:
-        R, T, C = states.shape
         parts = self.qkv(states)
-        query = self.split(part(parts, -1, 0, C) * self.scale)
-        key, value = self.split(part(parts, -1, C, 2 * C)), self.split(part(parts, -1, 2 * C))
-        attended = self.core(query, key, value, bias_of(absent))[0]
-        return self.proj(swapped(attended, 1, 2).reshape(R, T, C))
-
-    def split(self, x: ms.Tensor) -> ms.Tensor:
-        """[R, T, C] -> [R, M, T, C / M]."""
-        R, T, C = x.shape
-        return swapped(x.reshape(R, T, self.heads, C // self.heads), 1, 2)
-
-
-def bias_of(absent: ms.Tensor | None) -> ms.Tensor:
-    """bool [1, S] -> what is added to the logits [1, 1, 1, S]; None -> nothing."""
-    if absent is None:
-        return ops.zeros((1, 1, 1, 1), ms.float32)
-    return (ops.cast(absent, ms.float32) * MASKED).reshape(1, 1, 1, -1)
+        return self.proj(self.attention(parts, parts, parts, absent))

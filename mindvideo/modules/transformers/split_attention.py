@@ -13,12 +13,12 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import XavierUniform
 
-from mindvideo.modules.layers.attention import DEFAULT_BLOCK_ELEMENTS, _AttentionCore
 from mindvideo.modules.layers.dropout import Dropout
 from mindvideo.modules.layers.feed_forward import ReluFeedForward
 from mindvideo.modules.layers.linear import Linear
 from mindvideo.modules.layers.norm import LayerNorm
-from mindvideo.modules.layers.temporal_attention import TemporalAttention, bias_of
+from mindvideo.modules.layers.short_attention import ShortAttention
+from mindvideo.modules.layers.temporal_attention import TemporalAttention
 from mindvideo.ops.slices import part, swapped
 
 
@@ -64,32 +64,23 @@ class BetweenScales(nn.Cell):
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.scale = heads, (width // heads) ** -0.5
         self.fine, self.coarse = (Linear(width, width, weight_init=XavierUniform()) for _ in range(2))
         self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
         self.query = Linear(width, width, weight_init=XavierUniform(), has_bias=False)
         self.key_value = Linear(width, 2 * width, weight_init=XavierUniform(), has_bias=False)
         self.proj = Linear(width, width, weight_init=XavierUniform(), bias_init="zeros")
-        self.core = _AttentionCore(dropout=0.0, block_elements=DEFAULT_BLOCK_ELEMENTS)
+        self.attention = ShortAttention(width=width, heads=heads, begins=(0, 0, width))
         self.dropout = Dropout(dropout)
         self.feed_forward = ReluFeedForward(width=width, hidden=width)
 
     def construct(self, states: ms.Tensor, coarser: ms.Tensor, absent: ms.Tensor | None = None) -> ms.Tensor:
-        R, T, c = states.shape
         both = self.norm1(ops.cat((self.fine(states), self.coarse(coarser)), 1))  # [R, 2 T, c]
-        states = part(both, 1, 0, T)
-        pairs = self.key_value(both)
-        query, key = self.split(self.query(states) * self.scale), self.split(part(pairs, -1, 0, c))
+        states = part(both, 1, 0, states.shape[1])
         absent = None if absent is None else ops.cat((absent, absent), 1)
-        attended = self.core(query, key, self.split(part(pairs, -1, c)), bias_of(absent))[0]
-        attended = self.proj(swapped(attended, 1, 2).reshape(R, T, c))
+        pairs = self.key_value(both)  # [R, 2 T, 2 c]
+        attended = self.proj(self.attention(self.query(states), pairs, pairs, absent))
         states = states + self.dropout(attended)
         return states + self.feed_forward(self.norm2(states))
-
-    def split(self, x: ms.Tensor) -> ms.Tensor:
-        """[R, T, c] -> [R, M, T, c / M]."""
-        R, T, c = x.shape
-        return swapped(x.reshape(R, T, self.heads, c // self.heads), 1, 2)
 
 
 class SplitAttention(nn.Cell):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from mindvideo.modules.layers.convolution import Conv2d, ConvolutionPass
-from mindvideo.ops.dense import is_native_convolution
+from mindvideo.modules.layers.convolution import Conv2d, ConvolutionPass, DepthwiseConv2d
+from mindvideo.ops.convolution import is_native_convolution
 
 N, C, OUT = 2, 5, 7  # maps, their channels, those of the result
 
 
 class Squares(nn.Cell):
-    def __init__(self, convolve: ConvolutionPass, *, relu: bool) -> None:
+    def __init__(self, convolve: Callable[..., ms.Tensor], *, relu: bool) -> None:
         super().__init__()
         self.convolve, self.relu = convolve, relu
 
@@ -44,38 +46,35 @@ needs_library = pytest.mark.skipif(
 @needs_library
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("follow", ["nothing", "shift", "everything"])
-def test_a_pass_without_gradients_equals_one_in_training(geometry, follow):
+def test_the_library_gives_what_mindspore_gives(geometry, follow):
     kernel, stride, padding, dilation, height, width = geometry
     convolve = ConvolutionPass(OUT, kernel, padding=padding, stride=stride, dilation=dilation)
     x, weight = numbers(N, C, height, width), numbers(OUT, C, kernel, kernel)
-    convolve.set_train(True)
-    given = [x, weight]
+    follows = [None, None, None]
     if follow == "shift":
-        given += [None, numbers(OUT)]
+        follows = [None, numbers(OUT), None]
     if follow == "everything":
-        given += [numbers(OUT), numbers(OUT, 1).reshape(OUT), numbers(*convolve(x, weight).shape)]
+        follows = [numbers(OUT), numbers(OUT, 1).reshape(OUT), numbers(*convolve(x, weight).shape)]
     relu = follow == "everything"
-    expected = convolve(*given, relu=relu).asnumpy()
-    found = convolve.set_train(False)(*given, relu=relu).asnumpy()
-    assert found.shape == expected.shape and (found.min() == 0) == relu
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max())
+    expected = convolve.by_mindspore(x, weight, *follows, relu).asnumpy()
+    for training in (True, False):
+        found = convolve.set_train(training)(x, weight, *follows, relu).asnumpy()
+        assert found.shape == expected.shape and (found.min() == 0) == relu
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
-def test_gradients_do_not_depend_on_the_mode(mode):
-    """A network in evaluation can be differentiated, too."""
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_gradients_are_those_of_mindspore(geometry, mode):
     ms.set_context(mode=mode)
-    given = [
-        numbers(N, C, 7, 12),
-        numbers(OUT, C, 3, 3),
-        numbers(OUT),
-        numbers(OUT, 1).reshape(OUT),
-        numbers(N, OUT, 4, 6),
+    kernel, stride, padding, dilation, height, width = geometry
+    convolve = ConvolutionPass(OUT, kernel, padding=padding, stride=stride, dilation=dilation)
+    x, weight = numbers(N, C, height, width), numbers(OUT, C, kernel, kernel)
+    given = [x, weight, numbers(OUT), numbers(OUT, 1).reshape(OUT), numbers(*convolve(x, weight).shape)]
+    found = [
+        [each.asnumpy() for each in ms.grad(Squares(route, relu=True).set_train(), (0, 1, 3, 4))(*given)]
+        for route in (convolve, convolve.by_mindspore)
     ]
-    found = []
-    for training in (True, False):
-        squares = Squares(ConvolutionPass(OUT, 3, padding=1, stride=2), relu=True).set_train(training)
-        found.append([each.asnumpy() for each in ms.grad(squares, (0, 1, 3, 4))(*given)])
     for one, other in zip(*found):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(one).max())
         assert np.abs(one).max() > 0.01
@@ -92,5 +91,31 @@ def test_the_layer_is_that_of_mindspore():
     theirs = nn.Conv2d(C, OUT, 3, pad_mode="pad", padding=1, has_bias=True, weight_init="ones", bias_init="zeros")
     assert [p.name for p in ours.get_parameters()] == [p.name for p in theirs.get_parameters()] == ["weight", "bias"]
     x = numbers(N, C, 9, 10)
-    np.testing.assert_array_equal(ours.set_train(True)(x).asnumpy(), theirs(x).asnumpy())
-    np.testing.assert_allclose(ours.set_train(False)(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-5, atol=1e-4)
+
+
+class SquaresOf(nn.Cell):
+    def __init__(self, layer: nn.Cell) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def construct(self, x):
+        return ops.sum(self.layer(x) ** 2)
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_channels_by_themselves_equal_those_of_mindspore(kernel):
+    ours, theirs = (
+        DepthwiseConv2d(C, kernel),
+        nn.Conv2d(C, C, kernel, pad_mode="pad", padding=kernel // 2, group=C, has_bias=True),
+    )
+    for own, other in zip(ours.get_parameters(), theirs.get_parameters(), strict=True):
+        assert own.name == other.name
+        own.set_data(numbers(*other.shape))
+        other.set_data(numbers(*other.shape))
+    x = numbers(N, C, 9, 20)
+    np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-5, atol=1e-5)
+    found = [ms.grad(SquaresOf(layer), 0, layer.trainable_params())(x) for layer in (ours, theirs)]
+    for one, other in zip((found[0][0], *found[0][1]), (found[1][0], *found[1][1])):
+        limit = 1e-5 * np.abs(other.asnumpy()).max()
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-5, atol=limit)
