@@ -316,10 +316,14 @@ def recompute_layers(network: nn.Cell, patterns: list[str]) -> list[str]:
     A pattern is a regular expression that has to fit a layer's whole name (``transformer.encoder.layers.\\d+``). Has
     an effect only on compiled graphs. Returns the names.
     """
-    chosen = [(name, cell) for name, cell in network.cells_and_names() if any(re.fullmatch(p, name) for p in patterns)]
+    fitting = [(name, cell) for name, cell in network.cells_and_names() if any(re.fullmatch(p, name) for p in patterns)]
     for pattern in patterns:
-        if not any(re.fullmatch(pattern, name) for name, _ in chosen):
+        if not any(re.fullmatch(pattern, name) for name, _ in fitting):
             raise UserError(f"train.recompute: no layer is called {pattern!r}")
+    chosen: list[tuple[str, nn.Cell]] = []
+    for name, cell in fitting:  # outer layers come first; what is inside one of them is computed again with it
+        if not any(not outer or name.startswith(f"{outer}.") for outer, _ in chosen):
+            chosen.append((name, cell))
     for _, cell in chosen:
         cell.recompute()
     if chosen and ms.get_context("mode") != ms.GRAPH_MODE:

@@ -311,3 +311,8 @@ def test_recomputed_layers_give_the_same_step_with_the_same_dropout():
     assert totals[0] == pytest.approx(totals[1], rel=1e-6)
     with pytest.raises(UserError, match="no layer is called 'encoder'"):
         recompute_layers(TinyNetwork(), ["encoder"])
+
+
+def test_a_layer_inside_a_recomputed_one_is_not_asked_again():
+    network = nn.SequentialCell(nn.SequentialCell(nn.Dense(2, 2)), nn.Dense(2, 2))
+    assert recompute_layers(network, ["0.*"]) == ["0"] and recompute_layers(network, [".*"]) == [""]
