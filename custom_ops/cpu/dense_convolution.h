@@ -250,7 +250,7 @@ bool dense_convolution_weight_gradient(const ConvShape &s, const float *x, const
   while (channels_at_once > 1 && channels_at_once * taps > 24 && parts * parts_of(s.C, channels_at_once) < 4 * threads)
     --channels_at_once;
   const int64_t blocks = parts_of(s.C, channels_at_once), packed_size = channels_at_once * taps * kPositions;
-  Scratch scratch(positions * row + s.C * taps * row + threads * packed_size + s.outputs);
+  Scratch scratch(positions * row + s.C * taps * row + threads * packed_size);
   if (!scratch.ok()) return false;
   float *const turned = scratch.get(), *const sums = turned + positions * row, *const packed = sums + s.C * taps * row;
   for (int64_t i = 0; i < s.C * taps * row; ++i) sums[i] = 0.f;
