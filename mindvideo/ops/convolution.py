@@ -107,7 +107,7 @@ def _depthwise_bprop(
     x: Tensor, weight: Tensor, turned: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_weight = _depthwise_weight_op(weight.shape[-1])(x, gradient)
-    of_x = _depthwise_op()(ops.depend(gradient, of_weight), weight, numbers(1))
+    of_x = _depthwise_op()(gradient, weight, numbers(1))
     return of_x, of_weight, _zeros_like(turned)
 
 

@@ -79,8 +79,7 @@ def _layer_bprop(
     x: Tensor, weight: Tensor, bias: Tensor, output: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_weight, of_bias = _layer_weight_op()(x, gradient)
-    # Left to the end of the step, the weights' gradients would keep every layer's inputs and gradients until then.
-    return _layer_input_op()(ops.depend(gradient, of_weight), weight), of_weight, of_bias
+    return _layer_input_op()(gradient, weight), of_weight, of_bias
 
 
 @constexpr

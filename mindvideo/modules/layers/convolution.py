@@ -125,10 +125,7 @@ class _OneStep(nn.Cell):
         if self.relu:
             gradient = ops.masked_fill(gradient, out <= 0, 0.0)
         of_weight, of_shift = convolution_weight_gradient(x, gradient, scale, self.geometry, self.kernel_size)
-        # The weight's gradient first: left to the end of the step, with those of all layers, it would keep the maps and
-        # gradients of every layer until then.
-        following = ops.depend(gradient, of_weight)
-        of_x = convolution_input_gradient(following, weight, scale, self.geometry, x.shape[2:])
+        of_x = convolution_input_gradient(gradient, weight, scale, self.geometry, x.shape[2:])
         of_residual = gradient if residual.ndim == 4 else _zeros_like(residual)
         return of_x, of_weight, _zeros_like(scale), of_shift, of_residual
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from mindspore import Parameter, nn, ops
 from mindvideo.modules.layers.dropout import Dropout, seed_dropout
 from mindvideo.ops.elementwise import is_native_dropout
 
+ROOT = Path(__file__).resolve().parents[3]
 needs_library = pytest.mark.skipif(not is_native_dropout((3, 4), ms.float32), reason="no library")
 
 
@@ -41,6 +46,24 @@ def test_the_library_draws_the_same_masks(iteration, mode):
     np.testing.assert_array_equal(network(x).asnumpy(), np.concatenate([x.asnumpy()] * 2) * factor)
     slopes = ms.grad(network)(x).asnumpy()  # of the sum
     np.testing.assert_array_equal(slopes, factor[:3] + factor[3:])
+
+
+GROWTH = """
+import resource, mindspore as ms, numpy as np
+from tests.modules.layers.test_dropout import Twice, counted
+network, x = counted(Twice(0.3), 1), ms.Tensor(np.ones((20_000, 1_000), np.float32))
+ms.grad(network)(x[:2])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ms.grad(network)(x).asnumpy()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / x.nbytes)
+"""
+
+
+@needs_library
+def test_no_mask_is_kept():
+    """Memory in units of x: 7, where MindSpore's operators on bits, which keep indices, come to 12."""
+    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert float(done.stdout) < 9.5
 
 
 def test_nothing_is_dropped_in_evaluation_or_at_rate_0():
