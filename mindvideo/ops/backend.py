@@ -78,6 +78,14 @@ def instruction_set() -> str:
     return library.mindvideo_instruction_set().decode()
 
 
+@functools.cache
+def half_instructions() -> str:
+    """``"amx_bf16"`` or ``"avx512_bf16"``: what the CPU library multiplies bfloat16 with on this machine, else ``"none"``."""
+    library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
+    library.mindvideo_half_instructions.restype = ctypes.c_char_p
+    return library.mindvideo_half_instructions().decode()
+
+
 def native_op(
     function: str,
     *,
