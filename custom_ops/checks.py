@@ -267,6 +267,53 @@ def check_dense_convolution(call: Call, half: bool = False) -> None:
     assert np.isnan(output).any(), "what is not a number must not become one, not even in a ReLU"
 
 
+def check_dynamic_masks(call: Call) -> None:
+    """Every query's own network over the cells of its frame, written out in float64."""
+    rng = np.random.default_rng(11)
+    for F, C, H, W, N, stride in ((1, 8, 45, 80, 20, 8), (3, 4, 5, 33, 7, 8), (2, 16, 1, 1, 2, 4)):
+        shapes = ((F, C, H, W), (F, N, 8 * (C + 2) + 89), (F, N, 2))
+        features, parameters, references = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+        references = (references * 50).astype(np.float32)
+        (output,) = call(
+            "DynamicMasks",
+            [features, parameters, references, np.array([stride], np.int32)],
+            [((F, N, 2 * H, 2 * W), np.float32)],
+        )
+        ends = np.cumsum([8 * (C + 2), 64, 8, 8, 8])
+        w1, w2, w3, b1, b2, b3 = np.split(parameters.astype(np.float64), ends, axis=-1)
+        rows, columns = np.meshgrid(np.arange(H), np.arange(W), indexing="ij")
+        cells = np.stack([columns, rows]).reshape(1, 1, 2, -1) * stride + stride // 2
+        own = np.broadcast_to(features.reshape(F, 1, C, -1), (F, N, C, H * W))
+        seen = np.concatenate([references[..., None].astype(np.float64) - cells, own], 2)
+        x = np.maximum(w1.reshape(F, N, 8, C + 2) @ seen + b1[..., None], 0)
+        x = np.maximum(w2.reshape(F, N, 8, 8) @ x + b2[..., None], 0)
+        x = (w3.reshape(F, N, 1, 8) @ x + b3[..., None]).reshape(F, N, H, W)
+        for axis in (2, 3):
+            before = np.concatenate([x.take([0], axis), x.take(range(x.shape[axis] - 1), axis)], axis)
+            x = np.stack([(before + x) / 2, x], axis + 1).reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+        assert np.abs(output - x).max() <= 2e-6 * np.abs(x).max(), f"dynamic masks {F, C, H, W, N}"
+
+
+def check_join_nearest(call: Call) -> None:
+    """To the bit, since a number is moved and one is added; the gradients as exact as float32 can be."""
+    rng = np.random.default_rng(12)
+    for F, Q, C, h, w, H, W in ((2, 3, 5, 10, 17, 19, 34), (1, 1, 2, 38, 68, 75, 135), (2, 2, 1, 7, 5, 3, 20)):
+        x = rng.standard_normal((F * Q, C, h, w)).astype(np.float32)
+        fine = rng.standard_normal((F, C, H, W)).astype(np.float32)
+        places = [(np.arange(new) * old // new).astype(np.int32) for old, new in ((h, H), (w, W))]
+        (output,) = call("JoinNearest", [x, fine, *places], [((F * Q, C, H, W), np.float32)])
+        moved = x[:, :, places[0]][:, :, :, places[1]]
+        np.testing.assert_array_equal(output, moved + np.repeat(fine, Q, 0))
+        gradient = rng.standard_normal(output.shape).astype(np.float32)
+        wanted = [(x.shape, np.float32), (fine.shape, np.float32)]
+        of_x, of_fine = call("JoinNearestGradient", [gradient, *places], wanted)
+        exact = np.zeros(x.shape)
+        np.add.at(exact, np.ix_(range(F * Q), range(C), places[0], places[1]), gradient)
+        np.testing.assert_allclose(of_x, exact, rtol=1e-5, atol=1e-5)
+        exact = gradient.astype(np.float64).reshape(F, Q, C, H, W).sum(1)
+        np.testing.assert_allclose(of_fine, exact, rtol=1e-5, atol=1e-5)
+
+
 def check_convolution_gradients(call: Call) -> None:
     """Against the gradients of the sum over taps, written out."""
     rng = np.random.default_rng(10)

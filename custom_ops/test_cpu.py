@@ -40,6 +40,8 @@ def main() -> None:
     checks.check_depthwise(call)
     checks.check_gelu(call)
     checks.check_max_pool(call)
+    checks.check_dynamic_masks(call)
+    checks.check_join_nearest(call)
     checks.check_convolution(call, options.golden)
     checks.check_assignment(call, options.problems)
     checks.check_norms(call)

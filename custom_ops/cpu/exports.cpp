@@ -366,6 +366,63 @@ MINDVIDEO_OP(CounterDropout) {
                 "CounterDropout");
 }
 
+// features [F,C,H,W], parameters [F,N,.], references [F,N,2], int32 stride [1] -> [F,N,2H,2W]
+MINDVIDEO_OP(DynamicMasks) {
+  MINDVIDEO_CALL("DynamicMasks", 5);
+  if (!call.all_are(0, 2, "float32") || !call.is(3, "int32") || !call.is(4, "float32"))
+    return refuse(kWrongType, "DynamicMasks", "tensors must be float32, the stride int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 3 || call.ranks[2] != 3 || call.size(3) != 1)
+    return refuse(kWrongShape, "DynamicMasks", "expected [F,C,H,W], [F,N,.], [F,N,2], [1]");
+  const DynamicMaskShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3),
+                           call.axis(1, 1), call.axis(1, 2), call.get<int32_t>(3)[0]};
+  constexpr int64_t kWidth = 8;  // of the layers between
+  const bool fit = call.axis(1, 0) == s.F && call.size(2) == 2 * s.F * s.N && call.size(4) == 4 * s.F * s.N * s.H * s.W;
+  if (!fit || s.parameters != kWidth * (s.channels + 2) + kWidth * kWidth + 3 * kWidth + 1)
+    return refuse(kWrongShape, "DynamicMasks", "features, parameters, references and result do not fit together");
+  return finish(kernels().dynamic_masks(s, call.get<float>(0), call.get<float>(1), call.get<float>(2), call.get<float>(4)),
+                "DynamicMasks");
+}
+
+// Rows [H] and columns [W] of the new size as tensors `rows` and `rows` + 1, of maps of h x w.
+static bool read_places(const Call &call, int rows, JoinShape &s) {
+  s.rows = call.get<int32_t>(rows), s.columns = call.get<int32_t>(rows + 1);
+  bool inside = call.size(rows) == s.H && call.size(rows + 1) == s.W;
+  for (int64_t i = 0; inside && i < s.H; ++i) inside = s.rows[i] >= 0 && s.rows[i] < s.h;
+  for (int64_t j = 0; inside && j < s.W; ++j) inside = s.columns[j] >= 0 && s.columns[j] < s.w;
+  return inside;
+}
+
+// x [F*Q,C,h,w], fine [F,C,H,W], int32 rows [H] and columns [W] -> [F*Q,C,H,W]
+MINDVIDEO_OP(JoinNearest) {
+  MINDVIDEO_CALL("JoinNearest", 5);
+  if (!call.all_are(0, 1, "float32") || !call.is(2, "int32") || !call.is(3, "int32") || !call.is(4, "float32"))
+    return refuse(kWrongType, "JoinNearest", "tensors must be float32, rows and columns int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4)
+    return refuse(kWrongShape, "JoinNearest", "expected [F*Q,C,h,w], [F,C,H,W], [H], [W]");
+  const int64_t F = call.axis(1, 0), maps = call.axis(0, 0);
+  JoinShape s{F, F ? maps / F : 0, call.axis(1, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 2), call.axis(1, 3), 0, 0};
+  if (s.F * s.Q != maps || call.axis(0, 1) != s.C || call.size(4) != maps * s.C * s.H * s.W || !read_places(call, 2, s))
+    return refuse(kWrongShape, "JoinNearest", "x, the fine map, rows, columns and the result do not fit together");
+  return finish(kernels().join_nearest(s, call.get<float>(0), call.get<float>(1), call.get<float>(4)), "JoinNearest");
+}
+
+// gradient [F*Q,C,H,W], int32 rows [H] and columns [W] -> [F*Q,C,h,w], [F,C,H,W]
+MINDVIDEO_OP(JoinNearestGradient) {
+  MINDVIDEO_CALL("JoinNearestGradient", 5);
+  if (!call.is(0, "float32") || !call.is(1, "int32") || !call.is(2, "int32") || !call.all_are(3, 4, "float32"))
+    return refuse(kWrongType, "JoinNearestGradient", "tensors must be float32, rows and columns int32");
+  if (call.ranks[0] != 4 || call.ranks[3] != 4 || call.ranks[4] != 4)
+    return refuse(kWrongShape, "JoinNearestGradient", "expected [F*Q,C,H,W], [H], [W], [F*Q,C,h,w], [F,C,H,W]");
+  const int64_t F = call.axis(4, 0), maps = call.axis(0, 0);
+  JoinShape s{F, F ? maps / F : 0, call.axis(0, 1), call.axis(3, 2), call.axis(3, 3), call.axis(0, 2), call.axis(0, 3), 0, 0};
+  const bool fit = s.F * s.Q == maps && call.axis(3, 0) == maps && call.axis(3, 1) == s.C && call.axis(4, 1) == s.C &&
+                   call.axis(4, 2) == s.H && call.axis(4, 3) == s.W;
+  if (!fit || !read_places(call, 1, s))
+    return refuse(kWrongShape, "JoinNearestGradient", "gradient, rows, columns and results do not fit together");
+  return finish(kernels().join_nearest_gradient(s, call.get<float>(0), call.get<float>(3), call.get<float>(4)),
+                "JoinNearestGradient");
+}
+
 // x of any shape -> the same
 MINDVIDEO_OP(Gelu) {
   MINDVIDEO_CALL("Gelu", 2);

@@ -4,7 +4,6 @@
 
 #include <limits>
 
-#include "exponentials.h"
 #include "half_tiles.h"
 #include "kernels.h"
 #include "thread_pool.h"
@@ -14,6 +13,22 @@ namespace {
 using mindvideo::DenseAttentionShape;
 
 constexpr int64_t kMostKeys = 8192;  // whose logits for two tiles of queries fit into the second cache
+
+// Logits [row], whole steps of which those from S on are -infinity -> their exponentials, with the largest as 1; returns
+// the sum.
+inline float rounded_exponentials(const float *logits, int64_t row, Half *weights) {
+  Vec most = Vec::load(logits), other = Vec::load(logits + kSide);
+  for (int64_t s = kStep; s < row; s += kStep)
+    most = greatest(most, Vec::load(logits + s)), other = greatest(other, Vec::load(logits + s + kSide));
+  const Vec shift = Vec::all(greatest(most, other).largest());
+  Vec sum = Vec::zero(), more = Vec::zero();
+  for (int64_t s = 0; s < row; s += kStep) {
+    const Vec a = exponential(Vec::load(logits + s) - shift), b = exponential(Vec::load(logits + s + kSide) - shift);
+    _mm512_storeu_si512(weights + s, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b.v, a.v)));
+    sum = sum + a, more = more + b;
+  }
+  return (sum + more).sum();
+}
 
 // query [B,M,R,D], key and value [B,M,S,D], bias on the logits or null -> output [B,M,R,D].
 template <typename Tiles>
@@ -57,7 +72,7 @@ bool half_attention(const DenseAttentionShape &shape, const float *query, const 
                      {all_keys + head * of_keys + s / kSide * key_panel, key_panel, panels}, logits + s, logits_row);
     });
     float totals[kPair];
-    const int64_t row = round_up(S, Vec::width);
+    const int64_t row = round_up(S, kStep);
     for (int64_t r = 0; r < count; ++r) {
       float *const own_row = logits + r * logits_row;
       if (bias) {
@@ -65,9 +80,8 @@ bool half_attention(const DenseAttentionShape &shape, const float *query, const 
         for_vectors(S, [&](int64_t s, int n) { store(load(own_row + s, n) + load(added + s, n), own_row + s, n); });
       }
       for (int64_t s = S; s < row; ++s) own_row[s] = -std::numeric_limits<float>::infinity();
-      totals[r] = exponentials(own_row, row);
+      totals[r] = rounded_exponentials(own_row, row, weights + r * row_of(S));
     }
-    pack_rows(logits, logits_row, count, S, weights);
     for_pairs(0, D, [&](int64_t d, int64_t columns, int64_t panels) {
       Tiles::product({weights, row_of(S), height, keys.get(), keys.count()},
                      {all_values + head * of_values + d / kSide * value_panel, value_panel, panels}, tile, kPair);

@@ -31,10 +31,10 @@ bool half_layer(int64_t rows, int64_t depth, int64_t outputs, const float *x, co
     float *const tile = own + thread * share + of_rows;
     pack_rows(x + first * depth, depth, count, depth, left);
     Tiles::begin();
-    for_pairs(0, outputs, [&](int64_t o, int64_t columns, int64_t tiles) {
-      const Right right{packed + o / kSide * panel_size, panel_size, tiles};
-      for_pairs(0, count, [&](int64_t r, int64_t lines, int64_t heights) {
-        Tiles::product({left + r * row, row, heights, steps.get(), steps.count()}, right, tile, kPair);
+    for_pairs(0, count, [&](int64_t r, int64_t lines, int64_t heights) {
+      const Left own_rows{left + r * row, row, heights, steps.get(), steps.count()};
+      for_pairs(0, outputs, [&](int64_t o, int64_t columns, int64_t tiles) {
+        Tiles::product(own_rows, {packed + o / kSide * panel_size, panel_size, tiles}, tile, kPair);
         for (int64_t i = 0; i < lines; ++i)
           for_vectors(columns, [&](int64_t j, int n) {
             store(load(tile + i * kPair + j, n) + load(bias + o + j, n), output + (first + r + i) * outputs + o + j, n);

@@ -44,9 +44,9 @@ inline bool may_use_tiles() {
 
 inline HalfInstructions best_half_instructions() {
   const char *limit = std::getenv("MINDVIDEO_CPU_ISA");
-  const bool without_tiles = limit && std::strcmp(limit, "avx512_bf16") == 0;
+  const bool limited = limit && *limit, without_tiles = limited && std::strcmp(limit, "avx512_bf16") == 0;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (best_instruction_set() != InstructionSet::avx512 || (limit && !without_tiles)) return HalfInstructions::none;
+  if (best_instruction_set() != InstructionSet::avx512 || (limited && !without_tiles)) return HalfInstructions::none;
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return HalfInstructions::none;  // AVX512-BF16
   __get_cpuid_count(7, 0, &a, &b, &c, &d);
   const bool has_tiles = (d >> 22 & 1) && (d >> 24 & 1);  // AMX-BF16, AMX-TILE
