@@ -1,10 +1,11 @@
-"""What products in bfloat16 bring at inference: one network with `inference.precision` fp32 and bf16, in turns.
+"""How much faster inference is with products in bfloat16: one network in both precisions, in turns.
 
     python -m benchmarks.half_precision                                        InstanceFormer R50, 8 frames of 360 x 640
     python -m benchmarks.half_precision -c vistr --size 300 540 --frames 36
 
-The tracker that inference runs, with the same weights as they are initialised, from bytes to run-length codes. The first
-video of each, which compiles, does not count. It needs a processor with AMX or AVX512-BF16.
+The tracker that inference runs with `inference.precision` fp32 and bf16, with the same weights as they are
+initialised, from bytes to run-length codes. The first video of each, which compiles, does not count. It needs a
+processor with AMX or AVX512-BF16.
 """
 
 from __future__ import annotations

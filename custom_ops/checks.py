@@ -154,9 +154,7 @@ def check_dense_attention(call: Call, half: bool = False) -> None:
             assert error <= limit, f"{name} {B, M, R, S, D}, bias {bias.shape}: error {error}, allowed {limit}"
     value[0, 0, 3, 0] = np.nan
     key[0, 0, 5] = np.inf
-    (output,) = call(
-        name, [query, key, value, np.zeros((1, 1, 1, 1), np.float32)], [(query.shape, np.float32)]
-    )
+    (output,) = call(name, [query, key, value, np.zeros((1, 1, 1, 1), np.float32)], [(query.shape, np.float32)])
     assert np.isnan(output).all(), "what is not a number must not become one"
 
 
@@ -258,9 +256,7 @@ def check_dense_convolution(call: Call, half: bool = False) -> None:
             limit = 2e-6 * np.sqrt(C * kernel**2) * max(1.0, np.abs(exact).max())
             assert np.abs(output - exact).max() <= limit, f"{name} {B, C, H, W, outputs, kernel, geometry}"
             if B > 1 and not relu:
-                (alone,) = call(
-                    name, [given[0][1:], *given[1:], numbers], [((1, *product.shape[1:]), np.float32)]
-                )
+                (alone,) = call(name, [given[0][1:], *given[1:], numbers], [((1, *product.shape[1:]), np.float32)])
                 np.testing.assert_array_equal(alone, output[1:])
     given[0][0, 0, 0, 0] = np.nan
     (output,) = call(name, [*given, numbers], [(product.shape, np.float32)])
@@ -308,7 +304,7 @@ def check_join_nearest(call: Call) -> None:
         wanted = [(x.shape, np.float32), (fine.shape, np.float32)]
         of_x, of_fine = call("JoinNearestGradient", [gradient, *places], wanted)
         exact = np.zeros(x.shape)
-        np.add.at(exact, np.ix_(range(F * Q), range(C), places[0], places[1]), gradient)
+        np.add.at(exact, np.ix_(np.arange(F * Q), np.arange(C), places[0], places[1]), gradient)
         np.testing.assert_allclose(of_x, exact, rtol=1e-5, atol=1e-5)
         exact = gradient.astype(np.float64).reshape(F, Q, C, H, W).sum(1)
         np.testing.assert_allclose(of_fine, exact, rtol=1e-5, atol=1e-5)

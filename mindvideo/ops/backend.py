@@ -80,7 +80,7 @@ def instruction_set() -> str:
 
 @functools.cache
 def half_instructions() -> str:
-    """``"amx_bf16"`` or ``"avx512_bf16"``: what the CPU library multiplies bfloat16 with on this machine, else ``"none"``."""
+    """``"amx_bf16"``, ``"avx512_bf16"`` or ``"none"``: what the CPU library has for bfloat16 on this machine."""
     library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
     library.mindvideo_half_instructions.restype = ctypes.c_char_p
     return library.mindvideo_half_instructions().decode()

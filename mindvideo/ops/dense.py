@@ -1,8 +1,8 @@
 """Attention and linear layers by the compiled library: with wider vectors than MindSpore's.
 
 Attention is for passes without gradients, in which nothing need be kept, and so is ``half``: products of numbers
-rounded to bfloat16, added up in float32, on processors that have instructions for them. Where the library does not do something
-(:func:`is_native_attention` and so on) the caller computes it by MindSpore's operators.
+rounded to bfloat16, added up in float32, on processors that have instructions for them. Where the library does not do
+something (:func:`is_native_attention` and so on) the caller computes it by MindSpore's operators.
 """
 
 from __future__ import annotations
