@@ -10,7 +10,10 @@ namespace {
 
 using mindvideo::ConvShape;
 
+constexpr int64_t kHalvesAtOnce = 1 << 22;  // of the maps that are laid out: 8 MB, memory that the allocator keeps
 constexpr int64_t kPairsOfUnit = 8;  // of tiles of places: with the weights of a pair of panels they stay in the second cache
+constexpr int64_t kPairsInTurn = 4;  // whose numbers are written together: longer rows of a map reach the memory faster
+constexpr int64_t kPlaces = kPairsInTurn * kPair;
 
 // Maps with a border of zeros: [B, rows, columns, row], `row` halves for the channels of a place.
 struct PaddedMaps {
@@ -58,24 +61,37 @@ inline void pack_taps(const float *weight, int64_t count, int64_t C, int64_t tap
     }
 }
 
-// Which of a pair of tiles' places belong to the result.
+// Which of the places that are written together belong to the result.
 struct PlaceRuns {
   struct Run {
-    int64_t from, to, length;  // in the tiles, in a map of the result
+    int64_t from, to, length;  // among these places, in a map of the result
   };
-  Run run[kPair];
+  Run run[kPlaces];
   int64_t count = 0;
 
-  // `length` places from `first` on, in lines of `columns` places of which the first `s.out_w` count.
-  void find(const ConvShape &s, int64_t first, int64_t length, int64_t columns) {
-    count = 0;
+  // `length` places more, from `first` on in lines of `columns` places of which the first `s.out_w` count; they are from
+  // `from` on among those that are written together.
+  void add(const ConvShape &s, int64_t first, int64_t length, int64_t columns, int64_t from) {
     for (int64_t p = 0; p < length;) {
       const int64_t i = (first + p) / columns, j = (first + p) % columns, rest = at_most(columns - j, length - p);
-      if (j < s.out_w) run[count++] = {p, i * s.out_w + j, at_most(rest, s.out_w - j)};
+      if (j < s.out_w) {
+        const Run next{from + p, i * s.out_w + j, at_most(rest, s.out_w - j)};
+        Run *const last = count ? &run[count - 1] : nullptr;
+        if (last && last->from + last->length == next.from && last->to + last->length == next.to) last->length += next.length;
+        else run[count++] = next;
+      }
       p += rest;
     }
   }
 };
+
+// A tile of places x outputs, with rows of kPair floats -> outputs x places, with rows of kPlaces.
+inline void turn_tile(const float *tile, float *turned) {
+  __m512i numbers[16];
+  for (int64_t r = 0; r < kSide; ++r) numbers[r] = _mm512_loadu_si512(tile + r * kPair);
+  transpose(numbers);
+  for (int64_t r = 0; r < kSide; ++r) _mm512_storeu_si512(turned + r * kPlaces, numbers[r]);
+}
 
 // x [B, C, H, W], weight [outputs, C, kernel_h, kernel_w] -> relu(x * weight * scale + shift + residual); residual may be
 // null.
@@ -87,24 +103,19 @@ bool half_convolution(const ConvShape &s, const float *x, const float *weight, c
   const int64_t panels = parts_of(s.outputs, kSide), positions = s.out_h * s.out_w;
   const Steps steps(taps * of_tap);
   const int64_t panel_size = steps.count() * kTileSize, beyond = kPair * s.stride * maps.row;  // read by the last tiles
-  const int64_t of_maps = floats_for(s.B * maps.map + beyond), of_weight = floats_for(panels * panel_size);
-  const int64_t share = 2 * kPair * kPair;
+  const int64_t most = kHalvesAtOnce / maps.map, at_once = most < 1 ? 1 : at_most(most, s.B);  // of the images
+  const int64_t of_maps = floats_for(at_once * maps.map + beyond), of_weight = floats_for(panels * panel_size);
+  const int64_t share = kPair * (kPair + kPlaces);
   Scratch scratch(of_maps + of_weight + threads * share);
   if (!scratch.ok() || !steps.ok()) return false;
   Half *const laid_out = halves_of(scratch.get()), *const packed = halves_of(scratch.get() + of_maps);
   float *const own = scratch.get() + of_maps + of_weight;
-  std::memset(laid_out + s.B * maps.map, 0, beyond * sizeof(Half));
+  std::memset(laid_out + at_once * maps.map, 0, beyond * sizeof(Half));
   for (int64_t tap = 0; tap < taps; ++tap)
     for (int64_t k = 0; k < of_tap; ++k)
       steps.get()[tap * of_tap + k] =
           (tap / s.kernel_w * maps.columns + tap % s.kernel_w) * s.dilation * maps.row + k * kStep;
 
-  auto lay_out = [&](int64_t unit, int) {
-    const int64_t b = unit / maps.rows, y = unit % maps.rows;
-    const bool read = s.kernel_h > 1 || y % s.stride == 0;
-    if (read) maps.lay_out(s, x + b * s.C * s.H * s.W, y, laid_out + b * maps.map + y * maps.columns * maps.row);
-  };
-  mindvideo::parallel_for(s.B * maps.rows, lay_out);
   auto pack = [&](int64_t panel, int) {
     const int64_t first = panel * kSide, count = at_most(kSide, s.outputs - first);
     Half *const to = packed + panel * panel_size;
@@ -113,13 +124,21 @@ bool half_convolution(const ConvShape &s, const float *x, const float *weight, c
   };
   mindvideo::parallel_for(panels, pack);
 
+  int64_t first_image = 0;
+  auto lay_out = [&](int64_t unit, int) {
+    const int64_t b = unit / maps.rows, y = unit % maps.rows;
+    const float *const image = x + (first_image + b) * s.C * s.H * s.W;
+    const bool read = s.kernel_h > 1 || y % s.stride == 0;
+    if (read) maps.lay_out(s, image, y, laid_out + b * maps.map + y * maps.columns * maps.row);
+  };
+
   // With stride 1 the whole result is one line of places, border included, and a tile may go on in the next line.
   const bool whole = s.stride == 1;
   const int64_t lines = whole ? 1 : s.out_h, line = whole ? (s.out_h - 1) * maps.columns + s.out_w : s.out_w;
   const int64_t of_line = parts_of(line, kPair), pairs = lines * of_line;
   const int64_t blocks = parts_of(pairs, kPairsOfUnit), doubles = parts_of(panels, 2);
   int64_t parts = 1;  // of the outputs
-  while (parts < doubles && s.B * blocks * parts < 4 * threads) ++parts;
+  while (parts < doubles && at_once * blocks * parts < 4 * threads) ++parts;
   auto unit_body = [&](int64_t unit, int thread) {
     const int64_t part = unit % parts, block = unit / parts % blocks, b = unit / parts / blocks;
     const int64_t first_output = part * doubles / parts * kPair;
@@ -127,28 +146,25 @@ bool half_convolution(const ConvShape &s, const float *x, const float *weight, c
     float *const tile = own + thread * share, *const turned = tile + kPair * kPair;
     Tiles::begin();
     for_pairs(first_output, end_output, [&](int64_t o, int64_t outputs, int64_t width) {
-      for (int64_t pair = block * pairs / blocks; pair < (block + 1) * pairs / blocks; ++pair) {
-        const int64_t i = pair / of_line, j = pair % of_line * kPair, length = at_most(kPair, line - j);
-        const int64_t start = whole ? j : i * s.stride * maps.columns + j * s.stride, height = parts_of(length, kSide);
-        Tiles::product({laid_out + b * maps.map + start * maps.row, s.stride * maps.row, height, steps.get(), steps.count()},
-                       {packed + o / kSide * panel_size, panel_size, width}, tile, kPair);
-        for (int64_t v = 0; v < height; ++v)
-          for (int64_t h = 0; h < width; ++h) {
-            __m512i numbers[16];
-            for (int64_t r = 0; r < kSide; ++r)
-              numbers[r] = _mm512_loadu_si512(tile + (v * kSide + r) * kPair + h * kSide);
-            transpose(numbers);
-            for (int64_t r = 0; r < kSide; ++r)
-              _mm512_storeu_si512(turned + (h * kSide + r) * kPair + v * kSide, numbers[r]);
-          }
+      for (int64_t begin = block * pairs / blocks, end = (block + 1) * pairs / blocks; begin < end; begin += kPairsInTurn) {
         PlaceRuns runs;
-        whole ? runs.find(s, j, length, maps.columns) : runs.find(s, i * s.out_w + j, length, s.out_w);
+        for (int64_t pair = begin; pair < at_most(begin + kPairsInTurn, end); ++pair) {
+          const int64_t i = pair / of_line, j = pair % of_line * kPair, length = at_most(kPair, line - j);
+          const int64_t start = whole ? j : i * s.stride * maps.columns + j * s.stride, height = parts_of(length, kSide);
+          const int64_t place = (pair - begin) * kPair;
+          Tiles::product({laid_out + b * maps.map + start * maps.row, s.stride * maps.row, height, steps.get(), steps.count()},
+                         {packed + o / kSide * panel_size, panel_size, width}, tile, kPair);
+          for (int64_t v = 0; v < height; ++v)
+            for (int64_t h = 0; h < width; ++h)
+              turn_tile(tile + v * kSide * kPair + h * kSide, turned + h * kSide * kPlaces + place + v * kSide);
+          whole ? runs.add(s, j, length, maps.columns, place) : runs.add(s, i * s.out_w + j, length, s.out_w, place);
+        }
         for (int64_t n = 0; n < outputs; ++n) {
           const Vec factor = Vec::all(scale[o + n]), added = Vec::all(shift[o + n]);
-          const int64_t map = (b * s.outputs + o + n) * positions;
+          const int64_t map = ((first_image + b) * s.outputs + o + n) * positions;
           for (const PlaceRuns::Run *r = runs.run; r < runs.run + runs.count; ++r)
             for_vectors(r->length, [&](int64_t p, int m) {
-              Vec y = load(turned + n * kPair + r->from + p, m).fma(factor, added);
+              Vec y = load(turned + n * kPlaces + r->from + p, m).fma(factor, added);
               if (residual) y = y + load(residual + map + r->to + p, m);
               store(relu ? pick(below(y, Vec::zero()), Vec::zero(), y) : y, output + map + r->to + p, m);
             });
@@ -157,7 +173,11 @@ bool half_convolution(const ConvShape &s, const float *x, const float *weight, c
     });
     Tiles::end();
   };
-  mindvideo::parallel_for(s.B * blocks * parts, unit_body);
+  for (; first_image < s.B; first_image += at_once) {
+    const int64_t images = at_most(at_once, s.B - first_image);
+    mindvideo::parallel_for(images * maps.rows, lay_out);
+    mindvideo::parallel_for(images * blocks * parts, unit_body);
+  }
   return true;
 }
 

@@ -14,7 +14,9 @@ from mindspore.ops import constexpr
 from mindvideo.ops.backend import is_native, native_op
 from mindvideo.ops.native_call import has_wide_vectors, like_first, numbers, told_apart, two_like_first
 
-MIN_HALF_CHANNELS = 16  # of a map: its tiles hold 32, which the three of a picture would leave empty
+# Products in bfloat16 lay the maps out anew, which has to pay: tiles hold 32 channels, which the three of a picture would
+# leave empty, and each channel has to be used this often.
+MIN_HALF_CHANNELS, MIN_HALF_USES = 12, 32
 _zeros_like = ops.ZerosLike()
 
 
@@ -33,7 +35,8 @@ def dense_convolution(
     ``residual`` [1] stands for none, ``geometry`` is (stride, padding, dilation). Gradients: the two functions below.
     ``half``: with products of numbers rounded to bfloat16 (ops/dense.py), which has none.
     """
-    half = half and x.shape[1] >= MIN_HALF_CHANNELS
+    outputs, channels, *kernel = weight.shape
+    half = half and channels >= MIN_HALF_CHANNELS and outputs * kernel[0] * kernel[1] >= MIN_HALF_USES
     return _convolution_op(half, *geometry)(x, weight, scale, shift, residual, numbers(*geometry, int(relu)))
 
 
