@@ -14,8 +14,8 @@ from mindspore.ops import constexpr
 from mindvideo.ops.backend import is_native, native_op
 from mindvideo.ops.native_call import has_wide_vectors, like_first, numbers, told_apart, two_like_first
 
-# Products in bfloat16 lay the maps out anew, which has to pay: tiles hold 32 channels, which the three of a picture would
-# leave empty, and each channel has to be used this often.
+# Products in bfloat16 lay the maps out anew, which has to pay: tiles hold 32 channels, which the three of a picture
+# would leave empty, and each channel has to be used this often.
 MIN_HALF_CHANNELS, MIN_HALF_USES = 12, 32
 _zeros_like = ops.ZerosLike()
 
