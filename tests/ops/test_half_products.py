@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
+from mindvideo import load_config
+from mindvideo.assembly.predictor import build_tracker
 from mindvideo.errors import UserError
 from mindvideo.execution import precision
 from mindvideo.execution.precision import apply_precision
@@ -70,3 +72,18 @@ def test_without_the_library_bf16_is_refused_in_words(monkeypatch):
     monkeypatch.setattr(precision, "backend", lambda: "reference")
     with pytest.raises(UserError, match="needs the native operators.*mindvideo ops build.*or choose fp32"):
         apply_precision(Layers(), "bf16", for_training=False)
+
+
+@needs_instructions
+def test_a_model_in_bfloat16_sees_what_it_sees_in_float32():
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    image = ms.Tensor(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
+    seen = {}
+    for kind in ("fp32", "bf16"):
+        ms.set_seed(0)
+        tracker = build_tracker(load_config("instanceformer_toy", [f"inference.precision={kind}"]), weights=None)
+        seen[kind], _ = tracker.step.observe(image, tracker.step.initial_state())
+    assert not np.array_equal(seen["fp32"].mask_logits, seen["bf16"].mask_logits)
+    np.testing.assert_allclose(seen["bf16"].probabilities, seen["fp32"].probabilities, atol=0.02)
+    same = (seen["bf16"].mask_logits > 0) == (seen["fp32"].mask_logits > 0)
+    assert same.mean() > 0.98
