@@ -170,7 +170,7 @@ static int dense_attention(const Call &call, const char *op, Compute compute) {
   if (!fit) return refuse(kWrongShape, op, "query, key, value, bias and result do not fit together");
   const DenseAttentionShape s{B, M, R, S, D, per_clip ? (per_query ? R * S : S) : 0, per_query ? S : 0};
   return finish(compute(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
-                                          has_bias ? call.get<float>(3) : nullptr, call.get<float>(4)),
+                        has_bias ? call.get<float>(3) : nullptr, call.get<float>(4)),
                 op);
 }
 
@@ -218,9 +218,7 @@ static int dense_layer(const Call &call, const char *op, Compute compute) {
   const int64_t N = call.axis(0, 0), K = call.axis(0, 1), O = call.axis(1, 0);
   if (call.axis(1, 1) != K || call.size(2) != O || call.size(3) != N * O)
     return refuse(kWrongShape, op, "x, weight, bias and result do not fit together");
-  return finish(compute(N, K, O, call.get<float>(0), call.get<float>(1), call.get<float>(2),
-                                      call.get<float>(3)),
-                op);
+  return finish(compute(N, K, O, call.get<float>(0), call.get<float>(1), call.get<float>(2), call.get<float>(3)), op);
 }
 
 MINDVIDEO_OP(DenseLayer) {
@@ -277,9 +275,8 @@ static int dense_convolution(const Call &call, const char *op, Compute compute) 
   const bool fit = fits(call, s, 0, 1, 6) && call.size(2) == s.outputs && call.size(3) == s.outputs;
   if (!fit || (has_residual && call.size(4) != call.size(6)))
     return refuse(kWrongShape, op, "x, weight, scale, shift, residual and result do not fit together");
-  return finish(compute(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
-                                            call.get<float>(3), has_residual ? call.get<float>(4) : nullptr,
-                                            geometry[3] != 0, call.get<float>(6)),
+  return finish(compute(s, call.get<float>(0), call.get<float>(1), call.get<float>(2), call.get<float>(3),
+                        has_residual ? call.get<float>(4) : nullptr, geometry[3] != 0, call.get<float>(6)),
                 op);
 }
 
@@ -400,7 +397,8 @@ MINDVIDEO_OP(JoinNearest) {
   if (call.ranks[0] != 4 || call.ranks[1] != 4)
     return refuse(kWrongShape, "JoinNearest", "expected [F*Q,C,h,w], [F,C,H,W], [H], [W]");
   const int64_t F = call.axis(1, 0), maps = call.axis(0, 0);
-  JoinShape s{F, F ? maps / F : 0, call.axis(1, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 2), call.axis(1, 3), 0, 0};
+  JoinShape s{F, F ? maps / F : 0, call.axis(1, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 2), call.axis(1, 3),
+              nullptr, nullptr};
   if (s.F * s.Q != maps || call.axis(0, 1) != s.C || call.size(4) != maps * s.C * s.H * s.W || !read_places(call, 2, s))
     return refuse(kWrongShape, "JoinNearest", "x, the fine map, rows, columns and the result do not fit together");
   return finish(kernels().join_nearest(s, call.get<float>(0), call.get<float>(1), call.get<float>(4)), "JoinNearest");
@@ -414,7 +412,8 @@ MINDVIDEO_OP(JoinNearestGradient) {
   if (call.ranks[0] != 4 || call.ranks[3] != 4 || call.ranks[4] != 4)
     return refuse(kWrongShape, "JoinNearestGradient", "expected [F*Q,C,H,W], [H], [W], [F*Q,C,h,w], [F,C,H,W]");
   const int64_t F = call.axis(4, 0), maps = call.axis(0, 0);
-  JoinShape s{F, F ? maps / F : 0, call.axis(0, 1), call.axis(3, 2), call.axis(3, 3), call.axis(0, 2), call.axis(0, 3), 0, 0};
+  JoinShape s{F, F ? maps / F : 0, call.axis(0, 1), call.axis(3, 2), call.axis(3, 3), call.axis(0, 2), call.axis(0, 3),
+              nullptr, nullptr};
   const bool fit = s.F * s.Q == maps && call.axis(3, 0) == maps && call.axis(3, 1) == s.C && call.axis(4, 1) == s.C &&
                    call.axis(4, 2) == s.H && call.axis(4, 3) == s.W;
   if (!fit || !read_places(call, 1, s))

@@ -8,6 +8,7 @@
 namespace mindvideo {
 
 const HalfKernels half_amx = {"amx_bf16", half_attention<Amx>, half_layer<Amx>, half_convolution<Amx>};
-const HalfKernels half_avx512_bf16 = {"avx512_bf16", half_attention<Vectors>, half_layer<Vectors>, half_convolution<Vectors>};
+const HalfKernels half_avx512_bf16 = {"avx512_bf16", half_attention<Vectors>, half_layer<Vectors>,
+                                      half_convolution<Vectors>};
 
 }  // namespace mindvideo

@@ -52,7 +52,8 @@ bool half_attention(const DenseAttentionShape &shape, const float *query, const 
 
   auto pack = [&](int64_t head, int) {
     for (int64_t s = 0; s < S; s += kSide)
-      pack_panel_of_rows(key + (head * S + s) * D, D, at_most(kSide, S - s), D, all_keys + head * of_keys + s / kSide * key_panel);
+      pack_panel_of_rows(key + (head * S + s) * D, D, at_most(kSide, S - s), D,
+                         all_keys + head * of_keys + s / kSide * key_panel);
     for (int64_t d = 0; d < D; d += kSide)
       pack_panel_of_columns(value + head * S * D + d, D, at_most(kSide, D - d), S,
                             all_values + head * of_values + d / kSide * value_panel);

@@ -11,7 +11,7 @@ namespace {
 using mindvideo::ConvShape;
 
 constexpr int64_t kHalvesAtOnce = 1 << 22;  // of the maps that are laid out: 8 MB, memory that the allocator keeps
-constexpr int64_t kPairsOfUnit = 8;  // of tiles of places: with the weights of a pair of panels they stay in the second cache
+constexpr int64_t kPairsOfUnit = 8;  // of tiles of places: with the weights of two panels they stay in the second cache
 constexpr int64_t kPairsInTurn = 4;  // whose numbers are written together: longer rows of a map reach the memory faster
 constexpr int64_t kPlaces = kPairsInTurn * kPair;
 
@@ -77,7 +77,8 @@ struct PlaceRuns {
       if (j < s.out_w) {
         const Run next{from + p, i * s.out_w + j, at_most(rest, s.out_w - j)};
         Run *const last = count ? &run[count - 1] : nullptr;
-        if (last && last->from + last->length == next.from && last->to + last->length == next.to) last->length += next.length;
+        const bool goes_on = last && last->from + last->length == next.from && last->to + last->length == next.to;
+        if (goes_on) last->length += next.length;
         else run[count++] = next;
       }
       p += rest;
@@ -93,12 +94,33 @@ inline void turn_tile(const float *tile, float *turned) {
   for (int64_t r = 0; r < kSide; ++r) _mm512_storeu_si512(turned + r * kPlaces, numbers[r]);
 }
 
+// What is done to the numbers of a convolution on the way to the result; residual may be null.
+struct Finish {
+  const float *scale, *shift, *residual;
+  bool relu;
+  float *result;
+
+  // `numbers`: rows of kPlaces, one for each of `outputs` outputs from `output` on; their maps begin at `to`.
+  void write(const PlaceRuns &runs, const float *numbers, int64_t output, int64_t outputs, int64_t to, int64_t map) const {
+    for (int64_t n = 0; n < outputs; ++n, to += map) {
+      const Vec factor = Vec::all(scale[output + n]), added = Vec::all(shift[output + n]);
+      for (const PlaceRuns::Run *r = runs.run; r < runs.run + runs.count; ++r)
+        for_vectors(r->length, [&](int64_t p, int m) {
+          Vec y = load(numbers + n * kPlaces + r->from + p, m).fma(factor, added);
+          if (residual) y = y + load(residual + to + r->to + p, m);
+          store(relu ? pick(below(y, Vec::zero()), Vec::zero(), y) : y, result + to + r->to + p, m);
+        });
+    }
+  }
+};
+
 // x [B, C, H, W], weight [outputs, C, kernel_h, kernel_w] -> relu(x * weight * scale + shift + residual); residual may be
 // null.
 template <typename Tiles>
 bool half_convolution(const ConvShape &s, const float *x, const float *weight, const float *scale, const float *shift,
                       const float *residual, bool relu, float *output) {
   const PaddedMaps maps(s);
+  const Finish finish{scale, shift, residual, relu, output};
   const int64_t taps = s.kernel_h * s.kernel_w, of_tap = parts_of(s.C, kStep), threads = mindvideo::thread_count();
   const int64_t panels = parts_of(s.outputs, kSide), positions = s.out_h * s.out_w;
   const Steps steps(taps * of_tap);
@@ -152,23 +174,15 @@ bool half_convolution(const ConvShape &s, const float *x, const float *weight, c
           const int64_t i = pair / of_line, j = pair % of_line * kPair, length = at_most(kPair, line - j);
           const int64_t start = whole ? j : i * s.stride * maps.columns + j * s.stride, height = parts_of(length, kSide);
           const int64_t place = (pair - begin) * kPair;
-          Tiles::product({laid_out + b * maps.map + start * maps.row, s.stride * maps.row, height, steps.get(), steps.count()},
+          const Half *const places = laid_out + b * maps.map + start * maps.row;
+          Tiles::product({places, s.stride * maps.row, height, steps.get(), steps.count()},
                          {packed + o / kSide * panel_size, panel_size, width}, tile, kPair);
           for (int64_t v = 0; v < height; ++v)
             for (int64_t h = 0; h < width; ++h)
               turn_tile(tile + v * kSide * kPair + h * kSide, turned + h * kSide * kPlaces + place + v * kSide);
           whole ? runs.add(s, j, length, maps.columns, place) : runs.add(s, i * s.out_w + j, length, s.out_w, place);
         }
-        for (int64_t n = 0; n < outputs; ++n) {
-          const Vec factor = Vec::all(scale[o + n]), added = Vec::all(shift[o + n]);
-          const int64_t map = ((first_image + b) * s.outputs + o + n) * positions;
-          for (const PlaceRuns::Run *r = runs.run; r < runs.run + runs.count; ++r)
-            for_vectors(r->length, [&](int64_t p, int m) {
-              Vec y = load(turned + n * kPlaces + r->from + p, m).fma(factor, added);
-              if (residual) y = y + load(residual + map + r->to + p, m);
-              store(relu ? pick(below(y, Vec::zero()), Vec::zero(), y) : y, output + map + r->to + p, m);
-            });
-        }
+        finish.write(runs, turned, o, outputs, ((first_image + b) * s.outputs + o) * positions, positions);
       }
     });
     Tiles::end();

@@ -200,7 +200,10 @@ struct Vectors {
 // Calls body(first column, columns, panels) for pairs of panels, and once for a last one.
 template <typename Body>
 inline void for_pairs(int64_t first, int64_t end, Body body) {
-  for (int64_t at = first; at < end; at += kPair) body(at, at_most(kPair, end - at), parts_of(at_most(kPair, end - at), kSide));
+  for (int64_t at = first; at < end; at += kPair) {
+    const int64_t columns = at_most(kPair, end - at);
+    body(at, columns, parts_of(columns, kSide));
+  }
 }
 
 // Memory for where the terms of each step begin.
