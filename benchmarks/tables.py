@@ -50,6 +50,10 @@ _ONLINE = {
     "GFLOP a frame": "gflops_a_frame", "matrix GFLOP/s": "matrix_gflops", "share of the matrix rate": "share",
     "peak GB": "peak_gb",
 }  # fmt: skip
+_HALF = {
+    "configuration": "config", "size": "size", "frames": "frames", "fp32 s a frame": "fp32_seconds_a_frame",
+    "bf16 s a frame": "bf16_seconds_a_frame", "times faster": "times", "instructions": "instructions",
+}  # fmt: skip
 _VIDEOMT = {
     "configuration": "config", "size": "size", "s a frame": "seconds_a_frame",
     "G multiply-adds a frame": "giga_multiply_adds_a_frame", "a second": "giga_multiply_adds_a_second",
@@ -141,6 +145,18 @@ _ALL = (
         _SEQUENCE,
     ),
     Table("online", "online_model", ["--frames 4"], ["--frames 16"], _ONLINE),
+    Table(
+        "half_precision",
+        "half_precision",
+        ["--frames 4 --rounds 1"],
+        [
+            "",
+            "-c seqformer_ytvis2019_r50 --frames 16",
+            "-c vistr --size 300 540 --frames 36",
+            "-c videomt_ytvis2019_s --size 640 640 --frames 4",
+        ],
+        _HALF,
+    ),
     Table("videomt", "videomt", ["--rounds 2"], ["--rounds 5"], _VIDEOMT),
     Table(
         "length",

@@ -18,6 +18,7 @@ enum Status {
   kTooLarge = 4,       // a tensor has more than 2^31 - 1 elements
   kOutOfMemory = 5,    // scratch memory could not be had
   kDeviceError = 6,    // the CUDA runtime refused a launch
+  kNoInstructions = 7,  // the processor lacks what the operator computes with
 };
 
 // The parameters of one call: inputs first, then outputs.

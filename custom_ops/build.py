@@ -36,6 +36,8 @@ INSTRUCTION_SETS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mavx2", "-mfma"],
 }
+# Products in bfloat16 (half.cpp); compilers before GCC 11 and Clang 12 do not know all of these.
+HALF_FLAGS = [*INSTRUCTION_SETS["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]
 WANTED_ARCHITECTURES = (70, 75, 80, 86, 89, 90)
 
 
@@ -82,6 +84,17 @@ def find_cxx() -> str:
         except BuildError as error:
             raise BuildError(f"{path} cannot compile a C++17 program; set CXX to another compiler\n{error}") from error
     return path
+
+
+def knows(compiler: str, flags: list[str], verbose: bool) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.cpp"
+        source.write_text("int main() { return 0; }\n")
+        try:
+            run([compiler, *flags, "-c", str(source), "-o", str(source.with_suffix(".o"))], verbose)
+        except BuildError:
+            return False
+    return True
 
 
 def find_nvcc() -> str:
@@ -137,7 +150,8 @@ def sources_of(part: str) -> list[Path]:
 def build_cpu(folder: Path, compiler: str, verbose: bool) -> None:
     """Compile the kernels once per instruction set and everything else once, then link."""
     cpu = HERE / "cpu"
-    define = ["-DMINDVIDEO_X86"] if is_x86() else []
+    with_half = is_x86() and knows(compiler, HALF_FLAGS, verbose)
+    define = [*(["-DMINDVIDEO_X86"] if is_x86() else []), *(["-DMINDVIDEO_HALF"] if with_half else [])]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         jobs: list[tuple[Path, Path, list[str]]] = []
         for name in CPU_SOURCES:
@@ -146,6 +160,8 @@ def build_cpu(folder: Path, compiler: str, verbose: bool) -> None:
             if name == "plain" or is_x86():
                 extra = [*KERNEL_FLAGS, *flags, f"-DMINDVIDEO_KERNELS=kernels_{name}"]
                 jobs.append((cpu / "isa.cpp", Path(scratch) / f"isa_{name}.o", extra))
+        if with_half:
+            jobs.append((cpu / "half.cpp", Path(scratch) / "half.o", [*KERNEL_FLAGS, *HALF_FLAGS]))
         for source, target, extra in jobs:
             run([compiler, *COMMON_FLAGS, *define, *extra, "-c", str(source), "-o", str(target)], verbose)
         library = Path(scratch) / CPU_LIBRARY

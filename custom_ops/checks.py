@@ -47,6 +47,15 @@ def widened(array: np.ndarray) -> np.ndarray:
     return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array.astype(np.float32)
 
 
+def in_bfloat16(array: np.ndarray) -> np.ndarray:
+    """The nearest numbers of bfloat16, as float64."""
+    return widened(stored(array, "bfloat16")).astype(np.float64)
+
+
+def in_float64(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
+
+
 def attention(call: Call, inputs: list[np.ndarray], kind: str = "float32") -> dict[str, np.ndarray]:
     """Forward and backward of deformable attention, values and their gradients in `kind`; results in float32."""
     value, shapes, starts, locations, weights, gradient = inputs
@@ -113,15 +122,20 @@ def check_wild_locations(call: Call) -> None:
         assert all(np.isfinite(result).all() for result in results.values())
 
 
-def check_dense_attention(call: Call) -> None:
-    """Every query against every key, with no bias, one of each clip, one of each query: as exact as float32 can be."""
+def check_dense_attention(call: Call, half: bool = False) -> None:
+    """Every query against every key, with no bias, one of each clip, one of each query: as exact as float32 can be.
+
+    ``half``: with products in bfloat16, so that a weight is wrong by 2^-9 of itself, and a value, too.
+    """
     rng = np.random.default_rng(5)
+    name = "HalfDenseAttention" if half else "DenseAttention"
     sizes = [
         (1, 6, 100, 405, 64),
         (2, 3, 7, 5, 30),
         (1, 8, 50, 1040, 48),
         (3, 2, 1, 1, 3),
         (2, 2, 49, 64, 16),
+        (1, 1, 40, 9000, 8),
         (1, 1, 25, 129, 1),
     ]
     for B, M, R, S, D in sizes:
@@ -130,16 +144,17 @@ def check_dense_attention(call: Call) -> None:
         masked[0] = -1e30 if B > 1 else masked[0]  # of a clip that is padding everywhere all keys count the same
         for bias in (np.zeros((1, 1, 1, 1)), masked, rng.standard_normal((1, 1, R, S))):
             bias = bias.astype(np.float32)
-            (output,) = call("DenseAttention", [query, key, value, bias], [(query.shape, np.float32)])
+            (output,) = call(name, [query, key, value, bias], [(query.shape, np.float32)])
             exact, plain = (attended(query, key, value, bias, kind) for kind in (np.float64, np.float32))
             limit = 4 * np.abs(plain - exact).max() + 1e-6
+            if half:
+                exact = attended(in_bfloat16(query), in_bfloat16(key), value, bias, np.float64)
+                limit = 2.0**-8 * np.abs(value).max()
             error = np.abs(output - exact).max()
-            assert error <= limit, f"dense attention {B, M, R, S, D}, bias {bias.shape}: error {error}, allowed {limit}"
+            assert error <= limit, f"{name} {B, M, R, S, D}, bias {bias.shape}: error {error}, allowed {limit}"
     value[0, 0, 3, 0] = np.nan
     key[0, 0, 5] = np.inf
-    (output,) = call(
-        "DenseAttention", [query, key, value, np.zeros((1, 1, 1, 1), np.float32)], [(query.shape, np.float32)]
-    )
+    (output,) = call(name, [query, key, value, np.zeros((1, 1, 1, 1), np.float32)], [(query.shape, np.float32)])
     assert np.isnan(output).all(), "what is not a number must not become one"
 
 
@@ -172,19 +187,23 @@ def check_short_attention(call: Call) -> None:
     assert np.isnan(output[1]).all() and np.isfinite(output[0]).all(), "what is not a number must not become one"
 
 
-def check_dense_layer(call: Call) -> None:
-    """Linear layers as exact as float32 can be, and no bit different when some rows are computed by themselves."""
+def check_dense_layer(call: Call, half: bool = False) -> None:
+    """Linear layers as exact as float32 can be, and no bit different when some rows are computed by themselves.
+
+    ``half``: products of numbers in bfloat16, added up in float32.
+    """
     rng = np.random.default_rng(6)
-    for rows, depth, outputs in ((1, 1, 1), (97, 33, 51), (193, 300, 170), (5, 700, 17), (0, 4, 3)):
+    name, factor = ("HalfDenseLayer", in_bfloat16) if half else ("DenseLayer", in_float64)
+    for rows, depth, outputs in ((1, 1, 1), (97, 33, 51), (193, 300, 170), (5, 700, 17), (600, 64, 40), (0, 4, 3)):
         x, weight, bias = (
             rng.standard_normal(shape).astype(np.float32) for shape in ((rows, depth), (outputs, depth), (outputs,))
         )
-        (output,) = call("DenseLayer", [x, weight, bias], [((rows, outputs), np.float32)])
-        exact = x.astype(np.float64) @ weight.T.astype(np.float64) + bias
+        (output,) = call(name, [x, weight, bias], [((rows, outputs), np.float32)])
+        exact = factor(x) @ factor(weight).T + bias
         limit = 2e-6 * np.sqrt(depth) * max(1.0, np.abs(exact).max(initial=0))
-        assert np.abs(output - exact).max(initial=0) <= limit, f"dense layer {rows, depth, outputs}"
+        assert np.abs(output - exact).max(initial=0) <= limit, f"{name} {rows, depth, outputs}"
         if rows > 50:
-            (some,) = call("DenseLayer", [x[50:], weight, bias], [((rows - 50, outputs), np.float32)])
+            (some,) = call(name, [x[50:], weight, bias], [((rows - 50, outputs), np.float32)])
             np.testing.assert_array_equal(some, output[50:])
 
 
@@ -220,29 +239,75 @@ CONVOLUTIONS = (
 )
 
 
-def check_dense_convolution(call: Call) -> None:
-    """As exact as float32 can be, and a map by itself has the same bits."""
+def check_dense_convolution(call: Call, half: bool = False) -> None:
+    """As exact as float32 can be, and a map by itself has the same bits; ``half``: with products in bfloat16."""
     rng = np.random.default_rng(7)
+    name, factor = ("HalfDenseConvolution", in_bfloat16) if half else ("DenseConvolution", in_float64)
     for B, C, H, W, outputs, kernel, *geometry in CONVOLUTIONS:
         x, weight = rng.standard_normal((B, C, H, W)), rng.standard_normal((outputs, C, kernel, kernel))
-        product = convolved(x, weight, *geometry)
+        product = convolved(factor(x), factor(weight), *geometry)
         scale, shift, residual = (rng.standard_normal(shape) for shape in ((outputs,), (outputs,), product.shape))
         for relu, added in ((0, np.zeros(1)), (1, residual)):
             numbers = np.array([*geometry, relu], np.int32)
             given = [array.astype(np.float32) for array in (x, weight, scale, shift, added)]
-            (output,) = call("DenseConvolution", [*given, numbers], [(product.shape, np.float32)])
+            (output,) = call(name, [*given, numbers], [(product.shape, np.float32)])
             exact = product * scale[:, None, None] + shift[:, None, None] + (added if relu else 0)
             exact = np.maximum(exact, 0) if relu else exact
             limit = 2e-6 * np.sqrt(C * kernel**2) * max(1.0, np.abs(exact).max())
-            assert np.abs(output - exact).max() <= limit, f"dense convolution {B, C, H, W, outputs, kernel, geometry}"
+            assert np.abs(output - exact).max() <= limit, f"{name} {B, C, H, W, outputs, kernel, geometry}"
             if B > 1 and not relu:
-                (alone,) = call(
-                    "DenseConvolution", [given[0][1:], *given[1:], numbers], [((1, *product.shape[1:]), np.float32)]
-                )
+                (alone,) = call(name, [given[0][1:], *given[1:], numbers], [((1, *product.shape[1:]), np.float32)])
                 np.testing.assert_array_equal(alone, output[1:])
     given[0][0, 0, 0, 0] = np.nan
-    (output,) = call("DenseConvolution", [*given, numbers], [(product.shape, np.float32)])
+    (output,) = call(name, [*given, numbers], [(product.shape, np.float32)])
     assert np.isnan(output).any(), "what is not a number must not become one, not even in a ReLU"
+
+
+def check_dynamic_masks(call: Call) -> None:
+    """Every query's own network over the cells of its frame, written out in float64."""
+    rng = np.random.default_rng(11)
+    for F, C, H, W, N, stride in ((1, 8, 45, 80, 20, 8), (3, 4, 5, 33, 7, 8), (2, 16, 1, 1, 2, 4)):
+        shapes = ((F, C, H, W), (F, N, 8 * (C + 2) + 89), (F, N, 2))
+        features, parameters, references = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+        references = (references * 50).astype(np.float32)
+        (output,) = call(
+            "DynamicMasks",
+            [features, parameters, references, np.array([stride], np.int32)],
+            [((F, N, 2 * H, 2 * W), np.float32)],
+        )
+        ends = np.cumsum([8 * (C + 2), 64, 8, 8, 8])
+        w1, w2, w3, b1, b2, b3 = np.split(parameters.astype(np.float64), ends, axis=-1)
+        rows, columns = np.meshgrid(np.arange(H), np.arange(W), indexing="ij")
+        cells = np.stack([columns, rows]).reshape(1, 1, 2, -1) * stride + stride // 2
+        own = np.broadcast_to(features.reshape(F, 1, C, -1), (F, N, C, H * W))
+        seen = np.concatenate([references[..., None].astype(np.float64) - cells, own], 2)
+        x = np.maximum(w1.reshape(F, N, 8, C + 2) @ seen + b1[..., None], 0)
+        x = np.maximum(w2.reshape(F, N, 8, 8) @ x + b2[..., None], 0)
+        x = (w3.reshape(F, N, 1, 8) @ x + b3[..., None]).reshape(F, N, H, W)
+        for axis in (2, 3):
+            before = np.concatenate([x.take([0], axis), x.take(range(x.shape[axis] - 1), axis)], axis)
+            x = np.stack([(before + x) / 2, x], axis + 1).reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+        assert np.abs(output - x).max() <= 2e-6 * np.abs(x).max(), f"dynamic masks {F, C, H, W, N}"
+
+
+def check_join_nearest(call: Call) -> None:
+    """To the bit, since a number is moved and one is added; the gradients as exact as float32 can be."""
+    rng = np.random.default_rng(12)
+    for F, Q, C, h, w, H, W in ((2, 3, 5, 10, 17, 19, 34), (1, 1, 2, 38, 68, 75, 135), (2, 2, 1, 7, 5, 3, 20)):
+        x = rng.standard_normal((F * Q, C, h, w)).astype(np.float32)
+        fine = rng.standard_normal((F, C, H, W)).astype(np.float32)
+        places = [(np.arange(new) * old // new).astype(np.int32) for old, new in ((h, H), (w, W))]
+        (output,) = call("JoinNearest", [x, fine, *places], [((F * Q, C, H, W), np.float32)])
+        moved = x[:, :, places[0]][:, :, :, places[1]]
+        np.testing.assert_array_equal(output, moved + np.repeat(fine, Q, 0))
+        gradient = rng.standard_normal(output.shape).astype(np.float32)
+        wanted = [(x.shape, np.float32), (fine.shape, np.float32)]
+        of_x, of_fine = call("JoinNearestGradient", [gradient, *places], wanted)
+        exact = np.zeros(x.shape)
+        np.add.at(exact, np.ix_(np.arange(F * Q), np.arange(C), places[0], places[1]), gradient)
+        np.testing.assert_allclose(of_x, exact, rtol=1e-5, atol=1e-5)
+        exact = gradient.astype(np.float64).reshape(F, Q, C, H, W).sum(1)
+        np.testing.assert_allclose(of_fine, exact, rtol=1e-5, atol=1e-5)
 
 
 def check_convolution_gradients(call: Call) -> None:

@@ -1,6 +1,6 @@
 """Check the CPU library through ctypes, without MindSpore: python custom_ops/test_cpu.py [--library FILE]
 
-MINDVIDEO_CPU_ISA=plain or avx2 checks the other instruction sets.
+MINDVIDEO_CPU_ISA=plain, avx2, avx512 or avx512_bf16 checks other instruction sets.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ def main() -> None:
     call = HostCaller(options.library)
     call.library.mindvideo_instruction_set.restype = ctypes.c_char_p
     name = call.library.mindvideo_instruction_set().decode()
+    call.library.mindvideo_half_instructions.restype = ctypes.c_char_p
+    half = call.library.mindvideo_half_instructions().decode()
+    if half != "none":
+        checks.check_dense_attention(call, half=True)
+        checks.check_dense_layer(call, half=True)
+        checks.check_dense_convolution(call, half=True)
     cases = checks.check_attention(call, options.golden)
     checks.check_wild_locations(call)
     checks.check_dense_attention(call)
@@ -34,12 +40,14 @@ def main() -> None:
     checks.check_depthwise(call)
     checks.check_gelu(call)
     checks.check_max_pool(call)
+    checks.check_dynamic_masks(call)
+    checks.check_join_nearest(call)
     checks.check_convolution(call, options.golden)
     checks.check_assignment(call, options.problems)
     checks.check_norms(call)
     threads = call.library.mindvideo_threads()
     parts = f"attention ({cases} deformable cases), layers, convolutions, assignment, norms"
-    print(f"{name}, {threads} threads: {parts} agree")
+    print(f"{name}, {threads} threads, bfloat16 by {half}: {parts} agree")
 
 
 if __name__ == "__main__":

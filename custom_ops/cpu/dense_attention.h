@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "exponentials.h"
 #include "kernels.h"
 #include "matmul.h"
 #include "scratch.h"
@@ -23,26 +24,6 @@ inline void turn_keys(const float *keys, int64_t S, int64_t D, int64_t row, floa
   for (int64_t s0 = 0; s0 < row; s0 += Vec::width)
     for (int64_t d = 0; d < D; ++d)
       for (int64_t s = s0; s < s0 + Vec::width; ++s) turned[d * row + s] = s < S ? keys[s * D + d] : 0.f;
-}
-
-// Logits [row], of which those from S on are -infinity -> their exponentials, with the largest as 1; returns the sum.
-inline float exponentials(float *logits, int64_t row) {
-  Vec most = Vec::load(logits);
-  for (int64_t s = Vec::width; s < row; s += Vec::width) most = greatest(most, Vec::load(logits + s));
-  const Vec shift = Vec::all(most.largest());
-  Vec sum = Vec::zero(), other = Vec::zero();
-  int64_t s = 0;
-  for (; s + 2 * Vec::width <= row; s += 2 * Vec::width) {
-    const Vec a = exponential(Vec::load(logits + s) - shift), b = exponential(Vec::load(logits + s + Vec::width) - shift);
-    a.store(logits + s), b.store(logits + s + Vec::width);
-    sum = sum + a, other = other + b;
-  }
-  for (; s < row; s += Vec::width) {
-    const Vec a = exponential(Vec::load(logits + s) - shift);
-    a.store(logits + s);
-    sum = sum + a;
-  }
-  return (sum + other).sum();
 }
 
 // query [B,M,R,D], key and value [B,M,S,D], bias on the logits or null -> output [B,M,R,D].

@@ -3,6 +3,7 @@
 
 #include "../aot.h"
 #include "assignment.h"
+#include "half.h"
 #include "instruction_set.h"
 #include "kernels.h"
 #include "thread_pool.h"
@@ -100,11 +101,22 @@ int read_group(const Call &call, const char *op, GroupShape &s) {
   return kOk;
 }
 
+constexpr const char *kNoHalf = "this processor has no instructions for bfloat16, or the compiler knew none";
+
 }  // namespace
 
 const Kernels &kernels() {
   static const Kernels &chosen = choose();
   return chosen;
+}
+
+const HalfKernels *half_kernels() {
+#ifdef MINDVIDEO_HALF
+  static const HalfInstructions best = best_half_instructions();
+  if (best == HalfInstructions::amx) return &half_amx;
+  if (best == HalfInstructions::avx512_bf16) return &half_avx512_bf16;
+#endif
+  return nullptr;
 }
 
 }  // namespace mindvideo
@@ -145,21 +157,33 @@ MINDVIDEO_OP(MsDeformAttnBackward) {
 }
 
 // query [B,M,R,D], key and value [B,M,S,D], bias [B or 1, 1, R or 1, S] or [1,1,1,1] for none -> [B,M,R,D]
-MINDVIDEO_OP(DenseAttention) {
-  MINDVIDEO_CALL("DenseAttention", 5);
-  if (!call.all_are(0, 4, "float32")) return refuse(kWrongType, "DenseAttention", "every tensor must be float32");
+template <typename Compute>
+static int dense_attention(const Call &call, const char *op, Compute compute) {
+  if (!call.all_are(0, 4, "float32")) return refuse(kWrongType, op, "every tensor must be float32");
   for (int index = 0; index < 4; ++index)
-    if (call.ranks[index] != 4) return refuse(kWrongShape, "DenseAttention", "expected four axes: [B,M,R,D], [B,M,S,D]");
+    if (call.ranks[index] != 4) return refuse(kWrongShape, op, "expected four axes: [B,M,R,D], [B,M,S,D]");
   const int64_t B = call.axis(0, 0), M = call.axis(0, 1), R = call.axis(0, 2), D = call.axis(0, 3), S = call.axis(1, 2);
   const bool has_bias = call.size(3) != 1, per_clip = call.axis(3, 0) != 1, per_query = call.axis(3, 2) != 1;
   bool fit = S > 0 && call.size(1) == B * M * S * D && call.size(2) == call.size(1) && call.size(4) == call.size(0);
   fit = fit && call.axis(1, 3) == D && call.axis(2, 2) == S;
   if (has_bias) fit = fit && call.size(3) == (per_clip ? B : 1) * (per_query ? R : 1) * S && call.axis(3, 3) == S;
-  if (!fit) return refuse(kWrongShape, "DenseAttention", "query, key, value, bias and result do not fit together");
+  if (!fit) return refuse(kWrongShape, op, "query, key, value, bias and result do not fit together");
   const DenseAttentionShape s{B, M, R, S, D, per_clip ? (per_query ? R * S : S) : 0, per_query ? S : 0};
-  return finish(kernels().dense_attention(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
-                                          has_bias ? call.get<float>(3) : nullptr, call.get<float>(4)),
-                "DenseAttention");
+  return finish(compute(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                        has_bias ? call.get<float>(3) : nullptr, call.get<float>(4)),
+                op);
+}
+
+MINDVIDEO_OP(DenseAttention) {
+  MINDVIDEO_CALL("DenseAttention", 5);
+  return dense_attention(call, "DenseAttention", kernels().dense_attention);
+}
+
+MINDVIDEO_OP(HalfDenseAttention) {
+  MINDVIDEO_CALL("HalfDenseAttention", 5);
+  const HalfKernels *const half = half_kernels();
+  if (!half) return refuse(kNoInstructions, "HalfDenseAttention", kNoHalf);
+  return dense_attention(call, "HalfDenseAttention", half->dense_attention);
 }
 
 // query [N,R,.], key and value [N,S,.], bias [S] or [1,1,1,1] for none, int32 (channels, heads, where the channels of query,
@@ -187,16 +211,26 @@ MINDVIDEO_OP(ShortAttention) {
 }
 
 // x [N,K], weight [O,K], bias [O] -> [N,O]
-MINDVIDEO_OP(DenseLayer) {
-  MINDVIDEO_CALL("DenseLayer", 4);
-  if (!call.all_are(0, 3, "float32")) return refuse(kWrongType, "DenseLayer", "every tensor must be float32");
-  if (call.ranks[0] != 2 || call.ranks[1] != 2) return refuse(kWrongShape, "DenseLayer", "expected x [N,K], weight [O,K]");
+template <typename Compute>
+static int dense_layer(const Call &call, const char *op, Compute compute) {
+  if (!call.all_are(0, 3, "float32")) return refuse(kWrongType, op, "every tensor must be float32");
+  if (call.ranks[0] != 2 || call.ranks[1] != 2) return refuse(kWrongShape, op, "expected x [N,K], weight [O,K]");
   const int64_t N = call.axis(0, 0), K = call.axis(0, 1), O = call.axis(1, 0);
   if (call.axis(1, 1) != K || call.size(2) != O || call.size(3) != N * O)
-    return refuse(kWrongShape, "DenseLayer", "x, weight, bias and result do not fit together");
-  return finish(kernels().dense_layer(N, K, O, call.get<float>(0), call.get<float>(1), call.get<float>(2),
-                                      call.get<float>(3)),
-                "DenseLayer");
+    return refuse(kWrongShape, op, "x, weight, bias and result do not fit together");
+  return finish(compute(N, K, O, call.get<float>(0), call.get<float>(1), call.get<float>(2), call.get<float>(3)), op);
+}
+
+MINDVIDEO_OP(DenseLayer) {
+  MINDVIDEO_CALL("DenseLayer", 4);
+  return dense_layer(call, "DenseLayer", kernels().dense_layer);
+}
+
+MINDVIDEO_OP(HalfDenseLayer) {
+  MINDVIDEO_CALL("HalfDenseLayer", 4);
+  const HalfKernels *const half = half_kernels();
+  if (!half) return refuse(kNoInstructions, "HalfDenseLayer", kNoHalf);
+  return dense_layer(call, "HalfDenseLayer", half->dense_layer);
 }
 
 // gradient [N,O], weight [O,K] -> [N,K]
@@ -229,22 +263,33 @@ MINDVIDEO_OP(DenseLayerWeightGradient) {
 
 // x [B,C,H,W], weight [O,C,kh,kw], scale [O], shift [O], residual [B,O,Ho,Wo] or [1] for none, geometry (stride, padding,
 // dilation, 1 for a ReLU) -> [B,O,Ho,Wo]
-MINDVIDEO_OP(DenseConvolution) {
-  MINDVIDEO_CALL("DenseConvolution", 7);
+template <typename Compute>
+static int dense_convolution(const Call &call, const char *op, Compute compute) {
   if (!call.all_are(0, 4, "float32") || !call.is(5, "int32") || !call.is(6, "float32"))
-    return refuse(kWrongType, "DenseConvolution", "tensors must be float32, the geometry int32");
+    return refuse(kWrongType, op, "tensors must be float32, the geometry int32");
   if (call.ranks[0] != 4 || call.ranks[1] != 4 || call.ranks[6] != 4 || call.size(5) != 4)
-    return refuse(kWrongShape, "DenseConvolution", "expected [B,C,H,W], [O,C,kh,kw], [O], [O], [B,O,Ho,Wo] or [1], [4]");
+    return refuse(kWrongShape, op, "expected [B,C,H,W], [O,C,kh,kw], [O], [O], [B,O,Ho,Wo] or [1], [4]");
   const int32_t *geometry = call.get<int32_t>(5);
   const ConvShape s = shape_of_convolution(call, 0, 1, 6, geometry);
   const bool has_residual = call.ranks[4] == 4;
   const bool fit = fits(call, s, 0, 1, 6) && call.size(2) == s.outputs && call.size(3) == s.outputs;
   if (!fit || (has_residual && call.size(4) != call.size(6)))
-    return refuse(kWrongShape, "DenseConvolution", "x, weight, scale, shift, residual and result do not fit together");
-  return finish(kernels().dense_convolution(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
-                                            call.get<float>(3), has_residual ? call.get<float>(4) : nullptr,
-                                            geometry[3] != 0, call.get<float>(6)),
-                "DenseConvolution");
+    return refuse(kWrongShape, op, "x, weight, scale, shift, residual and result do not fit together");
+  return finish(compute(s, call.get<float>(0), call.get<float>(1), call.get<float>(2), call.get<float>(3),
+                        has_residual ? call.get<float>(4) : nullptr, geometry[3] != 0, call.get<float>(6)),
+                op);
+}
+
+MINDVIDEO_OP(DenseConvolution) {
+  MINDVIDEO_CALL("DenseConvolution", 7);
+  return dense_convolution(call, "DenseConvolution", kernels().dense_convolution);
+}
+
+MINDVIDEO_OP(HalfDenseConvolution) {
+  MINDVIDEO_CALL("HalfDenseConvolution", 7);
+  const HalfKernels *const half = half_kernels();
+  if (!half) return refuse(kNoInstructions, "HalfDenseConvolution", kNoHalf);
+  return dense_convolution(call, "HalfDenseConvolution", half->dense_convolution);
 }
 
 // gradient [B,O,Ho,Wo], weight [O,C,kh,kw], scale [O], geometry (stride, padding, dilation) -> [B,C,H,W]
@@ -316,6 +361,65 @@ MINDVIDEO_OP(CounterDropout) {
                              call.get<float>(3)[0]};
   return finish(kernels().dropout(call.axis(0, 0), call.axis(0, 1), own, call.get<float>(0), call.get<float>(4)),
                 "CounterDropout");
+}
+
+// features [F,C,H,W], parameters [F,N,.], references [F,N,2], int32 stride [1] -> [F,N,2H,2W]
+MINDVIDEO_OP(DynamicMasks) {
+  MINDVIDEO_CALL("DynamicMasks", 5);
+  if (!call.all_are(0, 2, "float32") || !call.is(3, "int32") || !call.is(4, "float32"))
+    return refuse(kWrongType, "DynamicMasks", "tensors must be float32, the stride int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 3 || call.ranks[2] != 3 || call.size(3) != 1)
+    return refuse(kWrongShape, "DynamicMasks", "expected [F,C,H,W], [F,N,.], [F,N,2], [1]");
+  const DynamicMaskShape s{call.axis(0, 0), call.axis(0, 1), call.axis(0, 2), call.axis(0, 3),
+                           call.axis(1, 1), call.axis(1, 2), call.get<int32_t>(3)[0]};
+  constexpr int64_t kWidth = 8;  // of the layers between
+  const bool fit = call.axis(1, 0) == s.F && call.size(2) == 2 * s.F * s.N && call.size(4) == 4 * s.F * s.N * s.H * s.W;
+  if (!fit || s.parameters != kWidth * (s.channels + 2) + kWidth * kWidth + 3 * kWidth + 1)
+    return refuse(kWrongShape, "DynamicMasks", "features, parameters, references and result do not fit together");
+  return finish(kernels().dynamic_masks(s, call.get<float>(0), call.get<float>(1), call.get<float>(2), call.get<float>(4)),
+                "DynamicMasks");
+}
+
+// Rows [H] and columns [W] of the new size as tensors `rows` and `rows` + 1, of maps of h x w.
+static bool read_places(const Call &call, int rows, JoinShape &s) {
+  s.rows = call.get<int32_t>(rows), s.columns = call.get<int32_t>(rows + 1);
+  bool inside = call.size(rows) == s.H && call.size(rows + 1) == s.W;
+  for (int64_t i = 0; inside && i < s.H; ++i) inside = s.rows[i] >= 0 && s.rows[i] < s.h;
+  for (int64_t j = 0; inside && j < s.W; ++j) inside = s.columns[j] >= 0 && s.columns[j] < s.w;
+  return inside;
+}
+
+// x [F*Q,C,h,w], fine [F,C,H,W], int32 rows [H] and columns [W] -> [F*Q,C,H,W]
+MINDVIDEO_OP(JoinNearest) {
+  MINDVIDEO_CALL("JoinNearest", 5);
+  if (!call.all_are(0, 1, "float32") || !call.is(2, "int32") || !call.is(3, "int32") || !call.is(4, "float32"))
+    return refuse(kWrongType, "JoinNearest", "tensors must be float32, rows and columns int32");
+  if (call.ranks[0] != 4 || call.ranks[1] != 4)
+    return refuse(kWrongShape, "JoinNearest", "expected [F*Q,C,h,w], [F,C,H,W], [H], [W]");
+  const int64_t F = call.axis(1, 0), maps = call.axis(0, 0);
+  JoinShape s{F, F ? maps / F : 0, call.axis(1, 1), call.axis(0, 2), call.axis(0, 3), call.axis(1, 2), call.axis(1, 3),
+              nullptr, nullptr};
+  if (s.F * s.Q != maps || call.axis(0, 1) != s.C || call.size(4) != maps * s.C * s.H * s.W || !read_places(call, 2, s))
+    return refuse(kWrongShape, "JoinNearest", "x, the fine map, rows, columns and the result do not fit together");
+  return finish(kernels().join_nearest(s, call.get<float>(0), call.get<float>(1), call.get<float>(4)), "JoinNearest");
+}
+
+// gradient [F*Q,C,H,W], int32 rows [H] and columns [W] -> [F*Q,C,h,w], [F,C,H,W]
+MINDVIDEO_OP(JoinNearestGradient) {
+  MINDVIDEO_CALL("JoinNearestGradient", 5);
+  if (!call.is(0, "float32") || !call.is(1, "int32") || !call.is(2, "int32") || !call.all_are(3, 4, "float32"))
+    return refuse(kWrongType, "JoinNearestGradient", "tensors must be float32, rows and columns int32");
+  if (call.ranks[0] != 4 || call.ranks[3] != 4 || call.ranks[4] != 4)
+    return refuse(kWrongShape, "JoinNearestGradient", "expected [F*Q,C,H,W], [H], [W], [F*Q,C,h,w], [F,C,H,W]");
+  const int64_t F = call.axis(4, 0), maps = call.axis(0, 0);
+  JoinShape s{F, F ? maps / F : 0, call.axis(0, 1), call.axis(3, 2), call.axis(3, 3), call.axis(0, 2), call.axis(0, 3),
+              nullptr, nullptr};
+  const bool fit = s.F * s.Q == maps && call.axis(3, 0) == maps && call.axis(3, 1) == s.C && call.axis(4, 1) == s.C &&
+                   call.axis(4, 2) == s.H && call.axis(4, 3) == s.W;
+  if (!fit || !read_places(call, 1, s))
+    return refuse(kWrongShape, "JoinNearestGradient", "gradient, rows, columns and results do not fit together");
+  return finish(kernels().join_nearest_gradient(s, call.get<float>(0), call.get<float>(3), call.get<float>(4)),
+                "JoinNearestGradient");
 }
 
 // x of any shape -> the same
@@ -461,4 +565,6 @@ MINDVIDEO_OP(GroupNormBackward) {
 
 // The instruction set in use, and the number of threads: for logs and benchmarks.
 MINDVIDEO_EXPORT const char *mindvideo_instruction_set() { return kernels().name; }
+// Those for products in bfloat16, "none" without.
+MINDVIDEO_EXPORT const char *mindvideo_half_instructions() { return half_kernels() ? half_kernels()->name : "none"; }
 MINDVIDEO_EXPORT int mindvideo_threads() { return thread_count(); }

@@ -6,7 +6,9 @@
 #include "dense_layer.h"
 #include "depthwise.h"
 #include "dropout.h"
+#include "dynamic_masks.h"
 #include "gelu.h"
+#include "join_nearest.h"
 #include "max_pool.h"
 #include "normalization.h"
 #include "photometric.h"
@@ -35,6 +37,9 @@ const Kernels MINDVIDEO_KERNELS = {
     gelu_gradient,
     dropout,
     max_pool,
+    dynamic_masks,
+    join_nearest,
+    join_nearest_gradient,
     conv_forward,
     conv_backward,
     layer_norm_forward,

@@ -41,6 +41,17 @@ struct DropoutStream {
   float scale;
 };
 
+// F frames of H x W cells with a row of numbers each, `stride` pixels apart; N queries with so many parameters each.
+struct DynamicMaskShape {
+  int64_t F, channels, H, W, N, parameters, stride;
+};
+
+// F frames with Q maps of C channels each; for each row and column of the new size H x W where it lies in the old, h x w.
+struct JoinShape {
+  int64_t F, Q, C, h, w, H, W;
+  const int32_t *rows, *columns;
+};
+
 struct GroupShape {
   int64_t B, C, positions, groups;
   float epsilon;
@@ -93,6 +104,10 @@ struct Kernels {
   bool (*dropout)(int64_t rows, int64_t columns, const DropoutStream &, const float *x, float *output);
   // kernel, stride and padding of the shape; it has no weights.
   bool (*max_pool)(const ConvShape &, const float *x, float *output);
+  bool (*dynamic_masks)(const DynamicMaskShape &, const float *features, const float *parameters,
+                        const float *references, float *output);
+  bool (*join_nearest)(const JoinShape &, const float *x, const float *fine, float *output);
+  bool (*join_nearest_gradient)(const JoinShape &, const float *gradient, float *grad_x, float *grad_fine);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);
   bool (*conv_backward)(const ConvShape &, const float *x, const float *offset, const float *weight,
                         const float *gradient, float *grad_x, float *grad_offset, float *grad_weight);

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "dense_attention.h"
+#include "exponentials.h"
 #include "kernels.h"
 #include "matmul.h"
 #include "scratch.h"

@@ -77,7 +77,7 @@ def build_tracker(cfg: ConfigDict, *, weights: str | Path | None) -> VideoTracke
     """The family's network with its weights, as a tracker."""
     network = build_network(cfg, weights=weights)
     require_finite_weights(network, weights)
-    apply_precision(network, chosen_precision(cfg.inference.precision))
+    apply_precision(network, chosen_precision(cfg.inference.precision), for_training=False)
     return tracker_of(cfg, network)
 
 

@@ -69,7 +69,7 @@ def build_step(
     everything = [*network.trainable_params(), *(player.trainable_params() if player is not None else ())]
     announce_groups(assign_parameters(everything, groups, no_decay=list(optimizer.no_weight_decay)))
     precision = chosen_precision(train.precision)
-    apply_precision(network, precision)
+    apply_precision(network, precision, for_training=True)
     recompute_layers(network, list(train.recompute))
     average = None
     if train.average_decay > 0:

@@ -16,7 +16,7 @@ from mindspore.common.initializer import Normal, initializer
 
 from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.values import Scene
-from mindvideo.ops.masks import resize_nearest, resize_padding
+from mindvideo.ops.masks import join_nearest, resize_padding
 from mindvideo.ops.slices import swapped
 
 
@@ -42,7 +42,7 @@ class TokenProjection(nn.Cell):
         x = self.project[0](maps[0])
         for index in range(1, len(maps)):
             coarse = self.project[index](maps[index])
-            x = x + resize_nearest(coarse, x.shape[2], x.shape[3])
+            x = join_nearest(coarse, x)
         return x
 
 

@@ -78,6 +78,14 @@ def instruction_set() -> str:
     return library.mindvideo_instruction_set().decode()
 
 
+@functools.cache
+def half_instructions() -> str:
+    """``"amx_bf16"``, ``"avx512_bf16"`` or ``"none"``: what the CPU library has for bfloat16 on this machine."""
+    library = ctypes.CDLL(str(library_folder() / CPU_LIBRARY))
+    library.mindvideo_half_instructions.restype = ctypes.c_char_p
+    return library.mindvideo_half_instructions().decode()
+
+
 def native_op(
     function: str,
     *,

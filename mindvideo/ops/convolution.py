@@ -14,6 +14,9 @@ from mindspore.ops import constexpr
 from mindvideo.ops.backend import is_native, native_op
 from mindvideo.ops.native_call import has_wide_vectors, like_first, numbers, told_apart, two_like_first
 
+# Products in bfloat16 lay the maps out anew, which has to pay: tiles hold 32 channels, which the three of a picture
+# would leave empty, and each channel has to be used this often.
+MIN_HALF_CHANNELS, MIN_HALF_USES = 12, 32
 _zeros_like = ops.ZerosLike()
 
 
@@ -25,12 +28,16 @@ def dense_convolution(
     residual: Tensor,
     geometry: tuple[int, int, int],
     relu: bool,
+    half: bool = False,
 ) -> Tensor:
     """relu(x * weight * scale + shift + residual): x [B,C,H,W], weight [O,C,k,k], scale and shift [O] -> [B,O,H',W'].
 
     ``residual`` [1] stands for none, ``geometry`` is (stride, padding, dilation). Gradients: the two functions below.
+    ``half``: with products of numbers rounded to bfloat16 (ops/dense.py), which has none.
     """
-    return _convolution_op(*geometry)(x, weight, scale, shift, residual, numbers(*geometry, int(relu)))
+    outputs, channels, *kernel = weight.shape
+    half = half and channels >= MIN_HALF_CHANNELS and outputs * kernel[0] * kernel[1] >= MIN_HALF_USES
+    return _convolution_op(half, *geometry)(x, weight, scale, shift, residual, numbers(*geometry, int(relu)))
 
 
 def convolution_input_gradient(
@@ -76,12 +83,13 @@ def is_native_pool(shape: tuple[int, ...], dtype: Any) -> bool:
 
 
 @constexpr
-def _convolution_op(stride: int, padding: int, dilation: int) -> ops.Custom:
+def _convolution_op(half: bool, stride: int, padding: int, dilation: int) -> ops.Custom:
     def shape_of_result(x: Any, weight: Any, *others: Any) -> Any:
         sizes = [(s + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for s, k in zip(x[2:], weight[2:])]
         return [x[0], weight[0], *sizes]
 
-    op = native_op("DenseConvolution", out_shape=shape_of_result, out_dtype=like_first)
+    name = "HalfDenseConvolution" if half else "DenseConvolution"
+    op = native_op(name, out_shape=shape_of_result, out_dtype=like_first)
     return told_apart(op, stride, padding, dilation)
 
 

@@ -1,7 +1,8 @@
 """Attention and linear layers by the compiled library: with wider vectors than MindSpore's.
 
-Attention is for passes without gradients, in which nothing need be kept. Where the library does not do something
-(:func:`is_native_attention` and so on) the caller computes it by MindSpore's operators.
+Attention is for passes without gradients, in which nothing need be kept, and so is ``half``: products of numbers
+rounded to bfloat16, added up in float32, on processors that have instructions for them. Where the library does not do
+something (:func:`is_native_attention` and so on) the caller computes it by MindSpore's operators.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from mindvideo.ops.native_call import has_wide_vectors, like_first, numbers, one
 MIN_ROWS = 256  # of a layer: its weights are rearranged in every call, which fewer rows do not repay
 
 
-def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+def dense_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, half: bool = False) -> Tensor:
     """softmax(query key^T + bias) value: [B,M,R,D], key and value [B,M,S,D], bias [B or 1, 1, R or 1, S] -> [B,M,R,D].
 
     ``bias`` [1,1,1,1] stands for none. It has no gradient.
     """
-    return _attention_op()(query, key, value, bias)
+    return _attention_op(half)(query, key, value, bias)
 
 
 def short_attention(
@@ -37,9 +38,9 @@ def short_attention(
     return _short_attention_op(*layout)(query, key, value, bias, numbers(*layout), one_number(scale))
 
 
-def dense_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def dense_layer(x: Tensor, weight: Tensor, bias: Tensor, half: bool = False) -> Tensor:
     """x weight^T + bias: x [N,K], weight [O,K], bias [O] -> [N,O]."""
-    return _layer_op()(x, weight, bias)
+    return _half_layer_op()(x, weight, bias) if half else _layer_op()(x, weight, bias)
 
 
 @constexpr
@@ -83,8 +84,9 @@ def _layer_bprop(
 
 
 @constexpr
-def _attention_op() -> ops.Custom:
-    return native_op("DenseAttention", out_shape=like_first, out_dtype=like_first)
+def _attention_op(half: bool) -> ops.Custom:
+    name = "HalfDenseAttention" if half else "DenseAttention"
+    return native_op(name, out_shape=like_first, out_dtype=like_first)
 
 
 @constexpr
@@ -98,6 +100,11 @@ def _short_attention_op(*layout: int) -> ops.Custom:
 @constexpr
 def _layer_op() -> ops.Custom:
     return native_op("DenseLayer", out_shape=_outputs_of_rows, out_dtype=like_first, bprop=_layer_bprop)
+
+
+@constexpr
+def _half_layer_op() -> ops.Custom:
+    return native_op("HalfDenseLayer", out_shape=_outputs_of_rows, out_dtype=like_first)
 
 
 @constexpr

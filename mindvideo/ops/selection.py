@@ -22,6 +22,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "gelu": ("float32",),
         "dropout": ("float32",),
         "max_pool": ("float32",),
+        "dynamic_masks": ("float32",),
+        "join_nearest": ("float32",),
     },
     "cuda": {
         "ms_deform_attn": ("float32", "float16", "bfloat16"),
@@ -37,6 +39,8 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "gelu": (),
         "dropout": (),
         "max_pool": (),
+        "dynamic_masks": (),
+        "join_nearest": (),
     },
 }
 # Of MultiScaleDeformableAttn and its gradient on Ascend: levels, queries and channels a head.

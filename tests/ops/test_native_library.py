@@ -28,7 +28,7 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess:
 
 
 @needs_library
-@pytest.mark.parametrize("instruction_set", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("instruction_set", ["plain", "avx2", "avx512", "avx512_bf16", ""])
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_every_instruction_set_meets_the_golden_numbers(instruction_set, threads, golden):
     done = run(

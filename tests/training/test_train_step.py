@@ -229,7 +229,7 @@ def test_half_precision_multiplies_in_half_and_keeps_weights_and_losses_whole():
     losses = {}
     for precision in ("fp32", "fp16"):
         network = TinyNetwork(dropout=0.0)
-        parts = apply_precision(network, precision)
+        parts = apply_precision(network, precision, for_training=True)
         assert parts == ([] if precision == "fp32" else ["backbone", "sampling_offsets", "head"])
         step = tiny_step(network=network, loss_scale=loss_scale_for(precision, initial=2.0**12, patience=100))
         losses[precision] = [run(step, SOURCE.batch(0, index)) for index in range(6)]
@@ -260,7 +260,7 @@ def test_half_precision_stops_at_native_layers_and_returns_float32():
     x = Tensor(np.random.default_rng(0).standard_normal((3, WIDTH)).astype(np.float32))
     whole = network(x).asnumpy()
     network = copy_of(network)
-    assert apply_precision(network, "fp16") == ["dense", "layers.0", "layers.1", "pair"]
+    assert apply_precision(network, "fp16", for_training=True) == ["dense", "layers.0", "layers.1", "pair"]
     half = network(x)
     assert half.dtype == ms.float32
     difference = np.abs(half.asnumpy() - whole).max()
@@ -279,7 +279,7 @@ def copy_of(network: Mixed) -> Mixed:
 
 def test_an_overflow_in_half_precision_lowers_the_scale_and_nothing_else():
     network = TinyNetwork(dropout=0.0)
-    apply_precision(network, "fp16")
+    apply_precision(network, "fp16", for_training=True)
     step = tiny_step(network=network, loss_scale=loss_scale_for("fp16", initial=2.0**60, patience=100))
     before = parameter_values(step)
     result = run(step, SOURCE.batch(0, 0))
@@ -296,9 +296,9 @@ def test_the_precision_of_a_device_where_nobody_chose(device, expected, monkeypa
     assert chosen_precision("bf16") == "bf16"
 
 
-def test_bf16_is_refused_on_cpu_in_words():
-    with pytest.raises(UserError, match="no bf16 products on CPU; choose fp16 or fp32"):
-        apply_precision(TinyNetwork(), "bf16")
+def test_training_in_bf16_is_refused_on_cpu_in_words():
+    with pytest.raises(UserError, match="on CPU bf16 is for inference only; choose fp32"):
+        apply_precision(TinyNetwork(), "bf16", for_training=True)
 
 
 def test_recomputed_layers_give_the_same_step_with_the_same_dropout():

@@ -177,7 +177,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_half_precision_searches_its_scale_and_goes_on(tmp_path, caplog):
     network = TinyNetwork(dropout=0.0)
-    apply_precision(network, "fp16")
+    apply_precision(network, "fp16", for_training=True)
     step = tiny_step(network=network, loss_scale=loss_scale_for("fp16", initial=2.0**24, patience=1000))
     trainer = tiny_trainer(tmp_path, network=network, step=step)
     assert trainer.run().finished

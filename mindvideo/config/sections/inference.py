@@ -33,7 +33,8 @@ class Inference:
     )
     precision: str = key(
         "auto",
-        "number format of matrix products and convolutions; auto is fp16 on Ascend and fp32 elsewhere",
+        "number format of matrix products and convolutions; auto is fp16 on Ascend and fp32 elsewhere; bf16 on CPU "
+        "needs a processor with AMX or AVX512-BF16",
         choices=["auto", "fp32", "fp16", "bf16"],
     )
     window_overlap: float = key(

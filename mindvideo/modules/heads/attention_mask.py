@@ -17,7 +17,7 @@ from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.layers.row_order import LeadingAxes
 from mindvideo.modules.values import Scene
 from mindvideo.ops.deform_conv import deform_conv2d
-from mindvideo.ops.masks import resize_nearest
+from mindvideo.ops.masks import join_nearest
 from mindvideo.ops.slices import swapped
 
 
@@ -119,34 +119,20 @@ class FrameMaskHead(nn.Cell):
         weight = self.lay1.weight
         shared = self.first(memory, weight[:, : self.width], None, self.lay1.bias)
         own = self.first(maps.reshape(F * Q, M, height, columns), weight[:, self.width :])
-        own = own.reshape(F, Q, own.shape[1], height, columns)
-        return self.with_frame_map(own, shared)
+        return join_nearest(own, shared)
 
-    def join(self, x: ms.Tensor, fine: ms.Tensor, adapter: nn.Cell, num_queries: int) -> ms.Tensor:
+    def join(self, x: ms.Tensor, fine: ms.Tensor, adapter: nn.Cell) -> ms.Tensor:
         """The upsampled x [F*Q,C,.,.] plus the frame's adapted map [F,C',H,W] -> [F*Q,C,H,W]."""
-        fine = adapter(fine)
-        F, C, height, columns = fine.shape
-        x = resize_nearest(x, height, columns).reshape(F, num_queries, C, height, columns)
-        return self.with_frame_map(x, fine)
-
-    def with_frame_map(self, x: ms.Tensor, frame_map: ms.Tensor) -> ms.Tensor:
-        """Every query's map x [F,Q,C,H,W] plus that of its frame [F,C,H,W] -> [F*Q,C,H,W]."""
-        F, Q, C, height, columns = x.shape
-        shared = frame_map.expand_dims(1)
-        if self.training:
-            # Spread by itself: on CPU an operator that broadcasts keeps four times its result for the backward pass.
-            shared = ops.broadcast_to(shared, x.shape)
-        return (x + shared).reshape(F * Q, C, height, columns)
+        return join_nearest(x, adapter(fine))
 
     def stages(self, memory: ms.Tensor, maps: ms.Tensor, fine_maps: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         """Every intermediate map, in order: after gn1, gn2 ... (with ReLU), offsets, deformable convolution, result."""
-        num_queries = maps.shape[1]
         x = self.gn1(self.first_layer(memory, maps))
         trace: tuple[ms.Tensor, ...] = (x,)
         for index, fine in enumerate(fine_maps):
             x = self.gn[index](self.lay[index](x))
             trace = (*trace, x)
-            x = self.join(x, fine, self.adapter[index], num_queries)
+            x = self.join(x, fine, self.adapter[index])
         offset = self.conv_offset(x)
         x = self.dcn(x, offset)
         return (*trace, offset, x, self.gn_out(x))

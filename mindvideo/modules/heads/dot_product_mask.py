@@ -12,7 +12,7 @@ from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.layers.mlp import MLP
 from mindvideo.modules.layers.norm import GroupNorm
 from mindvideo.modules.values import Scene
-from mindvideo.ops.masks import resize_nearest
+from mindvideo.ops.masks import join_nearest
 from mindvideo.ops.slices import at, swapped
 
 _products = ops.BatchMatMul()
@@ -39,7 +39,7 @@ class PixelEmbedding(nn.Cell):
         x = self.project(scene["memory"])
         for index, fine in enumerate(scene["fine_maps"]):
             fine = self.lateral[index](fine)
-            x = fine + resize_nearest(x, fine.shape[2], fine.shape[3])
+            x = join_nearest(x, fine)
             x = self.norm[index](self.smooth[index](x))
         return self.out(x)
 

@@ -8,7 +8,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import HeUniform
 
 from mindvideo.modules.layers.convolution import Conv2d
-from mindvideo.ops.masks import resize_nearest
+from mindvideo.ops.masks import dynamic_masks, is_native_dynamic_masks, join_nearest
 from mindvideo.ops.slices import part
 
 HIDDEN = 8  # width of the two hidden layers of each query's network
@@ -48,8 +48,8 @@ class MaskFeatures(nn.Cell):
 
     def construct(self, fine: ms.Tensor, middle: ms.Tensor, coarse: ms.Tensor) -> ms.Tensor:
         features = ops.relu(self.coarse(coarse))
-        features = ops.relu(self.middle(middle + resize_nearest(features, *middle.shape[-2:])))
-        features = ops.relu(self.fine(fine + resize_nearest(features, *fine.shape[-2:])))
+        features = ops.relu(self.middle(join_nearest(features, middle)))
+        features = ops.relu(self.fine(join_nearest(features, fine)))
         return ops.relu(self.out(ops.relu(self.narrow(features))))
 
 
@@ -75,8 +75,14 @@ class DynamicMasks(nn.Cell):
         inputs = feature_channels + 2
         sizes = (inputs * HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN, HIDDEN, 1)
         self.ends = tuple(int(end) for end in np.cumsum(sizes))
+        self.in_one_step = _OneStep(self)
 
     def construct(self, features: ms.Tensor, parameters: ms.Tensor, references: ms.Tensor) -> ms.Tensor:
+        if not self.training and is_native_dynamic_masks(features.shape, features.dtype):
+            return self.in_one_step(features, parameters, references)
+        return self.by_operators(features, parameters, references)
+
+    def by_operators(self, features: ms.Tensor, parameters: ms.Tensor, references: ms.Tensor) -> ms.Tensor:
         F, c, H, W = features.shape
         N = parameters.shape[1]
         w1, w2, w3, b1, b2, b3 = self.split(parameters)
@@ -104,6 +110,29 @@ class DynamicMasks(nn.Cell):
             part(parameters, -1, d, e),
             part(parameters, -1, e),
         )
+
+
+class _OneStep(nn.Cell):
+    """The compiled library's, which keeps nothing between the layers; its gradients are those of the operators."""
+
+    def __init__(self, masks: DynamicMasks) -> None:
+        super().__init__(auto_prefix=False)
+        self.stride = masks.stride
+        self.by_operators = masks.by_operators
+        self.gradients = ops.GradOperation(get_all=True, sens_param=True)
+
+    def construct(self, features: ms.Tensor, parameters: ms.Tensor, references: ms.Tensor) -> ms.Tensor:
+        return dynamic_masks(features, parameters, references, self.stride)
+
+    def bprop(
+        self,
+        features: ms.Tensor,
+        parameters: ms.Tensor,
+        references: ms.Tensor,
+        output: ms.Tensor,
+        gradient: ms.Tensor,
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        return self.gradients(self.by_operators)(features, parameters, references, gradient)
 
 
 def double_aligned(logits: ms.Tensor) -> ms.Tensor:

@@ -19,6 +19,8 @@ NORM_EPSILON = 1e-6
 class DoublingConvolution(nn.Cell):
     """Transposed convolution of kernel and stride 2, one matrix product: [F, h, w, C] -> [F, C, 2h, 2w]."""
 
+    half_products = False  # see execution/precision.py
+
     def __init__(self, *, channels: int) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(4 * channels)
@@ -28,7 +30,7 @@ class DoublingConvolution(nn.Cell):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         F, h, w, C = x.shape
         kernel = self.weight.transpose(2, 3, 1, 0).reshape(4 * C, C)  # a cell gives its four children's channels
-        children = linear(x.reshape(F * h * w, C), kernel, ops.tile(self.bias, (4,)))
+        children = linear(x.reshape(F * h * w, C), kernel, ops.tile(self.bias, (4,)), self.half_products)
         return children.reshape(F, h, w, 2, 2, C).transpose(0, 5, 1, 3, 2, 4).reshape(F, C, 2 * h, 2 * w)
 
 

@@ -65,6 +65,8 @@ class _AttentionCore(nn.Cell):
     them again by blocks.
     """
 
+    half_products = False  # see execution/precision.py
+
     def __init__(self, *, dropout: float, block_elements: int):
         super().__init__()
         self.block_elements = block_elements
@@ -83,7 +85,7 @@ class _AttentionCore(nn.Cell):
 
     def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         if not self.training and is_native_attention(q.shape, q.dtype):
-            return dense_attention(q, k, v, bias), ops.zeros((1,), q.dtype)
+            return dense_attention(q, k, v, bias, self.half_products), ops.zeros((1,), q.dtype)
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         if step >= rows:
@@ -151,6 +153,8 @@ class MultiHeadAttention(nn.Cell):
     weights; a problem that fits into one block keeps its weights for the backward pass, which is faster.
     """
 
+    half_products = False  # see execution/precision.py
+
     def __init__(self, *, width: int, heads: int, dropout: float = 0.0, block_elements: int = DEFAULT_BLOCK_ELEMENTS):
         super().__init__()
         if width % heads:
@@ -168,7 +172,7 @@ class MultiHeadAttention(nn.Cell):
         batch, length, width = x.shape
         low, high = third * width, (third + 1) * width
         weight, bias = part(self.in_proj_weight, 0, low, high), part(self.in_proj_bias, 0, low, high)
-        y = linear(x.reshape(batch * length, width), weight, bias)
+        y = linear(x.reshape(batch * length, width), weight, bias, self.half_products)
         if third == 0:
             y = y * self.scale
         return self.swap(y.reshape(batch, length, self.heads, self.depth))

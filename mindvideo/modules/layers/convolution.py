@@ -47,6 +47,8 @@ class ConvolutionPass(nn.Cell):
     trained. MindSpore's operators, where the library is not used, take the weight multiplied with the scale.
     """
 
+    half_products = False  # see execution/precision.py
+
     def __init__(
         self, out_channels: int, kernel_size: int, *, padding: int, stride: int = 1, dilation: int = 1, groups: int = 1
     ) -> None:
@@ -57,8 +59,9 @@ class ConvolutionPass(nn.Cell):
         self.add_shift = ops.BiasAdd()
         self.scale_rows = _ScaledRows()
         self.groups = groups
-        self.linear = _OneStep(kernel_size, (stride, padding, dilation), relu=False)
-        self.rectified = _OneStep(kernel_size, (stride, padding, dilation), relu=True)
+        self.geometry = (stride, padding, dilation)
+        self.linear = _OneStep(kernel_size, self.geometry, relu=False)
+        self.rectified = _OneStep(kernel_size, self.geometry, relu=True)
 
     def construct(
         self,
@@ -74,6 +77,8 @@ class ConvolutionPass(nn.Cell):
             scale = ops.ones(outputs, x.dtype) if scale is None else scale
             shift = ops.zeros(outputs, x.dtype) if shift is None else shift
             residual = ops.zeros((1,), x.dtype) if residual is None else residual
+            if self.half_products:
+                return dense_convolution(x, weight, scale, shift, residual, self.geometry, relu, half=True)
             one_step = self.rectified if relu else self.linear
             return one_step(x, weight, scale, shift, residual)
         return self.by_mindspore(x, weight, scale, shift, residual, relu)

@@ -156,7 +156,7 @@ class DeformableAttention(nn.Cell):
         with what they make of thousands of queries."""
         dense = self.sampling_offsets
         rows = query.reshape(-1, query.shape[-1])
-        offsets = linear(rows, dense.weight * scale.expand_dims(1), dense.bias * scale)
+        offsets = linear(rows, dense.weight * scale.expand_dims(1), dense.bias * scale, dense.half_products)
         return offsets.reshape(*query.shape[:2], -1)
 
     def sampling_weights(self, query: ms.Tensor, bias: ms.Tensor | None = None) -> ms.Tensor:
