@@ -32,6 +32,8 @@ EXPORTED = [
 GRADIENTS = ("InputGradient", "WeightGradient")
 ONLY_CPU = ("DenseAttention", "ShortAttention", "MaxPool", "Gelu", "GeluGradient")
 ONLY_CPU += ("DepthwiseConvolution", "DepthwiseWeightGradient", "CounterDropout")
+ONLY_CPU += ("HalfDenseAttention", "HalfDenseLayer", "HalfDenseConvolution")
+ONLY_CPU += ("DynamicMasks", "JoinNearest", "JoinNearestGradient")
 
 
 def test_the_script_for_a_card_passes_without_one(golden, tmp_path):
