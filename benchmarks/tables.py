@@ -148,7 +148,11 @@ _ALL = (
     Table(
         "half_precision",
         "half_precision",
-        ["--frames 4 --rounds 1"],
+        [
+            "--frames 4 --rounds 2",
+            "-c seqformer_ytvis2019_r50 --frames 8 --rounds 2",
+            "-c videomt_ytvis2019_s --size 640 640 --frames 2 --rounds 2",
+        ],
         [
             "",
             "-c seqformer_ytvis2019_r50 --frames 16",
