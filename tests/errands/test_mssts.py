@@ -1,4 +1,4 @@
-"""MS-STS VIS from SeqFormer's first stage, as its YAML headers say: train, validate, the file for the server, a video."""
+"""MS-STS VIS from SeqFormer's first stage, as its YAML headers say: train, validate, hand in, infer on a video."""
 
 from __future__ import annotations
 
