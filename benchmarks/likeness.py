@@ -16,10 +16,8 @@ import cv2
 import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.long_models import LongVideo, arguments, figures_of, loaded, long_videos, readings_of
 from benchmarks.rows import append_rows
-from benchmarks.window_models import LongVideo, annotation_file, arguments, loaded, long_videos, readings_of
-from mindvideo.evaluation.evaluator import Evaluator
-from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives, small_picture
 from mindvideo.inference.trackers.living_tracks import LivingTracks
 
@@ -71,18 +69,10 @@ def main() -> None:
     name, _, tracker = loaded(given.model, given.data)
     for which in given.sets:
         videos = list(long_videos(given.data, which, given.max_videos))
-        truth = read_ground_truth(annotation_file(given.data, which))
-        labelled = {video.id: video for video in truth.videos}
-        kept = [labelled[video.entry["id"]] for video in videos]
-        truth = dataclasses.replace(truth, videos=tuple(kept))
         seen = [frames_seen(tracker, video) for video in videos]
         for way, how in WAYS.items():
-            evaluator = Evaluator(truth)
-            for video, frames in zip(videos, seen):
-                evaluator.add(labelled[video.entry["id"]], records_of(frames, video, how))
-            found = evaluator.result().metrics()
-            row = {"config": name, "set": which, "likeness": way, "AP": round(100 * found["AP"], 1)}
-            row |= {"IDF1": round(100 * found["tracking"]["IDF1"], 1), "switches": found["tracking"]["switches"]}
+            results = ((video, records_of(frames, video, how)) for video, frames in zip(videos, seen))
+            row = {"config": name, "set": which, "likeness": way, **figures_of(given.data, which, results)}
             print(row, flush=True)
             if given.csv:
                 append_rows(given.csv, [row])

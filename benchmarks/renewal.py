@@ -8,17 +8,14 @@ For InstanceFormer and VidEoMT. Tracks go on by what their masks show (`inferenc
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 from mindspore import Tensor
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.long_models import LongVideo, arguments, figures_of, loaded, long_videos
 from benchmarks.rows import append_rows
-from benchmarks.window_models import LongVideo, annotation_file, arguments, loaded, long_videos
-from mindvideo.evaluation.evaluator import Evaluator
-from mindvideo.evaluation.ground_truth import read_ground_truth
 from mindvideo.inference.trackers.any_length import AnyLengthTracker
 from mindvideo.inference.trackers.lives import Observation
 
@@ -56,18 +53,11 @@ def main() -> None:
     name, _, tracker = loaded(given.model, given.data)
     for which in given.sets:
         videos = list(long_videos(given.data, which, given.max_videos))
-        truth = read_ground_truth(annotation_file(given.data, which))
-        labelled = {video.id: video for video in truth.videos}
-        kept = [labelled[video.entry["id"]] for video in videos]
         for frames in FRAMES:
-            evaluator = Evaluator(dataclasses.replace(truth, videos=tuple(kept)))
             follower = tracker.of_any_length()
             follower.step = RenewingStep(follower.step, frames)
-            for video in videos:
-                evaluator.add(labelled[video.entry["id"]], records_of(follower, video))
-            found = evaluator.result().metrics()
-            row = {"config": name, "set": which, "anew after": frames, "AP": round(100 * found["AP"], 1)}
-            row |= {"IDF1": round(100 * found["tracking"]["IDF1"], 1), "switches": found["tracking"]["switches"]}
+            results = ((video, records_of(follower, video)) for video in videos)
+            row = {"config": name, "set": which, "anew after": frames, **figures_of(given.data, which, results)}
             print(row, flush=True)
             if given.csv:
                 append_rows(given.csv, [row])

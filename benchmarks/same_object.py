@@ -18,8 +18,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
+from benchmarks.long_models import arguments, loaded, long_videos, readings_of
 from benchmarks.rows import append_rows
-from benchmarks.window_models import arguments, loaded, long_videos, readings_of
 from mindvideo.inference.trackers.lives import colours_under
 from mindvideo.inference.trackers.track_bank import associate_by_cosine, node_features
 from mindvideo.masks.rle import decode_mask

@@ -20,9 +20,6 @@ constexpr int64_t kTerms = 256;                 // of a sum that one pass adds; 
 constexpr int64_t kOutputsAtOnce = 256;         // of a tile, which stays in the second cache
 constexpr int64_t kOutputsInTurn = 48;          // whose weights stay in the first cache from panel to panel
 
-inline int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
-inline int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
 // A convolution as a sum of taps: that of tap t at (i, j) reads the map at (i, j) * stride + taps[t].
 struct Taps {
   struct Tap {

@@ -22,9 +22,6 @@ constexpr int64_t kStep = 32;                 // terms of a sum that one instruc
 constexpr int64_t kTileSize = kSide * kStep;  // of the left or the right matrix
 constexpr int64_t kPair = 2 * kSide;          // two tiles, side by side or one above the other
 
-inline int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
-inline int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
-
 // Rows so far apart that 16 of them do not compete for the same places of a cache: an odd number of its lines.
 inline int64_t row_of(int64_t depth) { return (parts_of(depth, kStep) | 1) * kStep; }
 

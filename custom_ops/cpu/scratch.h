@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "sizes.h"
+
 namespace {
 
 class Scratch {
@@ -25,7 +27,5 @@ class Scratch {
   float *data_ = nullptr;
   bool ok_ = false;
 };
-
-inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 }  // namespace
