@@ -87,7 +87,9 @@ ABSENT_TREATMENTS: dict[str, list[Transform]] = {"keep": [], "zero_box": [ZeroMa
 
 
 def build_augmentation(settings: AugmentationSettings, *, absent: str = "keep") -> Compose:
-    """The named pipeline, after a ``rotation`` where one is set. ``absent`` then treats instances without a pixel: it keeps them; or their boxes are
+    """The named pipeline, after a ``rotation`` where one is set.
+
+    ``absent`` then treats instances without a pixel: it keeps them; or their boxes are
     zeroed where they have none; or those are zeroed and instances that have none in the whole clip are dropped.
     """
     turn = [Rotation(reach=settings.rotation)] if settings.rotation else []
