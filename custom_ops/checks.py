@@ -310,6 +310,35 @@ def check_join_nearest(call: Call) -> None:
         np.testing.assert_allclose(of_fine, exact, rtol=1e-5, atol=1e-5)
 
 
+def check_mask_losses(call: Call) -> None:
+    """Against double precision, for logits of any size, rows that do not fill a vector, and targets that repeat."""
+    rng = np.random.default_rng(13)
+    for rows, targets, pixels in ((6, 3, 5000), (4, 4, 16), (3, 1, 7), (1, 1, 2049)):
+        logits = (rng.standard_normal((rows, pixels)) * 6).astype(np.float32)
+        logits[0, :7] = 0, -0.0, 200, -200, 88, -88, 1e-30
+        target = (rng.random((targets, pixels)) < 0.4).astype(np.float32)
+        x, t = logits.astype(np.float64), np.tile(target, (rows // targets, 1)).astype(np.float64)
+        p = 1 / (1 + np.exp(-x))
+        entropy, missing = np.logaddexp(0, x) - x * t, p + t - 2 * p * t
+        gradient = rng.standard_normal((rows, 2)).astype(np.float32)
+        for alpha in (0.25, -1.0):
+            factor = alpha * t + (1 - alpha) * (1 - t) if alpha >= 0 else np.ones_like(t)
+            given = [logits, target, np.array([alpha], np.float32)]
+            (means,) = call("FocalRows", given, [((rows,), np.float32)])
+            np.testing.assert_allclose(means, (entropy * missing**2 * factor).mean(1), rtol=2e-6)
+            (slopes,) = call("FocalRowsGradient", [*given, gradient[:, 0].copy()], [(x.shape, np.float32)])
+            exact = missing * ((p - t) * missing + 2 * entropy * p * (1 - p) * (1 - 2 * t)) * factor
+            exact *= gradient[:, :1] / pixels
+            np.testing.assert_allclose(slopes, exact, rtol=1e-5, atol=1e-6 * np.abs(exact).max())
+        (sums,) = call("DiceRows", [logits, target], [((rows, 2), np.float32)])
+        np.testing.assert_allclose(sums, np.stack([(p * t).sum(1), (p + t).sum(1)], 1), rtol=1e-6)
+        (slopes,) = call("DiceRowsGradient", [logits, target, gradient], [(x.shape, np.float32)])
+        exact = p * (1 - p) * (gradient[:, :1] * t + gradient[:, 1:])
+        np.testing.assert_allclose(slopes, exact, rtol=1e-5, atol=1e-6 * np.abs(exact).max())
+    logits[0, 3] = np.nan
+    assert np.isnan(call("FocalRows", [logits, target, np.array([0.25], np.float32)], [((1,), np.float32)])[0]).all()
+
+
 def check_convolution_gradients(call: Call) -> None:
     """Against the gradients of the sum over taps, written out."""
     rng = np.random.default_rng(10)

@@ -42,11 +42,12 @@ def main() -> None:
     checks.check_max_pool(call)
     checks.check_dynamic_masks(call)
     checks.check_join_nearest(call)
+    checks.check_mask_losses(call)
     checks.check_convolution(call, options.golden)
     checks.check_assignment(call, options.problems)
     checks.check_norms(call)
     threads = call.library.mindvideo_threads()
-    parts = f"attention ({cases} deformable cases), layers, convolutions, assignment, norms"
+    parts = f"attention ({cases} deformable cases), layers, convolutions, masks, assignment, norms"
     print(f"{name}, {threads} threads, bfloat16 by {half}: {parts} agree")
 
 

@@ -422,6 +422,59 @@ MINDVIDEO_OP(JoinNearestGradient) {
                 "JoinNearestGradient");
 }
 
+// Inputs logits [R,P] and targets [M,P], R a multiple of M.
+int read_mask_rows(const Call &call, const char *op, MaskRows &s) {
+  if (!call.all_are(0, call.count - 1, "float32")) return refuse(kWrongType, op, "every tensor must be float32");
+  if (call.ranks[0] != 2 || call.ranks[1] != 2) return refuse(kWrongShape, op, "expected [R,P] and [M,P]");
+  s = {call.axis(0, 0), call.axis(1, 0), call.axis(0, 1)};
+  if (s.targets < 1 || s.pixels < 1 || s.rows % s.targets || call.axis(1, 1) != s.pixels)
+    return refuse(kWrongShape, op, "logits and targets do not fit together");
+  return kOk;
+}
+
+// logits [R,P], targets [M,P], alpha [1] -> [R]
+MINDVIDEO_OP(FocalRows) {
+  MINDVIDEO_CALL("FocalRows", 4);
+  MaskRows s;
+  if (const int status = read_mask_rows(call, "FocalRows", s)) return status;
+  if (call.size(2) != 1 || call.size(3) != s.rows) return refuse(kWrongShape, "FocalRows", "wrong output size");
+  return finish(kernels().focal_rows(s, call.get<float>(2)[0], call.get<float>(0), call.get<float>(1), call.get<float>(3)),
+                "FocalRows");
+}
+
+// logits [R,P], targets [M,P], alpha [1], gradient [R] -> [R,P]
+MINDVIDEO_OP(FocalRowsGradient) {
+  MINDVIDEO_CALL("FocalRowsGradient", 5);
+  MaskRows s;
+  if (const int status = read_mask_rows(call, "FocalRowsGradient", s)) return status;
+  if (call.size(2) != 1 || call.size(3) != s.rows || call.size(4) != s.rows * s.pixels)
+    return refuse(kWrongShape, "FocalRowsGradient", "gradient and result do not fit the logits");
+  return finish(kernels().focal_rows_gradient(s, call.get<float>(2)[0], call.get<float>(0), call.get<float>(1),
+                                              call.get<float>(3), call.get<float>(4)),
+                "FocalRowsGradient");
+}
+
+// logits [R,P], targets [M,P] -> [R,2]
+MINDVIDEO_OP(DiceRows) {
+  MINDVIDEO_CALL("DiceRows", 3);
+  MaskRows s;
+  if (const int status = read_mask_rows(call, "DiceRows", s)) return status;
+  if (call.size(2) != 2 * s.rows) return refuse(kWrongShape, "DiceRows", "wrong output size");
+  return finish(kernels().dice_rows(s, call.get<float>(0), call.get<float>(1), call.get<float>(2)), "DiceRows");
+}
+
+// logits [R,P], targets [M,P], gradient [R,2] -> [R,P]
+MINDVIDEO_OP(DiceRowsGradient) {
+  MINDVIDEO_CALL("DiceRowsGradient", 4);
+  MaskRows s;
+  if (const int status = read_mask_rows(call, "DiceRowsGradient", s)) return status;
+  if (call.size(2) != 2 * s.rows || call.size(3) != s.rows * s.pixels)
+    return refuse(kWrongShape, "DiceRowsGradient", "gradient and result do not fit the logits");
+  return finish(kernels().dice_rows_gradient(s, call.get<float>(0), call.get<float>(1), call.get<float>(2),
+                                             call.get<float>(3)),
+                "DiceRowsGradient");
+}
+
 // x of any shape -> the same
 MINDVIDEO_OP(Gelu) {
   MINDVIDEO_CALL("Gelu", 2);

@@ -9,6 +9,7 @@
 #include "dynamic_masks.h"
 #include "gelu.h"
 #include "join_nearest.h"
+#include "mask_losses.h"
 #include "max_pool.h"
 #include "normalization.h"
 #include "photometric.h"
@@ -40,6 +41,10 @@ const Kernels MINDVIDEO_KERNELS = {
     dynamic_masks,
     join_nearest,
     join_nearest_gradient,
+    focal_rows,
+    focal_rows_gradient,
+    dice_rows,
+    dice_rows_gradient,
     conv_forward,
     conv_backward,
     layer_norm_forward,

@@ -58,6 +58,11 @@ struct GroupShape {
   bool relu;
 };
 
+// Rows of logits, each compared with one of fewer or as many targets: the first with the first, and so on, over and over.
+struct MaskRows {
+  int64_t rows, targets, pixels;
+};
+
 // What is done to the colours of a picture, in this order.
 struct Colours {
   float brightness;       // added
@@ -108,6 +113,12 @@ struct Kernels {
                         const float *references, float *output);
   bool (*join_nearest)(const JoinShape &, const float *x, const float *fine, float *output);
   bool (*join_nearest_gradient)(const JoinShape &, const float *gradient, float *grad_x, float *grad_fine);
+  bool (*focal_rows)(const MaskRows &, float alpha, const float *logits, const float *targets, float *means);
+  bool (*focal_rows_gradient)(const MaskRows &, float alpha, const float *logits, const float *targets,
+                              const float *gradient, float *grad_logits);
+  bool (*dice_rows)(const MaskRows &, const float *logits, const float *targets, float *sums);
+  bool (*dice_rows_gradient)(const MaskRows &, const float *logits, const float *targets, const float *gradient,
+                             float *grad_logits);
   bool (*conv_forward)(const ConvShape &, const float *x, const float *offset, const float *weight, float *output);
   bool (*conv_backward)(const ConvShape &, const float *x, const float *offset, const float *weight,
                         const float *gradient, float *grad_x, float *grad_offset, float *grad_weight);

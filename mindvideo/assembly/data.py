@@ -47,6 +47,7 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
         crop_range=tuple(data.crop_range),
         photometric=data.photometric,
         photometric_wrap=data.photometric_wrap,
+        rotation=data.rotation,
     )
     return ClipSettings(
         num_frames=data.num_frames,

@@ -1,7 +1,7 @@
 """The masks of a clip, decoded when their pixels are asked for.
 
 Flips, crops and nearest-neighbour resizes only choose rows and columns, so all of them together are one choice of rows
-and columns of the decoded mask.
+and columns of the decoded mask. A warp is none of these; it is done at once, and the choice begins anew.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from mindvideo.masks.rle import Rle
@@ -48,6 +49,16 @@ class ClipMasks:
     def resize(self, height: int, width: int) -> None:
         rows = self._rows[nearest_indices(len(self._rows), height)]
         self._choose(rows, self._columns[nearest_indices(len(self._columns), width)])
+
+    def warp(self, matrix: np.ndarray) -> None:
+        """Under ``matrix`` [2, 3] (from here to there), by nearest neighbour. The pixels are computed now."""
+        height, width = self.size
+        pixels = np.zeros((len(self), self.num_frames, height, width), np.uint8)
+        for track, target in zip(self.pixels(), pixels):
+            for mask, place in zip(track, target):
+                cv2.warpAffine(mask, matrix, (width, height), dst=place, flags=cv2.INTER_NEAREST)
+        self._tracks, self._rows, self._columns = list(pixels), np.arange(height), np.arange(width)
+        self._pixels = pixels
 
     def _choose(self, rows: np.ndarray, columns: np.ndarray) -> None:
         self._rows, self._columns = rows, columns

@@ -24,6 +24,7 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "max_pool": ("float32",),
         "dynamic_masks": ("float32",),
         "join_nearest": ("float32",),
+        "mask_losses": ("float32",),
     },
     "cuda": {
         "ms_deform_attn": ("float32", "float16", "bfloat16"),
@@ -41,6 +42,7 @@ NATIVE_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "max_pool": (),
         "dynamic_masks": (),
         "join_nearest": (),
+        "mask_losses": (),
     },
 }
 # Of MultiScaleDeformableAttn and its gradient on Ascend: levels, queries and channels a head.

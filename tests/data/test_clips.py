@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindvideo.data.clips.image_dataset import ImageDataset, mask_extents
+from mindvideo.data.clips.image_dataset import ImageDataset
 from mindvideo.data.clips.rules import (
     CLIP_RULES,
     CircularWindow,
@@ -24,8 +24,10 @@ from mindvideo.data.media.lazy import ClipFrames
 from mindvideo.data.transforms.base import Compose
 from mindvideo.data.transforms.photometric import FrameColours, distort
 from mindvideo.data.transforms.pipelines import AUGMENTATIONS, AugmentationSettings, build_augmentation
+from mindvideo.data.transforms.rotation import Rotation
 from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
+from mindvideo.masks.extents import mask_extents
 from mindvideo.masks.lazy import ClipMasks
 
 SETTINGS = {"short_sides": (40, 48), "max_long_side": 80, "crop_short_sides": (50, 60), "crop_range": (30, 50)}
@@ -93,11 +95,14 @@ def made_clip(rng: np.random.Generator, size: tuple[int, int] = (60, 90)) -> Cli
     )
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+# Turned masks do not fill their boxes, and a crop cuts boxes as such: those without a crop only.
+@pytest.mark.parametrize(
+    ("name", "rotation"), [*((name, 0.0) for name in sorted(AUGMENTATIONS)), ("none", 40.0), ("toy", 40.0)]
+)
 @pytest.mark.parametrize("seed", range(6))
-def test_boxes_follow_the_masks_and_sizes_the_plan(name: str, seed: int) -> None:
+def test_boxes_follow_the_masks_and_sizes_the_plan(name: str, seed: int, rotation: float) -> None:
     rng = np.random.default_rng(seed)
-    augmentation = build_augmentation(AugmentationSettings(name=name, **SETTINGS), absent="drop")
+    augmentation = build_augmentation(AugmentationSettings(name=name, rotation=rotation, **SETTINGS), absent="drop")
     clip = made_clip(rng)
     parameters = augmentation.draw(rng, clip.size, clip.num_frames)
     planned = augmentation.output_size(clip.size, parameters)
@@ -111,6 +116,33 @@ def test_boxes_follow_the_masks_and_sizes_the_plan(name: str, seed: int) -> None
     tight[..., 2:] += seen[..., None]
     assert np.abs(clip.boxes - tight)[seen].max() < 3.1  # three resizes of whole pixels
     assert not clip.boxes[~seen].any()
+
+
+def test_a_turned_clip_keeps_its_objects_and_its_boxes() -> None:
+    """A quarter turn of a square frame is exact; what is turned out of view is absent; the rest is of mean colour."""
+    rng = np.random.default_rng(0)
+    clip = made_clip(rng, size=(60, 60))
+    frames, masks = clip.frames.pixels().copy(), clip.masks.pixels().copy()
+    turned = Rotation(reach=90.0).apply(clip, 90.0)
+    assert np.abs(turned.frames.pixels().astype(int) - np.rot90(frames, -1, axes=(1, 2))).max() <= 1
+    assert (turned.masks.pixels() == np.rot90(masks, -1, axes=(2, 3))).all()
+    assert (turned.present == masks.any(axis=(2, 3))).all()
+    boxes = mask_extents(turned.masks.pixels())
+    assert (turned.boxes[..., :2] == boxes[..., :2]).all() and (turned.boxes[turned.present] > 0).any()
+
+    wide = made_clip(rng, size=(40, 160))
+    colours = wide.frames.pixels().mean(axis=(1, 2))
+    wide = Rotation(reach=90.0).apply(wide, 90.0)
+    assert np.abs(wide.frames.pixels()[:, 0, 0] - colours).max() <= 1
+    seen = wide.masks.pixels().any(axis=(2, 3))
+    assert (wide.present == seen).all() and not wide.boxes[~seen].any() and not seen.all()
+
+
+def test_rotation_comes_before_the_augmentation_and_is_drawn_once_a_clip() -> None:
+    angles = [build_augmentation(AugmentationSettings(name="toy", rotation=30.0)).draw(
+        np.random.default_rng(seed), (60, 90), 5)[0] for seed in range(200)]  # fmt: skip
+    assert -30 <= min(angles) < -25 and 25 < max(angles) <= 30
+    assert len(build_augmentation(AugmentationSettings(name="toy")).transforms) == 4
 
 
 def test_photometric_distortion_is_drawn_for_each_frame() -> None:

@@ -34,6 +34,7 @@ ONLY_CPU = ("DenseAttention", "ShortAttention", "MaxPool", "Gelu", "GeluGradient
 ONLY_CPU += ("DepthwiseConvolution", "DepthwiseWeightGradient", "CounterDropout")
 ONLY_CPU += ("HalfDenseAttention", "HalfDenseLayer", "HalfDenseConvolution")
 ONLY_CPU += ("DynamicMasks", "JoinNearest", "JoinNearestGradient")
+ONLY_CPU += ("FocalRows", "FocalRowsGradient", "DiceRows", "DiceRowsGradient")
 
 
 def test_the_script_for_a_card_passes_without_one(golden, tmp_path):

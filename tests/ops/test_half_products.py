@@ -11,6 +11,7 @@ from mindvideo import load_config
 from mindvideo.assembly.predictor import build_tracker
 from mindvideo.errors import UserError
 from mindvideo.execution import precision
+from mindvideo.execution.fingerprint import fingerprint
 from mindvideo.execution.precision import apply_precision
 from mindvideo.modules.heads.upscaled_mask import DoublingConvolution
 from mindvideo.modules.layers.attention import MultiHeadAttention
@@ -88,6 +89,13 @@ def test_each_layer_by_itself(name):
     whole, half = filled(), filled()
     dict(half.cells_and_names())[name].half_products = True
     assert 1e-5 < error_of(half(*given()), whole(*given())) < 4 * DIGITS
+
+
+def test_a_graph_that_is_kept_is_not_taken_for_that_of_the_other_precision():
+    whole, half = filled(), filled()
+    assert fingerprint(whole) == fingerprint(half)
+    precision.multiply_in_bfloat16(half)
+    assert fingerprint(whole) != fingerprint(half)
 
 
 def test_a_processor_without_the_instructions_is_refused_in_words(monkeypatch):

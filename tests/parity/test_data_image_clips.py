@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindvideo.data.clips.image_dataset import mask_extents, pack_masks
+from mindvideo.data.clips.image_dataset import pack_masks
 from mindvideo.data.clips.image_motion import (
     add_brightness,
     add_hue_and_saturation,
@@ -20,6 +20,7 @@ from mindvideo.data.clips.image_motion import (
     shift_and_turn_picture,
 )
 from mindvideo.data.labels.images import read_category_map
+from mindvideo.masks.extents import mask_extents
 
 # An interpolated value that lies between two levels to within float32 rounding may go either way.
 MOST_ROUNDED_OTHERWISE = 1e-3

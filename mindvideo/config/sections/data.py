@@ -73,6 +73,9 @@ class Data:
     )
     photometric: bool = key(True, "colour distortion of video frames, drawn anew for every frame")
     photometric_wrap: bool = key(False, "colours that leave 0..255 wrap around as in the published code, not clipped")
+    rotation: float = key(
+        0.0, "a clip is turned by at most so many degrees either way, before all else", minimum=0.0, maximum=180.0
+    )
     absent: str = key(
         "keep",
         "instances without a pixel in the clip: keep them; zero_box zeroes the boxes of frames where they have none; "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mindvideo.data.clips.image_motion import ImageMotion, draw_motion, move_labels, move_picture
@@ -14,6 +13,7 @@ from mindvideo.data.media.frame_reader import FrameReader
 from mindvideo.data.media.lazy import ClipFrames
 from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
+from mindvideo.masks.extents import mask_extents
 from mindvideo.masks.lazy import ClipMasks
 
 
@@ -111,18 +111,3 @@ def pack_masks(masks: np.ndarray) -> np.ndarray:
     for number, mask in enumerate(masks, start=1):
         label_map[mask > 0] = number
     return label_map
-
-
-def mask_extents(masks: np.ndarray) -> np.ndarray:
-    """f32 [..., 4]: first and last column and row (x0, y0, x1, y1, the last included) of masks [..., H, W].
-
-    An empty mask has zeros.
-    """
-    # PARITY(instanceformer, seqformer): the last pixel, not the one after it, so boxes are one pixel narrow.
-    flat = np.ascontiguousarray(masks.reshape(-1, *masks.shape[-2:]), np.uint8)
-    boxes = np.zeros((len(flat), 4), np.float32)
-    for box, mask in zip(boxes, flat):
-        x, y, width, height = cv2.boundingRect(mask)
-        if width:
-            box[:] = x, y, x + width - 1, y + height - 1
-    return boxes.reshape(*masks.shape[:-2], 4)

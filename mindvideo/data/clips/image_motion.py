@@ -11,7 +11,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from mindvideo.data.clips.warp import rotation_about_centre, warp_bilinear, warp_nearest
+from mindvideo.data.media.warp import rotation_about_centre, warp_bilinear, warp_nearest
 from mindvideo.structures.picture_size import picture_size
 
 BRIGHTNESS_REACH = 40

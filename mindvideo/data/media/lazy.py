@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mindvideo.data.media.resize import Region, resize_part, source_region
+from mindvideo.data.media.warp import turned_picture
 from mindvideo.structures.picture_size import picture_size
 
 # uint8 [H, W, 3] -> the same shape. It is given any part of a frame, mirrored views too.
@@ -40,7 +41,14 @@ class Crop:
     width: int
 
 
-Step = Mirror | Resize | Crop | PixelChange
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """About the middle; what comes into view has the frame's mean colour."""
+
+    degrees: float
+
+
+Step = Mirror | Resize | Crop | Turn | PixelChange
 
 
 def size_after(step: Step, size: tuple[int, int]) -> tuple[int, int]:
@@ -55,6 +63,8 @@ def needed_region(step: Step, size: tuple[int, int], wanted: Region) -> Region:
         return Region(wanted.top, wanted.bottom, size[1] - wanted.right, size[1] - wanted.left)
     if isinstance(step, Resize):
         return source_region(size, (step.height, step.width), wanted)
+    if isinstance(step, Turn):
+        return Region(0, size[0], 0, size[1])
     return wanted
 
 
@@ -74,6 +84,8 @@ def run_chain(frame: np.ndarray, steps: Sequence[Step], result: np.ndarray) -> N
         elif isinstance(step, Resize):
             place = result if number == len(steps) else None
             frame = resize_part(_upright(frame), size, given, (step.height, step.width), wanted, place)
+        elif isinstance(step, Turn):
+            frame = wanted.of(turned_picture(_upright(frame), step.degrees))
         elif not isinstance(step, Crop):  # a crop is done by the regions
             frame = step(frame)
     if frame is not result:
@@ -110,6 +122,9 @@ class ClipFrames:
 
     def crop(self, top: int, left: int, height: int, width: int) -> None:
         self._add([Crop(top, left, height, width)] * len(self))
+
+    def turn(self, degrees: float) -> None:
+        self._add([Turn(degrees)] * len(self))
 
     def change_pixels(self, changes: Sequence[PixelChange]) -> None:
         """One change for each frame [T]."""

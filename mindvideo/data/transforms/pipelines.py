@@ -11,6 +11,7 @@ from mindvideo.data.transforms.flip import HorizontalFlip, TimeReversal
 from mindvideo.data.transforms.instances import DropMaskless, DropVanished, ZeroMaskless
 from mindvideo.data.transforms.photometric import PhotometricDistortion
 from mindvideo.data.transforms.resize import RandomCrop, ResizeShortSide
+from mindvideo.data.transforms.rotation import Rotation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class AugmentationSettings:
     crop_range: tuple[int, int] = (384, 600)
     photometric: bool = True
     photometric_wrap: bool = False
+    rotation: float = 0.0
 
 
 def _photometric(settings: AugmentationSettings) -> list[Transform]:
@@ -85,7 +87,10 @@ ABSENT_TREATMENTS: dict[str, list[Transform]] = {"keep": [], "zero_box": [ZeroMa
 
 
 def build_augmentation(settings: AugmentationSettings, *, absent: str = "keep") -> Compose:
-    """The named pipeline. ``absent`` then treats instances without a pixel: it keeps them; or their boxes are
+    """The named pipeline, after a ``rotation`` where one is set.
+
+    ``absent`` then treats instances without a pixel: it keeps them; or their boxes are
     zeroed where they have none; or those are zeroed and instances that have none in the whole clip are dropped.
     """
-    return Compose(transforms=[*AUGMENTATIONS[settings.name](settings), *ABSENT_TREATMENTS[absent]])
+    turn = [Rotation(reach=settings.rotation)] if settings.rotation else []
+    return Compose(transforms=[*turn, *AUGMENTATIONS[settings.name](settings), *ABSENT_TREATMENTS[absent]])

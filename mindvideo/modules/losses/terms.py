@@ -110,16 +110,15 @@ def labels_of_frames(m: Matched) -> ms.Tensor:
 
 
 def pixels(m: Matched) -> tuple[ms.Tensor, ms.Tensor]:
-    """Predicted and target masks, a row a frame: both [D, B*N*T, P]; of one layer [B*N*T, P]."""
+    """Predicted masks, a row a frame, [D, B*N*T, P], and targets [B*N*T, P]; of one layer both [B*N*T, P]."""
     D, B, N, T, h, w = m["masks"].shape
     target = m["target_masks"].reshape(B * N * T, h * w)
     if D == 1:  # two axes: reductions are faster
         return m["masks"].reshape(B * N * T, h * w), target
-    return m["masks"].reshape(D, B * N * T, h * w), ops.broadcast_to(target.expand_dims(0), (D, *target.shape))
+    return m["masks"].reshape(D, B * N * T, h * w), target
 
 
 def tubes(m: Matched) -> tuple[ms.Tensor, ms.Tensor]:
-    """Predicted and target masks, a row an instance: both [D, B, N, T*P]."""
+    """Predicted masks, a row an instance, [D, B, N, T*P], and targets [B, N, T*P]."""
     D, B, N = m["masks"].shape[:3]
-    masks = m["masks"].reshape(D, B, N, -1)
-    return masks, ops.broadcast_to(m["target_masks"].reshape(1, B, N, -1), masks.shape)
+    return m["masks"].reshape(D, B, N, -1), m["target_masks"].reshape(B, N, -1)

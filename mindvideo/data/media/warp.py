@@ -1,4 +1,4 @@
-"""Affine and perspective warps with black outside.
+"""Affine and perspective warps, with black outside where nothing else is said.
 
 OpenCV 4 rounds bilinear coordinates to 1/32 pixel; the pictures here are interpolated exactly, as OpenCV 5 does it.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+
+from mindvideo.structures.picture_size import picture_size
 
 
 def rotation_about_centre(degrees: float, size: tuple[int, int], shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
@@ -51,6 +53,16 @@ def warp_bilinear(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) 
     lower *= lower_share
     lower += upper
     return np.clip(np.rint(lower), 0, 255).astype(np.uint8).reshape(*size, channels)
+
+
+def turned_picture(image: np.ndarray, degrees: float) -> np.ndarray:
+    """uint8 [H, W, 3] turned about its middle; what comes into view has the picture's mean colour."""
+    mean = image.mean(axis=(0, 1)).tolist()
+    matrix = rotation_about_centre(degrees, picture_size(image))[:2]
+    width_height = (image.shape[1], image.shape[0])
+    return cv2.warpAffine(
+        image, matrix, width_height, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=mean
+    )
 
 
 def _source_points(matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
