@@ -1,4 +1,4 @@
-"""Focal and dice loss of masks by the compiled library: one pass, and only logits and targets kept for the backward pass.
+"""Focal and dice loss of masks by the compiled library: one pass, which keeps only logits and targets for its gradient.
 
 Where the library does not do them the caller computes them by MindSpore's operators.
 """
