@@ -103,7 +103,11 @@ _ALL = (
         "training_memory",
         "training_memory",
         ["--frames 2 --steps 2", f"{_INSTANCEFORMER_STEP} --frames 2 --steps 2"],
-        ["--frames 3 6", f"{_INSTANCEFORMER_STEP} --frames 3 5", "--frames 6 --recompute 'backbone.*'"],
+        [
+            "--frames 3 6",
+            f"{_INSTANCEFORMER_STEP} --frames 3 5",
+            r"--frames 6 --recompute 'mask_branch\.(frame|sequence)_head'",
+        ],
         _MEMORY,
     ),
     Table("data", "data", ["--rounds 1"], ["--rounds 7"], _DATA),

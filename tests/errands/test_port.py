@@ -145,7 +145,8 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: object) -> in
 def test_its_commands_find_the_configuration(monkeypatch, caplog, tmp_path: Path):
     """Each goes on to what it needs next, weights or data, and says where the file is now."""
     monkeypatch.chdir(PROJECT / "tools" / "segmentation")
-    monkeypatch.setattr(logging.getLogger("mindvideo"), "propagate", True)  # a command may have ended it
+    monkeypatch.setattr(logging.getLogger("mindvideo"), "propagate", True)  # a command may have ended it,
+    caplog.set_level(logging.WARNING, logger="mindvideo")  # and asked for less
     load._warn_of_new_place.cache_clear()
     assert load_config(OLD_PATH).name == "vistr_r50"
     assert str(known_configs()["vistr"]) in caplog.text and "-c vistr" in caplog.text
