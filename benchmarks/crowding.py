@@ -1,4 +1,4 @@
-"""What is missed where frames are full and objects lie over each other.
+"""Objects that are missed where frames are full and where they lie over each other.
 
     python -m benchmarks.crowding DATA/synthetic_easy/annotations/instances_late200.json runs/long/RUN/results.json
 

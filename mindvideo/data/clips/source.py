@@ -1,4 +1,4 @@
-"""What a set of training clips is made of."""
+"""The source of training clips, before any transform."""
 
 from __future__ import annotations
 
