@@ -51,6 +51,7 @@ def clip_settings(cfg: ConfigDict) -> ClipSettings:
     )
     return ClipSettings(
         num_frames=data.num_frames,
+        pasted_share=data.pasted_share,
         windows=data.windows if "windows" in reads_of(cfg.family).get("data", ()) else 1,
         clip_rule=data.clip_rule,
         repeat_last_frame=data.repeat_last_frame,

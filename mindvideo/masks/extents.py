@@ -19,3 +19,10 @@ def mask_extents(masks: np.ndarray) -> np.ndarray:
         if width:
             box[:] = x, y, x + width - 1, y + height - 1
     return boxes.reshape(*masks.shape[:-2], 4)
+
+
+def boxes_around(masks: np.ndarray) -> np.ndarray:
+    """f32 [..., 4]: x0, y0 and the column and row after the last of masks [..., H, W]; zeros for an empty mask."""
+    boxes = mask_extents(masks)
+    boxes[..., 2:] += masks.any(axis=(-2, -1))[..., None]
+    return boxes

@@ -76,6 +76,9 @@ class Data:
     rotation: float = key(
         0.0, "a clip is turned by at most so many degrees either way, before all else", minimum=0.0, maximum=180.0
     )
+    pasted_share: float = key(
+        0.0, "share of the clips on which some objects of another clip of the set are pasted", minimum=0.0, maximum=1.0
+    )
     absent: str = key(
         "keep",
         "instances without a pixel in the clip: keep them; zero_box zeroes the boxes of frames where they have none; "

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from mindvideo.data.clips.image_dataset import ImageDataset
+from mindvideo.data.clips.pasting import PastedClips
 from mindvideo.data.clips.rules import ClipRule, SeveralWindows, clip_rule
+from mindvideo.data.clips.source import ClipSource
 from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.clips.video_dataset import VideoDataset
 from mindvideo.data.labels.catalogue import Catalogue, DatasetFiles
@@ -26,6 +28,7 @@ class ClipSettings:
     clip_rule: str = "consecutive"
     repeat_last_frame: bool = False
     samples_per: str = "frame"
+    pasted_share: float = 0.0
     augmentation: AugmentationSettings = dataclasses.field(default_factory=AugmentationSettings)
     absent: str = "keep"
     min_instances: int = 1
@@ -49,6 +52,10 @@ def _rule(settings: ClipSettings) -> ClipRule:
     return rule if settings.windows == 1 else SeveralWindows(rule=rule, windows=settings.windows)
 
 
+def _maybe_pasted(source: ClipSource, settings: ClipSettings) -> ClipSource:
+    return PastedClips(source=source, share=settings.pasted_share) if settings.pasted_share else source
+
+
 def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     source = VideoDataset(
         annotation_file=files.annotations,
@@ -58,7 +65,7 @@ def _video_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
         cache_megabytes=settings.cache_megabytes,
     )
     return TrainingClips(
-        source=source,
+        source=_maybe_pasted(source, settings),
         transform=build_augmentation(settings.augmentation, absent=settings.absent),
         min_instances=settings.min_instances,
         strict=settings.strict,
@@ -76,7 +83,7 @@ def _image_part(files: DatasetFiles, settings: ClipSettings) -> TrainingClips:
     )
     augmentation = dataclasses.replace(settings.augmentation, photometric=False)
     return TrainingClips(
-        source=source,
+        source=_maybe_pasted(source, settings),
         transform=build_augmentation(augmentation, absent="zero_box" if settings.absent == "keep" else settings.absent),
         min_instances=max(1, settings.min_instances),
         max_instances=MAX_IMAGE_INSTANCES if settings.num_frames * settings.windows > 1 else None,

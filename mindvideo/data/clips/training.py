@@ -5,29 +5,16 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
+from mindvideo.data.clips.source import ClipSource
 from mindvideo.data.media.broken_frame import BrokenFrameError
 from mindvideo.data.transforms.base import Transform
 from mindvideo.data.transforms.sample import ClipSample
 from mindvideo.errors import UserError
 
 MAX_ATTEMPTS = 100  # other samples tried before a set is called unusable
-
-
-class ClipSource(Protocol):
-    """Clips as they are on disk (or made from images)."""
-
-    def __len__(self) -> int: ...
-
-    def category_ids(self) -> set[int]:
-        """The labels that its clips have."""
-
-    def frame_size(self, index: int) -> tuple[int, int]: ...
-
-    def clip(self, index: int, rng: np.random.Generator) -> ClipSample: ...
 
 
 class TrainingClips:

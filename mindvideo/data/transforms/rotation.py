@@ -7,7 +7,7 @@ import numpy as np
 from mindvideo.data.media.warp import rotation_about_centre
 from mindvideo.data.transforms.base import SameSize
 from mindvideo.data.transforms.sample import ClipSample
-from mindvideo.masks.extents import mask_extents
+from mindvideo.masks.extents import boxes_around
 
 
 class Rotation(SameSize):
@@ -28,7 +28,6 @@ class Rotation(SameSize):
         clip.masks.warp(rotation_about_centre(parameters, clip.size)[:2])
         masks = clip.masks.pixels()
         seen = masks.any(axis=(2, 3))  # [N, T]
-        clip.boxes = mask_extents(masks)
-        clip.boxes[..., 2:] += seen[..., None]  # the extents name the last pixel, boxes the one after it
+        clip.boxes = boxes_around(masks)
         clip.present = clip.present & seen
         return clip
