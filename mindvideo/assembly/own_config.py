@@ -37,6 +37,8 @@ def own_values(
     own = values["data"]
     own["num_classes"] = max(facts.class_names) + 1
     own["max_instances"] = min(facts.max_objects, _queries(base))
+    if data.pasted_share:
+        own["pasted_share"] = 0.0  # it takes longer to learn, and clips hold more objects than the set's
     own["samples_per"] = "frame" if len(facts.lengths) < SMALL_SET else data.samples_per
     if data.augmentation in ("toy", "none"):
         own.update(_sizes(facts, short_side or SHORT_SIDE))

@@ -47,7 +47,7 @@ def test_the_commands_of_the_page_lead_to_batches(mine, monkeypatch, capsys):
     assert "1 video, 2 tracks" in printed and "no errors" in printed
     assert "mindvideo train -c mine.yaml --output runs/mine\n" in printed
     cfg = load_config("mine.yaml", ["data.workers=0"])
-    assert cfg.data.num_classes == 3 and cfg.data.max_instances == 2
+    assert cfg.data.num_classes == 3 and cfg.data.max_instances == 2 and cfg.data.pasted_share == 0.0
     assert cfg.data.buckets == [[64, 128]] and cfg.schedule.warmup_steps == 60
     assert cfg.inference.short_side == cfg.data.short_sides[0] == 64 and cfg.inference.size_multiple == 8
     data = build_training_data(cfg)
