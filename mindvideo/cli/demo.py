@@ -16,7 +16,7 @@ CONFIG = "instanceformer_toy"
 # Enough to see the model find, outline and follow most shapes; the configuration's own length reaches its figures.
 STEPS = 900
 # Fuller clips pay in a long training; in one as short as this they cost 8 AP on the demo's own clips.
-PLAIN_CLIPS = "data.pasted_share=0"
+PLAIN_CLIPS = ("data.pasted_share=0", "data.max_instances=4")
 TRAIN_VIDEOS, VALID_VIDEOS = 2000, 60
 
 
@@ -62,8 +62,8 @@ def train(config: str, run: Path, data: Path, steps: int) -> Path:
         print(f"\n== Training: {weights} is there already")
         return weights
     resume = ["--resume"] if (run / "checkpoints").is_dir() else []
-    options = ("-c", config, "--output", run, *resume, f"data.root={data}", f"schedule.max_steps={steps}", PLAIN_CLIPS)
-    show_and_run(f"Training: {config}, {steps} steps", tool("train", *options))
+    options = ("-c", config, "--output", run, *resume, f"data.root={data}", f"schedule.max_steps={steps}")
+    show_and_run(f"Training: {config}, {steps} steps", tool("train", *options, *PLAIN_CLIPS))
     return weights
 
 
