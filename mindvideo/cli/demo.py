@@ -15,7 +15,7 @@ from mindvideo.cli.arguments import EXIT_FAILURE, EXIT_OK, OneLineParser, whole_
 CONFIG = "instanceformer_toy"
 # Enough to see the model find, outline and follow most shapes; the configuration's own length reaches its figures.
 STEPS = 900
-# Fuller clips pay in a long training; in one as short as this they cost 8 AP on the demo's own clips.
+# Fuller clips pay in a long training; in one as short as this they cost 6 to 8 AP on the demo's own clips.
 PLAIN_CLIPS = ("data.pasted_share=0", "data.max_instances=4")
 TRAIN_VIDEOS, VALID_VIDEOS = 2000, 60
 
