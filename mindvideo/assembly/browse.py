@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from mindvideo.assembly.data import build_catalogue, clip_settings
 from mindvideo.data.clips.assemble import dataset_categories, training_clips
 from mindvideo.data.clips.browse import contact_sheet, draw_clip, page
+from mindvideo.data.clips.pasting import PastedClips
 from mindvideo.data.clips.training import JointClips, TrainingClips
 from mindvideo.data.feed.epoch_order import EpochOrder, sample_generator
 from mindvideo.data.media.broken_frame import BrokenFrameError
@@ -65,7 +66,8 @@ class _Drawing:
 
 def _clip_on_disk(clips: TrainingClips | JointClips, index: int, rng: np.random.Generator) -> ClipSample:
     part, position = clips.locate(index) if isinstance(clips, JointClips) else (clips, index)
-    return part.source.clip(position, rng)
+    source = part.source.source if isinstance(part.source, PastedClips) else part.source
+    return source.clip(position, rng)
 
 
 def _training_entry(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mindvideo.assembly.browse import _clip_on_disk
 from mindvideo.data.clips.assemble import ClipSettings, training_clips
 from mindvideo.data.clips.pasting import PastedClips, fitted, pasted
 from mindvideo.data.labels.catalogue import Catalogue
@@ -116,6 +117,21 @@ def test_the_other_clip_is_made_to_cover_the_frame(size: tuple[int, int]) -> Non
         assert (frames[mask] >= 117).all() and (frames[~mask] <= 133).all()  # the middle of the greys
 
 
+def test_the_other_clip_is_not_distorted() -> None:
+    """A square of a tall clip is one of the same size in a wide frame; the top or the bottom may be cut off."""
+    tall = np.zeros((1, 1, 80, 60), np.uint8)
+    tall[:, :, 30:50, 20:40] = 1
+    heights = []
+    for seed in range(20):
+        clip = clip_of([[None]], 0)
+        clip.frames = ClipFrames.of_pixels(np.zeros((1, 80, 60, 3), np.uint8))
+        clip.masks = ClipMasks.of_pixels(tall)
+        mask = fitted(clip, SIZE, np.random.default_rng(seed)).masks.pixels()[0, 0]
+        assert mask.any(axis=0).sum() == 20
+        heights.append(mask.any(axis=1).sum())
+    assert max(heights) == 20
+
+
 def test_the_share_and_the_number_of_pasted_objects_are_drawn() -> None:
     three = [[(2 + 20 * n, 22, 18 + 20 * n, 38)] * 2 for n in range(3)]
     source = Clips(clip_of([], 10, video_id=7), clip_of(three, 200, video_id=8))
@@ -128,6 +144,20 @@ def test_the_share_and_the_number_of_pasted_objects_are_drawn() -> None:
     chosen = [tuple(clip.labels) for clip in drawn]
     assert 265 <= chosen.count(()) <= 335  # half of them, and a half of the rest drew the clip without objects
     assert len(set(chosen)) == 8 and chosen.count((200, 201, 202)) > 15  # any of the three, in any number
+
+
+def test_browsing_shows_the_clip_on_disk_without_what_is_pasted(shapes_set: Path) -> None:
+    named = {"names": ["synthetic_easy/train"], "catalogue": Catalogue(root=shapes_set.parent)}
+    plain, full = (
+        training_clips(**named, settings=ClipSettings(num_frames=3, pasted_share=share)) for share in (0.0, 1.0)
+    )
+    for index in range(6):
+        expected = plain.source.clip(index, np.random.default_rng(index))
+        shown = _clip_on_disk(full, index, np.random.default_rng(index))
+        assert (shown.frames.pixels() == expected.frames.pixels()).all()
+        assert shown.labels.tolist() == expected.labels.tolist()
+        sample, _ = full.sample(index, np.random.default_rng(index))
+        assert sample.video_id == expected.video_id and sample.labels.tolist() != expected.labels.tolist()
 
 
 def test_a_clip_without_objects_pastes_nothing() -> None:

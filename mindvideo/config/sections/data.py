@@ -77,7 +77,10 @@ class Data:
         0.0, "a clip is turned by at most so many degrees either way, before all else", minimum=0.0, maximum=180.0
     )
     pasted_share: float = key(
-        0.0, "share of the clips on which some objects of another clip of the set are pasted", minimum=0.0, maximum=1.0
+        0.0,
+        "share of the clips on which some objects of another clip of the set are pasted; max_instances must hold both",
+        minimum=0.0,
+        maximum=1.0,
     )
     absent: str = key(
         "keep",
