@@ -40,7 +40,7 @@ class LifeRules:
 
     min_birth: float = 0.25
     min_life: float = 0.1
-    max_gap: int = 60
+    max_gap: int = 150
     min_likeness: float = 0.7
     min_return: float = 0.55
     kept_frames: int = 100_000
