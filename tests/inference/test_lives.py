@@ -15,7 +15,7 @@ from mindvideo import load_config
 from mindvideo.assembly import for_videos
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
 from mindvideo.inference.trackers.any_length import AnyLengthTracker
-from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives
+from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives, firmness
 from mindvideo.inference.trackers.scenes import SceneTracker
 from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS
 from mindvideo.masks.rle import has_pixels
@@ -143,12 +143,28 @@ def test_nothing_to_see_is_no_track(frames: list[dict[int, Seen]]) -> None:
 def test_evidence_counts_sure_frames_more_and_doubts_the_young() -> None:
     evidence, scores = TrackEvidence(), []
     for _ in range(50):
-        evidence.add(np.array([0.1, 0.64, 0.1]))
-        evidence.add(np.array([0.05, 0.01, 0.05]))  # hidden
+        evidence.add(np.array([0.1, 0.64, 0.1]), 1.0)
+        evidence.add(np.array([0.05, 0.01, 0.05]), 0.0)  # hidden
         scores.append(evidence.score_and_label())
     assert {label for _, label in scores} == {1}
     assert scores[0][0] < 0.5 and 0.7 < scores[-1][0] < 0.8 == pytest.approx(np.sqrt(0.64))
     assert [score for score, _ in scores] == sorted(score for score, _ in scores)
+
+
+def test_vague_masks_make_an_unsure_track() -> None:
+    firm, vague = TrackEvidence(), TrackEvidence()
+    for _ in range(10):
+        firm.add(np.array([0.1, 0.64]), 1.0)
+        vague.add(np.array([0.1, 0.64]), 0.25)
+    assert vague.score_and_label() == (pytest.approx(0.25 * firm.score_and_label()[0]), 1)
+
+
+def test_a_mask_is_as_firm_as_its_border_is_sharp() -> None:
+    side = np.arange(20.0) - 9.5  # distance from a border
+    sharp, vague, nothing = (np.tile(-slope * side, (4, 1)).astype(np.float32) for slope in (9.0, 0.61, 0.0))
+    found = firmness(np.stack([sharp, vague, nothing]))
+    # Of the vague one 8 columns are above 1.5, and 12 above -1.5.
+    assert found.tolist() == [1.0, pytest.approx(8 / 12), 0.0]
 
 
 class State(NamedTuple):

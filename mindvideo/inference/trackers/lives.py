@@ -18,6 +18,7 @@ from mindvideo.inference.trackers.colours import NUM_COLOURS, colour_numbers, sh
 
 COLOUR_SIDE = 320  # of the picture in which colours are compared
 MIN_CELLS = 4  # a mask of fewer cells shows nothing
+FIRM = 1.5  # logit from which a cell is surely in the mask; down to minus this much it may be
 # Masks that share this much, of both together or of the smaller one, show the same object.
 SAME_OBJECT, INSIDE_ANOTHER = 0.5, 0.7
 
@@ -86,6 +87,7 @@ class _Seen(NamedTuple):
     queries: np.ndarray  # [S], their numbers
     probabilities: np.ndarray  # [S, K]
     masks: np.ndarray  # bool [S, h * w]
+    firmness: np.ndarray  # [S], of the masks
     areas: np.ndarray  # [S]
     places: np.ndarray  # [S, 3]
     colours: np.ndarray  # [S, NUM_COLOURS]
@@ -179,7 +181,7 @@ class TrackLives:
             colours=frame.colours[row],
             evidence=TrackEvidence(),
         )
-        life.evidence.add(frame.probabilities[row])
+        life.evidence.add(frame.probabilities[row], float(frame.firmness[row]))
         self.alive.append(life)
         return life
 
@@ -187,7 +189,7 @@ class TrackLives:
         life.query, life.last = int(frame.queries[row]), frame.frame
         life.mask, life.place = frame.masks[row], frame.places[row]
         life.colours = (1.0 - self.COLOUR_PACE) * life.colours + self.COLOUR_PACE * frame.colours[row]
-        life.evidence.add(frame.probabilities[row])
+        life.evidence.add(frame.probabilities[row], float(frame.firmness[row]))
 
 
 def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float) -> _Seen:
@@ -202,6 +204,7 @@ def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float
         queries=queries,
         probabilities=seen.probabilities[queries],
         masks=masks,
+        firmness=firmness(logits),
         areas=flat.sum(axis=1),
         places=_places(inside),
         colours=colours_under(picture, _masks_over(picture, logits)),
@@ -236,6 +239,12 @@ def colours_under(picture: np.ndarray, masks: np.ndarray) -> np.ndarray:
         if mask.any():
             share[:] = shares_of_colours(numbers[mask])
     return shares
+
+
+def firmness(logits: np.ndarray) -> np.ndarray:
+    """Mask logits [S, h, w] -> for each the share of the cells that may be in it which surely are, [S], from 0 to 1."""
+    sure, possible = ((logits > threshold).sum(axis=(1, 2)) for threshold in (FIRM, -FIRM))
+    return sure / np.maximum(possible, 1)
 
 
 def _places(inside: np.ndarray) -> np.ndarray:
