@@ -23,6 +23,8 @@ from mindvideo.masks.rle import has_pixels
 Q, K, SIDE = 4, 3, 16
 SIZE = (32, 32)
 LOOKS = [(255 * (n & 1), 127 * (n & 2), 63 * (n & 4)) for n in range(8)]  # colours
+ALIKE = 8, 9  # two that differ by less than a coarse step
+LOOKS += [(195, 100, 40), (215, 100, 40)]
 
 
 class Seen(NamedTuple):
@@ -96,11 +98,34 @@ def test_what_comes_back_in_other_colours_is_another_one() -> None:
     assert follow([*gone, {2: Seen(0.8, at=(3, 3))}])[-1] == {2: 1}
 
 
-def test_where_two_of_a_kind_meet_their_colours_tell_them_apart() -> None:
+@pytest.mark.parametrize("looks", [(0, 1), ALIKE])
+def test_where_two_of_a_kind_meet_their_colours_tell_them_apart(looks: tuple[int, int]) -> None:
     """They have passed each other from one frame to the next, so that masks and queries say the opposite."""
-    before = {0: Seen(0.8, look=0, at=(3, 5)), 1: Seen(0.8, look=1, at=(7, 5))}
-    after = {0: Seen(0.8, look=1, at=(3, 5)), 1: Seen(0.8, look=0, at=(7, 5))}
+    one, other = looks
+    before = {0: Seen(0.8, look=one, at=(3, 5)), 1: Seen(0.8, look=other, at=(7, 5))}
+    after = {0: Seen(0.8, look=other, at=(3, 5)), 1: Seen(0.8, look=one, at=(7, 5))}
     assert follow([before, before, after]) == [{0: 1, 1: 2}, {0: 1, 1: 2}, {1: 1, 0: 2}]
+
+
+@pytest.mark.parametrize(("logit", "follows"), [(4.0, True), (0.5, False)])
+def test_vague_masks_teach_nothing_about_colours(logit: float, follows: bool) -> None:
+    """For 30 frames half of the mask lies on another object; then it is hidden, and that one stands free."""
+    lives = TrackLives(LifeRules())
+    alone = {0: Seen(0.8, look=0, at=(2, 2), side=6)}
+    lives.follow(observation(alone), picture(alone))
+    before = lives.alive[0].colours
+    hidden = picture({1: Seen(0.8, look=1, at=(5, 2), side=6), **alone})
+    seen = observation(alone)
+    for _ in range(30):
+        shown = lives.follow(seen._replace(mask_logits=np.where(seen.mask_logits > 0, logit, -4.0)), hidden).shown
+        assert [each.life.track_id for each in shown] == [1]
+    assert (np.abs(lives.alive[0].colours - before).max() > 0.1) == follows
+
+
+def test_a_refused_pair_draws_no_query_to_another_track(monkeypatch) -> None:
+    likeness = {"near": np.array([0.75, 0.65]), "far": np.array([0.72, 0.1])}
+    monkeypatch.setattr(TrackLives, "_likeness", lambda self, life, frame: likeness[life])  # noqa: ARG005
+    assert TrackLives(LifeRules())._assign(["near", "far"], [0, 1], None, 0.7) == [("near", 0, 0.75)]
 
 
 def test_nothing_comes_back_from_the_other_end_of_the_picture_at_once() -> None:
