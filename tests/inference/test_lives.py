@@ -15,7 +15,7 @@ from mindvideo import load_config
 from mindvideo.assembly import for_videos
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
 from mindvideo.inference.trackers.any_length import AnyLengthTracker
-from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives
+from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives, firmness
 from mindvideo.inference.trackers.scenes import SceneTracker
 from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS
 from mindvideo.masks.rle import has_pixels
@@ -23,6 +23,8 @@ from mindvideo.masks.rle import has_pixels
 Q, K, SIDE = 4, 3, 16
 SIZE = (32, 32)
 LOOKS = [(255 * (n & 1), 127 * (n & 2), 63 * (n & 4)) for n in range(8)]  # colours
+ALIKE = 8, 9  # two that differ by less than a coarse step
+LOOKS += [(195, 100, 40), (215, 100, 40)]
 
 
 class Seen(NamedTuple):
@@ -96,11 +98,34 @@ def test_what_comes_back_in_other_colours_is_another_one() -> None:
     assert follow([*gone, {2: Seen(0.8, at=(3, 3))}])[-1] == {2: 1}
 
 
-def test_where_two_of_a_kind_meet_their_colours_tell_them_apart() -> None:
+@pytest.mark.parametrize("looks", [(0, 1), ALIKE])
+def test_where_two_of_a_kind_meet_their_colours_tell_them_apart(looks: tuple[int, int]) -> None:
     """They have passed each other from one frame to the next, so that masks and queries say the opposite."""
-    before = {0: Seen(0.8, look=0, at=(3, 5)), 1: Seen(0.8, look=1, at=(7, 5))}
-    after = {0: Seen(0.8, look=1, at=(3, 5)), 1: Seen(0.8, look=0, at=(7, 5))}
+    one, other = looks
+    before = {0: Seen(0.8, look=one, at=(3, 5)), 1: Seen(0.8, look=other, at=(7, 5))}
+    after = {0: Seen(0.8, look=other, at=(3, 5)), 1: Seen(0.8, look=one, at=(7, 5))}
     assert follow([before, before, after]) == [{0: 1, 1: 2}, {0: 1, 1: 2}, {1: 1, 0: 2}]
+
+
+@pytest.mark.parametrize(("logit", "follows"), [(4.0, True), (0.5, False)])
+def test_vague_masks_teach_nothing_about_colours(logit: float, follows: bool) -> None:
+    """For 30 frames half of the mask lies on another object; then it is hidden, and that one stands free."""
+    lives = TrackLives(LifeRules())
+    alone = {0: Seen(0.8, look=0, at=(2, 2), side=6)}
+    lives.follow(observation(alone), picture(alone))
+    before = lives.alive[0].colours
+    hidden = picture({1: Seen(0.8, look=1, at=(5, 2), side=6), **alone})
+    seen = observation(alone)
+    for _ in range(30):
+        shown = lives.follow(seen._replace(mask_logits=np.where(seen.mask_logits > 0, logit, -4.0)), hidden).shown
+        assert [each.life.track_id for each in shown] == [1]
+    assert (np.abs(lives.alive[0].colours - before).max() > 0.1) == follows
+
+
+def test_a_refused_pair_draws_no_query_to_another_track(monkeypatch) -> None:
+    likeness = {"near": np.array([0.75, 0.65]), "far": np.array([0.72, 0.1])}
+    monkeypatch.setattr(TrackLives, "_likeness", lambda self, life, frame: likeness[life])  # noqa: ARG005
+    assert TrackLives(LifeRules())._assign(["near", "far"], [0, 1], None, 0.7) == [("near", 0, 0.75)]
 
 
 def test_nothing_comes_back_from_the_other_end_of_the_picture_at_once() -> None:
@@ -143,12 +168,28 @@ def test_nothing_to_see_is_no_track(frames: list[dict[int, Seen]]) -> None:
 def test_evidence_counts_sure_frames_more_and_doubts_the_young() -> None:
     evidence, scores = TrackEvidence(), []
     for _ in range(50):
-        evidence.add(np.array([0.1, 0.64, 0.1]))
-        evidence.add(np.array([0.05, 0.01, 0.05]))  # hidden
+        evidence.add(np.array([0.1, 0.64, 0.1]), 1.0)
+        evidence.add(np.array([0.05, 0.01, 0.05]), 0.0)  # hidden
         scores.append(evidence.score_and_label())
     assert {label for _, label in scores} == {1}
     assert scores[0][0] < 0.5 and 0.7 < scores[-1][0] < 0.8 == pytest.approx(np.sqrt(0.64))
     assert [score for score, _ in scores] == sorted(score for score, _ in scores)
+
+
+def test_vague_masks_make_an_unsure_track() -> None:
+    firm, vague = TrackEvidence(), TrackEvidence()
+    for _ in range(10):
+        firm.add(np.array([0.1, 0.64]), 1.0)
+        vague.add(np.array([0.1, 0.64]), 0.25)
+    assert vague.score_and_label() == (pytest.approx(0.25 * firm.score_and_label()[0]), 1)
+
+
+def test_a_mask_is_as_firm_as_its_border_is_sharp() -> None:
+    side = np.arange(20.0) - 9.5  # distance from a border
+    sharp, vague, nothing = (np.tile(-slope * side, (4, 1)).astype(np.float32) for slope in (9.0, 0.61, 0.0))
+    found = firmness(np.stack([sharp, vague, nothing]))
+    # Of the vague one 8 columns are above 1.5, and 12 above -1.5.
+    assert found.tolist() == [1.0, pytest.approx(8 / 12), 0.0]
 
 
 class State(NamedTuple):

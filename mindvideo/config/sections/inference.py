@@ -128,7 +128,7 @@ class Inference:
         by_family=True,
     )
     max_gap: int = key(
-        60,
+        150,
         "with any_length: frames for which an object may be out of sight and come back as itself",
         minimum=1,
         maximum=10**6,

@@ -14,10 +14,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mindvideo.inference.scoring.track_evidence import TrackEvidence
-from mindvideo.inference.trackers.colours import NUM_COLOURS, colour_numbers, shares_of_colours
+from mindvideo.inference.trackers.colours import COARSE, FINE, colour_numbers, shares_of_colours
 
 COLOUR_SIDE = 320  # of the picture in which colours are compared
+# Fine steps tell objects apart, coarse ones know an object again in another light: both count by half.
+COLOUR_STEPS = (COARSE, FINE)
+NUM_COLOURS = sum(steps**3 for steps in COLOUR_STEPS)
 MIN_CELLS = 4  # a mask of fewer cells shows nothing
+FIRM = 1.5  # logit from which a cell is surely in the mask; down to minus this much it may be
 # Masks that share this much, of both together or of the smaller one, show the same object.
 SAME_OBJECT, INSIDE_ANOTHER = 0.5, 0.7
 
@@ -40,7 +44,7 @@ class LifeRules:
 
     min_birth: float = 0.25
     min_life: float = 0.1
-    max_gap: int = 60
+    max_gap: int = 150
     min_likeness: float = 0.7
     min_return: float = 0.55
     kept_frames: int = 100_000
@@ -86,9 +90,11 @@ class _Seen(NamedTuple):
     queries: np.ndarray  # [S], their numbers
     probabilities: np.ndarray  # [S, K]
     masks: np.ndarray  # bool [S, h * w]
+    firmness: np.ndarray  # [S], of the masks
     areas: np.ndarray  # [S]
     places: np.ndarray  # [S, 3]
     colours: np.ndarray  # [S, NUM_COLOURS]
+    colour_roots: np.ndarray  # the square roots of those
     overlap: np.ndarray  # [S, S], cells shared
 
 
@@ -102,6 +108,7 @@ class TrackLives:
     # How far, in extents of its mask, an object may move between two frames, and how much farther each frame of a gap.
     REACH, DRIFT = 1.0, 0.15
     COLOUR_PACE = 0.1
+    FIRM_COLOURS = 4  # power of a mask's firmness with which its colours count: a vague mask lies over others too
 
     def __init__(self, rules: LifeRules) -> None:
         self.rules = rules
@@ -139,14 +146,15 @@ class TrackLives:
         if not lives or not rows:
             return []
         likeness = np.array([self._likeness(life, frame)[rows] for life in lives])
+        likeness[likeness < least] = 0.0  # what is refused must not draw another row to a life
         pairs = zip(*linear_sum_assignment(likeness, maximize=True))
-        return [(lives[i], rows[j], float(likeness[i, j])) for i, j in pairs if likeness[i, j] >= least]
+        return [(lives[i], rows[j], float(likeness[i, j])) for i, j in pairs if likeness[i, j] > 0.0]
 
     def _likeness(self, life: Life, frame: _Seen) -> np.ndarray:
         """To each row of the frame, [S], from 0 to 1; 0 where the object cannot have got to."""
         gap = frame.frame - life.last
         kind = _cosine(life.evidence.mean(), frame.probabilities)
-        look = np.sqrt(frame.colours) @ np.sqrt(life.colours)  # Bhattacharyya's coefficient
+        look = frame.colour_roots @ np.sqrt(life.colours)  # Bhattacharyya's coefficient
         apart = np.abs(frame.places[:, :2] - life.place[:2]).max(axis=1)
         near = apart <= self.REACH * life.place[2] + self.DRIFT * (gap - 1)
         if gap > 1:
@@ -179,15 +187,17 @@ class TrackLives:
             colours=frame.colours[row],
             evidence=TrackEvidence(),
         )
-        life.evidence.add(frame.probabilities[row])
+        life.evidence.add(frame.probabilities[row], float(frame.firmness[row]))
         self.alive.append(life)
         return life
 
     def _see(self, life: Life, row: int, frame: _Seen) -> None:
         life.query, life.last = int(frame.queries[row]), frame.frame
         life.mask, life.place = frame.masks[row], frame.places[row]
-        life.colours = (1.0 - self.COLOUR_PACE) * life.colours + self.COLOUR_PACE * frame.colours[row]
-        life.evidence.add(frame.probabilities[row])
+        firmness = float(frame.firmness[row])
+        pace = self.COLOUR_PACE * firmness**self.FIRM_COLOURS
+        life.colours = (1.0 - pace) * life.colours + pace * frame.colours[row]
+        life.evidence.add(frame.probabilities[row], firmness)
 
 
 def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float) -> _Seen:
@@ -197,14 +207,17 @@ def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float
     inside = logits > 0.0
     masks = inside.reshape(len(queries), inside.shape[1] * inside.shape[2])
     flat = masks.astype(np.float32)
+    colours = colours_under(picture, _masks_over(picture, logits))
     return _Seen(
         frame=frame,
         queries=queries,
         probabilities=seen.probabilities[queries],
         masks=masks,
+        firmness=firmness(logits),
         areas=flat.sum(axis=1),
         places=_places(inside),
-        colours=colours_under(picture, _masks_over(picture, logits)),
+        colours=colours,
+        colour_roots=np.sqrt(colours),
         overlap=flat @ flat.T,
     )
 
@@ -229,13 +242,20 @@ def _masks_over(picture: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def colours_under(picture: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Shares of colours under each mask: uint8 [h, w, 3], bool [S, h * w] -> float32 [S, NUM_COLOURS]."""
-    numbers = colour_numbers(picture).ravel()
+    """Shares of colours under each mask: uint8 [h, w, 3], bool [S, h * w] -> float32 [S, NUM_COLOURS], sums of 1."""
+    numbers = [colour_numbers(picture, steps).ravel() for steps in COLOUR_STEPS]
     shares = np.zeros((len(masks), NUM_COLOURS), np.float32)
     for share, mask in zip(shares, masks):
         if mask.any():
-            share[:] = shares_of_colours(numbers[mask])
+            parts = [shares_of_colours(each[mask], steps) for each, steps in zip(numbers, COLOUR_STEPS)]
+            share[:] = np.concatenate(parts) / len(parts)
     return shares
+
+
+def firmness(logits: np.ndarray) -> np.ndarray:
+    """Mask logits [S, h, w] -> for each the share of the cells that may be in it which surely are, [S], from 0 to 1."""
+    sure, possible = ((logits > threshold).sum(axis=(1, 2)) for threshold in (FIRM, -FIRM))
+    return sure / np.maximum(possible, 1)
 
 
 def _places(inside: np.ndarray) -> np.ndarray:

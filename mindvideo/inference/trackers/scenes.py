@@ -40,7 +40,7 @@ class CutDetector:
 
 
 def colour_histogram(frame: np.ndarray) -> np.ndarray:
-    """Shares of colours among the pixels, float [NUM_COLOURS]."""
+    """Shares of colours among the pixels, float [COARSE ** 3]."""
     small = cv2.resize(frame, HISTOGRAM_SIZE, interpolation=cv2.INTER_AREA)
     return shares_of_colours(colour_numbers(small))
 
