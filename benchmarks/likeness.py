@@ -3,22 +3,24 @@
     mindvideo prepare synthetic --output DATA/synthetic_easy --train 1 --valid 10 --long 25 --seed 60
     python -m benchmarks.likeness gmpvis_toy=runs/gm/last.ckpt --data DATA
 
-For families of windows. Every window goes through the network once, then the tracks are followed in each way.
+Every video goes through the network once, then the tracks are followed in each way; an online network begins its
+queries anew as the first way says.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
-from benchmarks.long_models import LongVideo, arguments, figures_of, loaded, long_videos, readings_of
+from benchmarks.long_models import LongVideo, arguments, figures_of, loaded, long_videos
 from benchmarks.rows import append_rows
-from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives, small_picture
+from mindvideo.inference.trackers.colours import COARSE, FINE
+from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLives
 from mindvideo.inference.trackers.living_tracks import LivingTracks
 
 
@@ -26,7 +28,7 @@ from mindvideo.inference.trackers.living_tracks import LivingTracks
 class Way:
     """``parts``: attributes of TrackLives; ``coarse``: colours at the resolution of the masks."""
 
-    parts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rules: LifeRules = dataclasses.field(default_factory=LifeRules)
     coarse: bool = False
 
@@ -39,28 +41,46 @@ WAYS = {
         {"OVERLAP": 0.45, "KIND": 0.1, "LOOK": 0.45}, LifeRules(min_likeness=0.5, min_return=0.6)
     ),
     "no colours": Way(NO_COLOURS, LifeRules(min_likeness=0.4, min_return=0.6)),
+    "colours in eight steps only": Way({"COLOUR_STEPS": (COARSE,)}),
+    "colours in sixteen steps only": Way({"COLOUR_STEPS": (FINE,)}),
+    "vague masks teach colours as firm ones do": Way({"FIRM_COLOURS": 0}),
+    "gaps of 60 frames at most": Way(rules=LifeRules(max_gap=60)),
     "no overlap": Way({"OVERLAP": 0.0, "KIND": 0.1, "LOOK": 0.9}),
 }
 
 
-def frames_seen(tracker: Any, video: LongVideo) -> list[tuple[Observation, np.ndarray]]:
+class FrameSeen(NamedTuple):
+    """What LivingTracks.follow takes."""
+
+    observation: Observation
+    picture: np.ndarray
+    options: dict[str, Any]
+
+
+def frames_seen(tracker: Any, video: LongVideo) -> list[FrameSeen]:
     """Of each frame what the network says and the picture."""
-    return [
-        (
-            Observation(reading.window.probabilities[:, place], reading.window.mask_logits[:, place]),
-            small_picture(video.frames[reading.start + place]),
-        )
-        for reading in readings_of(tracker, video.frames)
-        for place in reading.places()
-    ]
+    follower = tracker.of_any_length()
+    follower.begin(size=video.frames[0].shape[:2], num_frames=len(video.frames), video_id=video.entry["id"])
+    follow, seen = follower.tracks.follow, []
+
+    def remembered(observation: Observation, picture: np.ndarray, **options: Any) -> Any:
+        seen.append(FrameSeen(observation, picture, options))
+        return follow(observation, picture, **options)
+
+    follower.tracks.follow = remembered
+    for frame in video.frames:
+        follower.feed(frame)
+    follower.finish()
+    return seen
 
 
-def records_of(seen: list[tuple[Observation, np.ndarray]], video: LongVideo, way: Way) -> list[dict]:
+def records_of(seen: list[FrameSeen], video: LongVideo, way: Way) -> list[dict]:
     tracks = LivingTracks(way.rules, size=video.frames[0].shape[:2], video_id=video.entry["id"])
     tracks.lives = type("Lives", (TrackLives,), dict(way.parts))(way.rules)
-    for observation, picture in seen:
+    for observation, picture, options in seen:
         size = observation.mask_logits.shape[:0:-1]
-        tracks.follow(observation, cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if way.coarse else picture)
+        coarse = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if way.coarse else picture
+        tracks.follow(observation, coarse, **options)
     return tracks.result().to_results()
 
 

@@ -7,6 +7,7 @@ answer is which query shows which track, and which queries may begin anew.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -17,9 +18,6 @@ from mindvideo.inference.scoring.track_evidence import TrackEvidence
 from mindvideo.inference.trackers.colours import COARSE, FINE, colour_numbers, shares_of_colours
 
 COLOUR_SIDE = 320  # of the picture in which colours are compared
-# Fine steps tell objects apart, coarse ones know an object again in another light: both count by half.
-COLOUR_STEPS = (COARSE, FINE)
-NUM_COLOURS = sum(steps**3 for steps in COLOUR_STEPS)
 MIN_CELLS = 4  # a mask of fewer cells shows nothing
 FIRM = 1.5  # logit from which a cell is surely in the mask; down to minus this much it may be
 # Masks that share this much, of both together or of the smaller one, show the same object.
@@ -60,7 +58,7 @@ class Life:
     last: int  # frame in which it was seen last
     mask: np.ndarray  # bool [h * w], there
     place: np.ndarray  # (x, y, extent) of that mask, in units of the map's longer side
-    colours: np.ndarray  # float32 [NUM_COLOURS], slowly following, see colours_under
+    colours: np.ndarray  # float32 [N], slowly following, see colours_under
     evidence: TrackEvidence
 
 
@@ -93,7 +91,7 @@ class _Seen(NamedTuple):
     firmness: np.ndarray  # [S], of the masks
     areas: np.ndarray  # [S]
     places: np.ndarray  # [S, 3]
-    colours: np.ndarray  # [S, NUM_COLOURS]
+    colours: np.ndarray  # [S, N]
     colour_roots: np.ndarray  # the square roots of those
     overlap: np.ndarray  # [S, S], cells shared
 
@@ -107,6 +105,8 @@ class TrackLives:
     KIND_AFTER_GAP, LOOK_AFTER_GAP = 0.3, 0.7
     # How far, in extents of its mask, an object may move between two frames, and how much farther each frame of a gap.
     REACH, DRIFT = 1.0, 0.15
+    # Fine steps tell objects apart, coarse ones know an object again in another light: both count by half.
+    COLOUR_STEPS = (COARSE, FINE)
     COLOUR_PACE = 0.1
     FIRM_COLOURS = 4  # power of a mask's firmness with which its colours count: a vague mask lies over others too
 
@@ -119,7 +119,7 @@ class TrackLives:
     def follow(self, seen: Observation, picture: np.ndarray) -> Followed:
         """The next frame; ``picture`` uint8 [H', W', 3] shows it in any size, for its colours: see small_picture."""
         self._frame += 1
-        frame = _compare(seen, picture, self._frame, self.rules.min_life)
+        frame = _compare(seen, picture, self._frame, self.rules.min_life, self.COLOUR_STEPS)
         ended = [life for life in self.alive if self._frame - life.last > self.rules.max_gap]
         self.alive = [life for life in self.alive if life not in ended]
         recent = [life for life in self.alive if self._frame - life.last == 1]
@@ -200,14 +200,14 @@ class TrackLives:
         life.evidence.add(frame.probabilities[row], firmness)
 
 
-def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float) -> _Seen:
+def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float, colour_steps: Sequence[int]) -> _Seen:
     queries = np.flatnonzero(seen.probabilities.max(axis=1) >= min_life)
     queries = queries[(seen.mask_logits[queries] > 0.0).sum(axis=(1, 2)) >= MIN_CELLS]
     logits = seen.mask_logits[queries]
     inside = logits > 0.0
     masks = inside.reshape(len(queries), inside.shape[1] * inside.shape[2])
     flat = masks.astype(np.float32)
-    colours = colours_under(picture, _masks_over(picture, logits))
+    colours = colours_under(picture, _masks_over(picture, logits), colour_steps)
     return _Seen(
         frame=frame,
         queries=queries,
@@ -241,13 +241,16 @@ def _masks_over(picture: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return np.array(maps).reshape(len(maps), height * width) > 0.0
 
 
-def colours_under(picture: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Shares of colours under each mask: uint8 [h, w, 3], bool [S, h * w] -> float32 [S, NUM_COLOURS], sums of 1."""
-    numbers = [colour_numbers(picture, steps).ravel() for steps in COLOUR_STEPS]
-    shares = np.zeros((len(masks), NUM_COLOURS), np.float32)
+def colours_under(picture: np.ndarray, masks: np.ndarray, colour_steps: Sequence[int]) -> np.ndarray:
+    """Shares of colours under each mask: uint8 [h, w, 3], bool [S, h * w] -> float32 [S, N], whose rows add up to 1.
+
+    N: the colours of all ``colour_steps``, n ** 3 for n steps of each channel; each of them counts alike.
+    """
+    numbers = [colour_numbers(picture, steps).ravel() for steps in colour_steps]
+    shares = np.zeros((len(masks), sum(steps**3 for steps in colour_steps)), np.float32)
     for share, mask in zip(shares, masks):
         if mask.any():
-            parts = [shares_of_colours(each[mask], steps) for each, steps in zip(numbers, COLOUR_STEPS)]
+            parts = [shares_of_colours(each[mask], steps) for each, steps in zip(numbers, colour_steps)]
             share[:] = np.concatenate(parts) / len(parts)
     return shares
 
