@@ -50,7 +50,7 @@ WAYS = {
 
 
 class FrameSeen(NamedTuple):
-    """What LivingTracks.follow takes."""
+    """The arguments of LivingTracks.follow."""
 
     observation: Observation
     picture: np.ndarray
