@@ -168,20 +168,12 @@ def test_nothing_to_see_is_no_track(frames: list[dict[int, Seen]]) -> None:
 def test_evidence_counts_sure_frames_more_and_doubts_the_young() -> None:
     evidence, scores = TrackEvidence(), []
     for _ in range(50):
-        evidence.add(np.array([0.1, 0.64, 0.1]), 1.0)
-        evidence.add(np.array([0.05, 0.01, 0.05]), 0.0)  # hidden
+        evidence.add(np.array([0.1, 0.64, 0.1]))
+        evidence.add(np.array([0.05, 0.01, 0.05]))  # hidden
         scores.append(evidence.score_and_label())
     assert {label for _, label in scores} == {1}
     assert scores[0][0] < 0.5 and 0.7 < scores[-1][0] < 0.8 == pytest.approx(np.sqrt(0.64))
     assert [score for score, _ in scores] == sorted(score for score, _ in scores)
-
-
-def test_vague_masks_make_an_unsure_track() -> None:
-    firm, vague = TrackEvidence(), TrackEvidence()
-    for _ in range(10):
-        firm.add(np.array([0.1, 0.64]), 1.0)
-        vague.add(np.array([0.1, 0.64]), 0.25)
-    assert vague.score_and_label() == (pytest.approx(0.25 * firm.score_and_label()[0]), 1)
 
 
 def test_a_mask_is_as_firm_as_its_border_is_sharp() -> None:

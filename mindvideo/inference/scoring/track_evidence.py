@@ -9,22 +9,20 @@ YOUTH = 2.0
 
 
 class TrackEvidence:
-    """A track's mean class probabilities and the mean firmness of its masks; each frame counts by how sure it is.
+    """The mean of a track's class probabilities, in which each frame counts by how sure it is.
 
     So frames in which the object is hidden or half outside do not speak against it.
     """
 
     def __init__(self) -> None:
         self._sum: np.ndarray = np.zeros(1)  # of probabilities times weights, float64 [K]
-        self._firmness = 0.0  # sum of firmness times weights
         self._weight = 0.0
         self._frames = 0
 
-    def add(self, probabilities: np.ndarray, firmness: float) -> None:
-        """Take the probabilities [K] of the next frame, and how firm the mask there is, from 0 to 1."""
+    def add(self, probabilities: np.ndarray) -> None:
+        """Take the probabilities [K] of the next frame."""
         weight = float(probabilities.max())
         self._sum = self._sum + weight * probabilities.astype(np.float64)
-        self._firmness += weight * firmness
         self._weight += weight
         self._frames += 1
 
@@ -33,13 +31,10 @@ class TrackEvidence:
         return self._sum / max(self._weight, 1e-9)
 
     def score_and_label(self) -> tuple[float, int]:
-        """The category of the largest mean, and the score: the square root of that mean times the mean firmness, less
-        while the track is young.
+        """The category of the largest mean, and the score: the square root of that mean, less while it is young.
 
-        That many frames agree makes a track surer than each of them; the root says so and keeps the order. A mask
-        whose border is vague fits badly, or lies over two objects.
+        That many frames agree makes a track surer than each of them; the root says so and keeps the order.
         """
         mean = self.mean()
         label = int(mean.argmax())
-        firmness = self._firmness / max(self._weight, 1e-9)
-        return float(np.sqrt(mean[label]) * firmness * self._frames / (self._frames + YOUTH)), label
+        return float(np.sqrt(mean[label]) * self._frames / (self._frames + YOUTH)), label

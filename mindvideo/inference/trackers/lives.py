@@ -187,17 +187,16 @@ class TrackLives:
             colours=frame.colours[row],
             evidence=TrackEvidence(),
         )
-        life.evidence.add(frame.probabilities[row], float(frame.firmness[row]))
+        life.evidence.add(frame.probabilities[row])
         self.alive.append(life)
         return life
 
     def _see(self, life: Life, row: int, frame: _Seen) -> None:
         life.query, life.last = int(frame.queries[row]), frame.frame
         life.mask, life.place = frame.masks[row], frame.places[row]
-        firmness = float(frame.firmness[row])
-        pace = self.COLOUR_PACE * firmness**self.FIRM_COLOURS
+        pace = self.COLOUR_PACE * float(frame.firmness[row]) ** self.FIRM_COLOURS
         life.colours = (1.0 - pace) * life.colours + pace * frame.colours[row]
-        life.evidence.add(frame.probabilities[row], firmness)
+        life.evidence.add(frame.probabilities[row])
 
 
 def _compare(seen: Observation, picture: np.ndarray, frame: int, min_life: float, colour_steps: Sequence[int]) -> _Seen:
