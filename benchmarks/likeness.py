@@ -78,9 +78,9 @@ def records_of(seen: list[FrameSeen], video: LongVideo, way: Way) -> list[dict]:
     tracks = LivingTracks(way.rules, size=video.frames[0].shape[:2], video_id=video.entry["id"])
     tracks.lives = type("Lives", (TrackLives,), dict(way.parts))(way.rules)
     for observation, picture, options in seen:
-        size = observation.mask_logits.shape[:0:-1]
-        coarse = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if way.coarse else picture
-        tracks.follow(observation, coarse, **options)
+        if way.coarse:
+            picture = cv2.resize(picture, observation.mask_logits.shape[:0:-1], interpolation=cv2.INTER_AREA)
+        tracks.follow(observation, picture, **options)
     return tracks.result().to_results()
 
 

@@ -19,6 +19,7 @@ from mindvideo.inference.trackers.lives import LifeRules, Observation, TrackLive
 from mindvideo.inference.trackers.scenes import SceneTracker
 from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS
 from mindvideo.masks.rle import has_pixels
+from mindvideo.models.cards.lives import life_rules
 
 Q, K, SIDE = 4, 3, 16
 SIZE = (32, 32)
@@ -92,6 +93,13 @@ def test_what_comes_back_within_the_gap_is_itself_and_later_another_one() -> Non
     assert follow([{0: Seen(0.8)}] + [{}] * 5 + [{2: Seen(0.8, label=2, look=1)}])[-1] == {2: 2}
 
 
+def test_by_default_an_object_may_be_away_for_150_frames() -> None:
+    rules = life_rules(load_config("instanceformer_toy"))
+    assert rules == LifeRules()
+    for frames_away, track in ((149, 1), (150, 2)):
+        assert follow([{0: Seen(0.8)}, *[{}] * frames_away, {2: Seen(0.8)}], **vars(rules))[-1] == {2: track}
+
+
 def test_what_comes_back_in_other_colours_is_another_one() -> None:
     gone = [{0: Seen(0.8)}] + [{}] * 5
     assert follow([*gone, {2: Seen(0.8, look=1, at=(3, 3))}])[-1] == {2: 2}
@@ -109,7 +117,7 @@ def test_where_two_of_a_kind_meet_their_colours_tell_them_apart(looks: tuple[int
 
 @pytest.mark.parametrize(("logit", "follows"), [(4.0, True), (0.5, False)])
 def test_vague_masks_teach_nothing_about_colours(logit: float, follows: bool) -> None:
-    """For 30 frames half of the mask lies on another object; then it is hidden, and that one stands free."""
+    """For 30 frames half of the mask lies on another object."""
     lives = TrackLives(LifeRules())
     alone = {0: Seen(0.8, look=0, at=(2, 2), side=6)}
     lives.follow(observation(alone), picture(alone))
