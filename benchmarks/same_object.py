@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 import mindvideo  # noqa: F401, I001  prepares the environment before MindSpore is imported
 from benchmarks.long_models import arguments, loaded, long_videos, readings_of
 from benchmarks.rows import append_rows
-from mindvideo.inference.trackers.lives import colours_under
+from mindvideo.inference.trackers.lives import TrackLives, colours_under
 from mindvideo.inference.trackers.track_bank import associate_by_cosine, node_features
 from mindvideo.masks.rle import decode_mask
 from mindvideo.models.gmpvis.inference import GraphAssociation
@@ -63,7 +63,8 @@ def windows_of(tracker, frames: list[np.ndarray], annotations: list[dict]) -> li
             number = shown_object(masks, objects, reading.start)
             if number is not None:
                 place = int(masks.sum(axis=(1, 2)).argmax())
-                colours = colours_under(frames[reading.start + place], masks[place].reshape(1, -1))[0]
+                mask = masks[place].reshape(1, -1)
+                colours = colours_under(frames[reading.start + place], mask, TrackLives.COLOUR_STEPS)[0]
                 rows.append((number, node_features(window)[query], np.sqrt(colours)))
         if rows:
             found.append((reading.start, *(np.array(column) for column in zip(*rows))))
