@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Parameter, nn, ops
 
 from mindvideo.modules.losses.matched import of_instances, rows_of
-from mindvideo.modules.values import Targets
-from mindvideo.ops.slices import at, part
+from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, run_in_row, weights_of
+from mindvideo.modules.values import DecodedClip, Scene, Targets
+from mindvideo.ops.slices import at, part, swapped
 
 
 class ClipTraining(nn.Cell):
@@ -41,22 +44,97 @@ class ClipTraining(nn.Cell):
 
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] and padding bool [B, T, H, W]."""
-        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1))
-        targets = {
-            "labels": targets["labels"],
-            "boxes": targets["boxes"],
-            "masks": targets["masks"],
-            "present": present,
-            "exists": targets["exists"],
-        }
-        clip = self.network.decode(frames, padding)
-        trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
-        predictions = {"logits": part(clip["logits"], 0, -trained), "boxes": part(clip["boxes"], 0, -trained)}
-        query = self.matcher(predictions, targets)  # int [D, B, N]
-        mask_logits = None
+        clip: TrainingClip = {"frames": frames, "padding": padding, "targets": targets}
+        values, notes = run_in_row((self.see, self.decode, self.draw, self.judge), clip)
+        return values[0], notes[0]
+
+    def parts(self) -> list[TrainingPart]:
+        """See modules/training_parts.py."""
+        seeing, decoding, drawing = weights_of_clip_network(self.network)
+        return [
+            TrainingPart(self.see, seeing),
+            TrainingPart(self.decode, decoding),
+            TrainingPart(self.draw, drawing),
+            TrainingPart(self.judge),
+        ]
+
+    def see(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+        """The backbone's maps."""
+        return self.network.features(clip["frames"]), ()
+
+    def decode(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+        """Maps -> logits, boxes, queries and the scene's maps; noted: which query has which instance, the padding."""
+        network = self.network
+        fine = network.num_fine_levels
+        found = network.decode_maps(values[fine:], clip["frames"].shape[0], clip["padding"], values[:fine][::-1])
+        query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets_in_picture(clip["targets"]))
+        values, padding = values_of_scene(found)
+        return values, (query, padding)
+
+    def draw(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+        """The masks of the instances' queries, as far as a frame by itself tells them."""
+        logits, boxes, queries = values[:3]
+        query, padding = notes
+        if self.network.mask_branch is None:
+            return (logits, boxes), query
+        rows = rows_of(part(query, 0, -1), queries.shape[1])
+        queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # [B, N, T, C], zeros without an instance
+        scene = {"memory": values[3], "fine_maps": values[4:], "padding": padding}
+        return (logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)), query
+
+    def judge(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+        """The masks along time, and the losses."""
+        predictions, targets = self.predictions(values[0], values[1]), targets_in_picture(clip["targets"])
+        masks = None
         if self.network.mask_branch is not None:
-            rows = rows_of(part(query, 0, -1), clip["queries"].shape[1])
-            # [B, N, T, C], zeros without an instance
-            queries = at(of_instances(rows, clip["queries"].expand_dims(0)), 0, 0)
-            mask_logits = self.network.mask_branch(queries, clip["scene"]).expand_dims(0)
-        return self.criterion(predictions, targets, query, mask_logits)
+            masks = masks_along_time(self.network.mask_branch, values[2], targets["exists"].shape[0]).expand_dims(0)
+        total, terms = self.criterion(predictions, targets, notes, masks)
+        return (total,), (terms, ())
+
+    def predictions(self, logits: ms.Tensor, boxes: ms.Tensor) -> dict[str, ms.Tensor]:
+        """Of the layers that are trained: fewer than the decoder's when the earlier ones are not."""
+        trained = self.criterion.num_layers
+        return {"logits": part(logits, 0, -trained), "boxes": part(boxes, 0, -trained)}
+
+
+def targets_in_picture(targets: Targets) -> Targets:
+    """The same; an instance that does not exist is in no frame."""
+    return {
+        "labels": targets["labels"],
+        "boxes": targets["boxes"],
+        "masks": targets["masks"],
+        "present": ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)),
+        "exists": targets["exists"],
+    }
+
+
+def weights_of_clip_network(network: nn.Cell) -> tuple[tuple[Parameter, ...], ...]:
+    """Those of the backbone; of the rest up to the masks; and of the masks as far as a frame by itself tells them."""
+    seeing, branch = weights_of(network.backbone), network.mask_branch
+    masks = weights_of(branch)
+    along_time = () if branch is None else branch.weights_along_time()
+    apart = {id(weight) for weight in (*seeing, *masks)}
+    decoding = tuple(weight for weight in network.trainable_params() if id(weight) not in apart)
+    late = {id(weight) for weight in along_time}
+    return seeing, decoding, tuple(weight for weight in masks if id(weight) not in late)
+
+
+def values_of_scene(clip: DecodedClip) -> tuple[Tensors, ms.Tensor | None]:
+    """Logits, boxes, queries, memory and fine maps, in one row; and the padding."""
+    scene = clip["scene"]
+    return (clip["logits"], clip["boxes"], clip["queries"], scene["memory"], *scene["fine_maps"]), scene["padding"]
+
+
+def maps_by_frame(mask_branch: nn.Cell, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
+    """queries [B, Q, T, C] -> the first half of the mask head, [B*T, Q, C', H, W]."""
+    B, Q, T, C = queries.shape
+    return mask_branch.per_frame(swapped(queries, 1, 2).reshape(B * T, Q, C), scene)
+
+
+def masks_along_time(mask_branch: nn.Cell, maps: ms.Tensor, B: int) -> ms.Tensor:
+    """Maps [B*T, Q, C', H, W] -> the second half, mask logits [B, Q, T, H, W]."""
+    F, Q, C, H, W = maps.shape
+    T = F // B
+    by_query = swapped(maps.reshape(B, T, Q, C * H * W), 1, 2).reshape(B * Q, T, C, H, W)
+    masks = mask_branch.per_query(by_query)
+    return masks.reshape(B, Q, T, *masks.shape[2:])

@@ -13,6 +13,7 @@ from mindvideo.training.gradients import PreparedGradients
 from mindvideo.training.loss_scale import LossScale
 from mindvideo.training.opponent import Opponent
 from mindvideo.training.optimizer import GroupedOptimizer
+from mindvideo.training.recomputed_gradients import RecomputedGradients
 
 # These stand before the loss terms in a step's summary.
 SUMMARY = ("total", "gradient_norm", "loss_scale", "learning_rate_factor", "finite", "stop_requests")
@@ -91,12 +92,16 @@ class TrainStep(nn.Cell):
         average: WeightAverage | None = None,
         loss_scale: LossScale | None = None,
         opponent: Opponent | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.weights = optimizer.parameters
-        self.scaled_loss = ScaledLoss(training, plays=opponent is not None)
-        self.differentiate = ops.value_and_grad(self.scaled_loss, None, self.weights, has_aux=True)
+        if recompute:
+            self.differentiate = RecomputedGradients(training, self.weights)
+        else:
+            self.scaled_loss = ScaledLoss(training, plays=opponent is not None)
+            self.differentiate = ops.value_and_grad(self.scaled_loss, None, self.weights, has_aux=True)
         self.factors = Tensor(factors, ms.float32)
         self.last_factor = len(factors) - 1
         self.prepare = PreparedGradients(self.weights, clip_norm=clip_norm, accumulate=accumulate)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.models.gmpvis.network import GMPVIS
+from mindvideo.modules.clip_training import (
+    maps_by_frame,
+    masks_along_time,
+    values_of_scene,
+    weights_of_clip_network,
+)
 from mindvideo.modules.losses.graph_matching import MatchedGraphs
 from mindvideo.modules.losses.matched import Matched, of_instances, rows_of
 from mindvideo.modules.losses.terms import softmax_classes
-from mindvideo.modules.values import Targets
+from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, run_in_row, weights_of
+from mindvideo.modules.values import Scene, Targets
 from mindvideo.ops.slices import at, swapped
 
 _products = ops.BatchMatMul()
@@ -56,21 +65,70 @@ class GMPVISTraining(nn.Cell):
 
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] or [B, 2T, 3, H, W] and their padding."""
-        clips = frames.shape[1] // self.num_frames
-        targets = targets_of_clips(targets, clips)
-        clip = self.network.decode(clips_apart(frames, clips), clips_apart(padding, clips))
-        trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
-        predictions = {"logits": clip["logits"][-trained:], "boxes": clip["boxes"][-trained:]}
-        query = self.matcher(predictions, targets)  # int [D, B, N]
-        rows = rows_of(query[-1:], clip["queries"].shape[1])
+        clip: TrainingClip = {"frames": frames, "padding": padding, "targets": targets}
+        values, notes = run_in_row((self.see, self.decode, self.draw, self.judge), clip)
+        return values[0], notes[0]
+
+    def parts(self) -> list[TrainingPart]:
+        """See modules/training_parts.py."""
+        network = self.network
+        seeing, decoding, drawing = weights_of_clip_network(network)
+        late = {id(weight) for weight in weights_of(network.graph_matcher, network.second_classes)}
+        return [
+            TrainingPart(self.see, seeing),
+            TrainingPart(self.decode, tuple(weight for weight in decoding if id(weight) not in late)),
+            TrainingPart(self.draw, drawing),
+            TrainingPart(self.judge),
+        ]
+
+    def see(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+        """The backbone's maps of all clips."""
+        return self.network.features(clips_apart(clip["frames"], self.clips_of(clip))), ()
+
+    def decode(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+        """Maps -> nodes, logits, boxes, queries and the scene's maps; noted: who has which instance, the padding."""
+        network, clips = self.network, self.clips_of(clip)
+        fine, padding = network.num_fine_levels, clips_apart(clip["padding"], clips)
+        found = network.decode_maps(values[fine:], padding.shape[0], padding, values[:fine][::-1])
+        targets = targets_of_clips(clip["targets"], clips)
+        query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets)  # int [D, B, N]
+        values, padding = values_of_scene(found)
+        return (found["nodes"], *values), (query, padding)
+
+    def draw(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+        """The masks as far as a frame by itself tells them: of the instances' queries, with second classes of all."""
+        nodes, logits, boxes, queries = values[:4]
+        query, padding = notes
         if self.network.second_classes is None:
-            queries = at(of_instances(rows, clip["queries"].expand_dims(0)), 0, 0)  # zeros without an instance
-            masks, second = self.network.mask_branch(queries, clip["scene"]).expand_dims(0), None
+            rows = rows_of(query[-1:], queries.shape[1])
+            queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # zeros without an instance
+        scene: Scene = {"memory": values[4], "fine_maps": values[5:], "padding": padding}
+        return (nodes, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)), query
+
+    def judge(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+        """The masks along time, the graphs of two clips, and the losses."""
+        nodes, logits, boxes, maps = values
+        clips = self.clips_of(clip)
+        targets = targets_of_clips(clip["targets"], clips)
+        rows = rows_of(notes[-1:], nodes.shape[1])
+        masks, second = masks_along_time(self.network.mask_branch, maps, nodes.shape[0]), None
+        if self.network.second_classes is None:
+            masks = masks.expand_dims(0)
         else:
-            every = self.network.mask_branch(clip["queries"], clip["scene"])
-            masks, second = of_instances(rows, every.expand_dims(0)), self.network.second_classes(every).expand_dims(0)
-        graphs = self.match(clip["nodes"], at(clip["logits"], 0, -1), at(rows, 0, 0), targets["present"], clips)
-        return self.criterion(predictions, targets, query, masks, {"graphs": graphs, "second_logits": second})
+            second = self.network.second_classes(masks).expand_dims(0)
+            masks = of_instances(rows, masks.expand_dims(0))
+        graphs = self.match(nodes, at(logits, 0, -1), at(rows, 0, 0), targets["present"], clips)
+        extra = {"graphs": graphs, "second_logits": second}
+        total, terms = self.criterion(self.predictions(logits, boxes), targets, notes, masks, extra)
+        return (total,), (terms, ())
+
+    def clips_of(self, clip: TrainingClip) -> int:
+        return clip["frames"].shape[1] // self.num_frames
+
+    def predictions(self, logits: ms.Tensor, boxes: ms.Tensor) -> dict[str, ms.Tensor]:
+        """Of the layers that are trained: fewer than the decoder's when the earlier ones are not."""
+        trained = self.criterion.num_layers
+        return {"logits": logits[-trained:], "boxes": boxes[-trained:]}
 
     def match(
         self, nodes: ms.Tensor, logits: ms.Tensor, rows: ms.Tensor, present: ms.Tensor, clips: int

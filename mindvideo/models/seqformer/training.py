@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn
 
 from mindvideo.models.seqformer.network import SeqFormer
 from mindvideo.modules.clip_queries import MatchedClip, match_clip
+from mindvideo.modules.encoded_training import EncodedTraining
+from mindvideo.modules.training_parts import Tensors, TrainingClip
 from mindvideo.modules.values import Targets
 
 
-class SeqFormerTraining(nn.Cell):
+class SeqFormerTraining(EncodedTraining):
     """``construct`` takes the columns of a batch (without the ids) and gives (total loss [], terms [n_terms]).
 
     ``pixels`` turns bytes into frames; ``matcher`` and ``criterion`` as :class:`Matcher` and :class:`Criterion`.
@@ -43,3 +47,9 @@ class SeqFormerTraining(nn.Cell):
     def predict(self, frames: ms.Tensor, padding: ms.Tensor, sizes: ms.Tensor, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         return match_clip(self.network, self.matcher, self.network.encode(frames, padding), sizes, targets)
+
+    def learn(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+        """As ``construct``, from what :meth:`encode` gave."""
+        encoded, targets = self.encoded(values, notes, clip), clip["targets"]
+        total, terms = self.losses(match_clip(self.network, self.matcher, encoded, clip["sizes"], targets), targets)
+        return (total,), (terms, ())

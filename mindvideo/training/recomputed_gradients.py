@@ -1,0 +1,144 @@
+"""Gradients for less memory: the backward pass computes the inside of each part of a training network again.
+
+A training network that can do this has ``parts()``, a row of (run, weights):
+
+* ``run(values, notes, clip) -> values, notes``: gradients pass through ``values``, a tuple of tensors, none through
+  ``notes``; the first part gets two empty tuples, the last one gives the total loss as its only value, and as notes the
+  terms [n] and what an opponent learns from;
+* ``weights``: the parameters that the part works with. The last part has all that no other has.
+
+Only what passes from part to part is kept of the forward pass. Then, from the last part to the first, each is computed
+once more and differentiated, so memory holds the inside of one part at a time. MindSpore's own ``Cell.recompute`` keeps
+what operators with a ``bprop`` of their own read, which here are most: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mindspore as ms
+from mindspore import Parameter, ParameterTuple, nn, ops
+
+Tensors = tuple[ms.Tensor, ...]
+
+
+class _Values(nn.Cell):
+    """A part without its notes."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        super().__init__(auto_prefix=False)
+        self.run = run
+
+    def construct(self, values: Tensors, notes: Any, clip: Any) -> Tensors:
+        return self.run(values, notes, clip)[0]
+
+
+class _Link(nn.Cell):
+    """A part and all that follow: values, notes, clip, scale -> results, gradients of the values and of all weights."""
+
+    def __init__(self, run: Callable[..., Any], weights: Sequence[Parameter], following: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.run, self.following = run, following
+        self.values_of_part, self.weights = _Values(run), ParameterTuple(weights)
+        self.differentiate = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
+
+    def construct(
+        self, values: Tensors, notes: Any, clip: dict[str, Any], scale: ms.Tensor
+    ) -> tuple[tuple[Any, ...], Tensors, Tensors]:
+        given, noted = self.run(values, notes, clip)
+        results, of_given, of_later = self.following(given, noted, clip, scale)
+        # Not before those gradients are there; nor can the compiler take this pass for the first one.
+        values, clip = _after(values, of_given), _clip_after(clip, of_given)
+        of_inputs, of_weights = self.differentiate(self.values_of_part, self.weights)(values, notes, clip, of_given)
+        return results, of_inputs[0], of_weights + of_later
+
+
+class _ScaledEnd(nn.Cell):
+    """The last part with its loss multiplied by the loss scale."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        super().__init__(auto_prefix=False)
+        self.run = run
+
+    def construct(self, values: Tensors, notes: Any, clip: dict[str, Any], scale: ms.Tensor) -> tuple[Any, ...]:
+        values, notes = self.run(values, notes, clip)
+        total, (terms, material) = values[0], notes
+        if total.dtype != ms.float32 or terms.dtype != ms.float32:
+            raise TypeError("losses have to be computed in float32: cast the network's outputs before them")
+        return total * scale, total, terms, material
+
+
+class _LastLink(nn.Cell):
+    """As a link; nothing follows, so nothing is computed twice."""
+
+    def __init__(self, run: Callable[..., Any], weights: Sequence[Parameter]) -> None:
+        super().__init__(auto_prefix=False)
+        self.differentiate = ops.value_and_grad(_ScaledEnd(run), 0, ParameterTuple(weights), has_aux=True)
+
+    def construct(
+        self, values: Tensors, notes: Any, clip: dict[str, Any], scale: ms.Tensor
+    ) -> tuple[tuple[Any, ...], Tensors, Tensors]:
+        results, (of_values, of_weights) = self.differentiate(values, notes, clip, scale)
+        return results, of_values, of_weights
+
+
+class RecomputedGradients(nn.Cell):
+    """The columns of a batch and the loss scale -> ((scaled loss, loss, terms, material), gradient of each weight)."""
+
+    def __init__(self, training: nn.Cell, weights: Sequence[Parameter]) -> None:
+        super().__init__(auto_prefix=False)
+        self.training_network = training  # a cell within, so that it follows set_train
+        *early, last = training.parts()
+        owned = [_among(weights, part.weights) for part in early]
+        elsewhere = {id(weight) for group in owned for weight in group}
+        rest = [weight for weight in weights if id(weight) not in elsewhere]
+        link: nn.Cell = _LastLink(last.run, rest)
+        for part, group in zip(reversed(early), reversed(owned)):
+            link = _Link(part.run, group, link)
+        self.first = link
+        in_row = [id(weight) for group in (*owned, rest) for weight in group]
+        self.places = tuple(in_row.index(id(weight)) for weight in weights)
+
+    def construct(
+        self,
+        images: ms.Tensor,
+        sizes: ms.Tensor,
+        labels: ms.Tensor,
+        boxes: ms.Tensor,
+        masks: ms.Tensor,
+        present: ms.Tensor,
+        exists: ms.Tensor,
+        scale: ms.Tensor,
+    ) -> tuple[tuple[Any, ...], Tensors]:
+        frames, padding = self.training_network.pixels(images, sizes)
+        targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        clip = {"frames": frames, "padding": padding, "sizes": sizes, "targets": targets}
+        results, _, in_row = self.first((), (), clip, scale)
+        gradients: Tensors = ()
+        for place in self.places:
+            gradients += (in_row[place],)
+        return results, gradients
+
+
+def _after(values: Tensors, first: Any) -> Tensors:
+    """The same values, not before ``first``."""
+    later: Tensors = ()
+    for value in values:
+        later += (ops.depend(value, first),)
+    return later
+
+
+def _clip_after(clip: dict[str, Any], first: Any) -> dict[str, Any]:
+    return {
+        "frames": ops.depend(clip["frames"], first),
+        "padding": clip["padding"],
+        "sizes": clip["sizes"],
+        "targets": clip["targets"],
+    }
+
+
+def _among(weights: Sequence[Parameter], chosen: Sequence[Parameter]) -> list[Parameter]:
+    """Those of ``chosen`` that are in ``weights``, in the order there."""
+    wanted = {id(weight) for weight in chosen}
+    return [weight for weight in weights if id(weight) in wanted]
