@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 from mindspore import nn
 from ml_collections import ConfigDict
@@ -83,11 +84,19 @@ def build_step(
         average=average,
         loss_scale=loss_scale_for(precision, initial=train.loss_scale, patience=train.loss_scale_patience),
         opponent=None if player is None else build_opponent(cfg, player, groups),
-        recompute=train.recompute,
+        recompute=recompute_asked(train.recompute),
     )
     # Each process draws masks of its own, as each sees clips of its own.
     seed_dropout(training, step.iteration, seed=runtime.seed + current_ranks().rank)
     return step
+
+
+def recompute_asked(recompute: bool) -> bool:
+    """Only compiled graphs can: operator by operator everything is kept."""
+    if recompute and ms.get_context("mode") != ms.GRAPH_MODE:
+        _log.warning("train.recompute has no effect in pynative mode")
+        return False
+    return recompute
 
 
 def optimizer_of(

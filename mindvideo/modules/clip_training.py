@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 
 from mindvideo.modules.losses.matched import of_instances, rows_of
-from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, run_in_row, weights_of
+from mindvideo.modules.training_parts import (
+    Tensors,
+    TrainingClip,
+    TrainingPart,
+    noted,
+    read_back,
+    weights_of,
+    without,
+)
 from mindvideo.modules.values import DecodedClip, Scene, Targets
+from mindvideo.ops.masks import resize_padding
 from mindvideo.ops.slices import at, part, swapped
 
 
@@ -45,8 +52,8 @@ class ClipTraining(nn.Cell):
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] and padding bool [B, T, H, W]."""
         clip: TrainingClip = {"frames": frames, "padding": padding, "targets": targets}
-        values, notes = run_in_row((self.see, self.decode, self.draw, self.judge), clip)
-        return values[0], notes[0]
+        total, terms, _ = self.judge(self.draw(self.decode(self.see((), clip), clip), clip), clip)
+        return total, terms
 
     def parts(self) -> list[TrainingPart]:
         """See modules/training_parts.py."""
@@ -58,38 +65,37 @@ class ClipTraining(nn.Cell):
             TrainingPart(self.judge),
         ]
 
-    def see(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+    def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
         """The backbone's maps."""
-        return self.network.features(clip["frames"]), ()
+        return self.network.features(clip["frames"])
 
-    def decode(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
-        """Maps -> logits, boxes, queries and the scene's maps; noted: which query has which instance, the padding."""
+    def decode(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """Maps -> which query has which instance, logits, boxes, queries and the scene's maps."""
         network = self.network
         fine = network.num_fine_levels
         found = network.decode_maps(values[fine:], clip["frames"].shape[0], clip["padding"], values[:fine][::-1])
         query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets_in_picture(clip["targets"]))
-        values, padding = values_of_scene(found)
-        return values, (query, padding)
+        return (noted(query), *values_of_scene(found))
 
-    def draw(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+    def draw(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
         """The masks of the instances' queries, as far as a frame by itself tells them."""
-        logits, boxes, queries = values[:3]
-        query, padding = notes
+        noted_query, logits, boxes, queries, memory = values[:5]
         if self.network.mask_branch is None:
-            return (logits, boxes), query
+            return noted_query, logits, boxes
+        query = read_back(noted_query, ms.int32)
         rows = rows_of(part(query, 0, -1), queries.shape[1])
         queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # [B, N, T, C], zeros without an instance
-        scene = {"memory": values[3], "fine_maps": values[4:], "padding": padding}
-        return (logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)), query
+        scene = scene_of_values(memory, values[5:], clip["padding"])
+        return noted_query, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)
 
-    def judge(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+    def judge(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """The masks along time, and the losses."""
-        predictions, targets = self.predictions(values[0], values[1]), targets_in_picture(clip["targets"])
+        predictions, targets = self.predictions(values[1], values[2]), targets_in_picture(clip["targets"])
         masks = None
         if self.network.mask_branch is not None:
-            masks = masks_along_time(self.network.mask_branch, values[2], targets["exists"].shape[0]).expand_dims(0)
-        total, terms = self.criterion(predictions, targets, notes, masks)
-        return (total,), (terms, ())
+            masks = masks_along_time(self.network.mask_branch, values[3], targets["exists"].shape[0]).expand_dims(0)
+        total, terms = self.criterion(predictions, targets, read_back(values[0], ms.int32), masks)
+        return total, terms, ()
 
     def predictions(self, logits: ms.Tensor, boxes: ms.Tensor) -> dict[str, ms.Tensor]:
         """Of the layers that are trained: fewer than the decoder's when the earlier ones are not."""
@@ -113,16 +119,20 @@ def weights_of_clip_network(network: nn.Cell) -> tuple[tuple[Parameter, ...], ..
     seeing, branch = weights_of(network.backbone), network.mask_branch
     masks = weights_of(branch)
     along_time = () if branch is None else branch.weights_along_time()
-    apart = {id(weight) for weight in (*seeing, *masks)}
-    decoding = tuple(weight for weight in network.trainable_params() if id(weight) not in apart)
-    late = {id(weight) for weight in along_time}
-    return seeing, decoding, tuple(weight for weight in masks if id(weight) not in late)
+    decoding = without(network.trainable_params(), (*seeing, *masks))
+    return seeing, decoding, without(masks, along_time)
 
 
-def values_of_scene(clip: DecodedClip) -> tuple[Tensors, ms.Tensor | None]:
-    """Logits, boxes, queries, memory and fine maps, in one row; and the padding."""
+def values_of_scene(clip: DecodedClip) -> Tensors:
+    """Logits, boxes, queries, memory and fine maps, in one row."""
     scene = clip["scene"]
-    return (clip["logits"], clip["boxes"], clip["queries"], scene["memory"], *scene["fine_maps"]), scene["padding"]
+    return (clip["logits"], clip["boxes"], clip["queries"], scene["memory"], *scene["fine_maps"])
+
+
+def scene_of_values(memory: ms.Tensor, fine_maps: Tensors, padding: ms.Tensor) -> Scene:
+    """``padding`` bool [B, T, H, W]."""
+    F, _, h, w = memory.shape
+    return {"memory": memory, "fine_maps": fine_maps, "padding": resize_padding(padding, h, w).reshape(F, h, w)}
 
 
 def maps_by_frame(mask_branch: nn.Cell, queries: ms.Tensor, scene: Scene) -> ms.Tensor:

@@ -147,9 +147,7 @@ def describe_levels(paddings: tuple[ms.Tensor, ...]) -> Levels:
     return {"shapes": shapes, "padding": ops.cat(flat_paddings, 1), "valid_ratios": ops.stack(ratios, 1)}
 
 
-def code_of_levels(
-    paddings: tuple[ms.Tensor, ...], position: SinePositions2d, level_embed: ms.Parameter
-) -> ms.Tensor:
+def code_of_levels(paddings: tuple[ms.Tensor, ...], position: SinePositions2d, level_embed: ms.Parameter) -> ms.Tensor:
     """``paddings``, bool [B, h, w], one a level -> the code of place and level, [B, S, C]."""
     positions: tuple[ms.Tensor, ...] = ()
     for level, padding in enumerate(paddings):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import mindspore as ms
-from mindspore import Parameter, nn
+from mindspore import Parameter, nn, ops
 
 from mindvideo.modules.values import Targets
 
@@ -27,14 +27,13 @@ class TrainingClip(TypedDict, total=False):
 
 
 class TrainingPart(NamedTuple):
-    """``run(values, notes, clip) -> values, notes``: gradients pass through the values, none through the notes.
+    """``run(values, clip) -> values``: what passes from part to part are tuples of float tensors.
 
-    The first part gets no values and no notes. The last gives the total loss as its only value, and as notes the terms
-    [n] and what an opponent learns from, a tuple. ``weights`` are those that the part works with; the last part
-    has all that no other has.
+    The first part gets no values. The last gives the total loss [], the terms [n], and what an opponent learns from, a
+    tuple. ``weights`` are those that the part works with; the last part has all that no other has.
     """
 
-    run: Callable[[Tensors, Tensors, TrainingClip], tuple[Tensors, Any]]
+    run: Callable[[Tensors, TrainingClip], Any]
     weights: tuple[Parameter, ...] = ()
 
 
@@ -42,10 +41,15 @@ def weights_of(*cells: nn.Cell | None) -> tuple[Parameter, ...]:
     return tuple(weight for cell in cells if cell is not None for weight in cell.trainable_params())
 
 
-def run_in_row(parts: Sequence[Callable[..., tuple[Tensors, Any]]], clip: TrainingClip) -> tuple[Tensors, Any]:
-    """What the last of them gives."""
-    values: Tensors = ()
-    notes: Any = ()
-    for part in parts:
-        values, notes = part(values, notes, clip)
-    return values, notes
+def without(weights: Sequence[Parameter], others: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    elsewhere = {id(weight) for weight in others}
+    return tuple(weight for weight in weights if id(weight) not in elsewhere)
+
+
+def noted(marks: ms.Tensor) -> ms.Tensor:
+    """Whole numbers or truth values as floats, so that they can pass; no gradient comes back."""
+    return ops.stop_gradient(ops.cast(marks, ms.float32))
+
+
+def read_back(note: ms.Tensor, dtype: ms.Type) -> ms.Tensor:
+    return ops.cast(ops.stop_gradient(note), dtype)

@@ -2,14 +2,13 @@
 
 A training network that can do this has ``parts()``, a row of (run, weights):
 
-* ``run(values, notes, clip) -> values, notes``: gradients pass through ``values``, a tuple of tensors, none through
-  ``notes``; the first part gets two empty tuples, the last one gives the total loss as its only value, and as notes the
-  terms [n] and what an opponent learns from;
+* ``run(values, clip) -> values``: what passes from part to part, tuples of float tensors. The first part gets none. The
+  last one gives the total loss [], the terms [n], and what an opponent learns from, a tuple;
 * ``weights``: the parameters that the part works with. The last part has all that no other has.
 
-Only what passes from part to part is kept of the forward pass. Then, from the last part to the first, each is computed
-once more and differentiated, so memory holds the inside of one part at a time. MindSpore's own ``Cell.recompute`` keeps
-what operators with a ``bprop`` of their own read, which here are most: docs/performance.md.
+Only what passes is kept of the forward pass. Then, from the last part to the first, each is computed once more and
+differentiated, so memory holds the inside of one part at a time. MindSpore's own ``Cell.recompute`` keeps what
+operators with a ``bprop`` of their own read, and here most have one: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -20,37 +19,41 @@ from typing import Any
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, nn, ops
 
+from mindvideo.errors import UserError
+
 Tensors = tuple[ms.Tensor, ...]
 
 
-class _Values(nn.Cell):
-    """A part without its notes."""
+class _Part(nn.Cell):
+    """A part as a cell. The very cell that runs has to be the one that is differentiated: MindSpore 2.10 fails on a
+    graph that is used by itself and inside another which is differentiated, where it reads the step's number (dropout).
+    """
 
     def __init__(self, run: Callable[..., Any]) -> None:
         super().__init__(auto_prefix=False)
         self.run = run
 
-    def construct(self, values: Tensors, notes: Any, clip: Any) -> Tensors:
-        return self.run(values, notes, clip)[0]
+    def construct(self, values: Tensors, clip: dict[str, Any]) -> Tensors:
+        return self.run(values, clip)
 
 
 class _Link(nn.Cell):
-    """A part and all that follow: values, notes, clip, scale -> results, gradients of the values and of all weights."""
+    """A part and all that follow: values, clip, loss scale -> what the last part gives, and the
+    gradients of the values and of the weights from here on."""
 
     def __init__(self, run: Callable[..., Any], weights: Sequence[Parameter], following: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
-        self.run, self.following = run, following
-        self.values_of_part, self.weights = _Values(run), ParameterTuple(weights)
+        self.part, self.weights, self.following = _Part(run), ParameterTuple(weights), following
         self.differentiate = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
 
     def construct(
-        self, values: Tensors, notes: Any, clip: dict[str, Any], scale: ms.Tensor
+        self, values: Tensors, clip: dict[str, Any], scale: ms.Tensor
     ) -> tuple[tuple[Any, ...], Tensors, Tensors]:
-        given, noted = self.run(values, notes, clip)
-        results, of_given, of_later = self.following(given, noted, clip, scale)
+        given = self.part(values, clip)
+        results, of_given, of_later = self.following(given, clip, scale)
         # Not before those gradients are there; nor can the compiler take this pass for the first one.
         values, clip = _after(values, of_given), _clip_after(clip, of_given)
-        of_inputs, of_weights = self.differentiate(self.values_of_part, self.weights)(values, notes, clip, of_given)
+        of_inputs, of_weights = self.differentiate(self.part, self.weights)(values, clip, of_given)
         return results, of_inputs[0], of_weights + of_later
 
 
@@ -61,9 +64,8 @@ class _ScaledEnd(nn.Cell):
         super().__init__(auto_prefix=False)
         self.run = run
 
-    def construct(self, values: Tensors, notes: Any, clip: dict[str, Any], scale: ms.Tensor) -> tuple[Any, ...]:
-        values, notes = self.run(values, notes, clip)
-        total, (terms, material) = values[0], notes
+    def construct(self, values: Tensors, clip: dict[str, Any], scale: ms.Tensor) -> tuple[Any, ...]:
+        total, terms, material = self.run(values, clip)
         if total.dtype != ms.float32 or terms.dtype != ms.float32:
             raise TypeError("losses have to be computed in float32: cast the network's outputs before them")
         return total * scale, total, terms, material
@@ -77,9 +79,9 @@ class _LastLink(nn.Cell):
         self.differentiate = ops.value_and_grad(_ScaledEnd(run), 0, ParameterTuple(weights), has_aux=True)
 
     def construct(
-        self, values: Tensors, notes: Any, clip: dict[str, Any], scale: ms.Tensor
+        self, values: Tensors, clip: dict[str, Any], scale: ms.Tensor
     ) -> tuple[tuple[Any, ...], Tensors, Tensors]:
-        results, (of_values, of_weights) = self.differentiate(values, notes, clip, scale)
+        results, (of_values, of_weights) = self.differentiate(values, clip, scale)
         return results, of_values, of_weights
 
 
@@ -90,6 +92,7 @@ class RecomputedGradients(nn.Cell):
         super().__init__(auto_prefix=False)
         self.training_network = training  # a cell within, so that it follows set_train
         *early, last = training.parts()
+        check_runs_twice(training, [weight for part in early for weight in part.weights])
         owned = [_among(weights, part.weights) for part in early]
         elsewhere = {id(weight) for group in owned for weight in group}
         rest = [weight for weight in weights if id(weight) not in elsewhere]
@@ -114,11 +117,23 @@ class RecomputedGradients(nn.Cell):
         frames, padding = self.training_network.pixels(images, sizes)
         targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         clip = {"frames": frames, "padding": padding, "sizes": sizes, "targets": targets}
-        results, _, in_row = self.first((), (), clip, scale)
+        results, _, in_row = self.first((), clip, scale)
         gradients: Tensors = ()
         for place in self.places:
             gradients += (in_row[place],)
         return results, gradients
+
+
+def check_runs_twice(training: nn.Cell, weights: Sequence[Parameter]) -> None:
+    """Refuse layers of the parts that run twice which move a statistic each time."""
+    owned = {id(weight) for weight in weights}
+    for name, cell in training.cells_and_names():
+        own = [parameter for _, parameter in cell.parameters_and_names(expand=False)]
+        if any(id(p) in owned for p in own) and not all(p.requires_grad for p in own):
+            raise UserError(
+                f"train.recompute computes {name} twice, and it moves its running statistics each time: choose norms "
+                "without them (backbone.norm=frozen) or train.recompute=false"
+            )
 
 
 def _after(values: Tensors, first: Any) -> Tensors:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -11,14 +9,23 @@ from mindvideo.models.gmpvis.network import GMPVIS
 from mindvideo.modules.clip_training import (
     maps_by_frame,
     masks_along_time,
+    scene_of_values,
     values_of_scene,
     weights_of_clip_network,
 )
 from mindvideo.modules.losses.graph_matching import MatchedGraphs
 from mindvideo.modules.losses.matched import Matched, of_instances, rows_of
 from mindvideo.modules.losses.terms import softmax_classes
-from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, run_in_row, weights_of
-from mindvideo.modules.values import Scene, Targets
+from mindvideo.modules.training_parts import (
+    Tensors,
+    TrainingClip,
+    TrainingPart,
+    noted,
+    read_back,
+    weights_of,
+    without,
+)
+from mindvideo.modules.values import Targets
 from mindvideo.ops.slices import at, swapped
 
 _products = ops.BatchMatMul()
@@ -66,51 +73,50 @@ class GMPVISTraining(nn.Cell):
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] or [B, 2T, 3, H, W] and their padding."""
         clip: TrainingClip = {"frames": frames, "padding": padding, "targets": targets}
-        values, notes = run_in_row((self.see, self.decode, self.draw, self.judge), clip)
-        return values[0], notes[0]
+        total, terms, _ = self.judge(self.draw(self.decode(self.see((), clip), clip), clip), clip)
+        return total, terms
 
     def parts(self) -> list[TrainingPart]:
         """See modules/training_parts.py."""
         network = self.network
         seeing, decoding, drawing = weights_of_clip_network(network)
-        late = {id(weight) for weight in weights_of(network.graph_matcher, network.second_classes)}
+        late = weights_of(network.graph_matcher, network.second_classes)
         return [
             TrainingPart(self.see, seeing),
-            TrainingPart(self.decode, tuple(weight for weight in decoding if id(weight) not in late)),
+            TrainingPart(self.decode, without(decoding, late)),
             TrainingPart(self.draw, drawing),
             TrainingPart(self.judge),
         ]
 
-    def see(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+    def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
         """The backbone's maps of all clips."""
-        return self.network.features(clips_apart(clip["frames"], self.clips_of(clip))), ()
+        return self.network.features(clips_apart(clip["frames"], self.clips_of(clip)))
 
-    def decode(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
-        """Maps -> nodes, logits, boxes, queries and the scene's maps; noted: who has which instance, the padding."""
+    def decode(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """Maps -> which query has which instance, nodes, logits, boxes, queries and the scene's maps."""
         network, clips = self.network, self.clips_of(clip)
         fine, padding = network.num_fine_levels, clips_apart(clip["padding"], clips)
         found = network.decode_maps(values[fine:], padding.shape[0], padding, values[:fine][::-1])
         targets = targets_of_clips(clip["targets"], clips)
         query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets)  # int [D, B, N]
-        values, padding = values_of_scene(found)
-        return (found["nodes"], *values), (query, padding)
+        return (noted(query), found["nodes"], *values_of_scene(found))
 
-    def draw(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
+    def draw(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
         """The masks as far as a frame by itself tells them: of the instances' queries, with second classes of all."""
-        nodes, logits, boxes, queries = values[:4]
-        query, padding = notes
+        noted_query, nodes, logits, boxes, queries, memory = values[:6]
         if self.network.second_classes is None:
-            rows = rows_of(query[-1:], queries.shape[1])
+            rows = rows_of(read_back(noted_query, ms.int32)[-1:], queries.shape[1])
             queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # zeros without an instance
-        scene: Scene = {"memory": values[4], "fine_maps": values[5:], "padding": padding}
-        return (nodes, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)), query
+        scene = scene_of_values(memory, values[6:], clips_apart(clip["padding"], self.clips_of(clip)))
+        return noted_query, nodes, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)
 
-    def judge(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+    def judge(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """The masks along time, the graphs of two clips, and the losses."""
-        nodes, logits, boxes, maps = values
+        noted_query, nodes, logits, boxes, maps = values
+        query = read_back(noted_query, ms.int32)
         clips = self.clips_of(clip)
         targets = targets_of_clips(clip["targets"], clips)
-        rows = rows_of(notes[-1:], nodes.shape[1])
+        rows = rows_of(query[-1:], nodes.shape[1])
         masks, second = masks_along_time(self.network.mask_branch, maps, nodes.shape[0]), None
         if self.network.second_classes is None:
             masks = masks.expand_dims(0)
@@ -119,8 +125,8 @@ class GMPVISTraining(nn.Cell):
             masks = of_instances(rows, masks.expand_dims(0))
         graphs = self.match(nodes, at(logits, 0, -1), at(rows, 0, 0), targets["present"], clips)
         extra = {"graphs": graphs, "second_logits": second}
-        total, terms = self.criterion(self.predictions(logits, boxes), targets, notes, masks, extra)
-        return (total,), (terms, ())
+        total, terms = self.criterion(self.predictions(logits, boxes), targets, query, masks, extra)
+        return total, terms, ()
 
     def clips_of(self, clip: TrainingClip) -> int:
         return clip["frames"].shape[1] // self.num_frames

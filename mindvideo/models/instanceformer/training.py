@@ -12,8 +12,8 @@ from mindvideo.models.instanceformer.network import InstanceFormer
 from mindvideo.modules.encoded_frames import EncodedFrames, class_logits, per_frame
 from mindvideo.modules.encoded_training import EncodedTraining
 from mindvideo.modules.layers.row_order import LeadingAxes
-from mindvideo.modules.transformers.memory_decoder import Memory
 from mindvideo.modules.training_parts import Tensors, TrainingClip
+from mindvideo.modules.transformers.memory_decoder import Memory
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.slices import at, swapped
 
@@ -83,11 +83,11 @@ class InstanceFormerTraining(EncodedTraining):
         """All frames in order: frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         return self.follow(self.network.encode(frames, padding), sizes, targets)
 
-    def learn(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """As ``construct``, from what :meth:`encode` gave."""
-        encoded, targets = self.encoded(values, notes, clip), clip["targets"]
+        encoded, targets = self.encoded(values, clip), clip["targets"]
         total, terms = self.losses(self.follow(encoded, clip["sizes"], targets), targets)
-        return (total,), (terms, ())
+        return total, terms, ()
 
     def follow(self, encoded: EncodedFrames, sizes: ms.Tensor, targets: Targets) -> MatchedClip:
         """The decoder from frame to frame, the matching, and the masks."""

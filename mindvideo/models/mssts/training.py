@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -101,11 +99,10 @@ class MSSTSTraining(EncodedTraining):
         targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
         return self.losses(frames, self.network.encode(frames, padding), sizes, targets)
 
-    def learn(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """As ``play``, from what :meth:`encode` gave."""
-        encoded = self.encoded(values, notes, clip)
-        total, terms, material = self.losses(clip["frames"], encoded, clip["sizes"], clip["targets"])
-        return (total,), (terms, material)
+        encoded = self.encoded(values, clip)
+        return self.losses(clip["frames"], encoded, clip["sizes"], clip["targets"])
 
     def losses(
         self, frames: ms.Tensor, encoded: EncodedFrames, sizes: ms.Tensor, targets: Targets

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 from mindspore import nn
 
@@ -48,8 +46,8 @@ class SeqFormerTraining(EncodedTraining):
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         return match_clip(self.network, self.matcher, self.network.encode(frames, padding), sizes, targets)
 
-    def learn(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """As ``construct``, from what :meth:`encode` gave."""
-        encoded, targets = self.encoded(values, notes, clip), clip["targets"]
+        encoded, targets = self.encoded(values, clip), clip["targets"]
         total, terms = self.losses(match_clip(self.network, self.matcher, encoded, clip["sizes"], targets), targets)
-        return (total,), (terms, ())
+        return total, terms, ()

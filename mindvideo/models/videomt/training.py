@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -13,7 +13,7 @@ from mindvideo.modules.losses.matched import rows_of
 from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels, sample_maps
 from mindvideo.modules.losses.point_terms import PointMasks
 from mindvideo.modules.matching.first_appearance import FirstAppearanceMatcher
-from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, weights_of
+from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, weights_of, without
 from mindvideo.modules.values import Targets
 from mindvideo.ops.slices import swapped
 
@@ -85,21 +85,20 @@ class VidEoMTTraining(nn.Cell):
         """See modules/training_parts.py."""
         backbone = self.network.backbone
         late = weights_of(backbone.norm, *backbone.layers[self.network.first_query_block :])
-        later = {id(weight) for weight in late}
-        early = tuple(weight for weight in backbone.trainable_params() if id(weight) not in later)
-        return [TrainingPart(self.see, early), TrainingPart(self.learn)]
+        return [TrainingPart(self.see, without(weights_of(backbone), late)), TrainingPart(self.learn)]
 
-    def see(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:  # noqa: ARG002
-        """The tokens of the frames by themselves; noted: the rotation of the blocks that see queries."""
-        blocks, _, rotation = self.network.encode(clip["frames"])
-        return (blocks[-1],), rotation
+    def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """The tokens of the frames by themselves."""
+        blocks, _, _ = self.network.encode(clip["frames"])
+        return (blocks[-1],)
 
-    def learn(self, values: Tensors, notes: Any, clip: TrainingClip) -> tuple[Tensors, Any]:
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """As ``construct``, from what :meth:`see` gave."""
         targets = with_classes_from_zero(clip["targets"])
         size = clip["frames"].shape[-2:]
-        total, terms = self.losses(self.answer(values[0], notes, size, targets), targets)
-        return (total,), (terms, ())
+        rotation = self.network.query_rotation(*size)
+        total, terms = self.losses(self.answer(values[0], rotation, size, targets), targets)
+        return total, terms, ()
 
     def answer(
         self, tokens: ms.Tensor, rotation: Rotation | None, size: tuple[int, int], targets: Targets

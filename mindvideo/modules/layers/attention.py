@@ -61,11 +61,12 @@ class _AttentionCore(nn.Cell):
     """softmax(q k^T + bias) v by blocks of query rows: q [B,M,R,D], k and v [B,M,S,D] -> [B,M,R,D].
 
     ``bias`` [B or 1,1,R or 1,S]; [1,1,1,1] stands for none. The second result is for the backward pass only: in
-    training the weights [B,M,R,S] when one block holds them all, otherwise nothing, and the backward pass computes
-    them again by blocks.
+    training the weights [B,M,R,S] when one block holds them all and ``keeps_weights``, otherwise nothing, and the
+    backward pass computes them again by blocks.
     """
 
     half_products = False  # see execution/precision.py
+    keeps_weights = True  # see training/recomputed_gradients.py
 
     def __init__(self, *, dropout: float, block_elements: int):
         super().__init__()
@@ -88,7 +89,7 @@ class _AttentionCore(nn.Cell):
             return dense_attention(q, k, v, bias, self.half_products), ops.zeros((1,), q.dtype)
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
-        if step >= rows:
+        if step >= rows and self.keeps_weights:
             weights = self.weights(q, k, bias)
             return self.times(self.dropout(weights, 0), v), weights
         blocks: list[ms.Tensor] = []
