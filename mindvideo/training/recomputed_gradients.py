@@ -19,8 +19,6 @@ from typing import Any
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, nn, ops
 
-from mindvideo.errors import UserError
-
 Tensors = tuple[ms.Tensor, ...]
 
 
@@ -41,20 +39,39 @@ class _Link(nn.Cell):
     """A part and all that follow: values, clip, loss scale -> what the last part gives, and the
     gradients of the values and of the weights from here on."""
 
-    def __init__(self, run: Callable[..., Any], weights: Sequence[Parameter], following: nn.Cell) -> None:
+    def __init__(
+        self,
+        run: Callable[..., Any],
+        weights: Sequence[Parameter],
+        following: nn.Cell,
+        statistics: Sequence[Parameter],
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.part, self.weights, self.following = _Part(run), ParameterTuple(weights), following
+        self.statistics, self.map = ParameterTuple(statistics), ops.HyperMap()
         self.differentiate = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
 
     def construct(
         self, values: Tensors, clip: dict[str, Any], scale: ms.Tensor
     ) -> tuple[tuple[Any, ...], Tensors, Tensors]:
         given = self.part(values, clip)
+        moved = self.statistics_after(given)
         results, of_given, of_later = self.following(given, clip, scale)
         # Not before those gradients are there; nor can the compiler take this pass for the first one.
-        values, clip = _after(values, of_given), _clip_after(clip, of_given)
+        values, clip = _after(values, (of_given, moved)), _clip_after(clip, (of_given, moved))
         of_inputs, of_weights = self.differentiate(self.part, self.weights)(values, clip, of_given)
-        return results, of_inputs[0], of_weights + of_later
+        return results, of_inputs[0], self.put_back(moved, of_weights) + of_later
+
+    def statistics_after(self, given: Tensors) -> Tensors:
+        """Copies of what the first pass moved."""
+        return self.map(ops.partial(_copy, given), self.statistics) if len(self.statistics) > 0 else ()
+
+    def put_back(self, moved: Tensors, gradients: Tensors) -> Tensors:
+        """The gradients; what the second pass moved once more is put back before anyone has them."""
+        if len(self.statistics) == 0:
+            return gradients
+        done = self.map(ops.partial(_put_back, gradients), self.statistics, moved)
+        return _after(gradients, done)
 
 
 class _ScaledEnd(nn.Cell):
@@ -91,14 +108,16 @@ class RecomputedGradients(nn.Cell):
     def __init__(self, training: nn.Cell, weights: Sequence[Parameter]) -> None:
         super().__init__(auto_prefix=False)
         self.training_network = training  # a cell within, so that it follows set_train
+        for _, cell in training.cells_and_names():
+            if hasattr(cell, "keeps_weights"):  # attention, which computes them again otherwise
+                cell.keeps_weights = False
         *early, last = training.parts()
-        check_runs_twice(training, [weight for part in early for weight in part.weights])
         owned = [_among(weights, part.weights) for part in early]
         elsewhere = {id(weight) for group in owned for weight in group}
         rest = [weight for weight in weights if id(weight) not in elsewhere]
         link: nn.Cell = _LastLink(last.run, rest)
         for part, group in zip(reversed(early), reversed(owned)):
-            link = _Link(part.run, group, link)
+            link = _Link(part.run, group, link, _statistics(training, part.weights))
         self.first = link
         in_row = [id(weight) for group in (*owned, rest) for weight in group]
         self.places = tuple(in_row.index(id(weight)) for weight in weights)
@@ -124,16 +143,26 @@ class RecomputedGradients(nn.Cell):
         return results, gradients
 
 
-def check_runs_twice(training: nn.Cell, weights: Sequence[Parameter]) -> None:
-    """Refuse layers of the parts that run twice which move a statistic each time."""
+def _statistics(training: nn.Cell, weights: Sequence[Parameter]) -> list[Parameter]:
+    """What layers with some of these weights move in every forward pass (``moves_statistics``)."""
     owned = {id(weight) for weight in weights}
-    for name, cell in training.cells_and_names():
+    found: list[Parameter] = []
+    for _, cell in training.cells_and_names():
         own = [parameter for _, parameter in cell.parameters_and_names(expand=False)]
-        if any(id(p) in owned for p in own) and not all(p.requires_grad for p in own):
-            raise UserError(
-                f"train.recompute computes {name} twice, and it moves its running statistics each time: choose norms "
-                "without them (backbone.norm=frozen) or train.recompute=false"
-            )
+        if getattr(cell, "moves_statistics", False) and any(id(parameter) in owned for parameter in own):
+            found += [parameter for parameter in own if not parameter.requires_grad]
+    return found
+
+
+_plus, _assign, _depend = ops.Add(), ops.Assign(), ops.Depend()
+
+
+def _copy(after: Any, statistic: ms.Tensor) -> ms.Tensor:
+    return _plus(_depend(statistic, after), 0.0)
+
+
+def _put_back(after: Any, statistic: ms.Tensor, value: ms.Tensor) -> ms.Tensor:
+    return _assign(statistic, _depend(value, after))
 
 
 def _after(values: Tensors, first: Any) -> Tensors:

@@ -60,8 +60,9 @@ def _copy(statistic: ms.Tensor) -> ms.Tensor:
     return _plus(statistic, 0.0)
 
 
-def _restore(finite: ms.Tensor, after: ms.Tensor, statistic: ms.Tensor, before: ms.Tensor) -> ms.Tensor:
-    return _assign(statistic, _select(finite, _depend(statistic, after), before))
+def _restore(finite: ms.Tensor, statistic: ms.Tensor, before: ms.Tensor) -> ms.Tensor:
+    # ``finite`` is known when all gradients are: no pass over the network is still to come that could move it.
+    return _assign(statistic, _select(finite, _depend(statistic, finite), before))
 
 
 def running_statistics(network: nn.Cell) -> list[Parameter]:
@@ -138,7 +139,7 @@ class TrainStep(nn.Cell):
         squares = self.prepare.squared_norms(gradients) / ops.square(scale)
         losses = self.mean_over_ranks(ops.concat((total.reshape(1), self.stop_request.reshape(1), terms.reshape(-1))))
         finite = ops.logical_and(ops.isfinite(ops.sum(squares)), ops.isfinite(at(losses, 0, 0)))
-        self.restore_statistics(before, finite, total)
+        self.restore_statistics(before, finite)
 
         gradients, norm, apply = self.prepare(gradients, squares, 1.0 / scale, finite)
         factor = ops.gather(self.factors, ops.minimum(self.iteration, Tensor(self.last_factor, ms.int32)), 0)
@@ -166,7 +167,7 @@ class TrainStep(nn.Cell):
     def read_statistics(self) -> tuple[ms.Tensor, ...]:
         return self.map(_copy, self.statistics) if len(self.statistics) > 0 else ()
 
-    def restore_statistics(self, before: tuple[ms.Tensor, ...], finite: ms.Tensor, after: ms.Tensor) -> None:
+    def restore_statistics(self, before: tuple[ms.Tensor, ...], finite: ms.Tensor) -> None:
         """Undo what the forward pass of a step that is not finite did to the running statistics."""
         if len(self.statistics) > 0:
-            self.map(ops.partial(_restore, finite, after), self.statistics, before)
+            self.map(ops.partial(_restore, finite), self.statistics, before)

@@ -54,6 +54,8 @@ def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[
 class RunningMean(nn.Cell):
     """A norm with a trained scale and a statistic that the forward pass moves."""
 
+    moves_statistics = True
+
     def __init__(self) -> None:
         super().__init__()
         self.scale = ms.Parameter(Tensor(np.ones(WIDTH, np.float32)), name="scale")

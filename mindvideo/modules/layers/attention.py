@@ -89,9 +89,10 @@ class _AttentionCore(nn.Cell):
             return dense_attention(q, k, v, bias, self.half_products), ops.zeros((1,), q.dtype)
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
-        if step >= rows and self.keeps_weights:
+        if step >= rows:
             weights = self.weights(q, k, bias)
-            return self.times(self.dropout(weights, 0), v), weights
+            kept = weights if self.keeps_weights else ops.zeros((1,), q.dtype)
+            return self.times(self.dropout(weights, 0), v), kept
         blocks: list[ms.Tensor] = []
         for start in range(0, rows, step):
             q_block = part(q, 2, start, start + step)
@@ -116,8 +117,11 @@ class _AttentionCore(nn.Cell):
         grad = gradients[0]
         # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not.
         inner = row_sums(out * grad)
-        if kept.ndim == 4:
-            grad_q, grad_k, grad_v = self.gradients(kept, q, k, v, grad, inner, 0)
+        if kept.ndim != 4:
+            q = ops.depend(q, grad)  # otherwise the compiler takes weights from the forward pass
+        if step >= rows:
+            weights = kept if kept.ndim == 4 else self.weights(q, k, bias)
+            grad_q, grad_k, grad_v = self.gradients(weights, q, k, v, grad, inner, 0)
             return grad_q, grad_k, grad_v, _zeros_like(bias)
         grad_q = []
         grad_k = _zeros_like(k)
