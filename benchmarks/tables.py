@@ -107,7 +107,7 @@ _ALL = (
             "--frames 6 12",
             "train.recompute=true --frames 6 12",
             f"{_INSTANCEFORMER_STEP} --frames 3 5",
-            f"train.recompute=true {_INSTANCEFORMER_STEP} --frames 3 5",
+            f"train.recompute=true {_INSTANCEFORMER_STEP} --frames 5",
         ],
         _MEMORY,
     ),

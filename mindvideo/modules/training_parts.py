@@ -18,7 +18,7 @@ Tensors = tuple[ms.Tensor, ...]
 
 
 class TrainingClip(TypedDict, total=False):
-    """What every part may look at; no gradient is asked for it."""
+    """The sample that every part may look at; no gradient is asked for it."""
 
     frames: ms.Tensor  # [B, T, 3, H, W]
     padding: ms.Tensor  # bool [B, T, H, W]

@@ -19,6 +19,8 @@ from typing import Any
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, nn, ops
 
+from mindvideo.errors import UserError
+
 Tensors = tuple[ms.Tensor, ...]
 
 
@@ -107,6 +109,8 @@ class RecomputedGradients(nn.Cell):
 
     def __init__(self, training: nn.Cell, weights: Sequence[Parameter]) -> None:
         super().__init__(auto_prefix=False)
+        if not hasattr(training, "parts"):
+            raise UserError(f"train.recompute: {type(training).__name__} has no parts() to compute again; leave it out")
         self.training_network = training  # a cell within, so that it follows set_train
         for _, cell in training.cells_and_names():
             if hasattr(cell, "keeps_weights"):  # attention, which computes them again otherwise
@@ -144,7 +148,7 @@ class RecomputedGradients(nn.Cell):
 
 
 def _statistics(training: nn.Cell, weights: Sequence[Parameter]) -> list[Parameter]:
-    """What layers with some of these weights move in every forward pass (``moves_statistics``)."""
+    """Those that layers with some of these weights move in every forward pass (``moves_statistics``)."""
     owned = {id(weight) for weight in weights}
     found: list[Parameter] = []
     for _, cell in training.cells_and_names():

@@ -14,6 +14,7 @@ import pytest
 from mindspore import nn, ops
 
 from benchmarks.training_memory import Stages
+from mindvideo.errors import UserError
 from mindvideo.training.optimizer import build_optimizer
 from mindvideo.training.parameter_groups import ParameterGroup, assign_parameters
 from mindvideo.training.train_step import SUMMARY, TrainStep
@@ -102,6 +103,11 @@ def test_statistics_move_once_a_step_and_not_at_all_where_it_is_not_finite():
     np.testing.assert_allclose(again, plain, rtol=1e-5, atol=1e-7)
     assert np.array_equal(again[2], again[1])
     assert np.abs(again[3] - again[1]).min() > 1e-4
+
+
+def test_a_training_network_without_parts_is_refused_in_words():
+    with pytest.raises(UserError, match=r"train.recompute: TinyTraining has no parts\(\) to compute again"):
+        tiny_step(recompute=True)
 
 
 class Deep(nn.Cell):

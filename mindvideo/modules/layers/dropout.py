@@ -75,8 +75,12 @@ class CounterHash(FollowsIteration):
         super().follow(iteration, seed=seed)
         self.salt = seed & 0x7FFFFFFF
 
-    def bits(self, rows: int, columns: int, iteration: ms.Tensor, draw: int) -> ms.Tensor:
+    def bits(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """int32 [rows, columns]."""
+        return self.bits_at(rows, columns, self.iteration, draw)
+
+    def bits_at(self, rows: int, columns: int, iteration: ms.Tensor, draw: int) -> ms.Tensor:
+        """The same of a given iteration, int32 []."""
         stream = self.mix(_plus(_times(iteration, self.stride), _offset(self.salt, draw)))
         row = self.mix(_plus(_multiples(rows, _ROW_STRIDE, 0), stream))
         column = self.mix(_minus(_multiples(columns, _COLUMN_STRIDE, 1), stream))
@@ -120,7 +124,7 @@ class _CounterMask(CounterHash):
         return self.keep_at(rows, columns, self.iteration, draw)
 
     def keep_at(self, rows: int, columns: int, iteration: ms.Tensor, draw: int) -> ms.Tensor:
-        return _below(self.bits(rows, columns, iteration, draw), self.threshold)
+        return _below(self.bits_at(rows, columns, iteration, draw), self.threshold)
 
 
 class Dropout(_CounterMask):
