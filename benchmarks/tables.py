@@ -22,7 +22,7 @@ _OPS = {
     "ratio": "speedup", "GB/s": "gb_per_s", "of ceiling": "share_of_ceiling",
 }  # fmt: skip
 _MEMORY = {
-    "configuration": "config", "frames": "frames", "size": "size", "network GB": "network_gb",
+    "configuration": "config", "settings": "settings", "frames": "frames", "size": "size", "network GB": "network_gb",
     "optimiser GB": "optimiser_gb", "compiled GB": "compile_gb", "first step GB": "first_step_gb", "peak GB": "peak_gb",
     "a step s": "step_s",
 }  # fmt: skip
@@ -104,9 +104,10 @@ _ALL = (
         "training_memory",
         ["--frames 2 --steps 2", f"{_INSTANCEFORMER_STEP} --frames 2 --steps 2"],
         [
-            "--frames 3 6",
+            "--frames 6 12",
+            "train.recompute=true --frames 6 12",
             f"{_INSTANCEFORMER_STEP} --frames 3 5",
-            r"--frames 6 --recompute 'mask_branch\.(frame|sequence)_head'",
+            f"train.recompute=true {_INSTANCEFORMER_STEP} --frames 5",
         ],
         _MEMORY,
     ),

@@ -2,13 +2,13 @@
 
     python -m benchmarks.training_memory                                            VisTR R50, 6 frames of 300 x 540
     python -m benchmarks.training_memory -c instanceformer_ytvis2019_r50 --frames 5 --size 240 426
-    python -m benchmarks.training_memory -c vistr_toy --frames 4 --size 96 128 --recompute "encoder.layers.\\d+"
+    python -m benchmarks.training_memory -c vistr_toy --frames 4 --size 96 128 train.recompute=true
     python -m benchmarks.training_memory --frames 6 3 --csv benchmarks/training_memory.csv
 
 Every number of frames runs in a process of its own, on made-up frames and instances: importing, the network, the step
 with its optimiser, compiling, the first step, the last one. A stage's peak is the most it held at any moment; "after"
-is what was left at its end. With two numbers of frames the growth of the peak a frame is printed. ``--recompute`` is
-``train.recompute``; settings such as ``train.precision=fp16`` may follow. Needs /proc, so Linux.
+is what was left at its end. With two numbers of frames the growth of the peak a frame is printed. Settings such as
+``train.precision=fp16`` may follow. Needs /proc, so Linux.
 """
 
 from __future__ import annotations
@@ -74,8 +74,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Stage]:
 
     stages.end("import")
     T = arguments.frames[0]
-    overrides = [f"data.num_frames={T}", f"train.recompute={json.dumps(arguments.recompute)}", *arguments.overrides]
-    cfg = load_config(arguments.config, overrides)
+    cfg = load_config(arguments.config, [f"data.num_frames={T}", *arguments.overrides])
     start_process(cfg)
     card = card_of(cfg.family)
     network = card.build_network(cfg)
@@ -126,7 +125,6 @@ def made_up_batch(B: int, T: int, H: int, W: int, *, rows: int, mask_stride: int
 def in_own_process(arguments: argparse.Namespace, frames: int) -> list[Stage]:
     words = ["-c", arguments.config, "--frames", str(frames), "--size", *map(str, arguments.size)]
     words += ["--batch", str(arguments.batch), "--steps", str(arguments.steps), *arguments.overrides]
-    words += [word for pattern in arguments.recompute for word in ("--recompute", pattern)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.training_memory", *words, "--child"],
         stdout=subprocess.PIPE,
@@ -146,7 +144,6 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(300, 540), metavar=("H", "W"))
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=3, help="at least 2")
-    parser.add_argument("--recompute", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args()
@@ -179,7 +176,7 @@ def show(arguments: argparse.Namespace, frames: int, stages: list[Stage]) -> Non
 def append(arguments: argparse.Namespace, frames: int, stages: list[Stage]) -> None:
     H, W = arguments.size
     row = {"config": arguments.config, "batch": arguments.batch, "frames": frames, "size": f"{H}x{W}"}
-    row["recompute"] = " ".join(arguments.recompute)
+    row["settings"] = " ".join(arguments.overrides)
     after = {stage.name: round(stage.after, 2) for stage in stages}
     row |= {"network_gb": after["network"], "optimiser_gb": after["optimiser"], "compile_gb": after["compile"]}
     row |= {"first_step_gb": after["step 1"]}

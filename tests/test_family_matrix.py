@@ -3,7 +3,8 @@
 The families come from the registry, their small settings from ``tests/models/<family>/small.py``. With ``--sizes SEED``
 the same checks run at other sizes and on other values.
 
-Compiling is what these tests take their time for. So a family compiles one training step, with dropout, which also
+Compiling is what these tests take their time for. So a family compiles one training step, with dropout and with the
+backward pass that computes its parts again (the plain one is proved in tests/parity), which also
 gives the losses and gradients that are asked for here, and the graphs of one tracker, which ``mindvideo infer`` and
 ``mindvideo export`` use too; the rest runs operator by operator.
 """
@@ -51,6 +52,7 @@ class Trained:
     def __init__(self, name: str, sizes: Sizes, folder: Path) -> None:
         self.name, self.sizes, self.folder = name, sizes, folder
         self.model = new_model(name, sizes, dropout=0.1)
+        self.model.cfg.train.recompute = True
         self.network = self.model.network
         self.step = new_step(self.model)
         self.start = {name: value.copy() for name, value in collect_state(self.step).items()}

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 from mindspore import nn
 from ml_collections import ConfigDict
@@ -24,7 +25,7 @@ from mindvideo.training.optimizer import GroupedOptimizer, build_optimizer
 from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup, assign_parameters, group_table
 from mindvideo.training.schedule import build_schedule
 from mindvideo.training.train_step import TrainStep, running_statistics
-from mindvideo.training.trainer import Trainer, TrainerOptions, TrainingData, recompute_layers
+from mindvideo.training.trainer import Trainer, TrainerOptions, TrainingData
 from mindvideo.training.wandb_run import require_wandb
 
 _log = logging.getLogger("mindvideo.train")
@@ -70,7 +71,6 @@ def build_step(
     announce_groups(assign_parameters(everything, groups, no_decay=list(optimizer.no_weight_decay)))
     precision = chosen_precision(train.precision)
     apply_precision(network, precision, for_training=True)
-    recompute_layers(network, list(train.recompute))
     average = None
     if train.average_decay > 0:
         followed = [*network.trainable_params(), *running_statistics(network)]
@@ -84,10 +84,19 @@ def build_step(
         average=average,
         loss_scale=loss_scale_for(precision, initial=train.loss_scale, patience=train.loss_scale_patience),
         opponent=None if player is None else build_opponent(cfg, player, groups),
+        recompute=recompute_asked(train.recompute),
     )
     # Each process draws masks of its own, as each sees clips of its own.
     seed_dropout(training, step.iteration, seed=runtime.seed + current_ranks().rank)
     return step
+
+
+def recompute_asked(recompute: bool) -> bool:
+    """Only compiled graphs can: operator by operator everything is kept."""
+    if recompute and ms.get_context("mode") != ms.GRAPH_MODE:
+        _log.warning("train.recompute has no effect in pynative mode")
+        return False
+    return recompute
 
 
 def optimizer_of(

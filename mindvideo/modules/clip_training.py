@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Parameter, nn, ops
 
 from mindvideo.modules.losses.matched import of_instances, rows_of
-from mindvideo.modules.values import Targets
-from mindvideo.ops.slices import at, part
+from mindvideo.modules.training_parts import (
+    Tensors,
+    TrainingClip,
+    TrainingPart,
+    noted,
+    read_back,
+    weights_of,
+    without,
+)
+from mindvideo.modules.values import DecodedClip, Scene, Targets
+from mindvideo.ops.masks import resize_padding
+from mindvideo.ops.slices import at, part, swapped
 
 
 class ClipTraining(nn.Cell):
@@ -41,22 +51,100 @@ class ClipTraining(nn.Cell):
 
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] and padding bool [B, T, H, W]."""
-        present = ops.logical_and(targets["present"], targets["exists"].expand_dims(-1))
-        targets = {
-            "labels": targets["labels"],
-            "boxes": targets["boxes"],
-            "masks": targets["masks"],
-            "present": present,
-            "exists": targets["exists"],
-        }
-        clip = self.network.decode(frames, padding)
-        trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
-        predictions = {"logits": part(clip["logits"], 0, -trained), "boxes": part(clip["boxes"], 0, -trained)}
-        query = self.matcher(predictions, targets)  # int [D, B, N]
-        mask_logits = None
+        clip: TrainingClip = {"frames": frames, "padding": padding, "targets": targets}
+        total, terms, _ = self.judge(self.draw(self.decode(self.see((), clip), clip), clip), clip)
+        return total, terms
+
+    def parts(self) -> list[TrainingPart]:
+        """See modules/training_parts.py."""
+        seeing, decoding, drawing = weights_of_clip_network(self.network)
+        return [
+            TrainingPart(self.see, seeing),
+            TrainingPart(self.decode, decoding),
+            TrainingPart(self.draw, drawing),
+            TrainingPart(self.judge),
+        ]
+
+    def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """The backbone's maps."""
+        return self.network.features(clip["frames"])
+
+    def decode(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """Maps -> which query has which instance, logits, boxes, queries and the scene's maps."""
+        network = self.network
+        fine = network.num_fine_levels
+        found = network.decode_maps(values[fine:], clip["frames"].shape[0], clip["padding"], values[:fine][::-1])
+        query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets_in_picture(clip["targets"]))
+        return (noted(query), *values_of_scene(found))
+
+    def draw(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """The masks of the instances' queries, as far as a frame by itself tells them."""
+        noted_query, logits, boxes, queries, memory = values[:5]
+        if self.network.mask_branch is None:
+            return noted_query, logits, boxes
+        query = read_back(noted_query, ms.int32)
+        rows = rows_of(part(query, 0, -1), queries.shape[1])
+        queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # [B, N, T, C], zeros without an instance
+        scene = scene_of_values(memory, values[5:], clip["padding"])
+        return noted_query, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)
+
+    def judge(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
+        """The masks along time, and the losses."""
+        predictions, targets = self.predictions(values[1], values[2]), targets_in_picture(clip["targets"])
+        masks = None
         if self.network.mask_branch is not None:
-            rows = rows_of(part(query, 0, -1), clip["queries"].shape[1])
-            # [B, N, T, C], zeros without an instance
-            queries = at(of_instances(rows, clip["queries"].expand_dims(0)), 0, 0)
-            mask_logits = self.network.mask_branch(queries, clip["scene"]).expand_dims(0)
-        return self.criterion(predictions, targets, query, mask_logits)
+            masks = masks_along_time(self.network.mask_branch, values[3], targets["exists"].shape[0]).expand_dims(0)
+        total, terms = self.criterion(predictions, targets, read_back(values[0], ms.int32), masks)
+        return total, terms, ()
+
+    def predictions(self, logits: ms.Tensor, boxes: ms.Tensor) -> dict[str, ms.Tensor]:
+        """Of the layers that are trained: fewer than the decoder's when the earlier ones are not."""
+        trained = self.criterion.num_layers
+        return {"logits": part(logits, 0, -trained), "boxes": part(boxes, 0, -trained)}
+
+
+def targets_in_picture(targets: Targets) -> Targets:
+    """The same; an instance that does not exist is in no frame."""
+    return {
+        "labels": targets["labels"],
+        "boxes": targets["boxes"],
+        "masks": targets["masks"],
+        "present": ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)),
+        "exists": targets["exists"],
+    }
+
+
+def weights_of_clip_network(network: nn.Cell) -> tuple[tuple[Parameter, ...], ...]:
+    """Those of the backbone; of the rest up to the masks; and of the masks as far as a frame by itself tells them."""
+    seeing, branch = weights_of(network.backbone), network.mask_branch
+    masks = weights_of(branch)
+    along_time = () if branch is None else branch.weights_along_time()
+    decoding = without(network.trainable_params(), (*seeing, *masks))
+    return seeing, decoding, without(masks, along_time)
+
+
+def values_of_scene(clip: DecodedClip) -> Tensors:
+    """Logits, boxes, queries, memory and fine maps, in one row."""
+    scene = clip["scene"]
+    return (clip["logits"], clip["boxes"], clip["queries"], scene["memory"], *scene["fine_maps"])
+
+
+def scene_of_values(memory: ms.Tensor, fine_maps: Tensors, padding: ms.Tensor) -> Scene:
+    """``padding`` bool [B, T, H, W]."""
+    F, _, h, w = memory.shape
+    return {"memory": memory, "fine_maps": fine_maps, "padding": resize_padding(padding, h, w).reshape(F, h, w)}
+
+
+def maps_by_frame(mask_branch: nn.Cell, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
+    """queries [B, Q, T, C] -> the first half of the mask head, [B*T, Q, C', H, W]."""
+    B, Q, T, C = queries.shape
+    return mask_branch.per_frame(swapped(queries, 1, 2).reshape(B * T, Q, C), scene)
+
+
+def masks_along_time(mask_branch: nn.Cell, maps: ms.Tensor, B: int) -> ms.Tensor:
+    """Maps [B*T, Q, C', H, W] -> the second half, mask logits [B, Q, T, H, W]."""
+    F, Q, C, H, W = maps.shape
+    T = F // B
+    by_query = swapped(maps.reshape(B, T, Q, C * H * W), 1, 2).reshape(B * Q, T, C, H, W)
+    masks = mask_branch.per_query(by_query)
+    return masks.reshape(B, Q, T, *masks.shape[2:])

@@ -55,27 +55,43 @@ def encode_entered(
     entering: EnteringFrames, B: int, T: int, *, encoder: DeformableEncoder, mask_features: MaskFeatures
 ) -> EncodedFrames:
     """From where the encoder begins."""
-    shapes, flat_padding, ratios = entering["shapes"], entering["padding"], entering["valid_ratios"]
-    code, padding = per_frame(entering["code"], T), per_frame(flat_padding, T)
-    tokens = encoder(entering["tokens"], code, shapes, per_frame(ratios, T), padding, B)
-    features = mask_features(*finest_maps(tokens, shapes))
+    tokens = encode_tokens(entering, B, T, encoder=encoder)
+    return encoded_frames_of(tokens, entering, B, T, mask_features=mask_features)
+
+
+def encode_tokens(entering: EnteringFrames, B: int, T: int, *, encoder: DeformableEncoder) -> ms.Tensor:
+    """[B * T, S, C]."""
+    code, padding = per_frame(entering["code"], T), per_frame(entering["padding"], T)
+    return encoder(entering["tokens"], code, entering["shapes"], per_frame(entering["valid_ratios"], T), padding, B)
+
+
+def encoded_frames_of(
+    tokens: ms.Tensor, levels: Levels, B: int, T: int, *, mask_features: MaskFeatures
+) -> EncodedFrames:
+    """From what the encoder gave."""
+    features = mask_features(*finest_maps(tokens, levels["shapes"]))
     return {
         "tokens": tokens,
         "mask_features": features.reshape(B, T, *features.shape[1:]),
-        "shapes": shapes,
-        "padding": flat_padding,
-        "valid_ratios": ratios,
+        "shapes": levels["shapes"],
+        "padding": levels["padding"],
+        "valid_ratios": levels["valid_ratios"],
     }
 
 
-class EnteringFrames(TypedDict):
-    """The frames of a clip before the encoder, as in EncodedFrames."""
+class Levels(TypedDict):
+    """The levels of a clip's frames, as in EncodedFrames."""
 
-    tokens: ms.Tensor  # [B * T, S, C]
-    code: ms.Tensor  # [B, S, C], of place and level
     shapes: tuple[tuple[int, int], ...]
     padding: ms.Tensor
     valid_ratios: ms.Tensor
+
+
+class EnteringFrames(Levels):
+    """The frames of a clip before the encoder."""
+
+    tokens: ms.Tensor  # [B * T, S, C]
+    code: ms.Tensor  # [B, S, C], of place and level
 
 
 def enter_frames(
@@ -88,36 +104,56 @@ def enter_frames(
     level_embed: ms.Parameter,
 ) -> EnteringFrames:
     """frames [B, T, 3, H, W], padding bool [B, T, H, W]; no frame sees another."""
+    maps, paddings = project_frames(frames, padding, backbone=backbone, projection=projection)
+    return enter_maps(maps, paddings, position=position, level_embed=level_embed)
+
+
+def project_frames(
+    frames: ms.Tensor, padding: ms.Tensor, *, backbone: nn.Cell, projection: FeatureProjection
+) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...]]:
+    """The levels' maps [B * T, C, h, w], and the padding of each, bool [B, h, w]."""
     B, T, _, H, W = frames.shape
-    maps, paddings = projection(backbone(frames.reshape(B * T, 3, H, W)), at(padding, 1, 0))
-    shapes, code, flat_padding, ratios = describe_levels(paddings, position, level_embed)
+    return projection(backbone(frames.reshape(B * T, 3, H, W)), at(padding, 1, 0))
+
+
+def enter_maps(
+    maps: tuple[ms.Tensor, ...],
+    paddings: tuple[ms.Tensor, ...],
+    *,
+    position: SinePositions2d,
+    level_embed: ms.Parameter,
+) -> EnteringFrames:
+    """As ``enter_frames``, from what ``project_frames`` gave."""
+    levels = describe_levels(paddings)
     return {
         "tokens": flatten_levels(maps),
-        "code": code,
-        "shapes": shapes,
-        "padding": flat_padding,
-        "valid_ratios": ratios,
+        "code": code_of_levels(paddings, position, level_embed),
+        "shapes": levels["shapes"],
+        "padding": levels["padding"],
+        "valid_ratios": levels["valid_ratios"],
     }
 
 
-def describe_levels(
-    paddings: tuple[ms.Tensor, ...], position: SinePositions2d, level_embed: ms.Parameter
-) -> tuple[tuple[tuple[int, int], ...], ms.Tensor, ms.Tensor, ms.Tensor]:
-    """``paddings``, bool [B, h, w] one a level -> ((h, w), ...), the code of place and level [B, S, C], padding bool
-
-    [B, S], and the share of each level that is not padding [B, L, 2].
-    """
+def describe_levels(paddings: tuple[ms.Tensor, ...]) -> Levels:
+    """``paddings``, bool [B, h, w], one a level."""
     shapes: tuple[tuple[int, int], ...] = ()
-    positions: tuple[ms.Tensor, ...] = ()
     ratios: tuple[ms.Tensor, ...] = ()
     flat_paddings: tuple[ms.Tensor, ...] = ()
-    for level, padding in enumerate(paddings):
+    for padding in paddings:
         B, h, w = padding.shape
         shapes += ((h, w),)
-        positions += ((position(padding).reshape(B, h * w, -1) + at(level_embed, 0, level)),)
         ratios += (valid_ratio(padding),)
         flat_paddings += (padding.reshape(B, h * w),)
-    return shapes, ops.cat(positions, 1), ops.cat(flat_paddings, 1), ops.stack(ratios, 1)
+    return {"shapes": shapes, "padding": ops.cat(flat_paddings, 1), "valid_ratios": ops.stack(ratios, 1)}
+
+
+def code_of_levels(paddings: tuple[ms.Tensor, ...], position: SinePositions2d, level_embed: ms.Parameter) -> ms.Tensor:
+    """``paddings``, bool [B, h, w], one a level -> the code of place and level, [B, S, C]."""
+    positions: tuple[ms.Tensor, ...] = ()
+    for level, padding in enumerate(paddings):
+        B, h, w = padding.shape
+        positions += ((position(padding).reshape(B, h * w, -1) + at(level_embed, 0, level)),)
+    return ops.cat(positions, 1)
 
 
 def finest_maps(tokens: ms.Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[ms.Tensor, ...]:

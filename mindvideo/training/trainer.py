@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import mindspore as ms
 from mindspore import nn
 from mindspore.train import Callback, Model, RunContext
 
@@ -308,24 +307,3 @@ def resume_command(folder: RunFolder) -> str:
     if launched is not None:
         return f"{launched} {shlex.join([*words[1:], '--resume'])}"
     return own_command([*words, "--resume"])
-
-
-def recompute_layers(network: nn.Cell, patterns: list[str]) -> list[str]:
-    """Recompute the activations of the layers whose name matches, in the backward pass, to save memory.
-
-    A pattern is a regular expression that has to fit a layer's whole name (``transformer.encoder.layers.\\d+``). Has
-    an effect only on compiled graphs. Returns the names.
-    """
-    fitting = [(name, cell) for name, cell in network.cells_and_names() if any(re.fullmatch(p, name) for p in patterns)]
-    for pattern in patterns:
-        if not any(re.fullmatch(pattern, name) for name, _ in fitting):
-            raise UserError(f"train.recompute: no layer is called {pattern!r}")
-    chosen: list[tuple[str, nn.Cell]] = []
-    for name, cell in fitting:  # outer layers come first; what is inside one of them is computed again with it
-        if not any(not outer or name.startswith(f"{outer}.") for outer, _ in chosen):
-            chosen.append((name, cell))
-    for _, cell in chosen:
-        cell.recompute()
-    if chosen and ms.get_context("mode") != ms.GRAPH_MODE:
-        _log.warning("train.recompute has no effect in pynative mode")
-    return [name for name, _ in chosen]

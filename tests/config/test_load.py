@@ -198,7 +198,7 @@ def test_an_own_file_builds_on_a_bare_name(tmp_path, base):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.recompute=['(']", "train.recompute: '(' is no regular expression"),
+        ("train.recompute=['encoder']", "train.recompute: expected true or false"),
         ("optimizer.no_weight_decay=['[']", "optimizer.no_weight_decay: '[' is no regular expression"),
         ("data.buckets=[[64]]", "data.buckets: [64] has 1 entries; each has 2"),
         ("data.crop_range=[384]", "data.crop_range: [384] has 1 entries; give 2"),

@@ -56,8 +56,8 @@ needs_library = pytest.mark.skipif(
 @pytest.mark.parametrize("kind", ["none", "padding", "queries"])
 def test_a_pass_without_gradients_equals_one_in_training(given, kind):
     bias = bias_of(kind)
-    expected, kept = Attended(training=True)(*given, bias)
-    found, nothing = Attended(training=False)(*given, bias)
+    expected, kept, _ = Attended(training=True)(*given, bias)
+    found, nothing, _ = Attended(training=False)(*given, bias)
     assert kept.shape == (B, M, R, S) and nothing.shape == (1,)  # the weights of the library's are in no tensor
     np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-5, atol=2e-6)
 

@@ -14,7 +14,6 @@ from mindvideo.training.ema import WeightAverage
 from mindvideo.training.loss_scale import LossScale, loss_scale_for
 from mindvideo.training.schedule import build_schedule
 from mindvideo.training.train_step import SUMMARY, running_statistics
-from mindvideo.training.trainer import recompute_layers
 from tests.training.tiny_run import (
     WIDTH,
     TinyNetwork,
@@ -54,6 +53,8 @@ def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[
 
 class RunningMean(nn.Cell):
     """A norm with a trained scale and a statistic that the forward pass moves."""
+
+    moves_statistics = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -299,20 +300,3 @@ def test_the_precision_of_a_device_where_nobody_chose(device, expected, monkeypa
 def test_training_in_bf16_is_refused_on_cpu_in_words():
     with pytest.raises(UserError, match="on CPU bf16 is for inference only; choose fp32"):
         apply_precision(TinyNetwork(), "bf16", for_training=True)
-
-
-def test_recomputed_layers_give_the_same_step_with_the_same_dropout():
-    totals = []
-    for patterns in ([], ["sampling_.*", "dropout"]):
-        network = TinyNetwork(dropout=0.5)
-        assert recompute_layers(network, patterns) == (["dropout", "sampling_offsets"] if patterns else [])
-        step = tiny_step(network=network)
-        totals.append([run(step, SOURCE.batch(0, index))["total"] for index in range(3)])
-    assert totals[0] == pytest.approx(totals[1], rel=1e-6)
-    with pytest.raises(UserError, match="no layer is called 'encoder'"):
-        recompute_layers(TinyNetwork(), ["encoder"])
-
-
-def test_a_layer_inside_a_recomputed_one_is_not_asked_again():
-    network = nn.SequentialCell(nn.SequentialCell(nn.Dense(2, 2)), nn.Dense(2, 2))
-    assert recompute_layers(network, ["0.*"]) == ["0"] and recompute_layers(network, [".*"]) == [""]

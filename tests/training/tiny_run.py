@@ -186,11 +186,12 @@ def tiny_step(
     seed: int = 5,
     reduce_count=None,
     adversarial: bool = False,
+    training: type[nn.Cell] | None = None,
     **options,
 ) -> TrainStep:
     """A training step around a tiny network; ``options`` go to TrainStep."""
     network = network or TinyNetwork()
-    training = TinyAdversarial(network, reduce_count) if adversarial else TinyTraining(network, reduce_count)
+    training = (training or (TinyAdversarial if adversarial else TinyTraining))(network, reduce_count)
     if adversarial:
         players = assign_parameters(training.opponent.trainable_params(), GROUPS)
         options["opponent"] = Opponent(

@@ -22,11 +22,7 @@ class Train:
     )
     accumulate: int = key(1, "steps whose gradients are averaged into one update", minimum=1, maximum=100_000)
     average_decay: float = key(0.0, "decay of the moving average of the weights; 0 keeps none", minimum=0, maximum=1)
-    recompute: list[str] = key(
-        [],
-        "layers (regular expressions for whole names) that compute again in the backward pass instead of storing",
-        pattern=True,
-    )
+    recompute: bool = key(False, "compute each part of the network again in the backward pass: less memory, more time")
     log_every: int = key(20, "steps between two lines of the log", minimum=1, maximum=10**9)
     checkpoint_every: int = key(
         500, "steps between two checkpoints; one is also written at the end", minimum=1, maximum=10**9

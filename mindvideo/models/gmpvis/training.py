@@ -6,9 +6,25 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.models.gmpvis.network import GMPVIS
+from mindvideo.modules.clip_training import (
+    maps_by_frame,
+    masks_along_time,
+    scene_of_values,
+    values_of_scene,
+    weights_of_clip_network,
+)
 from mindvideo.modules.losses.graph_matching import MatchedGraphs
 from mindvideo.modules.losses.matched import Matched, of_instances, rows_of
 from mindvideo.modules.losses.terms import softmax_classes
+from mindvideo.modules.training_parts import (
+    Tensors,
+    TrainingClip,
+    TrainingPart,
+    noted,
+    read_back,
+    weights_of,
+    without,
+)
 from mindvideo.modules.values import Targets
 from mindvideo.ops.slices import at, swapped
 
@@ -56,21 +72,69 @@ class GMPVISTraining(nn.Cell):
 
     def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
         """As ``construct``, from normalised frames [B, T, 3, H, W] or [B, 2T, 3, H, W] and their padding."""
-        clips = frames.shape[1] // self.num_frames
-        targets = targets_of_clips(targets, clips)
-        clip = self.network.decode(clips_apart(frames, clips), clips_apart(padding, clips))
-        trained = self.criterion.num_layers  # fewer than the decoder's when the earlier layers are not trained
-        predictions = {"logits": clip["logits"][-trained:], "boxes": clip["boxes"][-trained:]}
-        query = self.matcher(predictions, targets)  # int [D, B, N]
-        rows = rows_of(query[-1:], clip["queries"].shape[1])
+        clip: TrainingClip = {"frames": frames, "padding": padding, "targets": targets}
+        total, terms, _ = self.judge(self.draw(self.decode(self.see((), clip), clip), clip), clip)
+        return total, terms
+
+    def parts(self) -> list[TrainingPart]:
+        """See modules/training_parts.py."""
+        network = self.network
+        seeing, decoding, drawing = weights_of_clip_network(network)
+        late = weights_of(network.graph_matcher, network.second_classes)
+        return [
+            TrainingPart(self.see, seeing),
+            TrainingPart(self.decode, without(decoding, late)),
+            TrainingPart(self.draw, drawing),
+            TrainingPart(self.judge),
+        ]
+
+    def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """The backbone's maps of all clips."""
+        return self.network.features(clips_apart(clip["frames"], self.clips_of(clip)))
+
+    def decode(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """Maps -> which query has which instance, nodes, logits, boxes, queries and the scene's maps."""
+        network, clips = self.network, self.clips_of(clip)
+        fine, padding = network.num_fine_levels, clips_apart(clip["padding"], clips)
+        found = network.decode_maps(values[fine:], padding.shape[0], padding, values[:fine][::-1])
+        targets = targets_of_clips(clip["targets"], clips)
+        query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets)  # int [D, B, N]
+        return (noted(query), found["nodes"], *values_of_scene(found))
+
+    def draw(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """The masks as far as a frame by itself tells them: of the instances' queries, with second classes of all."""
+        noted_query, nodes, logits, boxes, queries, memory = values[:6]
         if self.network.second_classes is None:
-            queries = at(of_instances(rows, clip["queries"].expand_dims(0)), 0, 0)  # zeros without an instance
-            masks, second = self.network.mask_branch(queries, clip["scene"]).expand_dims(0), None
+            rows = rows_of(read_back(noted_query, ms.int32)[-1:], queries.shape[1])
+            queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # zeros without an instance
+        scene = scene_of_values(memory, values[6:], clips_apart(clip["padding"], self.clips_of(clip)))
+        return noted_query, nodes, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)
+
+    def judge(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
+        """The masks along time, the graphs of two clips, and the losses."""
+        noted_query, nodes, logits, boxes, maps = values
+        query = read_back(noted_query, ms.int32)
+        clips = self.clips_of(clip)
+        targets = targets_of_clips(clip["targets"], clips)
+        rows = rows_of(query[-1:], nodes.shape[1])
+        masks, second = masks_along_time(self.network.mask_branch, maps, nodes.shape[0]), None
+        if self.network.second_classes is None:
+            masks = masks.expand_dims(0)
         else:
-            every = self.network.mask_branch(clip["queries"], clip["scene"])
-            masks, second = of_instances(rows, every.expand_dims(0)), self.network.second_classes(every).expand_dims(0)
-        graphs = self.match(clip["nodes"], at(clip["logits"], 0, -1), at(rows, 0, 0), targets["present"], clips)
-        return self.criterion(predictions, targets, query, masks, {"graphs": graphs, "second_logits": second})
+            second = self.network.second_classes(masks).expand_dims(0)
+            masks = of_instances(rows, masks.expand_dims(0))
+        graphs = self.match(nodes, at(logits, 0, -1), at(rows, 0, 0), targets["present"], clips)
+        extra = {"graphs": graphs, "second_logits": second}
+        total, terms = self.criterion(self.predictions(logits, boxes), targets, query, masks, extra)
+        return total, terms, ()
+
+    def clips_of(self, clip: TrainingClip) -> int:
+        return clip["frames"].shape[1] // self.num_frames
+
+    def predictions(self, logits: ms.Tensor, boxes: ms.Tensor) -> dict[str, ms.Tensor]:
+        """Of the layers that are trained: fewer than the decoder's when the earlier ones are not."""
+        trained = self.criterion.num_layers
+        return {"logits": logits[-trained:], "boxes": boxes[-trained:]}
 
     def match(
         self, nodes: ms.Tensor, logits: ms.Tensor, rows: ms.Tensor, present: ms.Tensor, clips: int

@@ -9,8 +9,10 @@ from mindspore import nn, ops
 
 from mindvideo.models.instanceformer.memory import gather_queries, memory_rows, read_tokens
 from mindvideo.models.instanceformer.network import InstanceFormer
-from mindvideo.modules.encoded_frames import class_logits, per_frame
+from mindvideo.modules.encoded_frames import EncodedFrames, class_logits, per_frame
+from mindvideo.modules.encoded_training import EncodedTraining
 from mindvideo.modules.layers.row_order import LeadingAxes
+from mindvideo.modules.training_parts import Tensors, TrainingClip
 from mindvideo.modules.transformers.memory_decoder import Memory
 from mindvideo.modules.values import Predictions, Targets
 from mindvideo.ops.slices import at, swapped
@@ -32,7 +34,7 @@ class MatchedClip(TypedDict):
     samples: Samples | None
 
 
-class InstanceFormerTraining(nn.Cell):
+class InstanceFormerTraining(EncodedTraining):
     """``construct`` takes the columns of a batch (without the ids) and gives (total loss [], terms [n_terms]).
 
     ``pixels`` turns bytes into frames; ``matcher`` decides on the first frame which query has which instance, or with
@@ -79,9 +81,18 @@ class InstanceFormerTraining(nn.Cell):
 
     def unroll(self, frames: ms.Tensor, padding: ms.Tensor, sizes: ms.Tensor, targets: Targets) -> MatchedClip:
         """All frames in order: frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
+        return self.follow(self.network.encode(frames, padding), sizes, targets)
+
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
+        """As ``construct``, from what :meth:`encode` gave."""
+        encoded, targets = self.encoded(values, clip), clip["targets"]
+        total, terms = self.losses(self.follow(encoded, clip["sizes"], targets), targets)
+        return total, terms, ()
+
+    def follow(self, encoded: EncodedFrames, sizes: ms.Tensor, targets: Targets) -> MatchedClip:
+        """The decoder from frame to frame, the matching, and the masks."""
         network = self.network
-        B, T = frames.shape[:2]
-        encoded = network.encode(frames, padding)
+        B, T = encoded["mask_features"].shape[:2]
         values = network.values_of_frames(encoded, T)
         own = network.first_reference(network.query_position(B))
         content, left = network.initial_state(B)["content"], own

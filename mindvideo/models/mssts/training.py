@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.models.mssts.network import MSSTS
 from mindvideo.modules.clip_queries import match_clip
 from mindvideo.modules.encoded_frames import EncodedFrames, finest_maps, per_frame
+from mindvideo.modules.encoded_training import EncodedTraining
 from mindvideo.modules.heads.patch_discriminator import PatchDiscriminator
+from mindvideo.modules.training_parts import Tensors, TrainingClip
 from mindvideo.modules.values import Targets
 from mindvideo.ops.slices import at
 
@@ -46,7 +46,7 @@ class Discrimination(nn.Cell):
         return loss, ops.stack((loss, *scores))
 
 
-class MSSTSTraining(nn.Cell):
+class MSSTSTraining(EncodedTraining):
     """``construct`` takes the columns of a batch (without the ids) and gives (total loss [], terms [n_terms]).
 
     With an ``opponent`` (None without adversarial training) ``play`` gives besides what the opponent learns from, see
@@ -81,9 +81,6 @@ class MSSTSTraining(nn.Cell):
         present: ms.Tensor,
         exists: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor]:
-        if self.opponent is None:
-            total, terms, _ = self.learn(images, sizes, labels, boxes, masks, present, exists)
-            return total, terms
         total, terms, _ = self.play(images, sizes, labels, boxes, masks, present, exists)
         return total, terms
 
@@ -97,34 +94,31 @@ class MSSTSTraining(nn.Cell):
         present: ms.Tensor,
         exists: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor, tuple[ms.Tensor, ...]]:
-        """(total [], terms [n], what the opponent's ``construct`` takes)."""
-        total, terms, seen = self.learn(images, sizes, labels, boxes, masks, present, exists)
-        frames, features, annotated, predicted, counts = seen
-        [logits] = self.opponent.discriminator(frames, features, predicted)  # type: ignore[union-attr]  # there is one
-        deceived = mean_of_frames(softplus(-logits), counts)
-        total = total + self.adversarial_weight * deceived
-        material = (frames, *features, annotated, predicted, counts)
-        return total, ops.concat((terms, deceived.reshape(1))), material
-
-    def learn(
-        self,
-        images: ms.Tensor,
-        sizes: ms.Tensor,
-        labels: ms.Tensor,
-        boxes: ms.Tensor,
-        masks: ms.Tensor,
-        present: ms.Tensor,
-        exists: ms.Tensor,
-    ) -> tuple[ms.Tensor, ms.Tensor, tuple[Any, ...]]:
-        """SeqFormer's losses, and what a discriminator sees of the clips."""
+        """(total [], terms [n], what the opponent's ``construct`` takes; nothing without one)."""
         frames, padding = self.pixels(images, sizes)
         targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
-        encoded = self.network.encode(frames, padding)
+        return self.losses(frames, self.network.encode(frames, padding), sizes, targets)
+
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
+        """As ``play``, from what :meth:`encode` gave."""
+        encoded = self.encoded(values, clip)
+        return self.losses(clip["frames"], encoded, clip["sizes"], clip["targets"])
+
+    def losses(
+        self, frames: ms.Tensor, encoded: EncodedFrames, sizes: ms.Tensor, targets: Targets
+    ) -> tuple[ms.Tensor, ms.Tensor, tuple[ms.Tensor, ...]]:
+        """SeqFormer's losses, with an opponent also that of not deceiving it; and what it learns from."""
         clip = match_clip(self.network, self.matcher, encoded, sizes, targets)
         total, terms = self.criterion(clip["predictions"], targets, clip["query"], clip["masks"])
         if self.opponent is None:
             return total, terms, ()
-        return total, terms, self.seen(frames, encoded, at(clip["query"], 0, -1), at(clip["masks"], 0, -1), targets)
+        seen = self.seen(frames, encoded, at(clip["query"], 0, -1), at(clip["masks"], 0, -1), targets)
+        small, features, annotated, predicted, counts = seen
+        [logits] = self.opponent.discriminator(small, features, predicted)
+        deceived = mean_of_frames(softplus(-logits), counts)
+        total = total + self.adversarial_weight * deceived
+        material = (small, *features, annotated, predicted, counts)
+        return total, ops.concat((terms, deceived.reshape(1))), material
 
     def seen(
         self, frames: ms.Tensor, encoded: EncodedFrames, query: ms.Tensor, mask_logits: ms.Tensor, targets: Targets

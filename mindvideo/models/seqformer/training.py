@@ -7,10 +7,12 @@ from mindspore import nn
 
 from mindvideo.models.seqformer.network import SeqFormer
 from mindvideo.modules.clip_queries import MatchedClip, match_clip
+from mindvideo.modules.encoded_training import EncodedTraining
+from mindvideo.modules.training_parts import Tensors, TrainingClip
 from mindvideo.modules.values import Targets
 
 
-class SeqFormerTraining(nn.Cell):
+class SeqFormerTraining(EncodedTraining):
     """``construct`` takes the columns of a batch (without the ids) and gives (total loss [], terms [n_terms]).
 
     ``pixels`` turns bytes into frames; ``matcher`` and ``criterion`` as :class:`Matcher` and :class:`Criterion`.
@@ -43,3 +45,9 @@ class SeqFormerTraining(nn.Cell):
     def predict(self, frames: ms.Tensor, padding: ms.Tensor, sizes: ms.Tensor, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W], padding bool [B, T, H, W], sizes [B, 2] as (h, w)."""
         return match_clip(self.network, self.matcher, self.network.encode(frames, padding), sizes, targets)
+
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
+        """As ``construct``, from what :meth:`encode` gave."""
+        encoded, targets = self.encoded(values, clip), clip["targets"]
+        total, terms = self.losses(match_clip(self.network, self.matcher, encoded, clip["sizes"], targets), targets)
+        return total, terms, ()

@@ -97,8 +97,13 @@ class VidEoMT(nn.Cell):
         blocks: tuple[ms.Tensor, ...] = ()
         for tokens in self.backbone.blocks(embeddings, alone, 0, self.first_query_block):
             blocks += (tokens.reshape(B, T, *tokens.shape[1:]),)
-        rotation = self.backbone.rotation(self.num_queries, grid, zoom)
+        rotation = self.query_rotation(H, W)
         return blocks, embeddings.reshape(B, T, *embeddings.shape[1:]), rotation
+
+    def query_rotation(self, H: int, W: int) -> Rotation | None:
+        """The rotation of the blocks that see queries, for frames of that size; None without rotary positions."""
+        grid = grid_of(H, W, self.backbone.patch_size)
+        return self.backbone.rotation(self.num_queries, grid, self.backbone.zoom())
 
     def decode(
         self, tokens: ms.Tensor, rotation: Rotation | None, query: ms.Tensor

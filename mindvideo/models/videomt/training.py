@@ -8,10 +8,12 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from mindvideo.models.videomt.network import VidEoMT
+from mindvideo.modules.layers.rotary import Rotation
 from mindvideo.modules.losses.matched import rows_of
 from mindvideo.modules.losses.point_sampling import MaskPoints, sample_channels, sample_maps
 from mindvideo.modules.losses.point_terms import PointMasks
 from mindvideo.modules.matching.first_appearance import FirstAppearanceMatcher
+from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, weights_of, without
 from mindvideo.modules.values import Targets
 from mindvideo.ops.slices import swapped
 
@@ -58,9 +60,8 @@ class VidEoMTTraining(nn.Cell):
         exists: ms.Tensor,
     ) -> tuple[ms.Tensor, ms.Tensor]:
         frames, _ = self.pixels(images, sizes)
-        # Category ids count from 1 and class outputs from 0; rows of padding hold any number.
-        labels = ops.select(exists, ops.cast(labels, ms.int32) - 1, ops.zeros_like(ops.cast(labels, ms.int32)))
         targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
+        targets = with_classes_from_zero(targets)
         return self.losses(self.predict(frames, targets), targets)
 
     def losses(self, clip: MatchedClip, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
@@ -77,14 +78,41 @@ class VidEoMTTraining(nn.Cell):
 
     def predict(self, frames: ms.Tensor, targets: Targets) -> MatchedClip:
         """frames [B, T, 3, H, W]."""
+        blocks, _, rotation = self.network.encode(frames)
+        return self.answer(blocks[-1], rotation, frames.shape[-2:], targets)
+
+    def parts(self) -> list[TrainingPart]:
+        """See modules/training_parts.py."""
+        backbone = self.network.backbone
+        late = weights_of(backbone.norm, *backbone.layers[self.network.first_query_block :])
+        return [TrainingPart(self.see, without(weights_of(backbone), late)), TrainingPart(self.learn)]
+
+    def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
+        """The tokens of the frames by themselves."""
+        blocks, _, _ = self.network.encode(clip["frames"])
+        return (blocks[-1],)
+
+    def learn(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
+        """As ``construct``, from what :meth:`see` gave."""
+        targets = with_classes_from_zero(clip["targets"])
+        size = clip["frames"].shape[-2:]
+        rotation = self.network.query_rotation(*size)
+        total, terms = self.losses(self.answer(values[0], rotation, size, targets), targets)
+        return total, terms, ()
+
+    def answer(
+        self, tokens: ms.Tensor, rotation: Rotation | None, size: tuple[int, int], targets: Targets
+    ) -> MatchedClip:
+        """From the tokens of the frames by themselves, [B, T, S, C]; ``size`` of the frames."""
         network = self.network
-        stages, _ = network.follow(frames, network.first_query(frames.shape[0]))
+        around, _ = network.decode(tokens, rotation, network.first_query(tokens.shape[0]))
+        stages = network.stages(around)
         logits = network.classify(stages)
         vectors: tuple[ms.Tensor, ...] = ()
         features: tuple[ms.Tensor, ...] = ()
         for tokens in stages:
             vectors += (network.mask_head(network.queries_of(tokens)),)  # [B, T, Q, C]
-            features += (network.features(tokens, frames.shape[-2:])[-1],)  # [B, T, h, w, C]
+            features += (network.features(tokens, size)[-1],)  # [B, T, h, w, C]
         query = self.match(logits, vectors, features, targets)
         rows = rows_of(query, network.num_queries)  # [D, B, N, Q]
         point_logits: tuple[ms.Tensor, ...] = ()
@@ -133,3 +161,15 @@ class VidEoMTTraining(nn.Cell):
         points = self.points.uncertain(maps, stage)
         wanted = sample_maps(target_masks.reshape(B * N * T, H, W), points)
         return sample_maps(maps, points).reshape(B, N, T, -1), wanted.reshape(B, N, T, -1)
+
+
+def with_classes_from_zero(targets: Targets) -> Targets:
+    """Category ids count from 1 and class outputs from 0; rows of padding hold any number."""
+    labels, exists = ops.cast(targets["labels"], ms.int32), targets["exists"]
+    return {
+        "labels": ops.select(exists, labels - 1, ops.zeros_like(labels)),
+        "boxes": targets["boxes"],
+        "masks": targets["masks"],
+        "present": targets["present"],
+        "exists": exists,
+    }

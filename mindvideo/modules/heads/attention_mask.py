@@ -243,6 +243,10 @@ class AttentionMaskHead(nn.Cell):
         logits = self.sequence_head(maps.reshape(G * T, *maps.shape[2:]), T)
         return logits.reshape(G, T, *logits.shape[1:])
 
+    def weights_along_time(self) -> tuple[Parameter, ...]:
+        """Those of ``per_query``; all others are of ``per_frame``."""
+        return tuple(self.sequence_head.trainable_params())
+
     def frame_stages(self, queries: ms.Tensor, scene: Scene) -> tuple[ms.Tensor, tuple[ms.Tensor, ...]]:
         attention = self.attention_map(queries, scene["memory"], scene["padding"])  # [F, Q, M, h, w]
         return attention, self.frame_head.stages(scene["memory"], attention, scene["fine_maps"])

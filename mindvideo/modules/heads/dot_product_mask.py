@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Parameter, nn, ops
 
 from mindvideo.modules.layers.convolution import Conv2d
 from mindvideo.modules.layers.mlp import MLP
@@ -73,6 +73,10 @@ class DotProductMaskHead(nn.Cell):
     def per_query(self, maps: ms.Tensor) -> ms.Tensor:
         """maps [G, T, 1, H, W] of G queries -> mask logits [G, T, H, W]"""
         return at(maps, 2, 0)
+
+    def weights_along_time(self) -> tuple[Parameter, ...]:
+        """Those of ``per_query``: it has none."""
+        return ()
 
 
 def build_dot_product_mask_head(*, width: int, fine_channels: Sequence[int], channels: int) -> DotProductMaskHead:

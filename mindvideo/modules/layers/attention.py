@@ -60,12 +60,14 @@ def rows_of_bias(bias: ms.Tensor, start: int, end: int) -> ms.Tensor:
 class _AttentionCore(nn.Cell):
     """softmax(q k^T + bias) v by blocks of query rows: q [B,M,R,D], k and v [B,M,S,D] -> [B,M,R,D].
 
-    ``bias`` [B or 1,1,R or 1,S]; [1,1,1,1] stands for none. The second result is for the backward pass only: in
-    training the weights [B,M,R,S] when one block holds them all, otherwise nothing, and the backward pass computes
-    them again by blocks.
+    ``bias`` [B or 1,1,R or 1,S]; [1,1,1,1] stands for none. Two more results are for the backward pass only: in
+    training the weights [B,M,R,S] when one block holds them all and ``keeps_weights``, otherwise nothing, and the
+    backward pass computes them again by blocks; and the number of the step, from which dropout draws its masks
+    (MindSpore 2.10 does not compile a ``bprop`` with a loop in which a Parameter is read).
     """
 
     half_products = False  # see execution/precision.py
+    keeps_weights = True  # see training/recomputed_gradients.py
 
     def __init__(self, *, dropout: float, block_elements: int):
         super().__init__()
@@ -83,14 +85,18 @@ class _AttentionCore(nn.Cell):
             logits = logits + ops.broadcast_to(bias, logits.shape)
         return self.softmax(logits)
 
-    def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+    def construct(
+        self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, bias: ms.Tensor
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        iteration = self.dropout.iteration + 0
         if not self.training and is_native_attention(q.shape, q.dtype):
-            return dense_attention(q, k, v, bias, self.half_products), ops.zeros((1,), q.dtype)
+            return dense_attention(q, k, v, bias, self.half_products), ops.zeros((1,), q.dtype), iteration
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
         if step >= rows:
             weights = self.weights(q, k, bias)
-            return self.times(self.dropout(weights, 0), v), weights
+            kept = weights if self.keeps_weights else ops.zeros((1,), q.dtype)
+            return self.times(self.dropout(weights, 0), v), kept, iteration
         blocks: list[ms.Tensor] = []
         for start in range(0, rows, step):
             q_block = part(q, 2, start, start + step)
@@ -98,7 +104,7 @@ class _AttentionCore(nn.Cell):
                 q_block = ops.depend(q_block, blocks[-1])
             weights = self.weights(q_block, k, rows_of_bias(bias, start, start + step))
             blocks.append(self.times(self.dropout(weights, start), v))
-        return ops.concat(blocks, axis=2), ops.zeros((1,), q.dtype)
+        return ops.concat(blocks, axis=2), ops.zeros((1,), q.dtype), iteration
 
     def bprop(
         self,
@@ -106,17 +112,20 @@ class _AttentionCore(nn.Cell):
         k: ms.Tensor,
         v: ms.Tensor,
         bias: ms.Tensor,
-        results: tuple[ms.Tensor, ms.Tensor],
-        gradients: tuple[ms.Tensor, ms.Tensor],
+        results: tuple[ms.Tensor, ms.Tensor, ms.Tensor],
+        gradients: tuple[ms.Tensor, ms.Tensor, ms.Tensor],
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor, ms.Tensor]:
         rows = q.shape[2]
         step = rows_of_block(rows, k.shape[2], q.shape[0] * q.shape[1], self.block_elements)
-        out, kept = results
+        out, kept, iteration = results
         grad = gradients[0]
         # Sum over keys of weight * its gradient = sum over channels of output * its gradient, dropout or not.
         inner = row_sums(out * grad)
-        if kept.ndim == 4:
-            grad_q, grad_k, grad_v = self.gradients(kept, q, k, v, grad, inner, 0)
+        if kept.ndim != 4:
+            q = ops.depend(q, grad)  # otherwise the compiler takes weights from the forward pass
+        if step >= rows:
+            weights = kept if kept.ndim == 4 else self.weights(q, k, bias)
+            grad_q, grad_k, grad_v = self.gradients(weights, q, k, v, grad, inner, iteration, 0)
             return grad_q, grad_k, grad_v, _zeros_like(bias)
         grad_q = []
         grad_k = _zeros_like(k)
@@ -126,20 +135,30 @@ class _AttentionCore(nn.Cell):
             if grad_q:
                 q_block = ops.depend(q_block, grad_q[-1])
             weights = self.weights(q_block, k, rows_of_bias(bias, start, start + step))
-            parts = self.gradients(weights, q_block, k, v, grad_block, part(inner, 2, start, start + step), start)
+            inner_block = part(inner, 2, start, start + step)
+            parts = self.gradients(weights, q_block, k, v, grad_block, inner_block, iteration, start)
             grad_q.append(parts[0])
             grad_k = grad_k + parts[1]
             grad_v = grad_v + parts[2]
         return ops.concat(grad_q, axis=2), grad_k, grad_v, _zeros_like(bias)
 
     def gradients(
-        self, weights: ms.Tensor, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, grad: ms.Tensor, inner: ms.Tensor, draw: int
+        self,
+        weights: ms.Tensor,
+        q: ms.Tensor,
+        k: ms.Tensor,
+        v: ms.Tensor,
+        grad: ms.Tensor,
+        inner: ms.Tensor,
+        iteration: ms.Tensor,
+        draw: int,
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """The share of one block of rows in the gradients of q, k and v."""
         used = weights
         grad_weights = self.times_transposed(grad, v)
         if self.training and self.dropout.rate > 0.0:
-            used, grad_weights = self.dropout.masked(weights, draw), self.dropout.masked(grad_weights, draw)
+            used = self.dropout.masked_at(weights, iteration, draw)
+            grad_weights = self.dropout.masked_at(grad_weights, iteration, draw)
         grad_logits = weights * (grad_weights - ops.broadcast_to(inner, weights.shape))
         return self.times(grad_logits, k), self.transposed_times(grad_logits, q), self.transposed_times(used, grad)
 

@@ -77,7 +77,11 @@ class CounterHash(FollowsIteration):
 
     def bits(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """int32 [rows, columns]."""
-        stream = self.mix(_plus(_times(self.iteration, self.stride), _offset(self.salt, draw)))
+        return self.bits_at(rows, columns, self.iteration, draw)
+
+    def bits_at(self, rows: int, columns: int, iteration: ms.Tensor, draw: int) -> ms.Tensor:
+        """The same of a given iteration, int32 []."""
+        stream = self.mix(_plus(_times(iteration, self.stride), _offset(self.salt, draw)))
         row = self.mix(_plus(_multiples(rows, _ROW_STRIDE, 0), stream))
         column = self.mix(_minus(_multiples(columns, _COLUMN_STRIDE, 1), stream))
         row, column = ops.broadcast_to(row, (rows, columns)), ops.broadcast_to(column, (rows, columns))
@@ -103,17 +107,24 @@ class _CounterMask(CounterHash):
 
     def masked(self, x: ms.Tensor, draw: int) -> ms.Tensor:
         """x of any shape, float -> multiplied by the scale where it is kept, by 0 elsewhere."""
+        return self.masked_at(x, self.iteration, draw)
+
+    def masked_at(self, x: ms.Tensor, iteration: ms.Tensor, draw: int) -> ms.Tensor:
+        """The same with the mask of a given iteration, int32 []."""
         columns = x.shape[-1]
         rows = x.reshape(-1, columns)
         if is_native_dropout(x.shape, x.dtype):
             offset = _offset_number(self.salt, draw)
-            return counter_dropout(rows, self.iteration, offset, self.limit, self.scale).reshape(x.shape)
-        keep = self.keep(rows.shape[0], columns, draw)
+            return counter_dropout(rows, iteration, offset, self.limit, self.scale).reshape(x.shape)
+        keep = self.keep_at(rows.shape[0], columns, iteration, draw)
         return x * (ops.cast(keep.reshape(x.shape), x.dtype) * self.scale)
 
     def keep(self, rows: int, columns: int, draw: int) -> ms.Tensor:
         """Bool [rows, columns]."""
-        return _below(self.bits(rows, columns, draw), self.threshold)
+        return self.keep_at(rows, columns, self.iteration, draw)
+
+    def keep_at(self, rows: int, columns: int, iteration: ms.Tensor, draw: int) -> ms.Tensor:
+        return _below(self.bits_at(rows, columns, iteration, draw), self.threshold)
 
 
 class Dropout(_CounterMask):

@@ -8,6 +8,7 @@ import pytest
 from mindspore import nn, ops
 
 from mindvideo.modules.layers.attention import MOST_BLOCKS, MultiHeadAttention, _AttentionCore, rows_of_block
+from mindvideo.modules.layers.dropout import seed_dropout
 
 ms.set_context(mode=ms.GRAPH_MODE)
 B, R, S, C, M = 2, 13, 19, 12, 3
@@ -129,3 +130,47 @@ def test_blocks_cover_the_rows_and_stay_below_the_limit() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="multiple of the 5 heads"):
         MultiHeadAttention(width=12, heads=5)
+
+
+class Step(nn.Cell):
+    """A pass with gradients whose dropout follows a number of steps, as a training step's does."""
+
+    def __init__(self, *, block_elements: int, keeps_weights: bool) -> None:
+        super().__init__()
+        self.layer = MultiHeadAttention(width=C, heads=M, dropout=0.4, block_elements=block_elements)
+        self.layer.core.keeps_weights = keeps_weights
+        rng = np.random.default_rng(1)
+        for parameter in self.layer.get_parameters():
+            parameter.set_data(ms.Tensor(rng.standard_normal(parameter.shape).astype(np.float32) * 0.4))
+        self.iteration = ms.Parameter(ms.Tensor(3, ms.int32), name="iteration", requires_grad=False)
+        seed_dropout(self.layer, self.iteration, seed=1)
+        self.set_train(True)
+        self.loss = SumOfSquares(self.layer)
+        self.differentiate = ops.value_and_grad(self.loss, (0, 1, 2), ms.ParameterTuple(self.layer.trainable_params()))
+
+    def construct(self, query, key, value, padding):
+        return self.differentiate(query, key, value, padding)
+
+
+class SumOfSquares(nn.Cell):
+    def __init__(self, layer: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.layer = layer
+
+    def construct(self, query, key, value, padding):
+        return ops.square(self.layer(query, key, value, padding)).sum()
+
+
+@pytest.mark.parametrize("block_elements", [1 << 20, 5 * B * M * S])
+def test_a_step_with_dropout_is_that_of_its_operators_whatever_is_kept(block_elements: int) -> None:
+    """Published clips take several blocks; a graph that reads the number of the step inside them did not compile."""
+    found = []
+    for compiled, keeps_weights in ((False, True), (True, True), (True, False)):
+        ms.set_context(mode=ms.GRAPH_MODE if compiled else ms.PYNATIVE_MODE)
+        value, gradients = Step(block_elements=block_elements, keeps_weights=keeps_weights)(*inputs())
+        found.append([value.asnumpy(), *(each.asnumpy() for group in gradients for each in group)])
+    ms.set_context(mode=ms.GRAPH_MODE)
+    by_operators, *compiled_ones = found
+    for one in compiled_ones:
+        for got, wanted in zip(one, by_operators, strict=True):
+            assert np.abs(got - wanted).max() < 1e-5 * max(1.0, np.abs(wanted).max())
