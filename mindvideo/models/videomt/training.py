@@ -84,7 +84,9 @@ class VidEoMTTraining(nn.Cell):
     def parts(self) -> list[TrainingPart]:
         """See modules/training_parts.py."""
         backbone = self.network.backbone
-        late = weights_of(backbone.norm, *backbone.layers[self.network.first_query_block :])
+        # One by one: a slice is a new CellList, which would name the weights anew.
+        numbers = range(self.network.first_query_block, self.network.num_blocks)
+        late = weights_of(backbone.norm, *(backbone.layers[number] for number in numbers))
         return [TrainingPart(self.see, without(weights_of(backbone), late)), TrainingPart(self.learn)]
 
     def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
