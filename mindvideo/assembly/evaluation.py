@@ -27,7 +27,7 @@ from mindvideo.inference.output.sharing import PeerLeftError, VideoSharing
 from mindvideo.inference.pipeline import ReadAhead
 from mindvideo.training.callbacks.interruption import Abandoned
 from mindvideo.training.distributed import Ranks, follow_first, meet
-from mindvideo.training.train_step import running_statistics
+from mindvideo.training.running_statistics import running_statistics
 
 VALIDATION, FIGURES = ".validation", "figures"
 

@@ -23,8 +23,9 @@ from mindvideo.training.loss_scale import loss_scale_for
 from mindvideo.training.opponent import OWNER, Opponent, player_of
 from mindvideo.training.optimizer import GroupedOptimizer, build_optimizer
 from mindvideo.training.parameter_groups import AssignedGroup, ParameterGroup, assign_parameters, group_table
+from mindvideo.training.running_statistics import running_statistics
 from mindvideo.training.schedule import build_schedule
-from mindvideo.training.train_step import TrainStep, running_statistics
+from mindvideo.training.train_step import TrainStep
 from mindvideo.training.trainer import Trainer, TrainerOptions, TrainingData
 from mindvideo.training.wandb_run import require_wandb
 

@@ -57,13 +57,20 @@ class ClipTraining(nn.Cell):
 
     def parts(self) -> list[TrainingPart]:
         """See modules/training_parts.py."""
-        seeing, decoding, drawing = weights_of_clip_network(self.network)
+        seeing, decoding, drawing = self.weights_by_part()
         return [
             TrainingPart(self.see, seeing),
             TrainingPart(self.decode, decoding),
             TrainingPart(self.draw, drawing),
             TrainingPart(self.judge),
         ]
+
+    def weights_by_part(self) -> tuple[tuple[Parameter, ...], ...]:
+        """Of all parts but the last."""
+        seeing, branch = weights_of(self.network.backbone), self.network.mask_branch
+        masks = weights_of(branch)
+        decoding = without(self.network.trainable_params(), (*seeing, *masks))
+        return seeing, decoding, masks if branch is None else without(masks, branch.weights_along_time())
 
     def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
         """The backbone's maps."""
@@ -112,15 +119,6 @@ def targets_in_picture(targets: Targets) -> Targets:
         "present": ops.logical_and(targets["present"], targets["exists"].expand_dims(-1)),
         "exists": targets["exists"],
     }
-
-
-def weights_of_clip_network(network: nn.Cell) -> tuple[tuple[Parameter, ...], ...]:
-    """Those of the backbone; of the rest up to the masks; and of the masks as far as a frame by itself tells them."""
-    seeing, branch = weights_of(network.backbone), network.mask_branch
-    masks = weights_of(branch)
-    along_time = () if branch is None else branch.weights_along_time()
-    decoding = without(network.trainable_params(), (*seeing, *masks))
-    return seeing, decoding, without(masks, along_time)
 
 
 def values_of_scene(clip: DecodedClip) -> Tensors:

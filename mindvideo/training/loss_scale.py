@@ -32,6 +32,13 @@ class LossScale(nn.Cell):
         return ops.depend(ops.assign(self.scale, scale), good_steps)
 
 
+def scaled(total: ms.Tensor, terms: ms.Tensor, scale: ms.Tensor) -> ms.Tensor:
+    """The loss to be differentiated."""
+    if total.dtype != ms.float32 or terms.dtype != ms.float32:
+        raise TypeError("losses have to be computed in float32: cast the network's outputs before them")
+    return total * scale
+
+
 def loss_scale_for(precision: str, *, initial: float, patience: int) -> LossScale:
     """Only float16 needs scaling: bf16 has the range of float32."""
     if precision == "fp16":

@@ -20,13 +20,17 @@ import mindspore as ms
 from mindspore import Parameter, ParameterTuple, nn, ops
 
 from mindvideo.errors import UserError
+from mindvideo.training.loss_scale import scaled
+from mindvideo.training.running_statistics import copy_after, put_back, running_statistics
 
 Tensors = tuple[ms.Tensor, ...]
 
 
 class _Part(nn.Cell):
-    """A part as a cell. The very cell that runs has to be the one that is differentiated: MindSpore 2.10 fails on a
-    graph that is used by itself and inside another which is differentiated, where it reads the step's number (dropout).
+    """A part as a cell.
+
+    The very cell that runs has to be the one that is differentiated: MindSpore 2.10 fails on a graph that is used by
+    itself and inside another which is differentiated, where it reads the step's number (dropout).
     """
 
     def __init__(self, run: Callable[..., Any]) -> None:
@@ -38,8 +42,10 @@ class _Part(nn.Cell):
 
 
 class _Link(nn.Cell):
-    """A part and all that follow: values, clip, loss scale -> what the last part gives, and the
-    gradients of the values and of the weights from here on."""
+    """A part and all that follow.
+
+    Values, clip, loss scale -> what the last part gives, the gradients of the values, and of the weights from here on.
+    """
 
     def __init__(
         self,
@@ -62,17 +68,17 @@ class _Link(nn.Cell):
         # Not before those gradients are there; nor can the compiler take this pass for the first one.
         values, clip = _after(values, (of_given, moved)), _clip_after(clip, (of_given, moved))
         of_inputs, of_weights = self.differentiate(self.part, self.weights)(values, clip, of_given)
-        return results, of_inputs[0], self.put_back(moved, of_weights) + of_later
+        return results, of_inputs[0], self.as_moved_once(moved, of_weights) + of_later
 
     def statistics_after(self, given: Tensors) -> Tensors:
         """Copies of what the first pass moved."""
-        return self.map(ops.partial(_copy, given), self.statistics) if len(self.statistics) > 0 else ()
+        return self.map(ops.partial(copy_after, given), self.statistics) if len(self.statistics) > 0 else ()
 
-    def put_back(self, moved: Tensors, gradients: Tensors) -> Tensors:
+    def as_moved_once(self, moved: Tensors, gradients: Tensors) -> Tensors:
         """The gradients; what the second pass moved once more is put back before anyone has them."""
         if len(self.statistics) == 0:
             return gradients
-        done = self.map(ops.partial(_put_back, gradients), self.statistics, moved)
+        done = self.map(ops.partial(put_back, gradients), self.statistics, moved)
         return _after(gradients, done)
 
 
@@ -85,9 +91,7 @@ class _ScaledEnd(nn.Cell):
 
     def construct(self, values: Tensors, clip: dict[str, Any], scale: ms.Tensor) -> tuple[Any, ...]:
         total, terms, material = self.run(values, clip)
-        if total.dtype != ms.float32 or terms.dtype != ms.float32:
-            raise TypeError("losses have to be computed in float32: cast the network's outputs before them")
-        return total * scale, total, terms, material
+        return scaled(total, terms, scale), total, terms, material
 
 
 class _LastLink(nn.Cell):
@@ -121,7 +125,7 @@ class RecomputedGradients(nn.Cell):
         rest = [weight for weight in weights if id(weight) not in elsewhere]
         link: nn.Cell = _LastLink(last.run, rest)
         for part, group in zip(reversed(early), reversed(owned)):
-            link = _Link(part.run, group, link, _statistics(training, part.weights))
+            link = _Link(part.run, group, link, running_statistics(training, part.weights))
         self.first = link
         in_row = [id(weight) for group in (*owned, rest) for weight in group]
         self.places = tuple(in_row.index(id(weight)) for weight in weights)
@@ -145,28 +149,6 @@ class RecomputedGradients(nn.Cell):
         for place in self.places:
             gradients += (in_row[place],)
         return results, gradients
-
-
-def _statistics(training: nn.Cell, weights: Sequence[Parameter]) -> list[Parameter]:
-    """Those that layers with some of these weights move in every forward pass (``moves_statistics``)."""
-    owned = {id(weight) for weight in weights}
-    found: list[Parameter] = []
-    for _, cell in training.cells_and_names():
-        own = [parameter for _, parameter in cell.parameters_and_names(expand=False)]
-        if getattr(cell, "moves_statistics", False) and any(id(parameter) in owned for parameter in own):
-            found += [parameter for parameter in own if not parameter.requires_grad]
-    return found
-
-
-_plus, _assign, _depend = ops.Add(), ops.Assign(), ops.Depend()
-
-
-def _copy(after: Any, statistic: ms.Tensor) -> ms.Tensor:
-    return _plus(_depend(statistic, after), 0.0)
-
-
-def _put_back(after: Any, statistic: ms.Tensor, value: ms.Tensor) -> ms.Tensor:
-    return _assign(statistic, _depend(value, after))
 
 
 def _after(values: Tensors, first: Any) -> Tensors:

@@ -13,10 +13,11 @@ from mindvideo.processes import give_back_memory
 from mindvideo.training.distributed import MeanOverRanks, gradient_reducer
 from mindvideo.training.ema import WeightAverage
 from mindvideo.training.gradients import PreparedGradients
-from mindvideo.training.loss_scale import LossScale
+from mindvideo.training.loss_scale import LossScale, scaled
 from mindvideo.training.opponent import Opponent
 from mindvideo.training.optimizer import GroupedOptimizer
 from mindvideo.training.recomputed_gradients import RecomputedGradients
+from mindvideo.training.running_statistics import running_statistics
 
 # These stand before the loss terms in a step's summary.
 SUMMARY = ("total", "gradient_norm", "loss_scale", "learning_rate_factor", "finite", "stop_requests")
@@ -48,9 +49,7 @@ class ScaledLoss(nn.Cell):
         else:
             total, terms = self.training_network(images, sizes, labels, boxes, masks, present, exists)
             material = ()
-        if total.dtype != ms.float32 or terms.dtype != ms.float32:
-            raise TypeError("losses have to be computed in float32: cast the network's outputs before them")
-        return total * scale, total, terms, material
+        return scaled(total, terms, scale), total, terms, material
 
 
 _plus, _assign, _select, _depend = ops.Add(), ops.Assign(), ops.Select(), ops.Depend()
@@ -63,16 +62,6 @@ def _copy(statistic: ms.Tensor) -> ms.Tensor:
 def _restore(finite: ms.Tensor, statistic: ms.Tensor, before: ms.Tensor) -> ms.Tensor:
     # ``finite`` is known when all gradients are: no pass over the network is still to come that could move it.
     return _assign(statistic, _select(finite, _depend(statistic, finite), before))
-
-
-def running_statistics(network: nn.Cell) -> list[Parameter]:
-    """Parameters that the forward pass itself moves: the untrained ones of a layer that also has trained ones."""
-    found = []
-    for _, cell in network.cells_and_names():
-        own = list(cell.parameters_and_names(expand=False))
-        if any(p.requires_grad for _, p in own):
-            found += [p for _, p in own if not p.requires_grad]
-    return found
 
 
 class TrainStep(nn.Cell):

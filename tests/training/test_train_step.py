@@ -12,8 +12,9 @@ from mindvideo.execution.precision import apply_precision, chosen_precision
 from mindvideo.modules.layers.norm import LayerNorm
 from mindvideo.training.ema import WeightAverage
 from mindvideo.training.loss_scale import LossScale, loss_scale_for
+from mindvideo.training.running_statistics import running_statistics
 from mindvideo.training.schedule import build_schedule
-from mindvideo.training.train_step import SUMMARY, running_statistics
+from mindvideo.training.train_step import SUMMARY
 from tests.training.tiny_run import (
     WIDTH,
     TinyNetwork,
@@ -53,8 +54,6 @@ def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[
 
 class RunningMean(nn.Cell):
     """A norm with a trained scale and a statistic that the forward pass moves."""
-
-    moves_statistics = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Parameter, nn, ops
 
 from mindvideo.models.gmpvis.network import GMPVIS
 from mindvideo.modules.clip_training import (
+    ClipTraining,
     maps_by_frame,
     masks_along_time,
     scene_of_values,
     values_of_scene,
-    weights_of_clip_network,
 )
 from mindvideo.modules.losses.graph_matching import MatchedGraphs
 from mindvideo.modules.losses.matched import Matched, of_instances, rows_of
@@ -19,7 +19,6 @@ from mindvideo.modules.losses.terms import softmax_classes
 from mindvideo.modules.training_parts import (
     Tensors,
     TrainingClip,
-    TrainingPart,
     noted,
     read_back,
     weights_of,
@@ -33,7 +32,7 @@ _products = ops.BatchMatMul()
 MIN_WEIGHT = 1e-6  # of all frames of a query together
 
 
-class GMPVISTraining(nn.Cell):
+class GMPVISTraining(ClipTraining):
     """The columns of a ClipBatch -> total [], terms [n] in the order of ``term_names``.
 
     A sample of twice the network's ``num_frames`` is two clips of a video: both go through the network as clips of
@@ -51,42 +50,12 @@ class GMPVISTraining(nn.Cell):
         criterion: nn.Cell,
         sharpness: nn.Cell,
     ) -> None:
-        super().__init__(auto_prefix=False)
-        self.pixels, self.network, self.num_frames = pixels, network, num_frames
-        self.matcher, self.criterion, self.sharpness = matcher, criterion, sharpness
-        self.term_names = criterion.term_names
+        super().__init__(pixels=pixels, network=network, matcher=matcher, criterion=criterion)
+        self.num_frames, self.sharpness = num_frames, sharpness
 
-    def construct(
-        self,
-        images: ms.Tensor,
-        sizes: ms.Tensor,
-        labels: ms.Tensor,
-        boxes: ms.Tensor,
-        masks: ms.Tensor,
-        present: ms.Tensor,
-        exists: ms.Tensor,
-    ) -> tuple[ms.Tensor, ms.Tensor]:
-        frames, padding = self.pixels(images, sizes)
-        targets: Targets = {"labels": labels, "boxes": boxes, "masks": masks, "present": present, "exists": exists}
-        return self.loss(frames, padding, targets)
-
-    def loss(self, frames: ms.Tensor, padding: ms.Tensor, targets: Targets) -> tuple[ms.Tensor, ms.Tensor]:
-        """As ``construct``, from normalised frames [B, T, 3, H, W] or [B, 2T, 3, H, W] and their padding."""
-        clip: TrainingClip = {"frames": frames, "padding": padding, "targets": targets}
-        total, terms, _ = self.judge(self.draw(self.decode(self.see((), clip), clip), clip), clip)
-        return total, terms
-
-    def parts(self) -> list[TrainingPart]:
-        """See modules/training_parts.py."""
-        network = self.network
-        seeing, decoding, drawing = weights_of_clip_network(network)
-        late = weights_of(network.graph_matcher, network.second_classes)
-        return [
-            TrainingPart(self.see, seeing),
-            TrainingPart(self.decode, without(decoding, late)),
-            TrainingPart(self.draw, drawing),
-            TrainingPart(self.judge),
-        ]
+    def weights_by_part(self) -> tuple[tuple[Parameter, ...], ...]:
+        seeing, decoding, drawing = super().weights_by_part()
+        return seeing, without(decoding, weights_of(self.network.graph_matcher, self.network.second_classes)), drawing
 
     def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
         """The backbone's maps of all clips."""
@@ -130,11 +99,6 @@ class GMPVISTraining(nn.Cell):
 
     def clips_of(self, clip: TrainingClip) -> int:
         return clip["frames"].shape[1] // self.num_frames
-
-    def predictions(self, logits: ms.Tensor, boxes: ms.Tensor) -> dict[str, ms.Tensor]:
-        """Of the layers that are trained: fewer than the decoder's when the earlier ones are not."""
-        trained = self.criterion.num_layers
-        return {"logits": logits[-trained:], "boxes": boxes[-trained:]}
 
     def match(
         self, nodes: ms.Tensor, logits: ms.Tensor, rows: ms.Tensor, present: ms.Tensor, clips: int

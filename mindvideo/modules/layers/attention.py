@@ -125,7 +125,9 @@ class _AttentionCore(nn.Cell):
             q = ops.depend(q, grad)  # otherwise the compiler takes weights from the forward pass
         if step >= rows:
             weights = kept if kept.ndim == 4 else self.weights(q, k, bias)
-            grad_q, grad_k, grad_v = self.gradients(weights, q, k, v, grad, inner, iteration, 0)
+            used, grad_used = self.dropped(weights, iteration, 0), self.times_transposed(grad, v)
+            grad_used = self.dropped(grad_used, iteration, 0)
+            grad_q, grad_k, grad_v = self.gradients(weights, used, grad_used, q, k, grad, inner)
             return grad_q, grad_k, grad_v, _zeros_like(bias)
         grad_q = []
         grad_k = _zeros_like(k)
@@ -136,30 +138,30 @@ class _AttentionCore(nn.Cell):
                 q_block = ops.depend(q_block, grad_q[-1])
             weights = self.weights(q_block, k, rows_of_bias(bias, start, start + step))
             inner_block = part(inner, 2, start, start + step)
-            parts = self.gradients(weights, q_block, k, v, grad_block, inner_block, iteration, start)
+            used, grad_used = self.dropped(weights, iteration, start), self.times_transposed(grad_block, v)
+            grad_used = self.dropped(grad_used, iteration, start)
+            parts = self.gradients(weights, used, grad_used, q_block, k, grad_block, inner_block)
             grad_q.append(parts[0])
             grad_k = grad_k + parts[1]
             grad_v = grad_v + parts[2]
         return ops.concat(grad_q, axis=2), grad_k, grad_v, _zeros_like(bias)
 
+    def dropped(self, x: ms.Tensor, iteration: ms.Tensor, draw: int) -> ms.Tensor:
+        """As ``dropout`` does it in the forward pass of that iteration."""
+        return self.dropout.masked_at(x, iteration, draw) if self.training and self.dropout.rate > 0.0 else x
+
     def gradients(
         self,
         weights: ms.Tensor,
+        used: ms.Tensor,
+        grad_used: ms.Tensor,
         q: ms.Tensor,
         k: ms.Tensor,
-        v: ms.Tensor,
         grad: ms.Tensor,
         inner: ms.Tensor,
-        iteration: ms.Tensor,
-        draw: int,
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
-        """The share of one block of rows in the gradients of q, k and v."""
-        used = weights
-        grad_weights = self.times_transposed(grad, v)
-        if self.training and self.dropout.rate > 0.0:
-            used = self.dropout.masked_at(weights, iteration, draw)
-            grad_weights = self.dropout.masked_at(grad_weights, iteration, draw)
-        grad_logits = weights * (grad_weights - ops.broadcast_to(inner, weights.shape))
+        """The share of one block of rows in the gradients of q, k and v; ``used``: its weights after dropout."""
+        grad_logits = weights * (grad_used - ops.broadcast_to(inner, weights.shape))
         return self.times(grad_logits, k), self.transposed_times(grad_logits, q), self.transposed_times(used, grad)
 
 

@@ -15,8 +15,6 @@ class BatchNorm(FrozenBatchNorm):
     The running statistics move by ``momentum`` of the difference at every training step, on each device by itself.
     """
 
-    moves_statistics = True  # see training/recomputed_gradients.py
-
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(channels, eps=eps)
         self.weight.requires_grad = True

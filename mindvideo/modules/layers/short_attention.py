@@ -58,8 +58,8 @@ class ShortAttention(nn.Cell):
         q, k, v = self.scaled_heads(query, key, value)
         output, gradient = heads_of(output, 0, width, heads), heads_of(gradient, 0, width, heads)
         weights = self.core.weights(q, k, bias.reshape(1, 1, 1, -1))
-        inner, iteration = row_sums(output * gradient), self.core.dropout.iteration
-        of_q, of_k, of_v = self.core.gradients(weights, q, k, v, gradient, inner, iteration, 0)
+        inner, of_weights = row_sums(output * gradient), self.core.times_transposed(gradient, v)
+        of_q, of_k, of_v = self.core.gradients(weights, weights, of_weights, q, k, gradient, inner)
         of_q = of_q * self.scale
         return placed(of_q, of_query, query), placed(of_k, of_key, key), placed(of_v, of_value, value)
 

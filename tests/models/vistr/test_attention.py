@@ -83,23 +83,28 @@ def test_a_gradient_is_the_slope() -> None:
 
 
 class Unwritten(nn.Cell):
-    """Only the forward pass of the core, so that MindSpore derives the gradient."""
+    """Only the forward pass of the core by blocks of ``step`` rows, so that MindSpore derives the gradient."""
 
-    def __init__(self, core: _AttentionCore) -> None:
+    def __init__(self, core: _AttentionCore, step: int) -> None:
         super().__init__()
-        self.core = core
+        self.core, self.step = core, step
 
     def construct(self, q, k, v, bias):
-        return self.core.times(self.core.dropout(self.core.weights(q, k, bias), 0), v)
+        blocks = []
+        for start in range(0, R, self.step):
+            weights = self.core.weights(q[:, :, start : start + self.step], k, bias)
+            blocks.append(self.core.times(self.core.dropout(weights, start), v))
+        return ops.cat(blocks, 2)
 
 
-def test_dropout_drops_the_same_weights_in_both_passes() -> None:
-    core = _AttentionCore(dropout=0.4, block_elements=1 << 20)
+@pytest.mark.parametrize("block_elements", [1 << 20, 5 * B * M * S])
+def test_dropout_drops_the_same_weights_in_both_passes(block_elements: int) -> None:
+    core = _AttentionCore(dropout=0.4, block_elements=block_elements)
     core.set_train(True)
     rng = np.random.default_rng(3)
     q, k, v = (ms.Tensor(rng.standard_normal((B, M, n, 4)).astype(np.float32)) for n in (R, S, S))
     bias = ops.zeros((1, 1, 1, 1), ms.float32)
-    derived = Unwritten(core)
+    derived = Unwritten(core, rows_of_block(R, S, B * M, block_elements))
     derived.set_train(True)
 
     def written(q, k, v):
