@@ -3,9 +3,9 @@
   mindvideo benchmark -c vistr --size 640x360               random weights, which are as fast as trained ones
   mindvideo benchmark -c vistr_toy --json                   JSON instead of the table
 
-A made-up video is tracked, as mindvideo infer does it but without files: to the first result, to the end with all that is
-to be compiled, and once more, which gives the frames a second. FLOPs are two for a multiply-add, of convolutions and
-matrix products only.
+A made-up video is tracked, as mindvideo infer does it but without files: to the first result, then to the end, which
+compiles all that is used, and once more, which gives the frames a second. FLOPs are two for a multiply-add, of
+convolutions and matrix products only.
 """
 
 from __future__ import annotations

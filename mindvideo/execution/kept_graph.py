@@ -104,7 +104,7 @@ class KeptGraph:
         ms.set_context(mode=ms.PYNATIVE_MODE)
         try:
             outputs = wanted.cell(*tensors)
-            # Operators run behind Python's back: waited for, because the cell may be given other weights next.
+            # Waited for, because the cell may be given other weights next.
             for each in outputs if isinstance(outputs, tuple) else (outputs,):
                 each.asnumpy()
         finally:
@@ -115,7 +115,7 @@ class KeptGraph:
 
 
 def _name_of(cell: nn.Cell, tensors: tuple[ms.Tensor, ...]) -> str | None:
-    """What the file of the cell's graph begins with; None where the sources were edited since they were read."""
+    """The beginning of the name of its graph's file; None where the sources were edited since they were read."""
     known = fingerprint(cell)
     shapes = [(each.shape, str(each.dtype)) for each in tensors]
     return None if known is None else hashlib.sha256(f"{known} {shapes}".encode()).hexdigest()[:32]

@@ -23,7 +23,7 @@ def compiling_seconds() -> float:
 
 
 class CompileNotice:
-    """What one video adds to a tracker's graphs: said before its first answer, where its size is new, and after.
+    """The graphs that one video adds to a tracker: said before its first answer, where its size is new, and after.
 
     ``graph_name`` of the tracker, where it has one, is the configuration that the time is remembered for;
     ``seen_size(size)``, where it has that, the size in which the network sees frames of ``size`` (H, W).

@@ -77,7 +77,7 @@ def test_the_first_calls_go_operator_by_operator_until_their_time_is_spent(keepi
         assert ms.get_context("mode") == ms.GRAPH_MODE
         seen.append((kept_graphs.stepped - before.stepped, kept_graphs.traced - before.traced, keeping.exists()))
     assert seen == [(1, 0, False), (2, 0, False), (3, 0, False), (4, 0, False), (4, 1, True)]
-    assert kept_graphs.seconds - before.seconds == 300  # of compiling alone
+    assert kept_graphs.seconds - before.seconds == 300  # those of compiling, no others
     assert graph(ms.Tensor(np.ones((2, 3), np.float32))).shape == (2, 3)  # another shape has a time of its own
     assert kept_graphs.stepped - before.stepped == 5
     assert answer(Scaled(), row(1, 2, 3)) == ([3, 5, 7], "found")  # the next start need not wait
