@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_intermixed_args()
-    cfg = load_config(arguments.config, arguments.overrides)
+    cfg = load_config(arguments.config, ["runtime.compile_after=0", *arguments.overrides])
     video = made_up_video(*parse_size(arguments.size))
     prepare_device(cfg)
     tracker = build_tracker(cfg, weights=arguments.weights)

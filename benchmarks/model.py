@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
-    cfg = load_config(arguments.config, [f"data.num_frames={arguments.frames}"])
+    cfg = load_config(arguments.config, ["runtime.compile_after=0", f"data.num_frames={arguments.frames}"])
     prepare_device(cfg)
     network = build_network(cfg)
     in_portions = portioned(cfg, network)

@@ -40,7 +40,9 @@ def measure(
     tracks are lost: hundreds of births.
     """
     tracks = ["inference.any_length=everywhere", "inference.min_birth=0", "inference.min_life=0", "inference.max_gap=1"]
-    cfg = load_config(config, [*tracks, "inference.scene_cuts=nowhere"] if any_length else [])
+    cfg = load_config(
+        config, ["runtime.compile_after=0", *([*tracks, "inference.scene_cuts=nowhere"] if any_length else [])]
+    )
     prepare_device(cfg)
     tracker: Any = for_videos(cfg, tracker_of(cfg, build_network(cfg)), evaluated=True)
     canvas = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
-    cfg = load_config(arguments.config)
+    cfg = load_config(arguments.config, ["runtime.compile_after=0"])
     prepare_device(cfg)
     network = build_network(cfg)
     network.set_train(False)

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
-    cfg = load_config(arguments.config, ["inference.short_side=null"])
+    cfg = load_config(arguments.config, ["inference.short_side=null", "runtime.compile_after=0"])
     window_frames = cfg[cfg.family].window_frames
     if arguments.frames > window_frames:
         parser.error(f"--frames {arguments.frames}: at most the {window_frames} that are seen together")

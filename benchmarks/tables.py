@@ -85,17 +85,25 @@ _WAITING = {
     "times slower": "cost",
 }
 _FIRST = {
-    "configuration": "config", "size": "size", "tree": "tree", "start": "start", "imports s": "imports",
-    "its YAML s": "configuration", "network s": "network", "opening s": "opening", "compiling s": "compiling",
-    "running s": "running", "first result s": "first result", "processor s": "processor",
+    "configuration": "config", "frames": "frames", "size": "size", "tree": "tree", "start": "start",
+    "imports s": "imports", "its YAML s": "configuration", "network s": "network", "opening s": "opening",
+    "answering s": "answering", "first result s": "first result", "processor s": "processor",
+    "compiling s": "compiling", "a frame s": "a frame", "whole video s": "whole video",
 }  # fmt: skip
+
+_FIRST_RUNS = ["", "-c instanceformer_ytvis2019_r50 --size 360 640 --frames 6"]
+_FIRST_RUNS += [
+    f"-c {name} --frames 12{override}"
+    for name in ("vistr_toy", "seqformer_toy")
+    for override in ("", " runtime.compile_after=0")
+]
 
 _ALL = (
     Table(
         "first_result",
         "first_result",
-        ["--runs 1", "-c instanceformer_ytvis2019_r50 --size 360 640 --runs 1"],
-        ["", "-c instanceformer_ytvis2019_r50 --size 360 640"],
+        [f"{each} --runs 1" for each in _FIRST_RUNS],
+        _FIRST_RUNS,
         _FIRST,
     ),
     Table("ops", "ops", ["--budget 0.2"], ["--budget 1"], _OPS),

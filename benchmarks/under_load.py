@@ -29,7 +29,7 @@ from mindvideo.assembly.network import build_network
 from mindvideo.assembly.runtime import prepare_device
 from mindvideo.models.registry import card_of
 
-cfg = load_config("instanceformer_toy")
+cfg = load_config("instanceformer_toy", ["runtime.compile_after=0"])
 prepare_device(cfg)
 network = build_network(cfg).set_train(False)
 frames = np.random.default_rng(0).integers(0, 256, (8, 96, 160, 3), np.uint8)

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     arguments = parser.parse_args()
-    cfg = load_config(arguments.config, ["inference.short_side=null"])
+    cfg = load_config(arguments.config, ["inference.short_side=null", "runtime.compile_after=0"])
     prepare_device(cfg)
     tracker: Any = tracker_of(cfg, build_network(cfg))
     step = tracker.step

@@ -14,12 +14,16 @@ from mindvideo.resources import cache_folder
 
 @dataclasses.dataclass
 class KeptGraphs:
-    """Whether this process keeps its graphs for the next one (execution/kept_graph.py), how many it found from an
-    earlier one, and how many it had to trace because they were not kept yet."""
+    """Whether this process keeps its graphs for the next one, after how many seconds of calls operator by operator it
+    compiles one (execution/kept_graph.py); how many it found from an earlier one, how many it had to trace because they
+    were not kept yet, the seconds that both took, and how many calls went operator by operator."""
 
     on: bool = False
+    compile_after: float = 0.0
     found: int = 0
     traced: int = 0
+    seconds: float = 0.0
+    stepped: int = 0
 
 
 kept_graphs = KeptGraphs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mindvideo import compile_times
+from mindvideo.compile_times import kept_graphs
 from mindvideo.data.media.frame_size import ShortSideResize, size_after
 from mindvideo.inference.compile_notice import compiling_seconds
 from mindvideo.inference.output.store import VideoReport
@@ -110,6 +112,34 @@ def test_pictures_of_many_sizes_that_the_network_sees_as_one_compile_once(caplog
             run(tracker, size)
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("compiling")]
     assert len(said) == 1 and "frames of 64x64" in said[0]
+
+
+class Compiling(SlowAtFirst):
+    """Its first answer runs operator by operator, its second compiles for three seconds."""
+
+    def feed(self, frame) -> list[VideoInstances]:
+        if self.fed == 0:
+            kept_graphs.stepped += 1
+        elif self.fed == 1:
+            kept_graphs.traced += 1
+            kept_graphs.seconds += 3.0
+        return super().feed(frame)
+
+
+def test_what_goes_operator_by_operator_at_first_is_said_and_only_compiling_is_counted(caplog, monkeypatch):
+    was = dataclasses.replace(kept_graphs)
+    for name, value in {"on": True, "compile_after": 2.0, "seconds": was.seconds}.items():
+        monkeypatch.setattr(kept_graphs, name, value)
+    with caplog.at_level(logging.INFO, logger="mindvideo.inference"):
+        logging.getLogger("mindvideo").propagate = True
+        assert run(Compiling(), (8, 6)) == pytest.approx(3.0)
+    first, answered, compiled = [record.getMessage() for record in caplog.records]
+    assert first == (
+        "frames of 6x8: operator by operator at first, then compiled (ten seconds for a small network, minutes for a "
+        "large one), unless an earlier run did"
+    )
+    assert answered.startswith("the first answer took 0.") and compiled == "compiled, which took 3.0 s"
+    assert compile_times.about("slow inference") == "about 3 s"
 
 
 def test_rates_leave_compiling_out():

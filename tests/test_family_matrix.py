@@ -30,9 +30,11 @@ from mindvideo.assembly import predictor
 from mindvideo.assembly.network import tracker_of
 from mindvideo.assembly.training import build_step
 from mindvideo.compile_times import kept_graphs
+from mindvideo.execution import kept_graph
 from mindvideo.inference import export
 from mindvideo.models.registry import FAMILIES, card_of
 from mindvideo.modules.layers.pixels import NormalizePixels
+from mindvideo.resources import cache_folder
 from mindvideo.training.checkpoint import collect_state, network_weights, restore_state, save_weights
 from mindvideo.training.state_file import read_state, write_state
 from mindvideo.training.train_step import SUMMARY, TrainStep
@@ -254,7 +256,7 @@ def test_a_few_steps_lower_the_loss(own):
     assert losses[-1] < losses[0], losses
 
 
-def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_path):
+def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_path, monkeypatch):
     """Train, evaluate, save, go on; resume and load: the same numbers bit for bit, dropout included.
 
     Evaluation is ``mindvideo infer`` on a video longer than a clip.
@@ -263,7 +265,7 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     save_weights(tmp_path / "before.ckpt", network_weights(own.network))
     # Windows that are linked by matching graphs leave a record, of the published procedure.
     is_matched = own.model.cfg.inference.get("linking") == "graph"
-    options = ["--analysis"] * is_matched
+    options = ["--analysis"] * is_matched + ["runtime.compile_after=0"]
     seen = own.found(tmp_path / "before.ckpt", "seen", *options)
     kept_before = dataclasses.replace(kept_graphs)
     assert seen and all(len(record["segmentations"]) == own.sizes.T + 2 for record in seen)
@@ -285,6 +287,13 @@ def test_evaluation_between_steps_leaves_files_that_load_and_resume(own, tmp_pat
     assert_same_tracks(own.found(tmp_path / "last.ckpt", "again", *options), seen)
     assert kept_graphs.found > kept_before.found and kept_graphs.traced == kept_before.traced
     assert_same_tracks(own.found(tmp_path / "last.ckpt", "anew", *options, "runtime.keep_graphs=false"), seen)
+    own.tracker = None
+    monkeypatch.setattr(kept_graph, "FOLDER", "none-is-kept-here")
+    kept_before = dataclasses.replace(kept_graphs)
+    stepped = own.found(tmp_path / "last.ckpt", "stepped", *options[:-1], "runtime.compile_after=3600")
+    assert_same_tracks(stepped, seen)
+    assert kept_graphs.stepped > kept_before.stepped and kept_graphs.traced == kept_before.traced
+    assert not (cache_folder() / "none-is-kept-here").exists()
 
 
 def assert_same_tracks(got: list[dict], wanted: list[dict]) -> None:

@@ -1,5 +1,9 @@
 """Compiled graphs that outlive the process: the next start loads what the first one traced.
 
+A graph that no earlier start has left is not compiled at once. Its first calls run operator by operator, so that the
+first result comes in seconds and a short video is done before compiling would be; once they have taken as long as
+``runtime.compile_after`` says, the graph is compiled.
+
 Most of the time of compiling goes into tracing Python. What it arrives at is written as MindIR into the cache folder,
 without weights (InstanceFormer R50: 1.4 MB), under the fingerprint of the cell and its inputs; a later process loads it
 and gives it the weights of its own cell. MindSpore's own cache would find a graph by its place in the order of
@@ -9,10 +13,12 @@ compiling (docs/performance.md); here nothing is found that differs in anything 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,9 +38,22 @@ MAX_FILES = 64  # of a few MB each; those not used for longest go
 _log = logging.getLogger("mindvideo.execution")
 
 
-def keep_graphs(on: bool) -> None:
-    """Whether the graphs of this process are kept and found again; on a CPU only, where it was tried."""
+def keep_graphs(on: bool, *, compile_after: float = 0.0) -> None:
+    """Whether the graphs of this process are kept and found again; on a CPU only, where it was tried.
+
+    ``compile_after``: seconds of calls operator by operator before a graph is compiled.
+    """
     kept_graphs.on = on and ms.get_context("device_target") == "CPU"
+    kept_graphs.compile_after = compile_after
+
+
+@dataclasses.dataclass
+class _Wanted:
+    """A graph that is not there yet."""
+
+    cell: nn.Cell
+    name: str | None  # of its file; None where it is not to be kept
+    spent: float = 0.0  # seconds of its calls so far
 
 
 class KeptGraph:
@@ -47,36 +66,71 @@ class KeptGraph:
         cell.set_train(False)
         self.cell = cell
         self._graphs: dict[tuple, Callable[..., Any]] = {}
+        self._wanted: dict[tuple, _Wanted] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         if not kept_graphs.on or ms.get_context("mode") != ms.GRAPH_MODE:
             return self.cell(*inputs)
         tensors = tuple(each for each in inputs if isinstance(each, ms.Tensor))
         kinds = tuple((each.shape, str(each.dtype)) if isinstance(each, ms.Tensor) else each for each in inputs)
-        if kinds not in self._graphs:
-            self._graphs[kinds] = self._graph_for(inputs, tensors)
-        return self._graphs[kinds](*tensors)
+        if kinds in self._graphs:
+            return self._graphs[kinds](*tensors)
+        began = time.monotonic()
+        graph = self._graph_for(kinds, inputs, tensors)
+        if graph is None:
+            return self._step_by_step(self._wanted[kinds], tensors)
+        outputs = graph(*tensors)
+        kept_graphs.seconds += time.monotonic() - began
+        return outputs
 
-    def _graph_for(self, inputs: tuple, tensors: tuple[ms.Tensor, ...]) -> Callable[..., Any]:
-        """The kept graph, or a new one that is kept from now on where a file can be written."""
-        cell = self.cell if len(tensors) == len(inputs) else _Bound(self.cell, inputs)
-        shapes = [(each.shape, str(each.dtype)) for each in tensors]
-        known = fingerprint(cell)
-        if known is None:
-            return cell
-        name = hashlib.sha256(f"{known} {shapes}".encode()).hexdigest()[:32]
-        folder = cache_folder() / FOLDER
-        content = _read(folder, name)
-        if content is not None:
-            kept_graphs.found += 1
-        else:
-            kept_graphs.traced += 1
-            content = traced(cell, tensors)
-            try:
-                _write(folder, name, content)
-            except (OSError, UserError) as error:
-                _log.warning("the compiled graph is not kept for the next start: %s", error)
-        return _LoadedGraph(content, cell)
+    def _graph_for(self, kinds: tuple, inputs: tuple, tensors: tuple[ms.Tensor, ...]) -> Callable[..., Any] | None:
+        """The kept graph; or a new one, kept from now on where a file can be written, if it is time for that."""
+        content = None
+        if kinds not in self._wanted:
+            cell = self.cell if len(tensors) == len(inputs) else _Bound(self.cell, inputs)
+            self._wanted[kinds] = _Wanted(cell, _name_of(cell, tensors))
+            content = _read(self._wanted[kinds].name)
+            kept_graphs.found += content is not None
+        wanted = self._wanted[kinds]
+        if content is None and wanted.spent < kept_graphs.compile_after:
+            return None
+        del self._wanted[kinds]
+        self._graphs[kinds] = _compiled(wanted, tensors) if content is None else _LoadedGraph(content, wanted.cell)
+        return self._graphs[kinds]
+
+    @staticmethod
+    def _step_by_step(wanted: _Wanted, tensors: tuple[ms.Tensor, ...]) -> Any:
+        began = time.monotonic()
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+        try:
+            outputs = wanted.cell(*tensors)
+            # Waited for, because the cell may be given other weights next.
+            for each in outputs if isinstance(outputs, tuple) else (outputs,):
+                each.asnumpy()
+        finally:
+            ms.set_context(mode=ms.GRAPH_MODE)
+        wanted.spent += time.monotonic() - began
+        kept_graphs.stepped += 1
+        return outputs
+
+
+def _name_of(cell: nn.Cell, tensors: tuple[ms.Tensor, ...]) -> str | None:
+    """The beginning of the name of its graph's file; None where the sources were edited since they were read."""
+    known = fingerprint(cell)
+    shapes = [(each.shape, str(each.dtype)) for each in tensors]
+    return None if known is None else hashlib.sha256(f"{known} {shapes}".encode()).hexdigest()[:32]
+
+
+def _compiled(wanted: _Wanted, tensors: tuple[ms.Tensor, ...]) -> Callable[..., Any]:
+    if wanted.name is None:
+        return wanted.cell
+    kept_graphs.traced += 1
+    content = traced(wanted.cell, tensors)
+    try:
+        _write(wanted.name, content)
+    except (OSError, UserError) as error:
+        _log.warning("the compiled graph is not kept for the next start: %s", error)
+    return _LoadedGraph(content, wanted.cell)
 
 
 class _Bound(nn.Cell):
@@ -142,9 +196,11 @@ class _LoadedGraph:
         return self._graph(*tensors)
 
 
-def _read(folder: Path, name: str) -> bytes | None:
+def _read(name: str | None) -> bytes | None:
     """None where there is none. The end of a file's name is the digest of its content; a damaged one is removed."""
-    for path in sorted(folder.glob(f"{name}-*{SUFFIX}")):
+    if name is None:
+        return None
+    for path in sorted((cache_folder() / FOLDER).glob(f"{name}-*{SUFFIX}")):
         try:
             content = path.read_bytes()
             if path.stem == f"{name}-{_digest(content)}":
@@ -157,7 +213,8 @@ def _read(folder: Path, name: str) -> bytes | None:
     return None
 
 
-def _write(folder: Path, name: str, content: bytes) -> None:
+def _write(name: str, content: bytes) -> None:
+    folder = cache_folder() / FOLDER
     with atomic_path(folder / f"{name}-{_digest(content)}{SUFFIX}") as temporary:
         temporary.write_bytes(content)
     kept = []

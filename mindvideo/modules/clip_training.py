@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 
@@ -15,7 +17,7 @@ from mindvideo.modules.training_parts import (
     weights_of,
     without,
 )
-from mindvideo.modules.values import DecodedClip, Scene, Targets
+from mindvideo.modules.values import Scene, Targets
 from mindvideo.ops.masks import resize_padding
 from mindvideo.ops.slices import at, part, swapped
 
@@ -61,7 +63,9 @@ class ClipTraining(nn.Cell):
         return [
             TrainingPart(self.see, seeing),
             TrainingPart(self.decode, decoding),
-            TrainingPart(self.draw, drawing),
+            # Most of a step's memory goes into these maps: one half of the frames after the other.
+            TrainingPart(self.draw_first, drawing),
+            TrainingPart(self.draw_rest, drawing),
             TrainingPart(self.judge),
         ]
 
@@ -77,31 +81,64 @@ class ClipTraining(nn.Cell):
         return self.network.features(clip["frames"])
 
     def decode(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
-        """Maps -> which query has which instance, logits, boxes, queries and the scene's maps."""
+        """Maps -> the scene with the queries whose masks are drawn; which query has which instance, logits, boxes."""
         network = self.network
         fine = network.num_fine_levels
         found = network.decode_maps(values[fine:], clip["frames"].shape[0], clip["padding"], values[:fine][::-1])
         query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets_in_picture(clip["targets"]))
-        return (noted(query), *values_of_scene(found))
+        queries = found["queries"]
+        if network.mask_branch is not None:
+            queries = queries_of_instances(part(query, 0, -1), queries)
+        return (*values_of_scene(queries, found["scene"]), noted(query), found["logits"], found["boxes"])
 
-    def draw(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
-        """The masks of the instances' queries, as far as a frame by itself tells them."""
-        noted_query, logits, boxes, queries, memory = values[:5]
+    def draw(self, values: Tensors, clip: TrainingClip) -> Tensors:
+        """The scene gives way to the masks, as far as a frame by itself tells them."""
+        return self.without_scene((*values, *self.maps_of_frames(values, clip, 0.0, 1.0)))
+
+    def draw_first(self, values: Tensors, clip: TrainingClip) -> Tensors:
+        return (*values, *self.maps_of_frames(values, clip, 0.0, 0.5))
+
+    def draw_rest(self, values: Tensors, clip: TrainingClip) -> Tensors:
+        return self.without_scene((*values, *self.maps_of_frames(values, clip, 0.5, 1.0)))
+
+    def maps_of_frames(self, values: Tensors, clip: TrainingClip, start: float, stop: float) -> Tensors:
+        """The first half of the mask head for a share of all frames: [F, Q, C', H, W]; nothing where that is none."""
         if self.network.mask_branch is None:
-            return noted_query, logits, boxes
-        query = read_back(noted_query, ms.int32)
-        rows = rows_of(part(query, 0, -1), queries.shape[1])
-        queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # [B, N, T, C], zeros without an instance
-        scene = scene_of_values(memory, values[5:], clip["padding"])
-        return noted_query, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)
+            return ()
+        queries, memory, *fine_maps = values[: self.scene_size()]
+        first, last = share_of(memory.shape[0], start, stop)
+        if first == last:
+            return ()
+        B, Q, T, C = queries.shape
+        h, w = memory.shape[2:]
+        by_frame = part(swapped(queries, 1, 2).reshape(B * T, Q, C), 0, first, last)
+        padding = resize_padding(self.padding_of(clip), h, w).reshape(B * T, h, w)
+        scene: Scene = {
+            "memory": part(memory, 0, first, last),
+            "fine_maps": frames_between(fine_maps, first, last),
+            "padding": padding[first:last],
+        }
+        return (self.network.mask_branch.per_frame(by_frame, scene),)
+
+    def padding_of(self, clip: TrainingClip) -> ms.Tensor:
+        """bool [B, T, H, W] of the clips as the network sees them."""
+        return clip["padding"]
+
+    def scene_size(self) -> int:
+        """How many values the queries and their scene are: those, the memory and the fine maps."""
+        return 2 + self.network.num_fine_levels
+
+    def without_scene(self, values: Tensors) -> Tensors:
+        return values[self.scene_size() :]
 
     def judge(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """The masks along time, and the losses."""
-        predictions, targets = self.predictions(values[1], values[2]), targets_in_picture(clip["targets"])
+        noted_query, logits, boxes, *maps = values
+        predictions, targets = self.predictions(logits, boxes), targets_in_picture(clip["targets"])
         masks = None
         if self.network.mask_branch is not None:
-            masks = masks_along_time(self.network.mask_branch, values[3], targets["exists"].shape[0]).expand_dims(0)
-        total, terms = self.criterion(predictions, targets, read_back(values[0], ms.int32), masks)
+            masks = masks_along_time(self.network.mask_branch, maps, targets["exists"].shape[0]).expand_dims(0)
+        total, terms = self.criterion(predictions, targets, read_back(noted_query, ms.int32), masks)
         return total, terms, ()
 
     def predictions(self, logits: ms.Tensor, boxes: ms.Tensor) -> dict[str, ms.Tensor]:
@@ -121,28 +158,33 @@ def targets_in_picture(targets: Targets) -> Targets:
     }
 
 
-def values_of_scene(clip: DecodedClip) -> Tensors:
-    """Logits, boxes, queries, memory and fine maps, in one row."""
-    scene = clip["scene"]
-    return (clip["logits"], clip["boxes"], clip["queries"], scene["memory"], *scene["fine_maps"])
+def queries_of_instances(query: ms.Tensor, queries: ms.Tensor) -> ms.Tensor:
+    """The queries [B, Q, T, C] by ``query`` int [1, B, N] -> [B, N, T, C], zeros where there is no instance."""
+    return at(of_instances(rows_of(query, queries.shape[1]), queries.expand_dims(0)), 0, 0)
 
 
-def scene_of_values(memory: ms.Tensor, fine_maps: Tensors, padding: ms.Tensor) -> Scene:
-    """``padding`` bool [B, T, H, W]."""
-    F, _, h, w = memory.shape
-    return {"memory": memory, "fine_maps": fine_maps, "padding": resize_padding(padding, h, w).reshape(F, h, w)}
+def values_of_scene(queries: ms.Tensor, scene: Scene) -> Tensors:
+    return (queries, scene["memory"], *scene["fine_maps"])
 
 
-def maps_by_frame(mask_branch: nn.Cell, queries: ms.Tensor, scene: Scene) -> ms.Tensor:
-    """queries [B, Q, T, C] -> the first half of the mask head, [B*T, Q, C', H, W]."""
-    B, Q, T, C = queries.shape
-    return mask_branch.per_frame(swapped(queries, 1, 2).reshape(B * T, Q, C), scene)
+@ops.constexpr
+def share_of(count: int, start: float, stop: float) -> tuple[int, int]:
+    return int(count * start), int(count * stop)
 
 
-def masks_along_time(mask_branch: nn.Cell, maps: ms.Tensor, B: int) -> ms.Tensor:
-    """Maps [B*T, Q, C', H, W] -> the second half, mask logits [B, Q, T, H, W]."""
-    F, Q, C, H, W = maps.shape
+def frames_between(maps: Sequence[ms.Tensor], first: int, last: int) -> Tensors:
+    """[F, ...] each -> the same frames of each."""
+    chosen: Tensors = ()
+    for each in maps:
+        chosen += (part(each, 0, first, last),)
+    return chosen
+
+
+def masks_along_time(mask_branch: nn.Cell, maps: Sequence[ms.Tensor], B: int) -> ms.Tensor:
+    """Maps of all frames, [F, Q, C', H, W] one after the other -> the second half, mask logits [B, Q, T, H, W]."""
+    of_frames = maps[0] if len(maps) == 1 else ops.concat(maps, axis=0)
+    F, Q, C, H, W = of_frames.shape
     T = F // B
-    by_query = swapped(maps.reshape(B, T, Q, C * H * W), 1, 2).reshape(B * Q, T, C, H, W)
+    by_query = swapped(of_frames.reshape(B, T, Q, C * H * W), 1, 2).reshape(B * Q, T, C, H, W)
     masks = mask_branch.per_query(by_query)
     return masks.reshape(B, Q, T, *masks.shape[2:])

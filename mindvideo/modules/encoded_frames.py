@@ -59,10 +59,14 @@ def encode_entered(
     return encoded_frames_of(tokens, entering, B, T, mask_features=mask_features)
 
 
-def encode_tokens(entering: EnteringFrames, B: int, T: int, *, encoder: DeformableEncoder) -> ms.Tensor:
-    """[B * T, S, C]."""
+def encode_tokens(
+    entering: EnteringFrames, B: int, T: int, *, encoder: DeformableEncoder, layers: tuple[int, int] | None = None
+) -> ms.Tensor:
+    """[B * T, S, C], after those layers, (first, last + 1), or after all of them."""
     code, padding = per_frame(entering["code"], T), per_frame(entering["padding"], T)
-    return encoder(entering["tokens"], code, entering["shapes"], per_frame(entering["valid_ratios"], T), padding, B)
+    ratios = per_frame(entering["valid_ratios"], T)
+    first, last = (0, len(encoder.layers)) if layers is None else layers
+    return encoder.through(entering["tokens"], code, entering["shapes"], ratios, padding, B, first, last)
 
 
 def encoded_frames_of(
@@ -124,9 +128,16 @@ def enter_maps(
     level_embed: ms.Parameter,
 ) -> EnteringFrames:
     """As ``enter_frames``, from what ``project_frames`` gave."""
+    return enter_tokens(flatten_levels(maps), paddings, position=position, level_embed=level_embed)
+
+
+def enter_tokens(
+    tokens: ms.Tensor, paddings: tuple[ms.Tensor, ...], *, position: SinePositions2d, level_embed: ms.Parameter
+) -> EnteringFrames:
+    """As ``enter_frames``, for tokens [B * T, S, C]; ``paddings`` as there."""
     levels = describe_levels(paddings)
     return {
-        "tokens": flatten_levels(maps),
+        "tokens": tokens,
         "code": code_of_levels(paddings, position, level_embed),
         "shapes": levels["shapes"],
         "padding": levels["padding"],

@@ -12,10 +12,11 @@ from mindvideo.modules.encoded_frames import (
     describe_levels,
     encode_tokens,
     encoded_frames_of,
-    enter_maps,
+    enter_tokens,
     project_frames,
 )
 from mindvideo.modules.training_parts import Tensors, TrainingClip, TrainingPart, noted, read_back, weights_of
+from mindvideo.modules.transformers.deformable_encoder import flatten_levels
 
 
 class EncodedTraining(nn.Cell):
@@ -26,30 +27,41 @@ class EncodedTraining(nn.Cell):
 
     def parts(self) -> list[TrainingPart]:
         network = self.network
+        layers = list(network.encoder.layers)
+        half = len(layers) // 2
         return [
             TrainingPart(self.see, weights_of(network.backbone, network.projection)),
-            TrainingPart(self.encode, (*weights_of(network.encoder), network.level_embed)),
+            # Most of a step's memory goes into these layers: one half of them after the other.
+            TrainingPart(self.encode_first, (*weights_of(*layers[:half]), network.level_embed)),
+            TrainingPart(self.encode_rest, (*weights_of(*layers[half:]), network.level_embed)),
             TrainingPart(self.learn),
         ]
 
     def see(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
-        """The levels' maps, and the padding of each."""
+        """The tokens of the levels' maps, and the padding of each level."""
         network = self.network
         maps, paddings = project_frames(
             clip["frames"], clip["padding"], backbone=network.backbone, projection=network.projection
         )
+        values = (flatten_levels(maps),)
         for padding in paddings:
-            maps += (noted(padding),)
-        return maps
+            values += (noted(padding),)
+        return values
 
-    def encode(self, values: Tensors, clip: TrainingClip) -> Tensors:
-        """Maps and paddings -> tokens and paddings."""
+    def encode_first(self, values: Tensors, clip: TrainingClip) -> Tensors:
+        return self.through_layers(values, clip, 0, len(self.network.encoder.layers) // 2)
+
+    def encode_rest(self, values: Tensors, clip: TrainingClip) -> Tensors:
+        count = len(self.network.encoder.layers)
+        return self.through_layers(values, clip, count // 2, count)
+
+    def through_layers(self, values: Tensors, clip: TrainingClip, first: int, last: int) -> Tensors:
+        """Tokens and paddings -> the same after some layers of the encoder."""
         network = self.network
         B, T = clip["frames"].shape[:2]
-        levels = len(values) // 2
-        paddings = truth_of(values[levels:])
-        entering = enter_maps(values[:levels], paddings, position=network.position, level_embed=network.level_embed)
-        return (encode_tokens(entering, B, T, encoder=network.encoder), *values[levels:])
+        paddings = truth_of(values[1:])
+        entering = enter_tokens(values[0], paddings, position=network.position, level_embed=network.level_embed)
+        return (encode_tokens(entering, B, T, encoder=network.encoder, layers=(first, last)), *values[1:])
 
     def encoded(self, values: Tensors, clip: TrainingClip) -> EncodedFrames:
         """From what ``encode`` gave."""

@@ -4,7 +4,8 @@ A training network that can do this has ``parts()``, a row of (run, weights):
 
 * ``run(values, clip) -> values``: what passes from part to part, tuples of float tensors. The first part gets none. The
   last one gives the total loss [], the terms [n], and what an opponent learns from, a tuple;
-* ``weights``: the parameters that the part works with. The last part has all that no other has.
+* ``weights``: the parameters that the part works with, which may be those of another part, too. The last part has all
+  that no other has.
 
 Only what passes is kept of the forward pass. Then, from the last part to the first, each is computed once more and
 differentiated, so memory holds the inside of one part at a time. MindSpore's own ``Cell.recompute`` keeps what
@@ -128,7 +129,10 @@ class RecomputedGradients(nn.Cell):
             link = _Link(part.run, group, link, running_statistics(training, part.weights))
         self.first = link
         in_row = [id(weight) for group in (*owned, rest) for weight in group]
-        self.places = tuple(in_row.index(id(weight)) for weight in weights)
+        # Of a weight that several parts work with, each has its share of the gradient.
+        self.places = tuple(
+            tuple(place for place, each in enumerate(in_row) if each == id(weight)) for weight in weights
+        )
 
     def construct(
         self,
@@ -146,9 +150,16 @@ class RecomputedGradients(nn.Cell):
         clip = {"frames": frames, "padding": padding, "sizes": sizes, "targets": targets}
         results, _, in_row = self.first((), clip, scale)
         gradients: Tensors = ()
-        for place in self.places:
-            gradients += (in_row[place],)
+        for places in self.places:
+            gradients += (_sum_at(in_row, places),)
         return results, gradients
+
+
+def _sum_at(tensors: Tensors, places: tuple[int, ...]) -> ms.Tensor:
+    total = tensors[places[0]]
+    for place in places[1:]:
+        total = total + tensors[place]
+    return total
 
 
 def _after(values: Tensors, first: Any) -> Tensors:

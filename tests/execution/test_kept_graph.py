@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import subprocess
@@ -17,6 +18,7 @@ from mindvideo.execution import fingerprint as fingerprint_module
 from mindvideo.execution import kept_graph
 from mindvideo.execution.fingerprint import fingerprint
 from mindvideo.execution.kept_graph import KeptGraph, keep_graphs
+from mindvideo.execution.shared_graph import SharedGraph
 
 
 class Scaled(nn.Cell):
@@ -40,10 +42,10 @@ def keeping(tmp_path, monkeypatch):
     """The folder of the graphs."""
     monkeypatch.setenv("MINDVIDEO_CACHE", str(tmp_path))
     ms.set_context(mode=ms.GRAPH_MODE)
-    was = kept_graphs.on
+    was = dataclasses.replace(kept_graphs)
     keep_graphs(True)
     yield tmp_path / kept_graph.FOLDER
-    kept_graphs.on = was
+    keep_graphs(was.on, compile_after=was.compile_after)
 
 
 def row(*values: float) -> ms.Tensor:
@@ -61,6 +63,43 @@ def answer(cell: nn.Cell, *inputs) -> tuple[list[float], str]:
 def test_a_second_start_finds_the_graph_of_the_first(keeping):
     assert answer(Scaled(), row(1, 2, 3)) == ([3, 5, 7], "traced")
     assert answer(Scaled(), row(4, 5, 6)) == ([9, 11, 13], "found")
+
+
+def test_the_first_calls_go_operator_by_operator_until_their_time_is_spent(keeping, monkeypatch):
+    keep_graphs(True, compile_after=1000)
+    now = iter(range(0, 10_000, 300))  # every look at the clock is 300 s after the one before
+    monkeypatch.setattr(kept_graph.time, "monotonic", lambda: next(now))
+    before = dataclasses.replace(kept_graphs)
+    graph = KeptGraph(Scaled())
+    seen = []
+    for number in range(1, 6):
+        assert graph(row(number, 0, 1)).asnumpy().tolist() == [2 * number + 1, 1, 3]
+        assert ms.get_context("mode") == ms.GRAPH_MODE
+        seen.append((kept_graphs.stepped - before.stepped, kept_graphs.traced - before.traced, keeping.exists()))
+    assert seen == [(1, 0, False), (2, 0, False), (3, 0, False), (4, 0, False), (4, 1, True)]
+    assert kept_graphs.seconds - before.seconds == 300  # those of compiling, no others
+    assert graph(ms.Tensor(np.ones((2, 3), np.float32))).shape == (2, 3)  # another shape has a time of its own
+    assert kept_graphs.stepped - before.stepped == 5
+    assert answer(Scaled(), row(1, 2, 3)) == ([3, 5, 7], "found")  # the next start need not wait
+
+
+def test_operator_by_operator_a_call_has_the_weights_of_its_moment(keeping):
+    keep_graphs(True, compile_after=1000)
+    cells = [Scaled() for _ in range(3)]
+    for value, cell in enumerate(cells):
+        cell.weight.set_data(row(value, value, value))
+    for _ in range(2):
+        assert [layer(row(1, 2, 3)).asnumpy().tolist() for layer in SharedGraph(cells)] == [
+            [1, 1, 1], [2, 3, 4], [3, 5, 7],
+        ]  # fmt: skip
+    assert not keeping.exists()
+
+
+def test_an_error_operator_by_operator_leaves_graphs_switched_on(keeping):
+    keep_graphs(True, compile_after=1000)
+    with pytest.raises((ValueError, RuntimeError)):
+        KeptGraph(Scaled())(row(1, 2)).asnumpy()  # no shape for three weights
+    assert ms.get_context("mode") == ms.GRAPH_MODE
 
 
 @pytest.mark.parametrize(

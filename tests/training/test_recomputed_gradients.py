@@ -68,14 +68,29 @@ class InParts(TinyTraining):
         return bbox + 2.0 * square, ops.stack((bbox, square)), ()
 
 
+class Twice(InParts):
+    """The middle part two times, with the same weights."""
+
+    def parts(self):
+        first, middle, end = super().parts()
+        return [first, middle, middle, end]
+
+    def construct(self, images, sizes, labels, boxes, masks, present, exists):
+        clip = {"frames": self.pixels(images, sizes)[0], "targets": {"boxes": boxes, "exists": exists}}
+        total, terms, _ = self.end(self.move(self.move(self.see((), clip), clip), clip), clip)
+        return total, terms
+
+
 @pytest.fixture(autouse=True)
 def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-def summaries(recompute: bool, count: int, **own) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def summaries(
+    recompute: bool, count: int, *, training: type[nn.Cell] = InParts, dropout: float = 0.5
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Of ``count`` steps: the summaries and the norm of each gradient."""
-    step = tiny_step(network=TinyNetwork(dropout=0.5), training=InParts, recompute=recompute, **own)
+    step = tiny_step(network=TinyNetwork(dropout=dropout), training=training, recompute=recompute)
     step.set_train(True)
     found = [step(*as_tensors(SOURCE.batch(0, index))) for index in range(count)]
     return [summary.asnumpy() for summary, _ in found], [norms.asnumpy() for _, norms in found]
@@ -87,6 +102,14 @@ def test_steps_are_the_same_with_the_same_dropout_masks():
     np.testing.assert_allclose(norms_again, norms, rtol=1e-5)
     assert np.all(np.array(norms) > 0)
     assert plain[0][SUMMARY.index("total")] != plain[1][SUMMARY.index("total")]
+
+
+def test_a_weight_of_two_parts_has_the_gradients_of_both():
+    (plain, norms), (again, norms_again) = (
+        summaries(recompute, 2, training=Twice, dropout=0.0) for recompute in (False, True)
+    )
+    np.testing.assert_allclose(again, plain, rtol=1e-6)
+    np.testing.assert_allclose(norms_again, norms, rtol=1e-5)
 
 
 def test_statistics_move_once_a_step_and_not_at_all_where_it_is_not_finite():

@@ -17,5 +17,11 @@ class Runtime:
     keep_graphs: bool = key(
         True, "compiled graphs of inference are kept in the cache folder and found again at the next start (CPU)"
     )
+    compile_after: float = key(
+        2.0,
+        "seconds of calls operator by operator before a graph of inference is compiled; 0: at once (CPU, kept graphs)",
+        minimum=0.0,
+        maximum=3600.0,
+    )
     seed: int = key(42, "seed of weights, data order and augmentation", minimum=0, maximum=2**32 - 1)
     log_level: str = key("info", "lowest level of the lines that are shown", choices=["debug", "info", "warning"])

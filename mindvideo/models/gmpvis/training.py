@@ -8,9 +8,8 @@ from mindspore import Parameter, nn, ops
 from mindvideo.models.gmpvis.network import GMPVIS
 from mindvideo.modules.clip_training import (
     ClipTraining,
-    maps_by_frame,
     masks_along_time,
-    scene_of_values,
+    queries_of_instances,
     values_of_scene,
 )
 from mindvideo.modules.losses.graph_matching import MatchedGraphs
@@ -62,26 +61,27 @@ class GMPVISTraining(ClipTraining):
         return self.network.features(clips_apart(clip["frames"], self.clips_of(clip)))
 
     def decode(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
-        """Maps -> which query has which instance, nodes, logits, boxes, queries and the scene's maps."""
-        network, clips = self.network, self.clips_of(clip)
-        fine, padding = network.num_fine_levels, clips_apart(clip["padding"], clips)
-        found = network.decode_maps(values[fine:], padding.shape[0], padding, values[:fine][::-1])
-        targets = targets_of_clips(clip["targets"], clips)
-        query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets)  # int [D, B, N]
-        return (noted(query), found["nodes"], *values_of_scene(found))
+        """Maps -> the scene with the queries whose masks are drawn (all, where they have second classes); which query
 
-    def draw(self, values: Tensors, clip: TrainingClip) -> Tensors:  # noqa: ARG002
-        """The masks as far as a frame by itself tells them: of the instances' queries, with second classes of all."""
-        noted_query, nodes, logits, boxes, queries, memory = values[:6]
-        if self.network.second_classes is None:
-            rows = rows_of(read_back(noted_query, ms.int32)[-1:], queries.shape[1])
-            queries = at(of_instances(rows, queries.expand_dims(0)), 0, 0)  # zeros without an instance
-        scene = scene_of_values(memory, values[6:], clips_apart(clip["padding"], self.clips_of(clip)))
-        return noted_query, nodes, logits, boxes, maps_by_frame(self.network.mask_branch, queries, scene)
+        has which instance, logits, boxes and nodes.
+        """
+        network, padding = self.network, self.padding_of(clip)
+        fine = network.num_fine_levels
+        found = network.decode_maps(values[fine:], padding.shape[0], padding, values[:fine][::-1])
+        targets = targets_of_clips(clip["targets"], self.clips_of(clip))
+        query = self.matcher(self.predictions(found["logits"], found["boxes"]), targets)  # int [D, B, N]
+        queries = found["queries"]
+        if network.second_classes is None:
+            queries = queries_of_instances(query[-1:], queries)
+        scene = values_of_scene(queries, found["scene"])
+        return (*scene, noted(query), found["logits"], found["boxes"], found["nodes"])
+
+    def padding_of(self, clip: TrainingClip) -> ms.Tensor:
+        return clips_apart(clip["padding"], self.clips_of(clip))
 
     def judge(self, values: Tensors, clip: TrainingClip) -> tuple[ms.Tensor, ms.Tensor, Tensors]:
         """The masks along time, the graphs of two clips, and the losses."""
-        noted_query, nodes, logits, boxes, maps = values
+        noted_query, logits, boxes, nodes, *maps = values
         query = read_back(noted_query, ms.int32)
         clips = self.clips_of(clip)
         targets = targets_of_clips(clip["targets"], clips)

@@ -137,9 +137,23 @@ class DeformableEncoder(nn.Cell):
         B: int = 1,
     ) -> ms.Tensor:
         """tokens, position [N, S, C]; valid_ratios [N, L, 2]; padding bool [N, S] -> [N, S, C]."""
+        return self.through(tokens, position, spatial_shapes, valid_ratios, padding, B, 0, len(self.layers))
+
+    def through(
+        self,
+        tokens: ms.Tensor,
+        position: ms.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        valid_ratios: ms.Tensor,
+        padding: ms.Tensor,
+        B: int,
+        first: int,
+        last: int,
+    ) -> ms.Tensor:
+        """The same by the layers from ``first`` to before ``last``."""
         reference_points = token_reference_points(spatial_shapes, valid_ratios)
-        for layer in self.layers:
-            tokens = layer(tokens, position, reference_points, spatial_shapes, padding, B)
+        for index in range(first, last):
+            tokens = self.layers[index](tokens, position, reference_points, spatial_shapes, padding, B)
         return tokens
 
 
