@@ -19,6 +19,7 @@ class KeptGraphs:
     were not kept yet, the seconds that both took, and how many calls went operator by operator."""
 
     on: bool = False
+    compiles: bool = True  # False where everything runs operator by operator (runtime.mode=pynative)
     compile_after: float = 0.0
     found: int = 0
     traced: int = 0

@@ -142,6 +142,14 @@ def test_what_goes_operator_by_operator_at_first_is_said_and_only_compiling_is_c
     assert compile_times.about("slow inference") == "about 3 s"
 
 
+def test_where_nothing_is_compiled_nothing_is_said_or_remembered(caplog, monkeypatch):
+    monkeypatch.setattr(kept_graphs, "compiles", False)
+    with caplog.at_level(logging.INFO, logger="mindvideo.inference"):
+        logging.getLogger("mindvideo").propagate = True
+        assert run(SlowAtFirst(), (8, 6)) == 0.0
+    assert not caplog.records and "minutes" in compile_times.about("slow inference")
+
+
 def test_rates_leave_compiling_out():
     report = VideoReport(name="a", status="done", frames=100, seconds=30.0, compile_seconds=20.0)
     assert report.frames_per_second == 10.0

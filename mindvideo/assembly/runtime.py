@@ -12,6 +12,7 @@ import mindspore as ms
 import numpy as np
 from ml_collections import ConfigDict
 
+from mindvideo.compile_times import kept_graphs
 from mindvideo.errors import UserError
 from mindvideo.execution.kept_graph import keep_graphs
 from mindvideo.native_build import build_on_first_use
@@ -42,6 +43,7 @@ def prepare_device(cfg: ConfigDict) -> None:
     leave_imports_uncollected()
     ms.set_context(mode=ms.PYNATIVE_MODE if runtime.mode == "pynative" else ms.GRAPH_MODE)
     keep_graphs(runtime.keep_graphs, compile_after=runtime.compile_after)
+    kept_graphs.compiles = runtime.mode == "graph"
     ms.set_seed(runtime.seed)
     np.random.seed(runtime.seed)
     logging.getLogger("mindvideo.run").info(

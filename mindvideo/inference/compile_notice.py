@@ -33,7 +33,7 @@ class CompileNotice:
         seen_size = getattr(tracker, "seen_size", None)
         size = size if seen_size is None else seen_size(size)
         sizes = _seen_sizes.setdefault(tracker, set())
-        self._is_new = tuple(size) not in sizes
+        self._is_new = kept_graphs.compiles and tuple(size) not in sizes
         sizes.add(tuple(size))
         self._graph = f"{getattr(tracker, 'graph_name', type(tracker).__name__)} inference"
         self._seconds = self._compiling = 0.0
