@@ -22,6 +22,8 @@ from mindvideo.structures import Frame, VideoInstances
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("MINDVIDEO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, value in {"on": False, "compiles": True}.items():  # whatever ran before in this process
+        monkeypatch.setattr(kept_graphs, name, value)
     return tmp_path / "cache" / "mindvideo" / compile_times.FILE
 
 
