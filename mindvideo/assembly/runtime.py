@@ -56,7 +56,7 @@ def run_operators_at_once() -> None:
     """On a CPU operators outside compiled graphs run in the caller.
 
     MindSpore hands them from thread to thread otherwise, and waits wherever its two kinds of operators meet: a frame of
-    a small network takes ten times as long. Compiled graphs are not touched.
+    a small network takes four times as long. Compiled graphs are not touched.
     """
     if ms.get_context("device_target") == "CPU":
         ms.runtime.launch_blocking()

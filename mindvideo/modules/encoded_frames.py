@@ -60,13 +60,12 @@ def encode_entered(
 
 
 def encode_tokens(
-    entering: EnteringFrames, B: int, T: int, *, encoder: DeformableEncoder, layers: tuple[int, int] | None = None
+    entering: EnteringFrames, B: int, T: int, *, encoder: DeformableEncoder, layers: tuple[int, int | None] = (0, None)
 ) -> ms.Tensor:
-    """[B * T, S, C], after those layers, (first, last + 1), or after all of them."""
+    """[B * T, S, C], by the layers from the first of these numbers to before the other."""
     code, padding = per_frame(entering["code"], T), per_frame(entering["padding"], T)
     ratios = per_frame(entering["valid_ratios"], T)
-    first, last = (0, len(encoder.layers)) if layers is None else layers
-    return encoder.through(entering["tokens"], code, entering["shapes"], ratios, padding, B, first, last)
+    return encoder(entering["tokens"], code, entering["shapes"], ratios, padding, B, *layers)
 
 
 def encoded_frames_of(

@@ -135,22 +135,14 @@ class DeformableEncoder(nn.Cell):
         valid_ratios: ms.Tensor,
         padding: ms.Tensor,
         B: int = 1,
+        first: int = 0,
+        last: int | None = None,
     ) -> ms.Tensor:
-        """tokens, position [N, S, C]; valid_ratios [N, L, 2]; padding bool [N, S] -> [N, S, C]."""
-        return self.through(tokens, position, spatial_shapes, valid_ratios, padding, B, 0, len(self.layers))
+        """tokens, position [N, S, C]; valid_ratios [N, L, 2]; padding bool [N, S] -> [N, S, C].
 
-    def through(
-        self,
-        tokens: ms.Tensor,
-        position: ms.Tensor,
-        spatial_shapes: tuple[tuple[int, int], ...],
-        valid_ratios: ms.Tensor,
-        padding: ms.Tensor,
-        B: int,
-        first: int,
-        last: int,
-    ) -> ms.Tensor:
-        """The same by the layers from ``first`` to before ``last``."""
+        By the layers from ``first`` to before ``last``, which are all of them.
+        """
+        last = len(self.layers) if last is None else last
         reference_points = token_reference_points(spatial_shapes, valid_ratios)
         for index in range(first, last):
             tokens = self.layers[index](tokens, position, reference_points, spatial_shapes, padding, B)
