@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.machine import Load, processor
-from benchmarks.rows import read_rows
+from benchmarks.rows import read_remarks, read_rows
 from benchmarks.tables import TABLES, Table
 from mindvideo.files import write_text
 
@@ -36,8 +36,8 @@ class DisturbedError(Exception):
     """Others worked beside a measurement."""
 
 
-def measure(table: Table, *, full: bool) -> tuple[list[dict[str, str]], float]:
-    """The rows of a table and the load beside them; raises DisturbedError with the load."""
+def measure(table: Table, *, full: bool) -> tuple[list[dict[str, str]], list[str], float]:
+    """The rows of a table, the script's remarks on them, and the load beside; raises DisturbedError with the load."""
     load = Load()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.csv"
@@ -45,11 +45,11 @@ def measure(table: Table, *, full: bool) -> tuple[list[dict[str, str]], float]:
             command = [sys.executable, "-m", f"benchmarks.{table.script}", *shlex.split(options), "--csv", str(file)]
             print("$ python " + " ".join(command[1:-2]), flush=True)
             subprocess.run(command, cwd=ROOT, check=True)
-        rows = read_rows(file)
+        rows, remarks = read_rows(file), read_remarks(file)
     beside = load.of_others()
     if beside > MAX_LOAD:
         raise DisturbedError(f"others took {beside:.0%} of the machine (at most {MAX_LOAD:.0%})")
-    return rows, beside
+    return rows, remarks, beside
 
 
 def markdown(columns: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> str:
@@ -63,7 +63,7 @@ def markdown(columns: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> s
 
 def _is_number(text: str) -> bool:
     try:
-        float(text or "0")
+        float(text.removesuffix(" %") or "0")
     except ValueError:
         return False
     return True
@@ -79,22 +79,24 @@ def put(page: str, name: str, content: str) -> str:
     return before + first + content + "\n" + last + after
 
 
-def caption(table: Table, *, full: bool, load: float) -> str:
+def caption(table: Table, *, full: bool, load: float, remarks: Sequence[str] = ()) -> str:
     options = table.full if full else table.quick
     commands = " and ".join(f"`python -m benchmarks.{' '.join([table.script, each]).strip()}`" for each in options)
     today = datetime.date.today().isoformat()
-    return f"{commands}: {today}, {processor()}, {load:.0%} of it taken by others.\n"
+    machine = [] if any(processor() in remark for remark in remarks) else [processor()]
+    facts = "; ".join([today, *remarks, *machine, f"{load:.0%} of the machine taken by others"])
+    return f"{commands}: {facts}.\n"
 
 
 def renew(table: Table, *, full: bool) -> bool:
     """Measure a table and write it; False where it was disturbed twice and stays as it was."""
     for attempt in ("again", "no more"):
         try:
-            rows, load = measure(table, full=full)
+            rows, remarks, load = measure(table, full=full)
         except DisturbedError as disturbed:
             print(f"{table.name}: {disturbed}; {'measured once more' if attempt == 'again' else 'left as it was'}")
             continue
-        content = caption(table, full=full, load=load) + "\n" + markdown(table.columns, rows)
+        content = caption(table, full=full, load=load, remarks=remarks) + "\n" + markdown(table.columns, rows)
         page = put(PAGE.read_text(encoding="utf-8"), table.name, content)
         write_text(PAGE, page)
         return True

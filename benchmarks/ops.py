@@ -301,7 +301,7 @@ FIELDS = ["op", "case", "direction", "native_ms", "twin_ms", "speedup", "gb_per_
 def complete(row: dict, ceiling: float) -> dict:
     rate = row["bytes"] / (row["native_ms"] * 1e-3)
     row["speedup"] = row["twin_ms"] / row["native_ms"] if "twin_ms" in row else ""
-    row["gb_per_s"], row["share_of_ceiling"] = rate / 1e9, rate / ceiling
+    row["gb_per_s"], row["share_of_ceiling"] = rate / 1e9, f"{100 * rate / ceiling:.3g} %"
     return {key: f"{row[key]:.4g}" if isinstance(row.get(key), float) else row.get(key, "") for key in FIELDS}
 
 

@@ -21,3 +21,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a file with a header; lines that begin with # are remarks."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(line for line in file if not line.startswith("#")))
+
+
+def read_remarks(path: Path) -> list[str]:
+    """The lines that begin with #, without it."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [line[1:].strip() for line in file if line.startswith("#")]

@@ -179,7 +179,7 @@ _ALL = (
         "length",
         "online_length",
         ["--frames 210 410", "--any-length --frames 210 410"],
-        ["", "--any-length", "-c videomt_toy"],
+        ["", "--any-length", "-c videomt_toy --any-length"],
         _LENGTH,
     ),
     Table(

@@ -58,7 +58,7 @@ def page(tmp_path, monkeypatch):
         "file = pathlib.Path(sys.argv[-1])\n"
         "fresh = not file.exists()\n"
         "with file.open('a') as out:\n"
-        "    out.write(('what,seconds\\n' if fresh else '') + sys.argv[1] + ',0.5\\n')\n"
+        "    out.write(('# counted by hand\\nwhat,seconds\\n' if fresh else '') + sys.argv[1] + ',0.5\\n')\n"
     )
     page = tmp_path / "performance.md"
     page.write_text(
@@ -83,7 +83,8 @@ def test_a_table_is_written_between_its_marks(page, monkeypatch):
     written = page.read_text()
     assert written.startswith("above\n<!-- table count -->\n`python -m benchmarks.count one` and ")
     assert "| what | s |\n|---|---:|\n| one | 0.5 |\n| two | 0.5 |\n<!-- end of table -->\nbelow\n" in written
-    assert "1% of it taken by others" in written and "old" not in written
+    assert "; counted by hand; " in written and "; 1% of the machine taken by others.\n" in written
+    assert "old" not in written
 
 
 def test_nothing_is_measured_on_a_busy_machine(page, monkeypatch, capsys):

@@ -125,6 +125,7 @@ def main() -> int:
             choice=choice,
             interruption=stop_on_interrupt,
             queue_depth=inference.read_ahead,
+            redraw_frames=inference.kept_frames if inference.redraw else 0,
             sharing=sharing,
         )
         reports = run_and_gather(runner, sources, force=arguments.force)

@@ -22,7 +22,7 @@ from mindvideo.inference.output.video_files import OutputChoice, VideoFiles
 from mindvideo.inference.pipeline import WriteAfter
 from mindvideo.inference.predictor import Predictor
 from mindvideo.inference.source_facts import source_facts
-from mindvideo.inference.trackers.tracker import frame_of
+from mindvideo.inference.trackers.tracker import MAX_ENDED_TRACKS, frame_of
 from mindvideo.logs import progress
 from mindvideo.masks.rle import has_pixels
 from mindvideo.structures import Frame, VideoInstances
@@ -93,13 +93,24 @@ def run_video(
 
 
 def draw_video(
-    result: VideoInstances, reader: VideoReader, *, folder: Path, report: VideoReport, choice: OutputChoice
+    result: VideoInstances,
+    reader: VideoReader,
+    *,
+    folder: Path,
+    report: VideoReport,
+    choice: OutputChoice,
+    stop: threading.Event | None = None,
 ) -> VideoReport:
-    """Draw a finished video again, from its result: overlay, mask pictures and COCO file, without a network."""
+    """Draw a finished video again, from its result: overlay, mask pictures and COCO file, without a network.
+
+    ``stop``, once set, ends it with a UserError; the files of before stay as they were.
+    """
     report = dataclasses.replace(report, status="redrawn", frames=0, problems=[])
 
     def drawn() -> Tracked:
         for place, frame in enumerate(reader.frames(report.problems.append)):
+            if stop is not None and stop.is_set():
+                raise UserError(f"{reader.name}: stopped while it was drawn again")
             if place >= result.num_frames or frame.size != tuple(result.size):
                 raise UserError(f"{reader.name}: its frames are not those that results.json was made from")
             yield frame, frame_of(result, place)
@@ -113,7 +124,7 @@ def draw_video(
             cuts=lambda: report.cuts,
         )
         with _timed(report), _kept_whole(files):
-            _write_frames(files, drawn(), report, total=result.num_frames, queue_depth=8)
+            _write_frames(files, drawn(), report, total=result.num_frames, queue_depth=8, label=f"{report.name}, drawn")
             if report.frames < result.num_frames:
                 raise UserError(
                     f"{reader.name}: {report.frames} frames can be read, results.json has {result.num_frames}; is it "
@@ -125,11 +136,11 @@ def draw_video(
 
 
 def _write_frames(
-    files: VideoFiles, tracked: Tracked, report: VideoReport, *, total: int | None, queue_depth: int
+    files: VideoFiles, tracked: Tracked, report: VideoReport, *, total: int | None, queue_depth: int, label: str = ""
 ) -> None:
     with WriteAfter(files.add, depth=queue_depth) as writing:
         with contextlib.closing(tracked):
-            for item in progress(tracked, total=total, label=report.name, unit="frame"):
+            for item in progress(tracked, total=total, label=label or report.name, unit="frame"):
                 writing.put(item)
                 report.frames += 1
         writing.flush()
@@ -189,7 +200,8 @@ class VideoRunner:
 
     What goes wrong with one video is reported as its problem, and the next one is run. ``make_predictor`` is called
     when the first video is really to be run and can be opened; what goes wrong there ends the run, since it would go
-    wrong for every video. ``on_start`` is called once after it, before anything is written.
+    wrong for every video. ``on_start`` is called once after it, before anything is written. ``redraw_frames``: videos
+    of at most so many frames are drawn once more when they are finished, see ``_draw_with_hindsight``.
     """
 
     def __init__(
@@ -202,12 +214,14 @@ class VideoRunner:
         choice: OutputChoice,
         interruption: Callable[[], contextlib.AbstractContextManager[threading.Event]],
         queue_depth: int = 8,
+        redraw_frames: int = 0,
         sharing: VideoSharing | None = None,
     ) -> None:
         self.store = store
         self.sharing = sharing or VideoSharing.single()
         self._make_predictor, self._on_start, self._open_source = make_predictor, on_start, open_source
         self._choice, self._interruption, self._queue_depth = choice, interruption, queue_depth
+        self._redraw_frames = redraw_frames
         self._predictor: Predictor | None = None
         self.has_begun = False  # some video was begun: the store's results have changed
 
@@ -301,7 +315,7 @@ class VideoRunner:
             predictor = self._get_predictor()
             try:
                 video = self.store.register(name=source.name, source=facts)
-                return self._run_registered(video, reader, predictor, endless=source.is_endless)
+                return self._run_registered(video, reader, predictor, source)
             except Exception as error:  # noqa: BLE001  it is reported, and the next video is run
                 reported = _without_room(error, self.store.path)
                 if isinstance(reported, NoRoomError):
@@ -309,7 +323,7 @@ class VideoRunner:
                 return self._failed(source, video, error)
 
     def _run_registered(
-        self, video: StoredVideo, reader: VideoReader, predictor: Predictor, *, endless: bool
+        self, video: StoredVideo, reader: VideoReader, predictor: Predictor, source: VideoSource
     ) -> VideoReport:
         self.store.begin(video)
         self.has_begun = True
@@ -324,23 +338,62 @@ class VideoRunner:
                     video_id=video.id,
                     choice=choice,
                     stop=stop,
-                    endless=endless,
+                    endless=source.is_endless,
                     queue_depth=self._queue_depth,
                 )
             except UserError as error:
                 if not stop.is_set():
                     raise
                 return VideoReport(name=video.name, video_id=video.id, status="interrupted", problems=[str(error)])
-        if report.status == "done":
-            self.store.finish(
-                video, report, result, source=video.source, look=choice.facts(), class_names=choice.class_names
-            )
-            if report.tracks and not report.drawn:
-                logger.warning(
-                    "%s: none of its %d tracks scores %g (the best %.2f), so none is drawn; --redraw with a lower "
-                    "inference.confidence shows them", video.name, report.tracks, choice.confidence, report.best_score,
-                )  # fmt: skip
+            if report.status == "done":
+                self._finish(video, report, result, choice)
+                if not source.is_endless and self._is_worth_redrawing(choice, result):
+                    report = self._draw_with_hindsight(video, source, report, result, choice, stop)
+                    self._finish(video, report, result, choice)
+        if report.tracks and report.status == "done" and not report.drawn:
+            logger.warning(
+                "%s: none of its %d tracks scores %g (the best %.2f), so none is drawn; --redraw with a lower "
+                "inference.confidence shows them", video.name, report.tracks, choice.confidence, report.best_score,
+            )  # fmt: skip
         return report
+
+    def _finish(self, video: StoredVideo, report: VideoReport, result: VideoInstances, choice: OutputChoice) -> None:
+        self.store.finish(
+            video, report, result, source=video.source, look=choice.facts(), class_names=choice.class_names
+        )
+
+    def _is_worth_redrawing(self, choice: OutputChoice, result: VideoInstances) -> bool:
+        """Something is drawn, and the result still has every frame and every track."""
+        drawn = set(choice.write) - {"frames"}
+        return bool(drawn) and result.num_frames <= self._redraw_frames and len(result) < MAX_ENDED_TRACKS
+
+    def _draw_with_hindsight(
+        self,
+        video: StoredVideo,
+        source: VideoSource,
+        report: VideoReport,
+        result: VideoInstances,
+        choice: OutputChoice,
+        stop: threading.Event,
+    ) -> VideoReport:
+        """The same files with the categories and scores of the whole video in every frame, from a track's first one on.
+
+        While the network ran, a frame was drawn with what was known by then. Where this does not come to its end, that
+        drawing stays: the video is finished already.
+        """
+        again = dataclasses.replace(choice, write=tuple(name for name in choice.write if name != "frames"))
+        try:
+            reader = self._open_source(source)
+            reader.name = video.name
+            drawn = draw_video(
+                result, reader, folder=self.store.folder_of(video), report=report, choice=again, stop=stop
+            )
+        except NoRoomError:
+            raise
+        except (UserError, OSError) as error:
+            logger.warning("%s; its drawings show what was known frame by frame", error)
+            return report
+        return dataclasses.replace(report, drawn=drawn.drawn, seconds=report.seconds + drawn.seconds)
 
     def _get_predictor(self) -> Predictor:
         if self._predictor is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -18,8 +19,11 @@ from PIL import Image
 
 from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
+from mindvideo.inference import video_run
+from mindvideo.inference.output import video_files
 from mindvideo.inference.output.folder_lock import FolderLock
 from mindvideo.inference.predictor import Predictor
+from mindvideo.structures import VideoInstances
 from tests.inference.colored_videos import ColorTracker, make_frame, write_frame_folder, write_video
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -232,6 +236,79 @@ def test_drawing_again_needs_no_network(run, infer, tmp_path: Path, monkeypatch:
     assert infer.main() == 1 or "no longer what it was" in capsys.readouterr().err
 
 
+class SureLate(ColorTracker):
+    """Knows by the third frame only that what it sees is something, and at the end of what category."""
+
+    def feed(self, frame: np.ndarray) -> list[VideoInstances]:
+        known = super().feed(frame)
+        for instances in known:
+            instances.labels[:] = 2
+            if len(self._seen) < 3:
+                instances.scores[:] = 0.1
+        return known
+
+
+def _drawn_pixels(run) -> list[int]:
+    """Of each frame, how many tracks the mask picture shows."""
+    shown = []
+    for picture in sorted((run.output / "clip" / "masks").glob("*.png")):
+        with Image.open(picture) as opened:
+            shown.append(len(np.unique(np.array(opened))) - 1)
+    return shown
+
+
+def test_a_finished_video_is_drawn_with_what_was_known_at_its_end(run, tmp_path: Path, capsys) -> None:
+    clip = write_frame_folder(tmp_path / "clip", 5)
+    written = "inference.write=[video,masks,frames,csv]"
+    assert run(clip, written, "inference.redraw=false", tracker=SureLate()) == 0
+    assert _drawn_pixels(run) == [0, 0, 3, 3, 3]
+    folder = run.output / "clip"
+    as_it_ran, lines = (folder / "overlay.mp4").read_bytes(), (folder / "frames.jsonl").read_bytes()
+    assert run(clip, written, "--force", tracker=SureLate()) == 0
+    assert _drawn_pixels(run) == [3] * 5
+    assert (folder / "frames.jsonl").read_bytes() == lines  # these are written as it goes
+    drawn = (folder / "overlay.mp4").read_bytes()
+    assert drawn != as_it_ran
+    assert capsys.readouterr().out.splitlines()[-2].split()[:6] == ["clip", "done", "5", "3", "3", "0.90"]
+    command = ["inference.write=[video]", "--redraw"]
+    assert run(clip, *command) == 0 and (folder / "overlay.mp4").read_bytes() == drawn
+
+
+@pytest.mark.parametrize("why", ["too long", "other frames", "stopped", "disk full"])
+def test_where_it_is_not_drawn_again_the_first_drawing_stays(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, why: str
+) -> None:
+    clip = write_frame_folder(tmp_path / "clip", 5)
+    draw_video = video_run.draw_video
+
+    def no_room(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def draw_after_that(*arguments, **options):
+        if why == "other frames":
+            for picture in clip.glob("*.png"):
+                Image.fromarray(make_frame(0, (48, 64))).save(picture)
+        elif why == "stopped":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            assert why == "disk full"
+            monkeypatch.setattr(video_files, "write_mask_picture", no_room)
+        return draw_video(*arguments, **options)
+
+    monkeypatch.setattr(video_run, "draw_video", draw_after_that)
+    options = ["inference.write=[masks]", *(["inference.kept_frames=4"] if why == "too long" else [])]
+    if why == "disk full":
+        with pytest.raises(UserError, match="no room to write"):
+            run(clip, *options, tracker=SureLate())
+    else:
+        assert run(clip, *options, tracker=SureLate()) == 0
+    assert _drawn_pixels(run) == [0, 0, 3, 3, 3]
+    record = json.loads((run.output / "clip" / "run.json").read_text())
+    assert record["report"]["status"] == "done" and record["report"]["problems"] == []
+    said = "drawings show what was known frame by frame" in capsys.readouterr().err
+    assert said == (why in ("other frames", "stopped"))
+
+
 def test_the_first_track_has_pixels_and_a_track_zero_is_refused(run, tmp_path: Path) -> None:
     class FromZero(ColorTracker):
         def _result(self, frames):
@@ -252,6 +329,7 @@ sys.path.insert(0, {root!r})
 from mindvideo.cli import infer
 from mindvideo.cli.arguments import run_tool
 from mindvideo.inference.predictor import Predictor
+from mindvideo.structures import VideoInstances
 from tests.inference.colored_videos import ColorTracker
 
 class Tells(ColorTracker):

@@ -97,6 +97,11 @@ class Inference:
     draw: list[str] = key(
         ["masks", "boxes", "tags"], "what is drawn over the frames", choices=["masks", "boxes", "tags"]
     )
+    redraw: bool = key(
+        True,
+        "when a video is finished, draw it again with the names, scores and tracks that the whole of it gave; off: as "
+        "they were known frame by frame (cameras and streams always)",
+    )
     frames_per_second: float = key(10.0, "rate of the written video where the input has none", minimum=0.1, maximum=240)
     analysis_folder: str = key(
         "", "folder for what an online model saw of its tracks (mindvideo analyze draws it); empty: none"

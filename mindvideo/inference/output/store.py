@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ class VideoStore:
             for name in (VIDEOS, RESULTS):  # not those of others, which may be at work on a report
                 _remove_begun_files(self.path, f".{Path(name).stem}-*.tmp*")
             self._read_rows()  # another command may have been at work until now
+            for video in self.videos:  # a finished one may have been killed while it was drawn again
+                _remove_begun_files(self.folder_of(video))
 
     def join(self) -> None:
         """Work in what another process of the same command has started, which registered every video."""
@@ -324,9 +327,11 @@ class VideoStore:
 
 
 def _remove_begun_files(folder: Path, pattern: str = ".*.tmp*") -> None:
-    """Temporary files that a killed run was writing."""
+    """Temporary files and folders that a killed run was writing."""
     for begun in folder.glob(pattern):
-        if begun.is_file():
+        if begun.is_dir():
+            shutil.rmtree(begun, ignore_errors=True)
+        else:
             begun.unlink()
 
 
