@@ -57,7 +57,7 @@ def prepare_environment() -> None:
 
 
 def processor_flags() -> set[str] | None:
-    """What Linux says an x86-64 processor can do, empty for other kinds; None where nobody says."""
+    """Of an x86-64 processor, as Linux tells them; empty for other kinds, None where nobody says."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
             return next((set(line.partition(":")[2].split()) for line in stream if line.startswith("flags")), set())
