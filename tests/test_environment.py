@@ -68,7 +68,8 @@ def test_mindspore_before_mindvideo_gets_one_warning(settings, warned):
     code = (
         "import sys, types; sys.modules['mindspore'] = types.ModuleType('mindspore')\n"
         "import importlib.util, builtins, io; real = builtins.open\n"
-        "fake = lambda path, *a, **k: io.StringIO('avx512f') if path == '/proc/cpuinfo' else real(path, *a, **k)\n"
+        "flags = 'flags : fma avx2 avx512f'\n"
+        "fake = lambda path, *a, **k: io.StringIO(flags) if path == '/proc/cpuinfo' else real(path, *a, **k)\n"
         "builtins.open = fake\n"
         "import mindvideo\n"
         "import mindvideo.environment; mindvideo.environment.prepare_environment()"
@@ -79,6 +80,39 @@ def test_mindspore_before_mindvideo_gets_one_warning(settings, warned):
     said = [line for line in done.stderr.splitlines() if "RuntimeWarning" in line]
     assert len(said) == int(warned), done.stderr
     assert not warned or ("Import mindvideo first" in said[0] and f"{ONEDNN_ISA_VARIABLE}={ONEDNN_ISA}" in said[0])
+
+
+PROCESSOR = """
+import builtins, io, sys
+real = builtins.open
+builtins.open = lambda path, *a, **k: io.StringIO({cpuinfo!r}) if path == "/proc/cpuinfo" else real(path, *a, **k)
+"""
+LACKS_FMA = "processor : 0\nflags : sse4_2 avx avx2\n"
+
+
+def run_on_processor(cpuinfo: str, code: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", PROCESSOR.format(cpuinfo=cpuinfo) + code], cwd=PROJECT, capture_output=True, text=True
+    )
+
+
+def test_a_processor_that_mindspore_does_not_run_on_gets_one_line(tmp_path):
+    """It would die of an illegal instruction otherwise. What needs no MindSpore works."""
+    command = "sys.argv = ['mindvideo', *{}]; from mindvideo.cli import main; main()"
+    infer = ["infer", "docs/own_data.png", "-c", "vistr", "--weights", "README.md", "--output", str(tmp_path / "out")]
+    refused = run_on_processor(LACKS_FMA, command.format(infer))
+    assert refused.returncode == 2, refused.stderr
+    line = refused.stderr.splitlines()[-1]
+    assert "a processor with AVX2 and FMA, and this one has no FMA: models cannot run here" in line
+    assert "Traceback" not in refused.stderr
+    shown = run_on_processor(LACKS_FMA, command.format(["config", "--show", "vistr"]))
+    assert shown.returncode == 0 and "family" in shown.stdout, shown.stderr
+
+
+@pytest.mark.parametrize("cpuinfo", ["flags\t\t: fma avx2\n", "processor : 0\nFeatures : fp asimd\n", ""])
+def test_other_processors_are_let_through(cpuinfo):
+    code = "import mindvideo.environment as e; print(e.missing_instructions(), e.has_avx512())"
+    assert run_on_processor(cpuinfo, code).stdout.split() == ["[]", "False"]
 
 
 def test_numpy_2_is_refused_in_one_line():

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from mindvideo.compile_times import kept_graphs
 from mindvideo.errors import UserError
 from mindvideo.execution.kept_graph import keep_graphs
+from mindvideo.memory_watch import watch_memory
 from mindvideo.native_build import build_on_first_use
 from mindvideo.native_library import find_function
 from mindvideo.ops.backend import backend
@@ -41,6 +42,7 @@ def prepare_device(cfg: ConfigDict) -> None:
     run_operators_at_once()
     wait_patiently()
     leave_imports_uncollected()
+    watch_memory()
     ms.set_context(mode=ms.PYNATIVE_MODE if runtime.mode == "pynative" else ms.GRAPH_MODE)
     keep_graphs(runtime.keep_graphs, compile_after=runtime.compile_after)
     kept_graphs.compiles = runtime.mode == "graph"

@@ -33,7 +33,8 @@ from mindvideo.inference.output.store import VideoReport, VideoStore
 from mindvideo.inference.output.video_files import OutputChoice
 from mindvideo.inference.output.video_writer import find_encoder
 from mindvideo.inference.predictor import Predictor
-from mindvideo.inference.video_run import NoRoomError, VideoRunner
+from mindvideo.inference.video_run import NoRoomError
+from mindvideo.inference.video_runner import VideoRunner
 from mindvideo.logs import set_up_logging
 from mindvideo.processes import end_with_parent, num_launched
 from mindvideo.run_folder import RESOLVED_CONFIG

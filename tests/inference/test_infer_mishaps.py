@@ -19,7 +19,7 @@ from PIL import Image
 
 from mindvideo.data.media.video_file import VideoFile
 from mindvideo.errors import UserError
-from mindvideo.inference import video_run
+from mindvideo.inference import video_runner
 from mindvideo.inference.output import video_files
 from mindvideo.inference.output.folder_lock import FolderLock
 from mindvideo.inference.predictor import Predictor
@@ -279,7 +279,7 @@ def test_where_it_is_not_drawn_again_the_first_drawing_stays(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, why: str
 ) -> None:
     clip = write_frame_folder(tmp_path / "clip", 5)
-    draw_video = video_run.draw_video
+    draw_video = video_runner.draw_video
 
     def no_room(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -295,7 +295,7 @@ def test_where_it_is_not_drawn_again_the_first_drawing_stays(
             monkeypatch.setattr(video_files, "write_mask_picture", no_room)
         return draw_video(*arguments, **options)
 
-    monkeypatch.setattr(video_run, "draw_video", draw_after_that)
+    monkeypatch.setattr(video_runner, "draw_video", draw_after_that)
     options = ["inference.write=[masks]", *(["inference.kept_frames=4"] if why == "too long" else [])]
     if why == "disk full":
         with pytest.raises(UserError, match="no room to write"):
