@@ -126,7 +126,7 @@ def main() -> int:
             choice=choice,
             interruption=stop_on_interrupt,
             queue_depth=inference.read_ahead,
-            redraw_frames=inference.kept_frames if inference.redraw else 0,
+            redraw_frames=frames_to_redraw(inference),
             sharing=sharing,
         )
         reports = run_and_gather(runner, sources, force=arguments.force)
@@ -136,6 +136,12 @@ def main() -> int:
     if arguments.analysis and (line := next_analysis(reports, sources, output)):
         print(line)
     return code
+
+
+def frames_to_redraw(inference: ConfigDict) -> int:
+    """How many frames a video may have to be drawn again: a longer one's result has lost the masks of the first."""
+    keeps_all = 10**9  # a family without that key keeps every frame
+    return inference.get("kept_frames", keeps_all) if inference.redraw else 0
 
 
 def output_choice(inference: ConfigDict) -> OutputChoice:

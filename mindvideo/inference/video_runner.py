@@ -178,6 +178,8 @@ class VideoRunner:
                 if not source.is_endless and self._is_worth_redrawing(choice, result):
                     report = self._draw_with_hindsight(video, source, report, result, choice, stop)
                     self._finish(video, report, result, choice)
+                    if stop.is_set():  # this video is whole, and no other one is begun
+                        return dataclasses.replace(report, status="interrupted")
         if report.tracks and report.status == "done" and not report.drawn:
             logger.warning(
                 "%s: none of its %d tracks scores %g (the best %.2f), so none is drawn; --redraw with a lower "
