@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
+from mindvideo import load_config
+from mindvideo.assembly import prepare_device
 from mindvideo.memory_watch import Memory, read_memory, warn_when_short
 
 GB = 10**9
@@ -85,6 +88,13 @@ def test_one_line_when_little_is_left(caplog, total, lefts, looks):
     said = record.getMessage()
     assert re.search(r"memory runs out: 0\.[23] of (4|64)\.0 GB are left, this process holds (3\.8|63\.7);", said)
     assert waits[0] > waits[-1]  # it looks more often when it is near
+
+
+def test_a_model_that_is_to_run_is_watched():
+    if read_memory() is None:
+        pytest.skip("this system does not tell of its memory")
+    prepare_device(load_config("vistr_toy"))
+    assert "memory watch" in [thread.name for thread in threading.enumerate()]
 
 
 def test_where_nobody_says_any_more_the_watch_ends_in_silence(caplog):

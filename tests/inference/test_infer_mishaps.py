@@ -274,7 +274,7 @@ def test_a_finished_video_is_drawn_with_what_was_known_at_its_end(run, tmp_path:
     assert run(clip, *command) == 0 and (folder / "overlay.mp4").read_bytes() == drawn
 
 
-@pytest.mark.parametrize("why", ["too long", "other frames", "stopped", "disk full"])
+@pytest.mark.parametrize("why", ["too long", "too many tracks", "other frames", "stopped", "disk full"])
 def test_where_it_is_not_drawn_again_the_first_drawing_stays(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, why: str
 ) -> None:
@@ -297,6 +297,8 @@ def test_where_it_is_not_drawn_again_the_first_drawing_stays(
 
     monkeypatch.setattr(video_runner, "draw_video", draw_after_that)
     options = ["inference.write=[masks]", *(["inference.kept_frames=4"] if why == "too long" else [])]
+    if why == "too many tracks":  # of more the result keeps the best only
+        monkeypatch.setattr(video_runner, "MAX_ENDED_TRACKS", 3)
     if why == "disk full":
         with pytest.raises(UserError, match="no room to write"):
             run(clip, *options, tracker=SureLate())
